@@ -1,0 +1,125 @@
+"""A tenant as an application sees it, and how its limits are found.
+
+Rules:
+
+* A `Tenant` never changes: it is shared by every request that it serves, and a change in the database makes
+  a new one. `attributes` is frozen all the way down.
+* A limit comes from the tenant's own column, else from its plan, else from the defaults. A column that is NULL
+  says nothing; 0 says "unlimited". In a plan a missing key says nothing; 0 or null says "unlimited".
+* A stored copy (`Row`) holds the columns as they are, not the limits found from them: two processes may be
+  configured with different plans while a deployment rolls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, TypedDict
+
+Status = Literal["active", "suspended", "maintenance"]
+STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance")
+
+SUBDOMAIN_ALIAS = "subdomain:"
+DOMAIN_ALIAS = "domain:"
+
+
+class Row(TypedDict):
+    """The columns of one tenant as JSON: what Postgres returns and Redis keeps."""
+
+    id: str
+    name: str
+    subdomain: str | None
+    domains: list[str]
+    primary_domain: str | None
+    status: Status
+    plan: str | None
+    limit_per_minute: int | None
+    limit_per_day: int | None
+    attributes: dict[str, Any]
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that refuses to change, so that it stays a plain JSON object for `json.dumps` and pydantic."""
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("a tenant's attributes cannot be changed; update the tenant in the database instead")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenDict, (dict(self),))
+
+
+def freeze(value: Any) -> Any:
+    """Return `value` (any JSON value) with its objects and arrays made immutable."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests admitted in a fixed window; None is unlimited."""
+
+    per_minute: int | None = None
+    per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults)."""
+
+    id: str
+    name: str
+    subdomain: str | None = None
+    domains: tuple[str, ...] = ()
+    primary_domain: str | None = None
+    status: Status = "active"
+    plan: str | None = None
+    limits: Limits = Limits()
+    attributes: Mapping[str, Any] = field(default_factory=FrozenDict)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Every alias that leads here: `subdomain:acme`, `domain:shop.acme.io`."""
+        own = (SUBDOMAIN_ALIAS + self.subdomain,) if self.subdomain else ()
+        return own + tuple(DOMAIN_ALIAS + domain for domain in self.domains)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTable:
+    """The defaults and the plans, as configured. Values are requests a window; 0 and None are unlimited."""
+
+    defaults: Limits = Limits()
+    plans: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
+
+    def find(self, row: Row) -> Limits:
+        plan = self.plans.get(row["plan"] or "", {})
+        return Limits(
+            _first(row["limit_per_minute"], plan, "per_minute", self.defaults.per_minute),
+            _first(row["limit_per_day"], plan, "per_day", self.defaults.per_day),
+        )
+
+
+def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: int | None) -> int | None:
+    if own is not None:
+        return own or None
+    return plan.get(key, default) or None
+
+
+def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:
+    """Build the tenant that `row` describes, with its limits found in `limits`."""
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        subdomain=row["subdomain"],
+        domains=tuple(row["domains"]),
+        primary_domain=row["primary_domain"],
+        status=row["status"],
+        plan=row["plan"],
+        limits=limits.find(row),
+        attributes=freeze(row["attributes"]),
+    )

@@ -1,0 +1,1 @@
+"""Where tenants, copies and counters are kept: Postgres, Redis, memory."""

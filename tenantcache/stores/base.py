@@ -1,0 +1,100 @@
+"""What the engine asks of a store. Each protocol's docstring says what a caller may assume.
+
+A store call raises `StoreError` when it did not answer in time or answered with an error; it never blocks past
+its own timeout, and it never retries a write by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenantcache.core.tenant import Row
+from tenantcache.core.windows import Debit
+
+
+class StoreError(Exception):
+    """A store could not be asked. `suspended` is true where the provider refuses to serve this account."""
+
+    def __init__(self, message: str, *, suspended: bool = False) -> None:
+        super().__init__(message)
+        self.suspended = suspended
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one statement saw.
+
+    `asof` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
+    every alias (or id) that was asked for, with None where there is no such tenant.
+    """
+
+    asof: int
+    epoch: str
+    rows: Mapping[str, Row | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One change: the tenant, and every alias that led to it before or after. Both None: everything changed."""
+
+    seq: int
+    tenant_id: str | None
+    aliases: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One look at the log: what is new, and what else a follower lives on.
+
+    `server_time` is in seconds since the Unix epoch, `head` the newest entry, `continuous` false where the entry
+    that the caller applied last is not the one in the log now, `processes` the size of the fleet.
+    `truncated` is true where there was more than the caller's bound; `entries` is then empty.
+    """
+
+    server_time: float
+    epoch: str
+    head: int
+    continuous: bool
+    processes: int
+    truncated: bool
+    entries: Sequence[LogEntry]
+
+
+class TenantStore(Protocol):
+    """The truth. Every read is one statement: rows and `asof` come from the same snapshot."""
+
+    async def read_aliases(self, aliases: Sequence[str]) -> Snapshot: ...
+
+    async def read_ids(self, ids: Sequence[str]) -> Snapshot: ...
+
+
+class CopyStore(Protocol):
+    """A cheap copy that nobody trusts blindly: it may lose, keep or reorder anything that it is given.
+
+    Values are opaque bytes; the caller decides from what is in them whether to believe them.
+    """
+
+    async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]: ...
+
+    async def put(self, alias: str, value: bytes) -> None: ...
+
+    async def drop(self, aliases: Sequence[str]) -> None: ...
+
+
+class CounterStore(Protocol):
+    """Counters that many processes debit.
+
+    Each debit is atomic by itself and is applied exactly once when the call returns. When the call raises, each
+    debit may or may not have been applied: the caller must count it as spent and as not granted.
+    Counters start at 0 and expire some time after their window has ended.
+    """
+
+    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        """Add each amount to its window's counter; return the new values in the same order."""
+        ...
+
+    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+        """Forget the counters of the named windows (amounts are ignored)."""
+        ...
