@@ -20,16 +20,16 @@ class Window(NamedTuple):
     """One window of one policy: `Window("minute", 29_000_000)`."""
 
     policy: Policy
-    index: int
+    number: int
 
     @property
     def start(self) -> int:
-        return self.index * (MINUTE if self.policy == "minute" else DAY)
+        return self.number * (MINUTE if self.policy == "minute" else DAY)
 
     @property
     def end(self) -> int:
         """First second after the window."""
-        return (self.index + 1) * (MINUTE if self.policy == "minute" else DAY)
+        return (self.number + 1) * (MINUTE if self.policy == "minute" else DAY)
 
 
 def minute_at(server_time: float) -> int:
