@@ -21,6 +21,8 @@ STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance")
 
 SUBDOMAIN_ALIAS = "subdomain:"
 DOMAIN_ALIAS = "domain:"
+ID_ALIAS = "id:"
+"""A tenant that is asked for by its id is kept like one that was found by host."""
 
 
 class Row(TypedDict):
@@ -84,9 +86,9 @@ class Tenant:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Every alias that leads here: `subdomain:acme`, `domain:shop.acme.io`."""
+        """Every alias that leads here: `id:1`, `subdomain:acme`, `domain:shop.acme.io`."""
         own = (SUBDOMAIN_ALIAS + self.subdomain,) if self.subdomain else ()
-        return own + tuple(DOMAIN_ALIAS + domain for domain in self.domains)
+        return (ID_ALIAS + self.id, *own, *(DOMAIN_ALIAS + domain for domain in self.domains))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ its own timeout, and it never retries a write by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from tenantcache.core.tenant import Row
@@ -27,7 +28,7 @@ class Snapshot:
     """What one statement saw.
 
     `asof` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
-    every alias (or id) that was asked for, with None where there is no such tenant.
+    every alias that was asked for, with None where there is no such tenant.
     """
 
     asof: int
@@ -36,10 +37,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class LogMark:
+    """Where in the log somebody stands: an entry's number and when it was written.
+
+    The time is what tells the entry from one of the same number in a database that was restored and written again.
+    """
+
+    seq: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """One change: the tenant, and every alias that led to it before or after. Both None: everything changed."""
 
     seq: int
+    at: datetime
     tenant_id: str | None
     aliases: tuple[str, ...] | None
 
@@ -50,12 +63,12 @@ class Pull:
 
     `server_time` is in seconds since the Unix epoch, `head` the newest entry, `continuous` false where the entry
     that the caller applied last is not the one in the log now, `processes` the size of the fleet.
-    `truncated` is true where there was more than the caller's bound; `entries` is then empty.
+    `truncated` is true where the caller is further behind than its bound; `entries` is then empty.
     """
 
     server_time: float
     epoch: str
-    head: int
+    head: LogMark
     continuous: bool
     processes: int
     truncated: bool
@@ -65,9 +78,35 @@ class Pull:
 class TenantStore(Protocol):
     """The truth. Every read is one statement: rows and `asof` come from the same snapshot."""
 
-    async def read_aliases(self, aliases: Sequence[str]) -> Snapshot: ...
+    async def read(self, aliases: Sequence[str]) -> Snapshot: ...
 
-    async def read_ids(self, ids: Sequence[str]) -> Snapshot: ...
+    async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
+        """Tell every process to read this tenant again, as if it had changed."""
+        ...
+
+
+class ChangeLog(Protocol):
+    """The log of changes, in the order in which their commits became visible.
+
+    Every method answers within a fraction of a second or raises `StoreError`, after which only `close` and then
+    `open` may be called.
+    """
+
+    async def open(self, on_change: Callable[[], None]) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def tail(self, max_age: float, max_entries: int) -> Pull: ...
+
+    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull: ...
+
+    async def beat(self, process_id: object) -> None: ...
+
+    async def leave(self, process_id: object) -> None: ...
+
+    async def prune(self, max_age: float) -> None: ...
+
+    async def rotate(self, epoch: str) -> None: ...
 
 
 class CopyStore(Protocol):

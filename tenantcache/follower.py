@@ -1,0 +1,245 @@
+"""The follower: one task a process that keeps up with the log.
+
+It pulls about once a second, and at once when Postgres notifies it. The pull alone keeps the promise of freshness;
+the notification only makes it quick. One query is heartbeat, gap repair, detector of half-open connections, the
+server's clock and the size of the fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from typing import Protocol
+
+from tenantcache.clock import Clock
+from tenantcache.core.freshness import Freshness
+from tenantcache.core.servertime import ServerTime
+from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.stores.base import ChangeLog, LogEntry, LogMark, Pull, StoreError
+
+logger = logging.getLogger(__name__)
+
+PAGE = 5_000
+"""Log entries a pull: some 500 kB, and a few milliseconds of the event loop to apply."""
+
+MAX_BEHIND = 50_000
+"""Further behind than this, dropping everything is cheaper than catching up."""
+
+BEAT_INTERVAL = 10.0
+PRUNE_INTERVAL = 600.0
+LOG_RETENTION = 86_400.0
+"""Seconds that log entries are kept: longer than any copy in Redis lives, and long enough for a person to look."""
+
+MIN_BACKOFF, MAX_BACKOFF = 0.05, 2.0
+
+
+class ChangeSink(Protocol):
+    """Who acts on changes. Both calls are synchronous: between two awaits nobody sees half a change."""
+
+    def changed(self, entry: LogEntry) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Follower:
+    """Times are in seconds. `tail_age` is the longest that a copy in Redis can live."""
+
+    def __init__(
+        self,
+        log: ChangeLog,
+        freshness: Freshness,
+        server_time: ServerTime,
+        sink: ChangeSink,
+        *,
+        clock: Clock,
+        tail_age: float,
+        pull_interval: float = 1.0,
+    ) -> None:
+        self.process_id = uuid.uuid4()
+        self.processes = 1
+        self.pulls = 0
+        self.reconnects = 0
+        self.connected = False
+        self.last_error: str | None = None
+        self._log = log
+        self._freshness = freshness
+        self._server_time = server_time
+        self._sink = sink
+        self._clock = clock
+        self._tail_age = tail_age
+        self._pull_interval = pull_interval
+        self._mark: LogMark | None = None
+        self._wake = asyncio.Event()
+        self._started = 0
+        self._finished = asyncio.Condition()
+        self._last_finished = 0
+        self._next_beat = 0.0
+        self._next_prune = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, timeout: float) -> None:
+        """Follow from now on. Raises `SchemaMissingError`, or `StoreUnavailableError` after `timeout`."""
+        self._next_prune = self._clock() + PRUNE_INTERVAL * random.random()
+        self._task = asyncio.create_task(self._run(), name="tenantcache follower")
+        await self.sync(timeout)
+
+    async def stop(self) -> None:
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            if self.connected:
+                await self._log.leave(self.process_id)
+        except (StoreError, SchemaMissingError):
+            pass  # the others see within 30 s that this process is gone
+        await self._log.close()
+        self.connected = False
+
+    def wake(self) -> None:
+        """Pull soon."""
+        self._wake.set()
+
+    async def sync(self, timeout: float) -> None:
+        """Return once a pull that was sent after this call has been applied.
+
+        Raises `StoreUnavailableError` after `timeout` seconds.
+        """
+        wanted = self._started + 1
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout), self._finished:
+                await self._finished.wait_for(lambda: self._last_finished >= wanted or self._is_over())
+        except TimeoutError:
+            raise StoreUnavailableError(f"the change log could not be read: {self.last_error or 'no answer'}") from None
+        if self._last_finished < wanted and self._task is not None:
+            self._task.result()
+
+    def _is_over(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    async def _run(self) -> None:
+        backoff = MIN_BACKOFF
+        try:
+            while True:
+                try:
+                    await self._log.open(self.wake)
+                    self._next_beat = 0.0
+                    await self._keep_house()
+                    await self._catch_up()
+                    backoff = MIN_BACKOFF
+                    self._note_connected()
+                    await self._follow()
+                except (StoreError, SchemaMissingError) as error:
+                    if isinstance(error, SchemaMissingError) and self._mark is None:
+                        raise  # at the start this is a mistake, not a fault
+                    self._note_lost(error)
+                await self._log.close()
+                # Jitter keeps a fleet from coming back in step after an outage.
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.5))
+                backoff = min(backoff * 2, MAX_BACKOFF)
+        finally:
+            async with self._finished:
+                self._finished.notify_all()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._pull_interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            await self._catch_up()
+            await self._keep_house()
+
+    async def _catch_up(self) -> None:
+        """Pull until there is no more. Everything that was waiting for a pull sent from now on is then done."""
+        self._wake.clear()
+        self._started += 1
+        generation = self._started
+        while not await self._pull_once():
+            pass
+        async with self._finished:
+            self._last_finished = generation
+            self._finished.notify_all()
+
+    async def _pull_once(self) -> bool:
+        """One round trip; true once this process is up to date."""
+        mark = self._mark
+        sent = self._clock()
+        if mark is None:
+            pull = await self._log.tail(self._tail_age, PAGE)
+        else:
+            pull = await self._log.pull(mark, MAX_BEHIND, PAGE)
+        self.pulls += 1
+        self._server_time.observe(sent, self._clock(), pull.server_time)
+        self.processes = max(1, pull.processes)
+        if mark is None:
+            self._begin(pull)
+        elif pull.epoch != self._freshness.epoch or not pull.continuous:
+            await self._leave_history(pull)
+            return False
+        elif not self._absorb(pull):
+            return False
+        self._mark = pull.head
+        self._freshness.applied = max(self._freshness.applied, pull.head.seq)
+        self._freshness.extend(sent)
+        return True
+
+    def _begin(self, pull: Pull) -> None:
+        """Start at the newest entry; the tail's floors make the copies in Redis usable at once."""
+        first = pull.entries[0].seq if pull.entries else pull.head.seq + 1
+        self._freshness.restart(pull.epoch, pull.head.seq, tail_start=first - 1)
+        for entry in pull.entries:
+            self._freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+
+    def _absorb(self, pull: Pull) -> bool:
+        """Apply what is new; true where that was all of it."""
+        if pull.truncated:
+            logger.warning("more than %d changes behind: dropping every cached tenant", MAX_BEHIND)
+            self._freshness.collapse(pull.head.seq)
+            self._sink.flush()
+            return True
+        for entry in pull.entries:
+            self._freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+            self._sink.changed(entry)
+        if len(pull.entries) < PAGE:
+            return True
+        self._mark = LogMark(pull.entries[-1].seq, pull.entries[-1].at)
+        return False
+
+    async def _leave_history(self, pull: Pull) -> None:
+        """The database is not the one that this process knew: it was restored, or replaced."""
+        logger.warning("the change log has another history (a restored database?): dropping every cached tenant")
+        same_identity = pull.epoch == self._freshness.epoch
+        self._mark = None
+        self._freshness.restart(pull.epoch, pull.head.seq, tail_start=pull.head.seq)
+        self._sink.flush()
+        if same_identity:
+            # A restored storage snapshot looks the same to everybody else, and Redis holds copies from its lost
+            # future. Another identity makes those worthless.
+            await self._log.rotate(pull.epoch)
+
+    async def _keep_house(self) -> None:
+        now = self._clock()
+        if now >= self._next_beat:
+            await self._log.beat(self.process_id)
+            self._next_beat = now + BEAT_INTERVAL
+        if now >= self._next_prune:
+            await self._log.prune(LOG_RETENTION)
+            self._next_prune = now + PRUNE_INTERVAL * random.uniform(0.8, 1.2)
+
+    def _note_connected(self) -> None:
+        if self.last_error is not None:
+            logger.warning("the change log is being followed again")
+        self.connected = True
+        self.last_error = None
+
+    def _note_lost(self, error: Exception) -> None:
+        if self.last_error is None:
+            logger.warning("the change log is lost: %s; trying again", error)
+        self.connected = False
+        self.reconnects += 1
+        self.last_error = str(error)

@@ -1,0 +1,300 @@
+"""From an alias to its tenant: memory, then Redis, then Postgres, with one load per alias at a time.
+
+Rules:
+
+* Nothing is installed that `Freshness` does not accept *at that instant*: between the test and the installation
+  there is no await, and a change that the follower applies runs whole, before or after.
+* A load whose answer a change has overtaken is read again, from Postgres.
+* A change cuts the loads of its aliases off: who comes later starts a load of his own and never waits for an answer
+  that is known to be old.
+* Redis is asked only while memory is valid, because only then are the floors known that its copies are judged by.
+* Slow is as bad as gone: a request waits `deadline` seconds at most, then gets what `stale_if_error` allows or
+  `StoreUnavailableError`. A bounded number of loads run, and a bounded number wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tenantcache.clock import Clock
+from tenantcache.core import copies as codec
+from tenantcache.core.breaker import Breaker
+from tenantcache.core.freshness import NEVER, Freshness, State
+from tenantcache.core.reservation import Reservation
+from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
+from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.stores.base import CopyStore, LogEntry, Snapshot, StoreError, TenantStore
+from tenantcache.stores.memory import Entry, Memory
+
+MAX_LOADS = 256
+"""Loads that run or wait for a connection at once. At a millisecond each on four connections, 256 take 64 ms."""
+
+MAX_OVERTAKEN = 3
+"""Reads of one alias that may be overtaken by changes before the last answer is served without being kept."""
+
+REFRESH_BATCH = 500
+"""Entries past their TTL that one query reads again; at one query a second, 150,000 in five minutes."""
+
+
+class Resolver:
+    """`meter_of` gives a tenant's limits their place in memory; it is told of every tenant that is installed."""
+
+    def __init__(
+        self,
+        origin: TenantStore,
+        copies: CopyStore | None,
+        memory: Memory,
+        freshness: Freshness,
+        limits: LimitTable,
+        *,
+        meter_of: Callable[[Tenant], Reservation | None],
+        on_future: Callable[[], None],
+        clock: Clock,
+        deadline: float = 2.0,
+    ) -> None:
+        self.loads = 0
+        self.copy_hits = 0
+        self.copies_refused = 0
+        self.stale_served = 0
+        self._origin = origin
+        self._copies = copies
+        self._memory = memory
+        self._freshness = freshness
+        self._limits = limits
+        self._meter_of = meter_of
+        self._on_future = on_future
+        self._clock = clock
+        self._deadline = deadline
+        self._breaker = Breaker(threshold=1, min_pause=0.25, max_pause=1.0)
+        self._loading: dict[str, asyncio.Task[Entry]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def peek(self, alias: str) -> Entry | None:
+        """The entry that may be served now, without I/O."""
+        entry = self._memory.get(alias)
+        if entry is None:
+            return None
+        now = self._clock()
+        if now >= entry.due or self._freshness.state(now, entry.read_at) is not State.VALID:
+            return None
+        return entry
+
+    async def find(self, alias: str) -> Entry:
+        """What `alias` leads to; an entry without a tenant where it leads nowhere.
+
+        Raises `StoreUnavailableError` where nobody can say.
+        """
+        entry = self.peek(alias)
+        if entry is not None:
+            return entry
+        try:
+            return await self._wait_for_load(alias)
+        except StoreError as error:
+            stale = self._stale(alias)
+            if stale is None:
+                raise StoreUnavailableError(f"the tenant cannot be looked up: {error}") from error
+            self.stale_served += 1
+            return stale
+
+    async def find_ids(self, ids: Sequence[str]) -> dict[str, Tenant]:
+        """The tenants of `ids` that exist: one MGET and one query at most. Raises `StoreUnavailableError`."""
+        wanted = {ID_ALIAS + tenant_id: tenant_id for tenant_id in ids}
+        entries = {alias: self.peek(alias) for alias in wanted}
+        missing = [alias for alias, entry in entries.items() if entry is None]
+        try:
+            if missing:
+                entries |= await self._load_many(missing)
+        except StoreError as error:
+            entries |= {alias: self._stale(alias) for alias in missing}
+            if any(entry is None for entry in entries.values()):
+                raise StoreUnavailableError(f"the tenants cannot be looked up: {error}") from error
+        return {wanted[alias]: entry.tenant for alias, entry in entries.items() if entry and entry.tenant}
+
+    def _stale(self, alias: str) -> Entry | None:
+        entry = self._memory.get(alias)
+        if entry is None or entry.tenant is None:
+            return None
+        return None if self._freshness.state(self._clock(), entry.read_at) is State.REFUSED else entry
+
+    async def refresh_due(self) -> None:
+        """Read again what has outlived its TTL, in one query. Raises `StoreError`."""
+        aliases = [entry.alias for entry in self._memory.due(REFRESH_BATCH)]
+        if aliases:
+            await self._read(aliases, copy=False)
+
+    # What the follower calls.
+
+    def changed(self, entry: LogEntry) -> None:
+        if entry.tenant_id is None or entry.aliases is None:
+            self.flush()
+            return
+        for held in self._memory.of_tenant(entry.tenant_id):
+            self._drop_older(held, entry.seq)
+        for alias in (*entry.aliases, ID_ALIAS + entry.tenant_id):
+            self._loading.pop(alias, None)
+            held_here = self._memory.get(alias)
+            if held_here is not None:
+                self._drop_older(held_here, entry.seq)
+
+    def _drop_older(self, held: Entry, seq: int) -> None:
+        if held.asof < seq:
+            self._memory.drop_alias(held.alias)
+
+    def flush(self) -> None:
+        self._loading.clear()
+        self._memory.clear()
+
+    # Loading.
+
+    async def _wait_for_load(self, alias: str) -> Entry:
+        task = self._loading.get(alias)
+        if task is None:
+            if len(self._loading) >= MAX_LOADS:
+                raise StoreError("too many tenants are being looked up at once")
+            task = asyncio.create_task(self._load(alias), name="tenantcache load")
+            self._loading[alias] = task
+            task.add_done_callback(lambda done: self._loaded(alias, done))
+        try:
+            async with asyncio.timeout(self._deadline):
+                # The load goes on for the others when one request is cancelled or has waited long enough.
+                return await asyncio.shield(task)
+        except TimeoutError as error:
+            raise StoreError("no store answered in time") from error
+
+    def _loaded(self, alias: str, task: asyncio.Task[Entry]) -> None:
+        if self._loading.get(alias) is task:
+            del self._loading[alias]
+        if not task.cancelled():
+            task.exception()  # has been raised where somebody still waited
+
+    async def _load(self, alias: str) -> Entry:
+        return (await self._load_many([alias]))[alias]
+
+    async def _load_many(self, aliases: Sequence[str]) -> dict[str, Entry]:
+        self.loads += len(aliases)
+        found = await self._from_copies(aliases)
+        missing = [alias for alias in aliases if alias not in found]
+        if missing:
+            found |= await self._read(missing, copy=True)
+        return found
+
+    async def _from_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
+        # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.
+        wanted = [alias for alias in aliases if self._memory.get(alias) is None]
+        if self._copies is None or not wanted or not self._freshness.is_valid(self._clock()):
+            return {}
+        try:
+            values = await self._copies.get_many(wanted)
+        except StoreError:
+            return {}
+        found: dict[str, Entry] = {}
+        for alias, value in zip(wanted, values, strict=True):
+            entry = None if value is None else self._judge_copy(alias, value)
+            if entry is not None:
+                found[alias] = entry
+        return found
+
+    def _judge_copy(self, alias: str, value: bytes) -> Entry | None:
+        copy = codec.decode(value)
+        if copy is None:
+            return None
+        tenant = tenant_from_row(copy.row, self._limits)
+        believed = (
+            alias in tenant.aliases
+            and self._freshness.is_valid(self._clock())
+            and self._freshness.accepts_shared(copy.epoch, copy.asof, alias, tenant.id)
+        )
+        if not believed:
+            self.copies_refused += 1
+            return None
+        self.copy_hits += 1
+        return self._install(alias, tenant, copy.asof, NEVER, "redis")
+
+    async def _read(self, aliases: Sequence[str], *, copy: bool) -> dict[str, Entry]:
+        """Read from Postgres, again where a change has overtaken the answer; `copy` puts what was found in Redis."""
+        found: dict[str, Entry] = {}
+        for _ in range(MAX_OVERTAKEN):
+            asked = [alias for alias in aliases if alias not in found]
+            sent_at = self._clock()
+            snapshot = await self._ask_origin(asked)
+            for alias, row in snapshot.rows.items():
+                entry = self._judge(alias, row, snapshot, sent_at)
+                if entry is not None:
+                    found[alias] = entry
+                    if copy and row is not None and snapshot.epoch == self._freshness.epoch:
+                        self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.asof, row))
+            if len(found) == len(aliases):
+                return found
+        return found | {
+            alias: self._entry(alias, self._tenant(row), snapshot.asof, sent_at, "postgres")
+            for alias, row in snapshot.rows.items()
+            if alias not in found
+        }
+
+    async def _ask_origin(self, aliases: Sequence[str]) -> Snapshot:
+        if not self._breaker.allows(self._clock()):
+            raise StoreError("Postgres has just failed, and is not asked again yet")
+        try:
+            snapshot = await self._origin.read(aliases)
+        except SchemaMissingError as error:
+            raise StoreError(str(error)) from error
+        except StoreError:
+            self._breaker.failed(self._clock())
+            raise
+        self._breaker.succeeded()
+        return snapshot
+
+    def _judge(self, alias: str, row: Row | None, snapshot: Snapshot, sent_at: float) -> Entry | None:
+        """Install what a direct read has found, or say None: read again."""
+        tenant = self._tenant(row)
+        tenant_id = tenant.id if tenant is not None else None
+        if snapshot.epoch != self._freshness.epoch:
+            self._on_future()  # the follower will find another history; until then this is true but not kept
+            return self._entry(alias, tenant, snapshot.asof, sent_at, "postgres")
+        if tenant_id is None and alias.startswith(ID_ALIAS):
+            tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
+        if not self._freshness.accepts(snapshot.asof, alias, tenant_id):
+            return None
+        self._freshness.observe(snapshot.asof, tenant_id, alias)
+        return self._install(alias, tenant, snapshot.asof, sent_at, "postgres")
+
+    def _tenant(self, row: Row | None) -> Tenant | None:
+        return None if row is None else tenant_from_row(row, self._limits)
+
+    def _entry(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
+        meter = None if tenant is None else self._meter_of(tenant)
+        due = self._clock() + self._memory.ttl
+        return Entry(alias, tenant, asof, read_at, due, tier, meter)
+
+    def _install(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
+        held = self._memory.get(alias)
+        if held is not None and held.asof > asof:
+            return held
+        if tenant is not None:
+            for sibling in self._memory.of_tenant(tenant.id):
+                if sibling.asof < asof and sibling.tenant != tenant:
+                    self._memory.drop_alias(sibling.alias)
+        entry = self._entry(alias, tenant, asof, read_at, tier)
+        self._memory.put(entry)
+        return entry
+
+    # Filling Redis: no request waits for it.
+
+    def _copy_later(self, alias: str, copy: codec.Copy) -> None:
+        if self._copies is not None:
+            task = asyncio.create_task(self._put_copy(self._copies, alias, copy))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _put_copy(self, copies: CopyStore, alias: str, copy: codec.Copy) -> None:
+        try:
+            await copies.put(alias, codec.encode(copy))
+        except StoreError:
+            return  # Redis is an optimisation, and its breaker tells
+
+    async def close(self) -> None:
+        tasks = [*self._loading.values(), *self._background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,257 @@
+"""Postgres: the tenants, and the log of their changes.
+
+Every read is one statement, because one statement is one snapshot: the rows and `asof` (the newest log entry) are
+true at the same instant. That pairing is what every copy is judged by later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
+from tenantcache.errors import SchemaMissingError
+from tenantcache.stores.base import LogEntry, LogMark, Pull, Snapshot, StoreError
+
+CHANNEL = "tenantcache"
+
+_HEAD = """
+    select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch
+    from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
+"""
+
+_READ = f"""
+    select head.asof, head.epoch, found.alias, found.row
+    from ({_HEAD}) as head left join (
+        select '{SUBDOMAIN_ALIAS}' || s.subdomain as alias, to_jsonb(s) as row
+            from tenantcache.tenant_source s where s.subdomain = any($1::text[])
+        union all
+        select '{DOMAIN_ALIAS}' || d.domain, to_jsonb(s)
+            from tenantcache.domain_source d join tenantcache.tenant_source s on s.id = d.tenant_id
+            where d.domain = any($2::text[])
+        union all
+        select '{ID_ALIAS}' || s.id, to_jsonb(s)
+            from tenantcache.tenant_source s where s.id = any($3::text[])
+    ) as found on true
+"""
+
+_PULL = f"""
+    select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
+        exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
+        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+        new.seq, new.at, new.tenant_id, new.hosts
+    from ({_HEAD}) as head left join lateral (
+        select seq, at, tenant_id, hosts from tenantcache.change_log
+        where seq > $1 and head.asof - $1 <= $3 order by seq limit $4
+    ) as new on true
+    order by new.seq
+"""
+
+# The tail of the log at the start: its oldest entry tells how far back it reaches.
+_TAIL = f"""
+    select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
+        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+        new.seq, new.at, new.tenant_id, new.hosts
+    from ({_HEAD}) as head left join lateral (
+        select seq, at, tenant_id, hosts from tenantcache.change_log
+        where at > now() - make_interval(secs => $1) order by seq desc limit $2
+    ) as new on true
+    order by new.seq
+"""
+
+_BEAT = """
+    insert into tenantcache.processes (id, seen_at) values ($1, now())
+    on conflict (id) do update set seen_at = excluded.seen_at
+"""
+
+# One process at a time; the newest entry stays, so that the log is never empty.
+_PRUNE = """
+    with lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
+    dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky))
+    delete from tenantcache.change_log
+    where (select mine from lucky) and at < now() - make_interval(secs => $1)
+        and seq < (select max(seq) from tenantcache.change_log)
+"""
+
+_ROTATE = """
+    update tenantcache.log_identity set id = gen_random_uuid() where tenantcache.epoch() = $1
+"""
+
+
+@asynccontextmanager
+async def translate_errors(doing: str) -> AsyncIterator[None]:
+    """Turn what asyncpg and the network raise into `StoreError` (or `SchemaMissingError`), never with a password."""
+    try:
+        yield
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError) as error:
+        raise SchemaMissingError(
+            "the database has no tenantcache tables, or old ones: run `tenantcache init` on it"
+        ) from error
+    except TimeoutError as error:
+        raise StoreError(f"Postgres did not answer in time while {doing}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+        raise StoreError(f"Postgres failed while {doing}: {type(error).__name__}") from error
+
+
+class PostgresTenants:
+    """`TenantStore` on a small pool. `timeout` is seconds for one statement, waiting for a connection included."""
+
+    def __init__(self, url: str, *, timeout: float = 1.0, max_connections: int = 4) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._max_connections = max_connections
+        self._pool: asyncpg.Pool | None = None
+        self.queries = 0
+
+    async def open(self) -> None:
+        async with translate_errors("connecting"):
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._max_connections,
+                timeout=self._timeout,
+                command_timeout=self._timeout,
+                # Poolers in transaction mode hand out another server connection for each statement.
+                statement_cache_size=0,
+                server_settings={"application_name": "tenantcache"},
+            )
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), self._timeout)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    async def read(self, aliases: Sequence[str]) -> Snapshot:
+        kinds = [
+            [alias[len(kind) :] for alias in aliases if alias.startswith(kind)]
+            for kind in (SUBDOMAIN_ALIAS, DOMAIN_ALIAS, ID_ALIAS)
+        ]
+        records = await self._fetch("looking up tenants", _READ, *kinds)
+        rows: dict[str, Row | None] = dict.fromkeys(aliases)
+        for record in records:
+            if record["alias"] is not None:
+                rows[record["alias"]] = json.loads(record["row"])
+        return Snapshot(records[0]["asof"], records[0]["epoch"], rows)
+
+    async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
+        await self._fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
+
+    async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+        if self._pool is None:
+            raise StoreError("Postgres is not connected")
+        self.queries += 1
+        async with translate_errors(doing), asyncio.timeout(self._timeout):
+            rows: list[Any] = await self._pool.fetch(query, *args)
+            return rows
+
+
+class PostgresLog:
+    """The change log, over one dedicated connection that also listens.
+
+    A statement that takes longer than `timeout` seconds makes the connection useless (it may be half-open: the
+    network swallowed the other side without a word): it is dropped, and the caller opens another.
+    """
+
+    def __init__(self, url: str, *, listen_url: str | None = None, timeout: float = 0.5) -> None:
+        self._url = url
+        self._listen_url = listen_url
+        self._timeout = timeout
+        self._connection: asyncpg.Connection | None = None
+        self._listener: asyncpg.Connection | None = None
+        self.queries = 0
+
+    async def open(self, on_change: Callable[[], None]) -> None:
+        """Connect and listen; `on_change` is called, from the event loop, whenever a change was committed."""
+        async with translate_errors("connecting the follower"):
+            self._connection = await self._connect(self._url)
+            self._listener = self._connection
+            if self._listen_url is not None:
+                self._listener = await self._connect(self._listen_url)
+            await self._listener.add_listener(CHANNEL, lambda *_: on_change())
+
+    async def _connect(self, url: str) -> asyncpg.Connection:
+        async with asyncio.timeout(self._timeout * 4):
+            return await asyncpg.connect(
+                url,
+                command_timeout=self._timeout,
+                statement_cache_size=0,
+                server_settings={"application_name": "tenantcache follower"},
+            )
+
+    async def close(self) -> None:
+        """Say good-bye if that is quick; never raises."""
+        for connection in {self._connection, self._listener} - {None}:
+            assert connection is not None
+            try:
+                await connection.close(timeout=self._timeout)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+        self._connection = self._listener = None
+
+    @property
+    def listening(self) -> bool:
+        return self._listener is not None and not self._listener.is_closed()
+
+    async def tail(self, max_age: float, max_entries: int) -> Pull:
+        """The entries of the last `max_age` seconds, the newest `max_entries` of them."""
+        return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
+
+    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+        """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
+        rows = await self._fetch("pulling the log", _PULL, applied.seq, applied.at, max_behind, page)
+        return _pull(rows, truncated=rows[0]["asof"] - applied.seq > max_behind)
+
+    async def beat(self, process_id: object) -> None:
+        await self._fetch("registering this process", _BEAT, process_id)
+
+    async def leave(self, process_id: object) -> None:
+        await self._fetch("signing this process off", "delete from tenantcache.processes where id = $1", process_id)
+
+    async def prune(self, max_age: float) -> None:
+        await self._fetch("pruning the log", _PRUNE, max_age)
+
+    async def rotate(self, epoch: str) -> None:
+        """Give the log another identity, unless somebody else has done so since `epoch` was read."""
+        await self._fetch("renewing the identity of the log", _ROTATE, epoch)
+
+    async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+        if self._connection is None or not self.listening:
+            raise StoreError("the follower is not connected to Postgres")
+        self.queries += 1
+        async with translate_errors(doing), asyncio.timeout(self._timeout):
+            rows: list[Any] = await self._connection.fetch(query, *args)
+            return rows
+
+
+def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
+    first = records[0]
+    asof_at: datetime = first["asof_at"]
+    entries = [
+        LogEntry(
+            record["seq"],
+            record["at"],
+            record["tenant_id"],
+            None if record["hosts"] is None else tuple(record["hosts"]),
+        )
+        for record in records
+        if record["seq"] is not None
+    ]
+    return Pull(
+        server_time=first["server_time"],
+        epoch=first["epoch"],
+        head=LogMark(first["asof"], asof_at),
+        continuous=first["continuous"],
+        processes=first["processes"],
+        truncated=truncated,
+        entries=entries,
+    )

@@ -1,0 +1,210 @@
+"""Redis: copies of tenants, and counters.
+
+Every command here is counted as metered providers bill it, where it is sent: `RedisLink.billed`. What opens and
+keeps a connection costs nothing: RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py
+would send, and the probe is PING, which is free. Nothing is retried: a repeated INCRBY would take tokens twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from tenantcache import clock
+from tenantcache.core.breaker import Breaker
+from tenantcache.core.windows import DAY, MINUTES_PER_HOUR, Debit, Window
+from tenantcache.stores.base import StoreError
+
+SUSPENDED_TEXTS = (
+    "max requests limit exceeded",
+    "suspended for exceeding",
+    "quota exceeded",
+    "max daily request limit",
+)
+"""How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
+
+HOUR_KEY_TTL = 2 * 3600
+DAY_KEY_TTL = 2 * DAY
+"""Counters outlive their window by at least as long as it lasted: clocks differ, and a person may want to look."""
+
+_TOUCHES = MINUTES_PER_HOUR
+"""The field behind the 60 minutes of an hour counts the takes; the first one sets the key's expiry."""
+
+
+class RedisLink:
+    """A pool of connections behind a breaker. `timeout` is in seconds and holds for one round trip."""
+
+    def __init__(self, url: str, *, timeout: float = 0.25, max_connections: int = 16) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=max(timeout, 1.0),
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._redis = Redis(connection_pool=pool)
+        self._pool = pool
+        self._timeout = timeout
+        self.breaker = Breaker()
+        self.billed = 0
+
+    async def open(self) -> None:
+        """Connect once, so that the first request need not. Raises `StoreError`."""
+        await self._call([("PING",)], billed=0, timeout=1.0)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._pool.disconnect()
+
+    async def run(self, *command: Any, timeout: float | None = None) -> Any:
+        """Send one command and return its reply. Raises `StoreError`."""
+        return (await self.run_many([command], timeout=timeout))[0]
+
+    async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
+        """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
+        if not self.breaker.allows(clock.now()):
+            raise StoreError("Redis is not asked: the breaker is open")
+        if self.breaker.state == "probing":
+            await self._call([("PING",)], billed=0, timeout=self._timeout)
+        return await self._call(commands, billed=len(commands), timeout=timeout or self._timeout)
+
+    async def _call(self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float) -> list[Any]:
+        self.billed += billed
+        try:
+            async with asyncio.timeout(timeout):
+                replies = await self._send(commands)
+        except ResponseError as error:
+            suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
+            self.breaker.failed(clock.now(), suspended=suspended)
+            raise StoreError(f"Redis refused: {error}", suspended=suspended) from error
+        except (RedisError, TimeoutError, OSError) as error:
+            self.breaker.failed(clock.now())
+            raise StoreError(f"Redis could not be asked: {type(error).__name__}") from error
+        self.breaker.succeeded()
+        return replies
+
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if len(commands) == 1:
+            return [await self._redis.execute_command(*commands[0])]
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute()
+        return replies
+
+
+class RedisCopies:
+    """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
+    made together do not end together. Values over `max_value_bytes` are not stored."""
+
+    def __init__(
+        self, link: RedisLink, *, prefix: str, ttl: float, max_value_bytes: int = 100_000, read_timeout: float = 0.03
+    ) -> None:
+        self._link = link
+        self._prefix = f"{prefix}:tenant:"
+        self._ttl = ttl
+        self._max_value_bytes = max_value_bytes
+        self._read_timeout = read_timeout
+
+    async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
+        keys = [self._prefix + alias for alias in aliases]
+        if len(keys) == 1:
+            return [await self._link.run("GET", keys[0], timeout=self._read_timeout)]
+        values: list[bytes | None] = await self._link.run("MGET", *keys, timeout=self._read_timeout)
+        return values
+
+    async def put(self, alias: str, value: bytes) -> None:
+        if len(value) <= self._max_value_bytes:
+            seconds = max(1, int(self._ttl * random.uniform(0.9, 1.0)))
+            await self._link.run("SET", self._prefix + alias, value, "EX", seconds)
+
+    async def drop(self, aliases: Sequence[str]) -> None:
+        if aliases:
+            await self._link.run("UNLINK", *(self._prefix + alias for alias in aliases))
+
+
+class RedisCounters:
+    """`CounterStore`: the minutes of an hour in one string of 32-bit fields, a day in one integer.
+
+    `{prefix}:ratelimit:{tenant}:{YYYYMMDD}:{HH}` is debited by BITFIELD: billed once, however many minutes it
+    touches. `{prefix}:ratelimit:{tenant}:{YYYYMMDD}` is debited by INCRBY.
+    """
+
+    def __init__(self, link: RedisLink, *, prefix: str) -> None:
+        self._link = link
+        self._prefix = f"{prefix}:ratelimit:"
+        self._expiring: set[asyncio.Task[None]] = set()
+
+    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        groups: dict[tuple[str, str], list[int]] = {}
+        for position, debit in enumerate(debits):
+            groups.setdefault((debit.window.policy, self._key(tenant_id, debit.window)), []).append(position)
+        commands = [
+            _bitfield(key, [debits[position] for position in positions])
+            if policy == "minute"
+            else ("INCRBY", key, sum(debits[position].amount for position in positions))
+            for (policy, key), positions in groups.items()
+        ]
+        replies = await self._link.run_many(commands)
+        values = [0] * len(debits)
+        for ((policy, key), positions), reply in zip(groups.items(), replies, strict=True):
+            if policy == "minute":
+                first_touch = reply[-1] == 1
+                for position, value in zip(positions, reply, strict=False):
+                    values[position] = value
+            else:
+                first_touch = reply == debits[positions[0]].amount
+                values[positions[0]] = reply
+            if first_touch:
+                self._expire_later(key, HOUR_KEY_TTL if policy == "minute" else DAY_KEY_TTL)
+        return values
+
+    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+        commands = []
+        for window, _ in debits:
+            key = self._key(tenant_id, window)
+            field = f"#{window.number % MINUTES_PER_HOUR}"
+            commands.append(("BITFIELD", key, "SET", "u32", field, 0) if window.policy == "minute" else ("UNLINK", key))
+        await self._link.run_many(commands)
+
+    def _key(self, tenant_id: str, window: Window) -> str:
+        start = datetime.fromtimestamp(window.start, UTC)
+        return (
+            f"{self._prefix}{tenant_id}:{start:%Y%m%d:%H}"
+            if window.policy == "minute"
+            else (f"{self._prefix}{tenant_id}:{start:%Y%m%d}")
+        )
+
+    def _expire_later(self, key: str, seconds: int) -> None:
+        task = asyncio.create_task(self._expire(key, seconds))
+        self._expiring.add(task)
+        task.add_done_callback(self._expiring.discard)
+
+    async def _expire(self, key: str, seconds: int) -> None:
+        try:
+            await self._link.run("EXPIRE", key, seconds)
+        except StoreError:
+            return  # the key stays until the next first touch or until eviction: some 250 bytes
+
+    async def close(self) -> None:
+        if self._expiring:
+            await asyncio.wait(self._expiring, timeout=1.0)
+
+
+def _bitfield(key: str, debits: Sequence[Debit]) -> tuple[Any, ...]:
+    command: list[Any] = ["BITFIELD", key, "OVERFLOW", "SAT"]
+    for window, amount in debits:
+        field = f"#{window.number % MINUTES_PER_HOUR}"
+        command += ("INCRBY", "u32", field, amount) if amount else ("GET", "u32", field)
+    return (*command, "INCRBY", "u32", f"#{_TOUCHES}", 1)

@@ -1,0 +1,20 @@
+"""The schema that tenantcache owns, and how it gets into a database."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import asyncpg
+
+
+def sql() -> str:
+    """The statements that `install` runs, as one script that may be run again."""
+    return files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+async def install(connection: asyncpg.Connection) -> None:
+    """Create what is missing, in one transaction. Raises `asyncpg.PostgresError` where the role may not."""
+    async with connection.transaction():
+        # Two installers at once would race past "if not exists"; the second waits here instead.
+        await connection.execute("select pg_advisory_xact_lock(7307199741)")
+        await connection.execute(sql())

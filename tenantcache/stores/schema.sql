@@ -1,0 +1,163 @@
+-- The schema that tenantcache owns. Safe to run again: it only adds what is missing and replaces functions.
+--
+-- The rules that everything else rests on:
+--   1. A change is logged by a deferred constraint trigger, so at commit, under one advisory lock that is released
+--      only after the commit is visible. The order of `seq` is therefore the order of visibility: a snapshot that
+--      holds entry n holds the data of every entry up to n.
+--   2. `hosts` names every alias that led to the tenant before or after the change (OLD united with NEW), so that
+--      a rename or a moved domain reaches both sides.
+--   3. Triggers fire ALWAYS, for replicated writes too, and only when something that tenantcache reads has changed.
+
+create schema if not exists tenantcache;
+
+create table if not exists tenantcache.tenants (
+    id text primary key default gen_random_uuid()::text,
+    name text not null,
+    subdomain text unique
+        constraint subdomain_is_a_label check (subdomain ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    status text not null default 'active'
+        constraint status_is_known check (status in ('active', 'suspended', 'maintenance')),
+    plan text,
+    limit_per_minute integer constraint limit_per_minute_not_negative check (limit_per_minute >= 0),
+    limit_per_day bigint
+        constraint limit_per_day_in_range check (limit_per_day between 0 and 9007199254740991),
+    attributes jsonb not null default '{}'
+        constraint attributes_is_an_object check (jsonb_typeof(attributes) = 'object')
+);
+
+create table if not exists tenantcache.tenant_domains (
+    domain text primary key
+        constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
+    tenant_id text not null references tenantcache.tenants on delete cascade,
+    is_primary boolean not null default false
+);
+create index if not exists tenant_domains_by_tenant on tenantcache.tenant_domains (tenant_id);
+
+-- One row a change. A null tenant_id says that everything may have changed.
+create sequence if not exists tenantcache.change_seq;
+create table if not exists tenantcache.change_log (
+    seq bigint primary key,
+    tenant_id text,
+    hosts text[],
+    at timestamptz not null default clock_timestamp()
+);
+create index if not exists change_log_by_age on tenantcache.change_log (at);
+
+-- The identity of this log: a copy taken under another identity is refused.
+create table if not exists tenantcache.log_identity (
+    one boolean primary key default true check (one),
+    id uuid not null default gen_random_uuid()
+);
+insert into tenantcache.log_identity default values on conflict do nothing;
+
+-- A log that is never empty always has a newest entry, so that a follower can tell it from a restored one.
+insert into tenantcache.change_log (seq)
+    select nextval('tenantcache.change_seq') where not exists (select from tenantcache.change_log);
+
+-- Who is alive: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
+create table if not exists tenantcache.processes (
+    id uuid primary key,
+    seen_at timestamptz not null default now()
+);
+
+-- The dump-and-restore, failover and point-in-time part of the log's identity comes from the server itself.
+create or replace function tenantcache.epoch() returns text stable language sql as $$
+    select concat_ws(':',
+        (select id from tenantcache.log_identity),
+        'tenantcache.change_log'::regclass::oid,
+        (select system_identifier from pg_control_system()),
+        case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
+$$;
+
+create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    -- 7307199742 is an arbitrary number that names this lock in the database.
+    perform pg_advisory_xact_lock(7307199742);
+    insert into tenantcache.change_log (seq, tenant_id, hosts)
+        values (nextval('tenantcache.change_seq'), tenant_id, hosts);
+    perform pg_notify('tenantcache', '');
+end
+$$;
+
+create or replace function tenantcache.log_tenant() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    both_sides text[] := array_remove(
+        array['subdomain:' || old.subdomain, 'subdomain:' || new.subdomain], null);
+begin
+    perform tenantcache.log_change(coalesce(new.id, old.id), both_sides);
+    if tg_op = 'UPDATE' and old.id <> new.id then
+        perform tenantcache.log_change(old.id, both_sides);
+    end if;
+    return null;
+end
+$$;
+
+create or replace function tenantcache.log_domain() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    both_sides text[] := array_remove(array['domain:' || old.domain, 'domain:' || new.domain], null);
+begin
+    perform tenantcache.log_change(coalesce(new.tenant_id, old.tenant_id), both_sides);
+    if tg_op = 'UPDATE' and old.tenant_id <> new.tenant_id then
+        perform tenantcache.log_change(old.tenant_id, both_sides);
+    end if;
+    return null;
+end
+$$;
+
+create or replace function tenantcache.log_everything() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform tenantcache.log_change(null, null);
+    return null;
+end
+$$;
+
+do $$
+declare
+    logged record;
+begin
+    for logged in
+        select * from (values
+            ('tenants', 'tenant_added', 'insert', '', 'log_tenant'),
+            ('tenants', 'tenant_removed', 'delete', '', 'log_tenant'),
+            ('tenants', 'tenant_changed', 'update', 'when (old is distinct from new)', 'log_tenant'),
+            ('tenant_domains', 'domain_added', 'insert', '', 'log_domain'),
+            ('tenant_domains', 'domain_removed', 'delete', '', 'log_domain'),
+            ('tenant_domains', 'domain_changed', 'update', 'when (old is distinct from new)', 'log_domain')
+        ) as t (on_table, name, event, condition, function)
+    loop
+        if not exists (
+            select from pg_trigger
+            where tgname = logged.name and tgrelid = format('tenantcache.%I', logged.on_table)::regclass
+        ) then
+            execute format(
+                'create constraint trigger %I after %s on tenantcache.%I deferrable initially deferred
+                 for each row %s execute function tenantcache.%I()',
+                logged.name, logged.event, logged.on_table, logged.condition, logged.function);
+        end if;
+        execute format('alter table tenantcache.%I enable always trigger %I', logged.on_table, logged.name);
+    end loop;
+    for logged in select * from (values ('tenants'), ('tenant_domains')) as t (on_table)
+    loop
+        execute format(
+            'create or replace trigger truncated after truncate on tenantcache.%I
+             for each statement execute function tenantcache.log_everything()', logged.on_table);
+        execute format('alter table tenantcache.%I enable always trigger truncated', logged.on_table);
+    end loop;
+end
+$$;
+
+-- What a tenant looks like to tenantcache, whatever tables it comes from. An adopted table replaces these two views.
+create or replace view tenantcache.tenant_source as
+    select t.id, t.name, t.subdomain,
+        array(select d.domain from tenantcache.tenant_domains d where d.tenant_id = t.id order by d.domain) as domains,
+        (select d.domain from tenantcache.tenant_domains d
+            where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
+        t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.attributes
+    from tenantcache.tenants t;
+
+create or replace view tenantcache.domain_source as
+    select d.domain, d.tenant_id from tenantcache.tenant_domains d;
