@@ -1,0 +1,36 @@
+"""Tenant lookup and rate limits for multi-tenant ASGI apps, in the process.
+
+    app.add_middleware(TenantMiddleware)
+
+finds the tenant of every request and checks its limits; the README tells the rest.
+"""
+
+from tenantcache.context import current_tenant
+from tenantcache.core.reservation import Decision, Quota
+from tenantcache.core.tenant import Limits, Tenant
+from tenantcache.engine import TenantCache
+from tenantcache.errors import (
+    ConfigurationError,
+    NotOpenError,
+    SchemaMissingError,
+    StoreUnavailableError,
+    TenantCacheError,
+)
+from tenantcache.settings import Settings
+from tenantcache.web.middleware import TenantMiddleware
+
+__all__ = [
+    "ConfigurationError",
+    "Decision",
+    "Limits",
+    "NotOpenError",
+    "Quota",
+    "SchemaMissingError",
+    "Settings",
+    "StoreUnavailableError",
+    "Tenant",
+    "TenantCache",
+    "TenantCacheError",
+    "TenantMiddleware",
+    "current_tenant",
+]

@@ -70,10 +70,15 @@ _BEAT = """
     on conflict (id) do update set seen_at = excluded.seen_at
 """
 
-# One process at a time; the newest entry stays, so that the log is never empty.
+# One process at a time; the newest entry stays, so that the log is never empty. Counters are first touched up to an
+# hour before their minute and at any time of their day.
 _PRUNE = """
     with lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
-    dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky))
+    dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky)),
+    over as (
+        delete from tenantcache.counters where (select mine from lucky) and touched_at < now()
+            - case policy when 'minute' then interval '3 hours' else interval '3 days' end
+    )
     delete from tenantcache.change_log
     where (select mine from lucky) and at < now() - make_interval(secs => $1)
         and seq < (select max(seq) from tenantcache.change_log)
@@ -136,7 +141,7 @@ class PostgresTenants:
             [alias[len(kind) :] for alias in aliases if alias.startswith(kind)]
             for kind in (SUBDOMAIN_ALIAS, DOMAIN_ALIAS, ID_ALIAS)
         ]
-        records = await self._fetch("looking up tenants", _READ, *kinds)
+        records = await self.fetch("looking up tenants", _READ, *kinds)
         rows: dict[str, Row | None] = dict.fromkeys(aliases)
         for record in records:
             if record["alias"] is not None:
@@ -144,9 +149,10 @@ class PostgresTenants:
         return Snapshot(records[0]["asof"], records[0]["epoch"], rows)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
-        await self._fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
+        await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
 
-    async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+        """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
         if self._pool is None:
             raise StoreError("Postgres is not connected")
         self.queries += 1

@@ -96,7 +96,8 @@ class RedisLink:
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         if len(commands) == 1:
-            return [await self._redis.execute_command(*commands[0])]
+            execute: Any = self._redis.execute_command  # redis-py has no annotations there
+            return [await execute(*commands[0])]
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)

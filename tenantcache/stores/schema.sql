@@ -60,6 +60,17 @@ create table if not exists tenantcache.processes (
     seen_at timestamptz not null default now()
 );
 
+-- Limits without Redis: one row a window. Losing them in a crash costs at most one window, so no WAL is written.
+create unlogged table if not exists tenantcache.counters (
+    tenant_id text not null,
+    policy text not null,
+    number bigint not null,
+    value bigint not null,
+    touched_at timestamptz not null default now(),
+    primary key (tenant_id, policy, number)
+) with (fillfactor = 70);
+create index if not exists counters_by_age on tenantcache.counters (touched_at);
+
 -- The dump-and-restore, failover and point-in-time part of the log's identity comes from the server itself.
 create or replace function tenantcache.epoch() returns text stable language sql as $$
     select concat_ws(':',

@@ -73,6 +73,4 @@ MAINTENANCE = Problem(503, "Service Unavailable", "This tenant is under maintena
 
 
 def unavailable(retry_after: int) -> Problem:
-    return Problem(
-        503, "Service Unavailable", "The tenant cannot be looked up at the moment.", retry_after=retry_after
-    )
+    return Problem(503, "Service Unavailable", "The tenant cannot be looked up at the moment.", retry_after=retry_after)

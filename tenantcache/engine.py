@@ -1,0 +1,333 @@
+"""The engine: everything wired together, with a life cycle. Faces (the middleware, the commands) use only this."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from tenantcache import clock as clocks
+from tenantcache.clock import Clock
+from tenantcache.core.freshness import Freshness
+from tenantcache.core.hosts import HostMatch, HostRules
+from tenantcache.core.reservation import Decision, Reservation
+from tenantcache.core.servertime import ServerTime
+from tenantcache.core.tenant import Tenant
+from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.follower import Follower
+from tenantcache.limiter import ADMITTED, Limiter
+from tenantcache.resolver import Resolver
+from tenantcache.settings import Settings
+from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, StoreError, TenantStore
+from tenantcache.stores.counters import PostgresCounters
+from tenantcache.stores.memory import Entry, Memory
+from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+
+OPEN_TIMEOUT = 5.0
+SYNC_TIMEOUT = 2.0
+REFRESH_INTERVAL = 1.0
+
+COPY_LIFE_MARGIN = 60.0
+"""Seconds that a copy may be on its way into Redis before its TTL begins to count."""
+
+
+@dataclass(slots=True)
+class Stores:
+    """What the engine stands on. `link` is the connection behind `copies` and `counters`, where that is Redis."""
+
+    tenants: TenantStore
+    log: ChangeLog
+    counters: CounterStore
+    copies: CopyStore | None = None
+    postgres: PostgresTenants | None = None
+    link: RedisLink | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        postgres = PostgresTenants(settings.database_url)
+        log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
+        if settings.redis_url is None:
+            return cls(postgres, log, PostgresCounters(postgres), postgres=postgres)
+        link = RedisLink(settings.redis_url)
+        copies = RedisCopies(
+            link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+        )
+        return cls(postgres, log, RedisCounters(link, prefix=settings.key_prefix), copies, postgres, link)
+
+
+class TenantCache:
+    """Finds tenants and checks their limits, in this process as far as that is possible.
+
+    Open it before use, by `async with` or `open`; the middleware does so by itself. Made for one event loop.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, stores: Stores | None = None, clock: Clock = clocks.now
+    ) -> None:
+        self.settings = settings if settings is not None else Settings()
+        self.clock = clock
+        self.hosts = HostRules(self.settings.base_domains, self.settings.reserved_subdomains)
+        self.freshness = Freshness(
+            max_staleness=self.settings.max_staleness, stale_if_error=self.settings.stale_if_error
+        )
+        self.server_time = ServerTime(offset=time.time() - clock())
+        self.memory = Memory(
+            max_tenants=self.settings.memory_max_tenants,
+            ttl=self.settings.memory_ttl,
+            grace=self.settings.stale_if_error,
+            negative_ttl=self.settings.negative_ttl,
+            clock=clock,
+        )
+        self._stores = stores if stores is not None else Stores.from_settings(self.settings)
+        self.limiter = Limiter(
+            self._stores.counters,
+            server_now=self.server_now,
+            processes=self._count_processes,
+            on_error=self.settings.on_limiter_error,
+        )
+        self.resolver = Resolver(
+            self._stores.tenants,
+            self._stores.copies,
+            self.memory,
+            self.freshness,
+            self.settings.limit_table,
+            meter_of=self._meter_of,
+            on_future=self._wake_follower,
+            clock=clock,
+        )
+        self.follower = Follower(
+            self._stores.log,
+            self.freshness,
+            self.server_time,
+            self.resolver,
+            clock=clock,
+            tail_age=self.settings.redis_ttl + COPY_LIFE_MARGIN,
+            pull_interval=min(1.0, self.settings.max_staleness / 3),
+        )
+        self.shadowed = 0
+        self._is_open = False
+        self._opening: asyncio.Lock | None = None
+        self._refresher: asyncio.Task[None] | None = None
+        _engines.add(self)
+
+    def server_now(self) -> float:
+        """The database server's time, in seconds since the Unix epoch, as well as it is known here."""
+        return self.clock() + self.server_time.offset
+
+    # Life cycle.
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    async def open(self) -> None:
+        """Connect, load the tail of the log and follow it; again is harmless.
+
+        Raises `SchemaMissingError` and `StoreUnavailableError`. Redis may be away: it is used once it is there.
+        """
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._is_open:
+                return
+            try:
+                await self._open_stores()
+            except BaseException:
+                await self._close_stores()
+                raise
+            self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
+            self.limiter.open()
+            self._is_open = True
+
+    async def _open_stores(self) -> None:
+        try:
+            if self._stores.postgres is not None:
+                await self._stores.postgres.open()
+        except StoreError as error:
+            raise StoreUnavailableError(str(error)) from error
+        await self.follower.start(OPEN_TIMEOUT)
+        if self._stores.link is not None:
+            with suppress(StoreError):  # the breaker remembers, and so does stats()
+                await self._stores.link.open()
+
+    async def close(self) -> None:
+        """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._refresher is not None:
+            self._refresher.cancel()
+            await asyncio.gather(self._refresher, return_exceptions=True)
+        await self.limiter.close()
+        await self.resolver.close()
+        await self._close_stores()
+
+    async def _close_stores(self) -> None:
+        await self.follower.stop()
+        for store in (self._stores.counters, self._stores.link, self._stores.postgres):
+            closing = getattr(store, "close", None)
+            if closing is not None:
+                await closing()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_INTERVAL)
+            try:
+                await self.resolver.refresh_due()
+            except StoreError:
+                continue  # the entries stay, and are read when they are asked for
+
+    def _after_fork_in_child(self) -> None:
+        """Sockets and tokens belong to the parent: start from nothing."""
+        self.limiter.forget()
+        self.memory.clear()
+        self._is_open = False
+        self._opening = self._refresher = None
+
+    # Tenants.
+
+    async def resolve(self, host: str) -> Tenant | None:
+        """The tenant of `host` (as in a Host header, port allowed), whatever its status; None where there is none.
+
+        Raises `StoreUnavailableError` where nobody can say, `NotOpenError` before `open`.
+        """
+        match = self.hosts.classify(host.encode("utf-8", "surrogateescape"))
+        return (await self.find(match)).tenant if match.alias is not None else None
+
+    async def find(self, match: HostMatch) -> Entry:
+        """The entry that a classified host with an alias leads to; its `tenant` may be None. Raises as `resolve`."""
+        self._require_open()
+        assert match.alias is not None
+        return await self.resolver.find(match.alias)
+
+    async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
+        """The tenants of `ids` that exist, by id: from memory, then one MGET, then one query. Raises as `resolve`."""
+        self._require_open()
+        return await self.resolver.find_ids(ids)
+
+    async def invalidate(self, tenant_id: str) -> None:
+        """Make every process read the tenant again, under all its aliases. Raises `StoreUnavailableError`.
+
+        Only needed where a change happened outside the database: what the tables say is followed anyway.
+        """
+        self._require_open()
+        aliases = sorted({alias for entry in self.memory.of_tenant(tenant_id) for alias in _aliases_of(entry)})
+        try:
+            await self._stores.tenants.log_change(tenant_id, aliases)
+        except StoreError as error:
+            raise StoreUnavailableError(str(error)) from error
+        await self.sync()
+        if self._stores.copies is not None and aliases:
+            with suppress(StoreError):  # hygiene: those copies are refused from now on anyway
+                await self._stores.copies.drop(aliases)
+
+    async def sync(self) -> None:
+        """Return once every change committed before this call has been applied here: read-your-writes.
+
+        Raises `StoreUnavailableError` where the log cannot be read.
+        """
+        self._require_open()
+        await self.follower.sync(SYNC_TIMEOUT)
+
+    # Limits.
+
+    async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
+        """Spend `cost` of the tenant's tokens, or say when to come back. Never raises for a store that is away."""
+        self._require_open()
+        if self.settings.limits == "off":
+            return ADMITTED
+        decision = await self.limiter.check(tenant, cost)
+        if not decision.allowed and self.settings.limits == "shadow":
+            self.shadowed += 1
+            return Decision(True, quotas=decision.quotas)
+        return decision
+
+    # The follower is made last, of parts that need these two.
+    def _count_processes(self) -> int:
+        return self.follower.processes
+
+    def _wake_follower(self) -> None:
+        self.follower.wake()
+
+    def _meter_of(self, tenant: Tenant) -> Reservation | None:
+        return None if self.settings.limits == "off" else self.limiter.meter_of(tenant)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise NotOpenError(
+                "open the TenantCache first: `async with TenantCache(...) as cache`, or `await cache.open()`"
+            )
+
+    # What is going on.
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Counts since the start of this process, and states as they are now. No I/O."""
+        link, postgres, now = self._stores.link, self._stores.postgres, self.clock()
+        return {
+            "memory": {
+                "tenants": len(self.memory),
+                "negatives": self.memory.negatives,
+                "evictions": self.memory.evictions,
+            },
+            "lookups": {
+                "loads": self.resolver.loads,
+                "redis_hits": self.resolver.copy_hits,
+                "redis_refused": self.resolver.copies_refused,
+                "stale_served": self.resolver.stale_served,
+            },
+            "freshness": {
+                "valid": self.freshness.is_valid(now),
+                "valid_for": max(0.0, self.freshness.valid_until - now),
+                "applied": self.freshness.applied,
+                "following": self.follower.connected,
+                "pulls": self.follower.pulls,
+                "processes": self.follower.processes,
+                "last_error": self.follower.last_error,
+            },
+            "limits": {
+                "tenants": len(self.limiter),
+                "takes": self.limiter.takes,
+                "denied": self.limiter.denied,
+                "shadowed": self.shadowed,
+                "errors": self.limiter.errors,
+                "degraded": self.limiter.degraded,
+            },
+            "redis": {
+                "configured": link is not None,
+                "billed_commands": 0 if link is None else link.billed,
+                "breaker": "closed" if link is None else link.breaker.state,
+            },
+            "postgres": {"queries": 0 if postgres is None else postgres.queries},
+        }
+
+
+def _aliases_of(entry: Entry) -> tuple[str, ...]:
+    return () if entry.tenant is None else entry.tenant.aliases
+
+
+_engines: weakref.WeakSet[TenantCache] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for engine in _engines:
+        engine._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

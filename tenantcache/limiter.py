@@ -1,0 +1,247 @@
+"""The limiter's shell: it moves takes between the reservations and the counters.
+
+Rules:
+
+* One take of a tenant is in flight at a time in this process. Requests that need it wait in a line; when the answer
+  is there they are served in the order in which they came, within one step, so that nobody overtakes them.
+* A request that finds tokens never waits. A refill runs in the background.
+* What a store did not answer is not granted. Then `on_error` decides: "local" admits this process's share of the
+  limit (limit / processes), "allow" everything, "deny" nothing.
+* Nothing that was held before a fork is spent after it in the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tenantcache.core.reservation import Decision, Reservation, Take
+from tenantcache.core.tenant import Limits, Tenant
+from tenantcache.core.windows import Debit, Window, day_at, minute_at
+from tenantcache.stores.base import CounterStore, StoreError
+from tenantcache.stores.counters import MemoryCounters
+
+logger = logging.getLogger(__name__)
+
+OnError = Literal["local", "allow", "deny"]
+
+ADMITTED = Decision(True)
+
+SURPLUS_INTERVAL = 1.0
+"""Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
+
+MAX_RETURNS = 32
+"""Reservations that give their tokens back at once on an orderly stop."""
+
+
+@dataclass(slots=True, eq=False)
+class Meter:
+    """A tenant's reservation in this process, who waits for it, and the task that talks to the counters for it."""
+
+    tenant_id: str
+    reservation: Reservation
+    waiting: deque[tuple[int, asyncio.Future[Decision]]] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Limiter:
+    """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet."""
+
+    def __init__(
+        self,
+        store: CounterStore,
+        *,
+        server_now: Callable[[], float],
+        processes: Callable[[], int],
+        on_error: OnError = "local",
+    ) -> None:
+        self.takes = 0
+        self.denied = 0
+        self.errors = 0
+        self.degraded = False
+        self._store = store
+        self._server_now = server_now
+        self._processes = processes
+        self._on_error = on_error
+        self._meters: dict[str, Meter] = {}
+        self._shares = MemoryCounters()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
+
+    async def close(self) -> None:
+        """Give back what is unspent, as far as the store answers."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        meters = list(self._meters.values())
+        self._meters.clear()
+        await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
+        for start in range(0, len(meters), MAX_RETURNS):
+            await asyncio.gather(*(self._release(meter) for meter in meters[start : start + MAX_RETURNS]))
+
+    def forget(self) -> None:
+        """Drop every token without giving it back: a forked child must not spend what its parent holds."""
+        self._meters.clear()
+        self._watcher = None
+
+    def __len__(self) -> int:
+        return len(self._meters)
+
+    def meter_of(self, tenant: Tenant) -> Reservation | None:
+        """The reservation of `tenant`, with the limits that it has now; None where it is unlimited."""
+        meter = self._meters.get(tenant.id)
+        if meter is None:
+            if tenant.limits == Limits():
+                return None
+            meter = Meter(tenant.id, Reservation(tenant.limits, self._server_now()))
+            self._meters[tenant.id] = meter
+        elif meter.reservation.limits != tenant.limits:
+            meter.reservation.change(tenant.limits, self._server_now())
+            self._work_on(meter)
+        return meter.reservation
+
+    # Deciding.
+
+    async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
+        """Admit or refuse a request that costs `cost` tokens (at least 1, else ValueError)."""
+        if cost < 1:
+            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        if self.meter_of(tenant) is None:
+            return ADMITTED
+        meter = self._meters[tenant.id]
+        decision = None if meter.waiting else self._decide(meter, cost)
+        if decision is None:
+            waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+            meter.waiting.append((cost, waiter))
+            self._work_on(meter)
+            decision = await waiter
+        self.denied += not decision.allowed
+        return decision
+
+    def _decide(self, meter: Meter, cost: int) -> Decision | None:
+        decision = meter.reservation.decide(self._server_now(), cost)
+        if meter.reservation.refill:
+            self._work_on(meter)
+        return decision
+
+    def _answer(self, meter: Meter) -> None:
+        """Serve the line, from its head, as far as what is held goes."""
+        while meter.waiting:
+            cost, waiter = meter.waiting[0]
+            if not waiter.done():  # it was cancelled with its request
+                decision = self._decide(meter, cost)
+                if decision is None:
+                    return
+                waiter.set_result(decision)
+            meter.waiting.popleft()
+
+    # Taking.
+
+    def _work_on(self, meter: Meter) -> None:
+        if meter.task is None or meter.task.done():
+            meter.task = asyncio.create_task(self._work(meter), name="tenantcache take")
+
+    async def _work(self, meter: Meter) -> None:
+        """Send takes until nobody waits and nothing is to be refilled or given back."""
+        try:
+            self._answer(meter)
+            while (take := self._next_take(meter)) is not None:
+                await self._send(meter, take)
+                self._answer(meter)
+        except StoreError as error:
+            self._note_error(error)
+        finally:
+            self._answer_without_store(meter)
+
+    def _next_take(self, meter: Meter) -> Take | None:
+        reservation, now = meter.reservation, self._server_now()
+        if meter.waiting:
+            return reservation.plan(now, self._demand(meter), self._processes())
+        if reservation.refill:
+            reservation.refill = False
+            return reservation.plan(now, 0, self._processes())
+        return reservation.surplus(now)
+
+    @staticmethod
+    def _demand(meter: Meter) -> int:
+        """What the line waits for, as far as a limit allows; at least what its head does."""
+        limits = meter.reservation.limits
+        most = min(limit for limit in (limits.per_minute, limits.per_day, sys.maxsize) if limit is not None)
+        head = meter.waiting[0][0]
+        return max(head, min(most, sum(cost for cost, _ in meter.waiting)))
+
+    async def _send(self, meter: Meter, take: Take) -> None:
+        following: Take | None = take
+        while following is not None:
+            self.takes += 1
+            try:
+                values = await self._store.debit(meter.tenant_id, following.debits)
+            except BaseException:
+                meter.reservation.fail(following, self._server_now())
+                raise
+            following = meter.reservation.settle(following, values, self._server_now())
+        if self.degraded:
+            self.degraded = False
+            logger.warning("limits are counted in the store again")
+
+    async def _release(self, meter: Meter) -> None:
+        take = meter.reservation.release(self._server_now())
+        if take is not None:
+            try:
+                await self._store.debit(meter.tenant_id, take.debits)
+            except StoreError as error:
+                self._note_error(error)  # the tokens are lost with this process: fewer are admitted, never more
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(SURPLUS_INTERVAL)
+            for meter in list(self._meters.values()):
+                if meter.reservation.watched:
+                    self._work_on(meter)
+
+    # Without a store.
+
+    def _note_error(self, error: StoreError) -> None:
+        self.errors += 1
+        if not self.degraded:
+            self.degraded = True
+            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._on_error)
+
+    def _answer_without_store(self, meter: Meter) -> None:
+        while meter.waiting:
+            cost, waiter = meter.waiting.popleft()
+            if not waiter.done():
+                decision = self._decide(meter, cost)
+                waiter.set_result(decision or self._decide_without_store(meter, cost))
+
+    def _decide_without_store(self, meter: Meter, cost: int) -> Decision:
+        now = self._server_now()
+        quotas = meter.reservation.quotas(now)
+        if self._on_error == "allow":
+            return Decision(True, quotas=quotas)
+        violated = [
+            window
+            for window, limit in self._windows(meter.reservation.limits, now)
+            if self._on_error == "deny" or not self._has_share(meter.tenant_id, window, limit, cost)
+        ]
+        if violated:
+            retry_after = max(window.end for window in violated) - now
+            return Decision(False, tuple(window.policy for window in violated), retry_after, quotas)
+        for window, _ in self._windows(meter.reservation.limits, now):
+            self._shares.add(meter.tenant_id, Debit(window, cost))
+        return Decision(True, quotas=quotas)
+
+    def _has_share(self, tenant_id: str, window: Window, limit: int, cost: int) -> bool:
+        used = self._shares.add(tenant_id, Debit(window, 0))
+        return used + cost <= max(1, limit // self._processes())
+
+    @staticmethod
+    def _windows(limits: Limits, now: float) -> list[tuple[Window, int]]:
+        named = ((Window("minute", minute_at(now)), limits.per_minute), (Window("day", day_at(now)), limits.per_day))
+        return [(window, limit) for window, limit in named if limit is not None]

@@ -1,0 +1,230 @@
+"""The ASGI middleware.
+
+A hot request takes one short way: find the Host line, one dict look-up to the tenant's entry, one clock reading, two
+decrements, and on to the application. No await stands in between. Whatever is not plain (a host never seen, a
+limit reached, a bypass, a proxy's header, a WebSocket) leaves that way for the long one, `_serve`, which does
+everything again from the start and may wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenantcache.context import serving
+from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.core.reservation import Quota
+from tenantcache.core.tenant import Tenant
+from tenantcache.engine import TenantCache
+from tenantcache.errors import StoreUnavailableError, TenantCacheError
+from tenantcache.settings import Settings
+from tenantcache.stores.memory import Entry
+from tenantcache.web import problems
+from tenantcache.web.problems import Problem
+from tenantcache.web.ratelimit import Header, quota_exceeded, ratelimit_headers, x_ratelimit_headers
+
+Reply = Callable[[Scope, Problem], ASGIApp | None]
+"""Makes an answer of one's own out of a problem; None keeps ours."""
+
+
+class TenantMiddleware:
+    """Puts the request's tenant on `scope["state"]["tenant"]` and into `current_tenant()`, and enforces its limits.
+
+    `cache` is an engine of one's own; without it one is made from `settings`, or from the environment, when the
+    middleware is built (so `ConfigurationError` is raised then). Whoever opens a shared engine first may leave the
+    closing to the middleware. `reply` may replace each answer of ours, see `Reply`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        cache: TenantCache | None = None,
+        *,
+        settings: Settings | None = None,
+        reply: Reply | None = None,
+    ) -> None:
+        if cache is not None and settings is not None:
+            raise TypeError("give either a cache or settings: a cache has its own")
+        self.app = app
+        self.cache = cache if cache is not None else TenantCache(settings)
+        settings = self.cache.settings
+        self._reply = reply
+        self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
+        self._trusted = settings.trusted_proxies
+        self._shows_limits = settings.rate_limit_headers
+        self._shows_x_limits = settings.x_rate_limit_headers
+        self._hot = self.cache.memory.hot
+        self._freshness = self.cache.freshness
+        self._server_time = self.cache.server_time
+        self._clock = self.cache.clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            entry = self._spend_hot(scope)
+            if entry is not None:
+                await self._pass_on(entry, self._quotas(entry), scope, receive, send)
+            else:
+                await self._serve(scope, receive, send)
+        elif kind == "websocket":
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _spend_hot(self, scope: Scope) -> Entry | None:
+        """Admit a plain request on tokens that are held, or return None and change nothing."""
+        host = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                if host is not None:
+                    return None
+                host = value
+        entry = None if host is None else self._hot.get(host)
+        if entry is None or self._trusted:
+            return None
+        path: str = scope["path"]
+        if path[:1] != "/" or path.startswith(self._bypass):
+            return None
+        now = self._clock()
+        if now >= self._freshness.valid_until:
+            return None
+        meter = entry.meter
+        if meter is not None:
+            if meter.minute < 1 or meter.day < 1 or now + self._server_time.offset >= meter.until:
+                return None
+            meter.minute -= 1
+            meter.day -= 1
+        entry.used = True
+        return entry
+
+    def _quotas(self, entry: Entry) -> Sequence[Quota]:
+        if entry.meter is None or not (self._shows_limits or self._shows_x_limits):
+            return ()
+        return entry.meter.quotas(self._clock() + self._server_time.offset)
+
+    # The long way.
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._bypasses(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        host = self._host_of(scope)
+        match = HostMatch("malformed") if host is None else self.cache.hosts.classify(host)
+        if match.kind == "malformed" or host is None:
+            await self._refuse(problems.BAD_HOST, scope, receive, send)
+        elif match.kind == "bypass":
+            await self.app(scope, receive, send)
+        elif match.kind == "unknown":
+            await self._refuse(problems.UNKNOWN_HOST, scope, receive, send)
+        else:
+            await self._serve_match(host, match, scope, receive, send)
+
+    async def _serve_match(self, host: bytes, match: HostMatch, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if not self.cache.is_open:
+                await self.cache.open()  # the server sends no lifespan events
+            entry = await self.cache.find(match)
+        except StoreUnavailableError as error:
+            await self._refuse(problems.unavailable(error.retry_after), scope, receive, send)
+            return
+        refusal = _refusal_of(entry.tenant)
+        if refusal is not None or entry.tenant is None:
+            await self._refuse(refusal or problems.UNKNOWN_HOST, scope, receive, send)
+            return
+        decision = await self.cache.check(entry.tenant)
+        if not decision.allowed:
+            await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
+            return
+        if scope["type"] == "http":
+            self.cache.memory.spell(host, entry)
+        await self._pass_on(entry, decision.quotas, scope, receive, send)
+
+    def _bypasses(self, path: str) -> bool:
+        return any(path == prefix or path.startswith(prefix + "/") for prefix in self._bypass)
+
+    def _host_of(self, scope: Scope) -> bytes | None:
+        """The Host value that counts, or None where the request is to be answered with 400."""
+        host = single_host(scope["headers"])
+        if host is None or target_conflicts(scope.get("raw_path") or b"", host):
+            return None
+        if self._trusted and self._is_trusted(scope.get("client")):
+            forwarded = forwarded_host(scope["headers"])
+            return host if forwarded is None else forwarded
+        return host
+
+    def _is_trusted(self, client: Sequence[Any] | None) -> bool:
+        try:
+            address = ip_address(client[0]) if client else None
+        except ValueError:
+            return False  # a Unix socket's path, or a name
+        return address is not None and any(address in network for network in self._trusted)
+
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp | None = self._reply(scope, problem) if self._reply is not None else None
+        await (answer or problem)(scope, receive, send)
+
+    # On to the application.
+
+    def _headers(self, quotas: Sequence[Quota]) -> list[Header]:
+        headers = ratelimit_headers(quotas) if self._shows_limits else []
+        return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
+
+    async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["tenant"] = entry.tenant
+        headers = self._headers(quotas)
+        token = serving.set(entry.tenant)
+        try:
+            await self.app(scope, receive, _adding(headers, send) if headers else send)
+        finally:
+            serving.reset(token)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open the engine before the application starts, close it after the application has stopped."""
+
+        async def receive_opening() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.cache.open()
+            return message
+
+        async def send_closing(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self.cache.close()
+            await send(message)
+
+        try:
+            await self.app(scope, receive_opening, send_closing)
+        except TenantCacheError as error:
+            await self.cache.close()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except BaseException:
+            await self.cache.close()  # the application does not know lifespan, or failed in it
+            raise
+
+
+def _refusal_of(tenant: Tenant | None) -> Problem | None:
+    if tenant is None:
+        return problems.UNKNOWN_HOST
+    if tenant.status == "suspended":
+        return problems.SUSPENDED
+    if tenant.status == "maintenance":
+        return problems.MAINTENANCE
+    return None
+
+
+def _adding(headers: list[Header], send: Send) -> Send:
+    """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
+
+    def send_with_headers(message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.accept"):
+            # A new list: the application may keep the old one and send it again.
+            message["headers"] = [*message.get("headers", ()), *headers]
+        return send(message)
+
+    return send_with_headers
