@@ -16,15 +16,17 @@ from tenantcache import clock as clocks
 from tenantcache.clock import Clock
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
+from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Decision, Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import Tenant
 from tenantcache.errors import NotOpenError, StoreUnavailableError
 from tenantcache.follower import Follower
+from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings
-from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, StoreError, TenantStore
+from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, LogEntry, StoreError, TenantStore
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
@@ -33,6 +35,10 @@ from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 OPEN_TIMEOUT = 5.0
 SYNC_TIMEOUT = 2.0
 REFRESH_INTERVAL = 1.0
+
+LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
+"""Look-ups of hosts that are neither in memory nor ruled out by the index. A process that starts cold meets its
+tenants a thousand at once at most; a flood is worth 200 cheap queries a second, not more."""
 
 COPY_LIFE_MARGIN = 60.0
 """Seconds that a copy may be on its way into Redis before its TTL begins to count."""
@@ -43,6 +49,7 @@ class Stores:
     """What the engine stands on. `link` is the connection behind `copies` and `counters`, where that is Redis."""
 
     tenants: TenantStore
+    hosts: HostSource
     log: ChangeLog
     counters: CounterStore
     copies: CopyStore | None = None
@@ -54,12 +61,12 @@ class Stores:
         postgres = PostgresTenants(settings.database_url)
         log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
         if settings.redis_url is None:
-            return cls(postgres, log, PostgresCounters(postgres), postgres=postgres)
+            return cls(postgres, postgres, log, PostgresCounters(postgres), postgres=postgres)
         link = RedisLink(settings.redis_url)
         copies = RedisCopies(
             link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
         )
-        return cls(postgres, log, RedisCounters(link, prefix=settings.key_prefix), copies, postgres, link)
+        return cls(postgres, postgres, log, RedisCounters(link, prefix=settings.key_prefix), copies, postgres, link)
 
 
 class TenantCache:
@@ -92,6 +99,9 @@ class TenantCache:
             processes=self._count_processes,
             on_error=self.settings.on_limiter_error,
         )
+        self.indexer = Indexer(
+            self._stores.hosts, self.freshness, clock=clock, max_hosts=self.settings.host_index_max_hosts
+        )
         self.resolver = Resolver(
             self._stores.tenants,
             self._stores.copies,
@@ -99,6 +109,8 @@ class TenantCache:
             self.freshness,
             self.settings.limit_table,
             meter_of=self._meter_of,
+            rules_out=self.indexer.rules_out,
+            budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
             on_future=self._wake_follower,
             clock=clock,
         )
@@ -106,7 +118,7 @@ class TenantCache:
             self._stores.log,
             self.freshness,
             self.server_time,
-            self.resolver,
+            self,
             clock=clock,
             tail_age=self.settings.redis_ttl + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, self.settings.max_staleness / 3),
@@ -144,6 +156,7 @@ class TenantCache:
                 raise
             self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
             self.limiter.open()
+            self.indexer.open()
             self._is_open = True
 
     async def _open_stores(self) -> None:
@@ -165,6 +178,7 @@ class TenantCache:
         if self._refresher is not None:
             self._refresher.cancel()
             await asyncio.gather(self._refresher, return_exceptions=True)
+        await self.indexer.close()
         await self.limiter.close()
         await self.resolver.close()
         await self._close_stores()
@@ -199,6 +213,16 @@ class TenantCache:
         self.memory.clear()
         self._is_open = False
         self._opening = self._refresher = None
+
+    # What the follower calls.
+
+    def changed(self, entry: LogEntry) -> None:
+        self.resolver.changed(entry)
+        self.indexer.changed(entry)
+
+    def flush(self) -> None:
+        self.resolver.flush()
+        self.indexer.flush()
 
     # Tenants.
 
@@ -287,6 +311,8 @@ class TenantCache:
             },
             "lookups": {
                 "loads": self.resolver.loads,
+                "ruled_out": self.resolver.ruled_out,
+                "over_budget": self.resolver.over_budget,
                 "redis_hits": self.resolver.copy_hits,
                 "redis_refused": self.resolver.copies_refused,
                 "stale_served": self.resolver.stale_served,
@@ -299,6 +325,12 @@ class TenantCache:
                 "pulls": self.follower.pulls,
                 "processes": self.follower.processes,
                 "last_error": self.follower.last_error,
+            },
+            "index": {
+                "ready": self.indexer.is_ready,
+                "hosts": self.indexer.hosts,
+                "bytes": self.indexer.nbytes,
+                "loads": self.indexer.loads,
             },
             "limits": {
                 "tenants": len(self.limiter),

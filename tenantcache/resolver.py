@@ -21,6 +21,7 @@ from tenantcache.clock import Clock
 from tenantcache.core import copies as codec
 from tenantcache.core.breaker import Breaker
 from tenantcache.core.freshness import NEVER, Freshness, State
+from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
@@ -38,7 +39,11 @@ REFRESH_BATCH = 500
 
 
 class Resolver:
-    """`meter_of` gives a tenant's limits their place in memory; it is told of every tenant that is installed."""
+    """`meter_of` gives a tenant's limits their place in memory; it is told of every tenant that is installed.
+
+    `rules_out` says of an alias that it certainly leads nowhere, and `budget` bounds the look-ups of all others.
+    `on_future` is called when an answer is newer than what the follower knows.
+    """
 
     def __init__(
         self,
@@ -49,11 +54,15 @@ class Resolver:
         limits: LimitTable,
         *,
         meter_of: Callable[[Tenant], Reservation | None],
+        rules_out: Callable[[str], bool],
+        budget: LookupBudget,
         on_future: Callable[[], None],
         clock: Clock,
         deadline: float = 2.0,
     ) -> None:
         self.loads = 0
+        self.ruled_out = 0
+        self.over_budget = 0
         self.copy_hits = 0
         self.copies_refused = 0
         self.stale_served = 0
@@ -63,6 +72,8 @@ class Resolver:
         self._freshness = freshness
         self._limits = limits
         self._meter_of = meter_of
+        self._rules_out = rules_out
+        self._budget = budget
         self._on_future = on_future
         self._clock = clock
         self._deadline = deadline
@@ -88,6 +99,9 @@ class Resolver:
         entry = self.peek(alias)
         if entry is not None:
             return entry
+        if self._rules_out(alias):
+            self.ruled_out += 1
+            return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
             return await self._wait_for_load(alias)
         except StoreError as error:
@@ -152,6 +166,10 @@ class Resolver:
         if task is None:
             if len(self._loading) >= MAX_LOADS:
                 raise StoreError("too many tenants are being looked up at once")
+            # Who is in memory is no stranger: only the age of the entry makes this a look-up.
+            if self._memory.get(alias) is None and not self._budget.spend(self._clock()):
+                self.over_budget += 1
+                raise StoreError("too many hosts that nobody knows were looked up within the last second")
             task = asyncio.create_task(self._load(alias), name="tenantcache load")
             self._loading[alias] = task
             task.add_done_callback(lambda done: self._loaded(alias, done))

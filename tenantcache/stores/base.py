@@ -6,7 +6,8 @@ its own timeout, and it never retries a write by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -83,6 +84,21 @@ class TenantStore(Protocol):
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         """Tell every process to read this tenant again, as if it had changed."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AliasStream:
+    """Every alias of one snapshot: `count` of them, in `batches`, as of the log that `epoch` names."""
+
+    count: int
+    epoch: str
+    batches: AsyncIterator[list[str]]
+
+
+class HostSource(Protocol):
+    """All aliases there are. The snapshot is taken when the context is entered, not before."""
+
+    def stream_aliases(self, batch: int) -> AbstractAsyncContextManager[AliasStream]: ...
 
 
 class ChangeLog(Protocol):

@@ -17,7 +17,7 @@ import asyncpg
 
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores.base import LogEntry, LogMark, Pull, Snapshot, StoreError
+from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, Snapshot, StoreError
 
 CHANNEL = "tenantcache"
 
@@ -40,6 +40,20 @@ _READ = f"""
             from tenantcache.tenant_source s where s.id = any($3::text[])
     ) as found on true
 """
+
+_COUNT_ALIASES = """
+    select tenantcache.epoch() as epoch, (select count(subdomain) from tenantcache.tenant_source)
+        + (select count(*) from tenantcache.domain_source) as hosts
+"""
+
+_ALL_ALIASES = f"""
+    select '{SUBDOMAIN_ALIAS}' || subdomain as alias from tenantcache.tenant_source where subdomain is not null
+    union all
+    select '{DOMAIN_ALIAS}' || domain from tenantcache.domain_source
+"""
+
+COUNT_TIMEOUT = 10.0
+"""Seconds. No request waits for it, and counting a million rows from a cold disk takes some."""
 
 _PULL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
@@ -151,6 +165,21 @@ class PostgresTenants:
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
 
+    @asynccontextmanager
+    async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
+        """Every alias there is, in one snapshot, `batch` at a time."""
+        if self._pool is None:
+            raise StoreError("Postgres is not connected")
+        async with (
+            translate_errors("reading all hosts"),
+            self._pool.acquire(timeout=self._timeout) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            self.queries += 2
+            head = await connection.fetchrow(_COUNT_ALIASES, timeout=COUNT_TIMEOUT)
+            cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
+            yield AliasStream(head["hosts"], head["epoch"], _in_batches(cursor, batch))
+
     async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
         if self._pool is None:
@@ -159,6 +188,12 @@ class PostgresTenants:
         async with translate_errors(doing), asyncio.timeout(self._timeout):
             rows: list[Any] = await self._pool.fetch(query, *args)
             return rows
+
+
+async def _in_batches(cursor: Any, batch: int) -> AsyncIterator[list[str]]:
+    opened = await cursor
+    while records := await opened.fetch(batch):
+        yield [record["alias"] for record in records]
 
 
 class PostgresLog:

@@ -1,0 +1,119 @@
+"""Keeps the index of known hosts: loads it as a stream, keeps it up by the log, and says when it may be trusted.
+
+Rules:
+
+* The stream is one snapshot. Every change that the follower applies from before the snapshot on is noted and added at
+  the end, so that the finished index lacks nothing that was there at the snapshot or came since.
+* Hosts are only ever added: one that was deleted costs a look-up until the index is loaded anew.
+* While memory is not valid (the follower has lost touch), nothing is ruled out.
+* More than `max_hosts` are not indexed at all; then the budget of look-ups stands alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from tenantcache.clock import Clock
+from tenantcache.core.freshness import Freshness
+from tenantcache.core.hostindex import HostIndex
+from tenantcache.errors import SchemaMissingError
+from tenantcache.stores.base import HostSource, LogEntry, StoreError
+
+logger = logging.getLogger(__name__)
+
+BATCH = 2_000
+"""Hosts a step: 2 ms of the event loop for hashing, as much again for decoding."""
+
+MIN_PAUSE, MAX_PAUSE = 1.0, 30.0
+"""Seconds between two loads: changes to everything may come in bursts."""
+
+
+class Indexer:
+    def __init__(self, source: HostSource, freshness: Freshness, *, clock: Clock, max_hosts: int) -> None:
+        self.hosts = 0
+        self.loads = 0
+        self._source = source
+        self._freshness = freshness
+        self._clock = clock
+        self._max_hosts = max_hosts
+        self._index: HostIndex | None = None
+        self._meanwhile: list[str] | None = None  # aliases that changed while a load is under way
+        self._needed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        if self._max_hosts:
+            self._needed.set()
+            self._task = asyncio.create_task(self._run(), name="tenantcache indexer")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def rules_out(self, alias: str) -> bool:
+        """True where `alias` certainly leads to no tenant; costs no I/O."""
+        index = self._index
+        return index is not None and alias not in index and self._freshness.is_valid(self._clock())
+
+    @property
+    def is_ready(self) -> bool:
+        return self._index is not None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._index is None else self._index.nbytes
+
+    # What the follower calls.
+
+    def changed(self, entry: LogEntry) -> None:
+        if entry.aliases is None:
+            self.flush()
+            return
+        if self._meanwhile is not None:
+            self._meanwhile += entry.aliases
+        if self._index is not None:
+            self._index.add(entry.aliases)
+            if self._index.is_full:
+                self._needed.set()
+
+    def flush(self) -> None:
+        """Nothing is known any more: a part of the log was skipped, or belongs to another history."""
+        self._index = self._meanwhile = None
+        self._needed.set()
+
+    async def _run(self) -> None:
+        pause = MIN_PAUSE
+        while True:
+            await self._needed.wait()
+            self._needed.clear()
+            try:
+                await self._load()
+                pause = MIN_PAUSE
+            except (StoreError, SchemaMissingError) as error:
+                logger.info("the index of known hosts could not be loaded: %s; trying again", error)
+                self._needed.set()
+                pause = min(pause * 2, MAX_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+
+    async def _load(self) -> None:
+        self._meanwhile = meanwhile = list[str]()
+        try:
+            async with self._source.stream_aliases(BATCH) as stream:
+                if stream.count > self._max_hosts:
+                    logger.warning("%d hosts are more than the index may hold: strangers cost look-ups", stream.count)
+                    return
+                index = HostIndex(stream.count)
+                async for aliases in stream.batches:
+                    index.add(aliases)
+            # From here on without an await: no change can come in between.
+            if self._meanwhile is not meanwhile or stream.epoch != self._freshness.epoch:
+                self._needed.set()  # everything changed meanwhile
+                return
+            index.add(meanwhile)
+            self._index = index
+            self.hosts, self.loads = stream.count, self.loads + 1
+        finally:
+            self._meanwhile = None
