@@ -1,0 +1,62 @@
+"""`tenantcache check`: each thing that must work, a line each; a fault does not hide the ones behind it."""
+
+from __future__ import annotations
+
+import asyncpg
+import typer
+
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, redis_version
+from tenantcache.settings import Settings, variable_of
+from tenantcache.urls import address
+
+_PARTS = ("tenantcache.tenant_source", "tenantcache.domain_source", "tenantcache.change_log", "tenantcache.processes")
+
+
+async def run_checks() -> bool:
+    """Report on stdout what works and on stderr what does not; return whether all does.
+
+    Raises ConfigurationError where the settings have faults, because then there is nothing to connect to.
+    """
+    settings = Settings()
+    typer.echo("ok     settings  read from the environment")
+    postgres_works = await _check_postgres(settings)
+    return await _check_redis(settings) and postgres_works
+
+
+async def _check_postgres(settings: Settings) -> bool:
+    variable, where = variable_of("database_url"), address(settings.database_url, POSTGRES_PORT)
+    try:
+        async with postgres(settings.database_url, variable) as connection:
+            version = await connection.fetchval("SHOW server_version")
+            typer.echo(f"ok     postgres  {where}, PostgreSQL {version}")
+            await _check_schema(connection, variable)
+    except ServerError as error:
+        typer.echo(f"FAULT  {error}", err=True)
+        return False
+    return True
+
+
+async def _check_schema(connection: asyncpg.Connection, variable: str) -> None:
+    missing = [part for part in _PARTS if await connection.fetchval("SELECT to_regclass($1) IS NULL", part)]
+    if missing:
+        raise ServerError(f"{variable}: the database lacks {', '.join(missing)}; run `tenantcache init`")
+    try:
+        count = await connection.fetchval("SELECT count(*) FROM tenantcache.tenant_source")
+    except asyncpg.InsufficientPrivilegeError:
+        raise ServerError(
+            f"{variable}: this user may not read the tables; GRANT USAGE on the schema tenantcache and SELECT on it"
+        ) from None
+    typer.echo(f"ok     schema    {count} tenants")
+
+
+async def _check_redis(settings: Settings) -> bool:
+    if settings.redis_url is None:
+        typer.echo("ok     redis     not set: no shared copies, and counters are kept in Postgres")
+        return True
+    try:
+        version = await redis_version(settings.redis_url, variable_of("redis_url"))
+    except ServerError as error:
+        typer.echo(f"FAULT  {error}", err=True)
+        return False
+    typer.echo(f"ok     redis     {address(settings.redis_url, REDIS_PORT)}, Redis {version}")
+    return True

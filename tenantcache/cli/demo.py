@@ -1,0 +1,186 @@
+"""`tenantcache demo`: an app, its workers, a Postgres and a Redis, all started and all stopped.
+
+Rules:
+
+* Things stop in the order opposite to their start: the workers hand back what they hold while the stores are there.
+* SIGINT, SIGTERM and SIGHUP are the same wish. One that comes while we stop is heard already.
+* Settings and port are looked at before anything is started, so that a fault in them costs nobody a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, redis_version
+from tenantcache.cli.schema import install_at
+from tenantcache.cli.seeds import PLANS, seed
+from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, is_taken, spawn
+from tenantcache.settings import Settings, variable_of
+from tenantcache.urls import address
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run of the demo. `directory` keeps the database between runs."""
+
+    target: str
+    port: int
+    workers: int
+    directory: Path
+
+    def run(self) -> None:
+        """Serve until a stop signal. Raises DevServerError, ServerError or ConfigurationError."""
+        _check_settings()
+        if is_taken(self.port):
+            raise DevServerError(
+                f"port {self.port} of {HOST} is taken; stop what listens there, or choose another: "
+                f"tenantcache demo --port {self.port + 1} (make demo PORT={self.port + 1})"
+            )
+        try:
+            with ExitStack() as stack:
+                _on_stop_signals(_interrupt)
+                self._serve(stack)
+        except KeyboardInterrupt:
+            typer.echo("\nStopped everything that was started here.")
+
+    def _serve(self, stack: ExitStack) -> None:
+        environment = self._environment(stack)
+        asyncio.run(_prepare(environment["TENANTCACHE_DATABASE_URL"]))
+        _check_import(self.target, environment)
+        website = stack.enter_context(Website(self.target, self.port, self.workers, environment))
+        typer.echo(_greeting(self.port))
+        raise DevServerError(f"uvicorn ended by itself (status {website.wait()}); its messages are above")
+
+    def _environment(self, stack: ExitStack) -> dict[str, str]:
+        """Start what is not given, and return the environment of the workers."""
+        environment = dict(os.environ)
+        environment["TENANTCACHE_DATABASE_URL"] = self._database_url(stack)
+        environment["TENANTCACHE_REDIS_URL"] = self._redis_url(stack)
+        environment.setdefault("TENANTCACHE_PLANS", json.dumps(PLANS))
+        environment.setdefault("TENANTCACHE_BASE_DOMAINS", "localhost")
+        return environment
+
+    def _database_url(self, stack: ExitStack) -> str:
+        variable = variable_of("database_url")
+        if url := os.environ.get(variable):
+            typer.echo(f"Postgres: {address(url, POSTGRES_PORT)}, from {variable}")
+            return url
+        server = stack.enter_context(PostgresServer(self.directory / "postgres", durable=True))
+        typer.echo(f"Postgres: our own, {server.url}")
+        return server.url
+
+    def _redis_url(self, stack: ExitStack) -> str:
+        variable = variable_of("redis_url")
+        if url := os.environ.get(variable):
+            asyncio.run(redis_version(url, variable))
+            typer.echo(f"Redis:    {address(url, REDIS_PORT)}, from {variable}")
+            return url
+        server = stack.enter_context(RedisServer())
+        typer.echo(f"Redis:    our own, {server.url}")
+        return server.url
+
+
+class Website(DevServer):
+    """uvicorn with its workers. Its output is ours."""
+
+    name = "uvicorn"
+
+    def __init__(self, target: str, port: int, workers: int, environment: Mapping[str, str]) -> None:
+        super().__init__(port)
+        self._target = target
+        self._workers = workers
+        self._environment = environment
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit status."""
+        return self.process.wait() if self.process else 0
+
+    def stop(self, signal_number: int | None = None) -> None:
+        process = self.process
+        super().stop(signal_number)
+        if process is not None:
+            # Its workers share its process group. They outlive it only where it was killed.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        options = {"--host": HOST, "--port": str(self.port), "--workers": str(self._workers), "--log-level": "warning"}
+        words = [word for option in options.items() for word in option]
+        return spawn([sys.executable, "-m", "uvicorn", self._target, *words], env=self._environment)
+
+    def _is_ready(self, pid: int) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status < 500
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _log_tail(self) -> str:
+        return "its messages are above"
+
+
+async def _prepare(database_url: str) -> None:
+    variable = variable_of("database_url")
+    await install_at(database_url, variable)
+    async with postgres(database_url, variable) as connection:
+        await seed(connection)
+
+
+def _check_settings() -> None:
+    """Raise ConfigurationError where what is set already cannot work, before anything is started."""
+    missing = {} if variable_of("database_url") in os.environ else {"DATABASE_URL": f"postgresql://{HOST}"}
+    Settings.load({**os.environ, **missing})
+
+
+def _check_import(target: str, environment: Mapping[str, str]) -> None:
+    """Raise DevServerError where the app cannot be imported: uvicorn would start such a worker again and again."""
+    code = "import sys; from uvicorn.importer import import_from_string; import_from_string(sys.argv[1])"
+    if subprocess.run([sys.executable, "-c", code, target], env=environment, check=False).returncode:
+        raise DevServerError(f"the app {target!r} cannot be imported; the reason is above")
+
+
+def _on_stop_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _on_stop_signals(signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _greeting(port: int) -> str:
+    # With a Host line of its own: not every resolver knows *.localhost (RFC 6761 6.3), and none knows *.test.
+    base = f"http://{HOST}:{port}/api/whoami"
+    status = "curl -s -o /dev/null -w '%{http_code}\\n'"
+    return f"""
+Open  http://acme.localhost:{port}   (also globex, initech, and 47 more)
+
+Try   curl -i -H 'Host: acme.localhost' {base}
+      curl -i -H 'Host: shop.acme.test' {base}
+      for i in $(seq 70); do {status} -H 'Host: initech.localhost' {base}; done | sort | uniq -c
+
+Ctrl-C stops everything.
+"""

@@ -1,0 +1,79 @@
+"""The command line: `tenantcache init | check | settings | demo`.
+
+A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenantcache.errors import TenantCacheError
+
+EXIT_FAULT = 2
+
+app = typer.Typer(
+    help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
+    no_args_is_help=True,
+    add_completion=False,
+    # The pretty ones show local variables, and among them are URLs with passwords.
+    pretty_exceptions_enable=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line with `arguments`, by default those of the process, and exit."""
+    try:
+        app(args=arguments, prog_name="tenantcache")
+    except TenantCacheError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"tenantcache: {line}", err=True)
+        sys.exit(EXIT_FAULT)
+
+
+@app.command()
+def init(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")] = False,
+) -> None:
+    """Create the schema, or add what is missing. Safe to run again."""
+    from tenantcache.cli.schema import create_schema, print_schema
+
+    print_schema() if dry_run else asyncio.run(create_schema())
+
+
+@app.command()
+def check() -> None:
+    """Read the settings, connect to the servers, and report what is wrong."""
+    from tenantcache.cli.check import run_checks
+
+    if not asyncio.run(run_checks()):
+        raise typer.Exit(EXIT_FAULT)
+
+
+@app.command()
+def settings() -> None:
+    """Print all variables with default, value in force (passwords masked) and meaning."""
+    from tenantcache.cli.variables import print_variables
+
+    print_variables()
+
+
+@app.command()
+def demo(
+    target: Annotated[str, typer.Option("--app", help="What to serve, as uvicorn takes it.")] = "example_app.main:app",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 2,
+    directory: Annotated[Path, typer.Option(help="Where the database is kept between runs.")] = Path(".demo"),
+) -> None:
+    """Serve an app with a real Postgres and Redis and fifty made-up tenants, until Ctrl-C.
+
+    DATABASE_URL and REDIS_URL, where they are set, are used instead of servers of our own.
+    """
+    from tenantcache.cli.demo import Demo
+
+    Demo(target, port, workers, directory).run()

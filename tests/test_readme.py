@@ -1,0 +1,54 @@
+"""What the README says is true: its examples run, and its table of settings is the one in the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from starlette.testclient import TestClient
+
+from tenantcache.settings import variables
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def examples(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+async def seeded(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("TENANTCACHE_BASE_DOMAINS", "example.com")
+    connection = await asyncpg.connect(database_url)
+    for statements in examples("sql"):
+        await connection.execute(statements)
+    await connection.close()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_apps_of_the_readme_greet_their_tenant(number: int, seeded: None) -> None:
+    names: dict[str, Any] = {}
+    exec(examples("python")[number], names)
+    with TestClient(names["app"], base_url="http://acme.example.com") as client:
+        assert "Acme" in client.get("/").text
+        assert "Acme" in client.get("/", headers={"host": "shop.acme.io"}).text
+        assert client.get("/", headers={"host": "nobody.example.com"}).status_code == 404
+
+
+async def test_engine_of_the_readme_runs(seeded: None, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(examples("python")[2], names)
+    await names["main"]()
+    assert capsys.readouterr().out.startswith("Acme True {")
+
+
+def test_table_of_settings_is_complete_and_right() -> None:
+    table = dict(re.findall(r"^\| `(TENANTCACHE_\w+)` \| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert table == {
+        row.name: row.default if row.default in ("required", "none") else f"`{row.default}`" for row in variables()
+    }
