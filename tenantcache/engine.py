@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 import weakref
@@ -20,18 +21,22 @@ from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Decision, Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import Tenant
-from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
-from tenantcache.settings import Settings
+from tenantcache.settings import Settings, variable_of
 from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, LogEntry, StoreError, TenantStore
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tenantcache.urls import address
 
+logger = logging.getLogger(__name__)
+
+POSTGRES_PORT = 5432
 OPEN_TIMEOUT = 5.0
 SYNC_TIMEOUT = 2.0
 REFRESH_INTERVAL = 1.0
@@ -160,15 +165,20 @@ class TenantCache:
             self._is_open = True
 
     async def _open_stores(self) -> None:
+        where = f"{variable_of('database_url')}, Postgres at {address(self.settings.database_url, POSTGRES_PORT)}"
         try:
             if self._stores.postgres is not None:
                 await self._stores.postgres.open()
-        except StoreError as error:
-            raise StoreUnavailableError(str(error)) from error
-        await self.follower.start(OPEN_TIMEOUT)
+            await self.follower.start(OPEN_TIMEOUT)
+        except (StoreError, StoreUnavailableError) as error:
+            raise StoreUnavailableError(f"{where}: {error}") from error
+        except SchemaMissingError as error:
+            raise SchemaMissingError(f"{where}: {error}") from None
         if self._stores.link is not None:
-            with suppress(StoreError):  # the breaker remembers, and so does stats()
+            try:
                 await self._stores.link.open()
+            except StoreError as error:
+                logger.warning("%s: %s; going on without", variable_of("redis_url"), error)
 
     async def close(self) -> None:
         """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""

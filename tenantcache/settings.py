@@ -169,7 +169,12 @@ class Settings(BaseSettings):
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
     x_rate_limit_headers: bool = Field(False, description="send X-RateLimit-Limit, -Remaining and -Reset as well")
     memory_max_tenants: int = Field(100_000, ge=1, le=100_000_000, description="tenants kept in the process")
-    memory_ttl: float = Field(300.0, gt=0, le=30 * DAY, description="seconds that a tenant is kept in the process")
+    memory_ttl: float = Field(
+        300.0,
+        gt=0,
+        le=30 * DAY,
+        description="seconds after which a tenant in the process is read again, in the background",
+    )
     redis_ttl: float = Field(3600.0, ge=1, le=30 * DAY, description="seconds that a tenant is kept in Redis")
     negative_ttl: float = Field(60.0, gt=0, le=DAY, description="seconds that an unknown host is remembered")
     host_index_max_hosts: int = Field(

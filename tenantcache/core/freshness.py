@@ -103,7 +103,7 @@ class Freshness:
         if tenant_id is None or aliases is None:
             self.collapse(seq)
             return
-        if len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors:
+        if self._is_full():
             self.collapse(seq)
         self._raise(seq, tenant_id, aliases)
         self.applied = max(self.applied, seq)
@@ -112,7 +112,12 @@ class Freshness:
         """Rule 6: note what a direct read has seen."""
         if asof > self.applied:
             self._seen = max(self._seen, asof)
+            if self._is_full():
+                self.collapse(self.applied)
             self._raise(asof, tenant_id, (alias,))
+
+    def _is_full(self) -> bool:
+        return len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors
 
     def _raise(self, seq: int, tenant_id: str | None, aliases: Iterable[str]) -> None:
         for alias in aliases:

@@ -43,7 +43,8 @@ class Entry:
     """What an alias leads to. `tenant` is None for a negative; `meter` is None where nothing is limited.
 
     `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
-    `due` is when it should be read again, and `tier` where it was found: "redis" or "postgres".
+    `due` is when it should be read again, `tier` where it was found ("redis", "postgres" or "index"), and `served` is
+    true once a request was served from it.
     """
 
     alias: str
@@ -54,6 +55,7 @@ class Entry:
     tier: str
     meter: Reservation | None = None
     used: bool = False
+    served: bool = False
     spellings: list[bytes] = field(default_factory=list)
 
 

@@ -18,6 +18,7 @@ import asyncpg
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, Snapshot, StoreError
+from tenantcache.stores.reasons import postgres_reason
 
 CHANNEL = "tenantcache"
 
@@ -115,7 +116,7 @@ async def translate_errors(doing: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise StoreError(f"Postgres did not answer in time while {doing}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-        raise StoreError(f"Postgres failed while {doing}: {type(error).__name__}") from error
+        raise StoreError(f"Postgres {postgres_reason(error)} (while {doing})") from error
 
 
 class PostgresTenants:
@@ -160,7 +161,8 @@ class PostgresTenants:
         for record in records:
             if record["alias"] is not None:
                 rows[record["alias"]] = json.loads(record["row"])
-        return Snapshot(records[0]["asof"], records[0]["epoch"], rows)
+        head = _head(records)
+        return Snapshot(head["asof"], head["epoch"], rows)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
@@ -185,8 +187,13 @@ class PostgresTenants:
         if self._pool is None:
             raise StoreError("Postgres is not connected")
         self.queries += 1
-        async with translate_errors(doing), asyncio.timeout(self._timeout):
-            rows: list[Any] = await self._pool.fetch(query, *args)
+        async with translate_errors(doing), asyncio.timeout(self._timeout), self._pool.acquire() as connection:
+            try:
+                rows: list[Any] = await connection.fetch(query, *args)
+            except asyncio.CancelledError:
+                # It may be half-open. A polite cancellation would wait for it as long again.
+                connection.terminate()
+                raise
             return rows
 
 
@@ -250,7 +257,7 @@ class PostgresLog:
     async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
         """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
         rows = await self._fetch("pulling the log", _PULL, applied.seq, applied.at, max_behind, page)
-        return _pull(rows, truncated=rows[0]["asof"] - applied.seq > max_behind)
+        return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def beat(self, process_id: object) -> None:
         await self._fetch("registering this process", _BEAT, process_id)
@@ -274,8 +281,15 @@ class PostgresLog:
             return rows
 
 
+def _head(records: list[Any]) -> Any:
+    """The first record: every statement says in each of its rows where the log ends."""
+    if not records:
+        raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
+    return records[0]
+
+
 def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
-    first = records[0]
+    first = _head(records)
     asof_at: datetime = first["asof_at"]
     entries = [
         LogEntry(

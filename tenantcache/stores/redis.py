@@ -20,8 +20,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from tenantcache import clock
 from tenantcache.core.breaker import Breaker
-from tenantcache.core.windows import DAY, MINUTES_PER_HOUR, Debit, Window
+from tenantcache.core.windows import DAY, MINUTES_PER_HOUR, Debit, Policy, Window
 from tenantcache.stores.base import StoreError
+from tenantcache.stores.reasons import redis_reason
 
 SUSPENDED_TEXTS = (
     "max requests limit exceeded",
@@ -90,7 +91,7 @@ class RedisLink:
             raise StoreError(f"Redis refused: {error}", suspended=suspended) from error
         except (RedisError, TimeoutError, OSError) as error:
             self.breaker.failed(clock.now())
-            raise StoreError(f"Redis could not be asked: {type(error).__name__}") from error
+            raise StoreError(f"Redis {redis_reason(error)}") from error
         self.breaker.succeeded()
         return replies
 
@@ -139,7 +140,9 @@ class RedisCounters:
     """`CounterStore`: the minutes of an hour in one string of 32-bit fields, a day in one integer.
 
     `{prefix}:ratelimit:{tenant}:{YYYYMMDD}:{HH}` is debited by BITFIELD: billed once, however many minutes it
-    touches. `{prefix}:ratelimit:{tenant}:{YYYYMMDD}` is debited by INCRBY.
+    touches. `{prefix}:ratelimit:{tenant}:{YYYYMMDD}` is debited by INCRBY, and raised to 0 by a second one where tokens
+    came back into a counter that had been lost: below 0 it would grant more than the limit. Should somebody else debit
+    it in between, both raise it, which grants less.
     """
 
     def __init__(self, link: RedisLink, *, prefix: str) -> None:
@@ -148,27 +151,27 @@ class RedisCounters:
         self._expiring: set[asyncio.Task[None]] = set()
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        groups: dict[tuple[str, str], list[int]] = {}
+        groups: dict[tuple[Policy, str], list[int]] = {}
         for position, debit in enumerate(debits):
             groups.setdefault((debit.window.policy, self._key(tenant_id, debit.window)), []).append(position)
+        grouped = [[debits[position] for position in positions] for positions in groups.values()]
         commands = [
-            _bitfield(key, [debits[position] for position in positions])
-            if policy == "minute"
-            else ("INCRBY", key, sum(debits[position].amount for position in positions))
-            for (policy, key), positions in groups.items()
+            _bitfield(key, group) if policy == "minute" else ("INCRBY", key, group[0].amount)
+            for (policy, key), group in zip(groups, grouped, strict=True)
         ]
         replies = await self._link.run_many(commands)
         values = [0] * len(debits)
-        for ((policy, key), positions), reply in zip(groups.items(), replies, strict=True):
+        for ((policy, key), positions), group, reply in zip(groups.items(), grouped, replies, strict=True):
             if policy == "minute":
-                first_touch = reply[-1] == 1
-                for position, value in zip(positions, reply, strict=False):
-                    values[position] = value
+                *counts, touches = reply
+                if touches == 1:
+                    self._expire_later(key, HOUR_KEY_TTL)
             else:
-                first_touch = reply == debits[positions[0]].amount
-                values[positions[0]] = reply
-            if first_touch:
-                self._expire_later(key, HOUR_KEY_TTL if policy == "minute" else DAY_KEY_TTL)
+                counts = [reply if reply >= 0 else await self._link.run("INCRBY", key, -reply)]
+                if reply == group[0].amount:
+                    self._expire_later(key, DAY_KEY_TTL)
+            for position, value in zip(positions, counts, strict=True):
+                values[position] = value
         return values
 
     async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:

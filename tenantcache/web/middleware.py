@@ -19,7 +19,7 @@ from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, targe
 from tenantcache.core.reservation import Quota
 from tenantcache.core.tenant import Tenant
 from tenantcache.engine import TenantCache
-from tenantcache.errors import StoreUnavailableError, TenantCacheError
+from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web import problems
@@ -33,9 +33,12 @@ Reply = Callable[[Scope, Problem], ASGIApp | None]
 class TenantMiddleware:
     """Puts the request's tenant on `scope["state"]["tenant"]` and into `current_tenant()`, and enforces its limits.
 
-    `cache` is an engine of one's own; without it one is made from `settings`, or from the environment, when the
-    middleware is built (so `ConfigurationError` is raised then). Whoever opens a shared engine first may leave the
-    closing to the middleware. `reply` may replace each answer of ours, see `Reply`.
+    Where the tenant had to be fetched for this very request, `scope["state"]["tenant_tier"]` says from where: "redis"
+    or "postgres".
+
+    `cache` is an engine of one's own; without it one is made from `settings`, or from the environment. Faults in the
+    environment end the start of the application, with one message: servers take an exception at that point for an
+    application without lifespan, and would serve on. `reply` may replace each answer of ours, see `Reply`.
     """
 
     def __init__(
@@ -49,21 +52,30 @@ class TenantMiddleware:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
         self.app = app
-        self.cache = cache if cache is not None else TenantCache(settings)
-        settings = self.cache.settings
         self._reply = reply
+        self._fault: ConfigurationError | None = None
+        try:
+            self._use(cache if cache is not None else TenantCache(settings))
+        except ConfigurationError as fault:
+            self._fault = fault
+
+    def _use(self, cache: TenantCache) -> None:
+        settings = cache.settings
+        self.cache = cache
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
         self._trusted = settings.trusted_proxies
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
-        self._hot = self.cache.memory.hot
-        self._freshness = self.cache.freshness
-        self._server_time = self.cache.server_time
-        self._clock = self.cache.clock
+        self._hot = cache.memory.hot
+        self._freshness = cache.freshness
+        self._server_time = cache.server_time
+        self._clock = cache.clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "http":
+        if self._fault is not None:
+            await self._fail(self._fault, scope, receive, send)
+        elif kind == "http":
             entry = self._spend_hot(scope)
             if entry is not None:
                 await self._pass_on(entry, self._quotas(entry), scope, receive, send)
@@ -140,6 +152,9 @@ class TenantMiddleware:
         if not decision.allowed:
             await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
             return
+        if not entry.served:
+            entry.served = True
+            scope.setdefault("state", {})["tenant_tier"] = entry.tier
         if scope["type"] == "http":
             self.cache.memory.spell(host, entry)
         await self._pass_on(entry, decision.quotas, scope, receive, send)
@@ -201,10 +216,16 @@ class TenantMiddleware:
             await self.app(scope, receive_opening, send_closing)
         except TenantCacheError as error:
             await self.cache.close()
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {error}"})
         except BaseException:
             await self.cache.close()  # the application does not know lifespan, or failed in it
             raise
+
+    async def _fail(self, fault: ConfigurationError, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise fault
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {fault}"})
 
 
 def _refusal_of(tenant: Tenant | None) -> Problem | None:

@@ -1,0 +1,43 @@
+"""The answer to a request, as a value: a refusal knows which policies refused, and when to retry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tenantcache.core.tenant import Limits
+from tenantcache.core.windows import Policy, Window
+
+
+class Quota(NamedTuple):
+    """One policy's line in the headers. `remaining` is as known here; `reset` is seconds until the window ends."""
+
+    name: Policy
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Admitted or refused.
+
+    `violated` names the policies that refused. `retry_after` is in seconds and never earlier than the truth;
+    None when admitted, and when the request can never succeed because its cost is above a limit.
+    """
+
+    allowed: bool
+    violated: tuple[Policy, ...] = ()
+    retry_after: float | None = None
+    quotas: tuple[Quota, ...] = ()
+
+
+def quota(window: Window, limit: int, held: int, left: int, now: float) -> Quota:
+    """Return the line of a policy of which `held` tokens are here and `left` were in the counter."""
+    return Quota(window.policy, limit, held + max(0, left), max(0.0, window.end - now))
+
+
+def policies_below(limits: Limits, cost: int) -> tuple[Policy, ...]:
+    """Return the policies that can never admit a request of `cost` tokens."""
+    pairs: tuple[tuple[Policy, int | None], ...] = (("minute", limits.per_minute), ("day", limits.per_day))
+    return tuple(name for name, limit in pairs if limit is not None and limit < cost)

@@ -1,0 +1,415 @@
+"""What one process holds of one tenant's limits, and when it must ask the counters for more.
+
+Rules, each of which keeps "never exceeded" true by itself:
+
+1. A token is spendable only if a counter was debited for it before, at a position up to the limit (`ledger.py`).
+2. Tokens belong to their window and end with it. Standing tokens, taken in advance for each later minute of the
+   hour, become the minute's tokens when it begins.
+3. What is given back is given up when the debit is planned, not when the reply comes: it is never spent meanwhile.
+4. A debit whose reply never came is counted as spent: nothing is granted on it.
+5. A counter below what this process knows to be in it has been lost. What is held, spent or not, is debited again
+   before anything new is granted. So one process alone never exceeds a limit even then. Several may: each loss
+   of a window's counter lets at most one more `limit` through in that window; in practice, what the other processes
+   had been granted and have not debited again, which each does with its next take.
+6. A lowered limit ends the tokens above it; a window's bound is the highest limit that was in force in it. Standing
+   tokens belong to windows that the old limit never governs: all of them go, unless all are within the new limit.
+
+One take of a reservation may be in flight at a time; replies out of order would look like a lost counter.
+How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, inf
+
+from tenantcache.core.decision import Decision, Quota, policies_below, quota
+from tenantcache.core.forecast import Demand, Pace, Usage
+from tenantcache.core.ledger import Ledger, Line, Take, repair, undo
+from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
+from tenantcache.core.standing import Standing
+from tenantcache.core.tenant import Limits
+from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Policy, Window, day_at, minute_at
+
+__all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
+
+UNLIMITED = 1 << 62
+"""Tokens where there is no limit: more than any process can spend."""
+
+
+class Reservation:
+    """One tenant's tokens in this process.
+
+    The hot path of the middleware reads and writes three fields, inline::
+
+        if now < r.until and r.minute >= cost and r.day >= cost:
+            r.minute -= cost
+            r.day -= cost          # admitted
+
+    and calls `decide` otherwise. There is no low-water mark to compare with: `low` tokens are held back from `minute`,
+    so the hot path fails once when only they are left; `decide` then hands them out, admits, and sets `refill`.
+    The shell looks at `refill` after each `decide` that admitted and, if it is true, starts a take in the
+    background: `plan(now, 0, processes)`.
+
+    Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
+    """
+
+    __slots__ = (
+        "_current",
+        "_daily",
+        "_day_exhausted",
+        "_day_number",
+        "_day_used",
+        "_demand",
+        "_exhausted",
+        "_number",
+        "_pace",
+        "_policy",
+        "_standing",
+        "_usage",
+        "day",
+        "limits",
+        "low",
+        "minute",
+        "refill",
+        "released",
+        "taking",
+        "until",
+        "watched",
+    )
+
+    def __init__(self, limits: Limits, now: float, policy: ReservePolicy = DEFAULT_POLICY) -> None:
+        self.limits = limits
+        self.minute = UNLIMITED if limits.per_minute is None else 0
+        """Tokens spendable in the current minute; `UNLIMITED` where there is no limit."""
+        self.day = UNLIMITED if limits.per_day is None else 0
+        """Tokens spendable today."""
+        self.low = 0
+        """Tokens of the current minute on top of `minute`, handed out by `decide`."""
+        self.refill = False
+        """True when a background take should be started. The shell starts one and sets it to False."""
+        self.watched = False
+        """True while more is held than may be left idle: the shell calls `surplus` about once a second."""
+        self.taking = False
+        """True while a take is in flight."""
+        self.released = False
+        self._policy = policy
+        self._demand = Demand(now)
+        self._current, self._standing, self._daily = Ledger(), Standing(), Ledger()
+        self._number, self._day_number = minute_at(now), day_at(now)
+        self._usage, self._day_used = Usage(now), 0
+        self._exhausted = self._day_exhausted = False
+        self._pace: Pace | None = None
+        self.until = self._end_of_validity()
+
+    def _end_of_validity(self) -> float:
+        if self.limits.per_minute is None and self.limits.per_day is None:
+            return inf
+        return float((self._number + 1) * MINUTE)
+
+    def _roll(self, now: float) -> None:
+        """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
+        number, today = minute_at(now), day_at(now)
+        if number > self._number:
+            self._enter_minute(number)
+        if today > self._day_number:
+            self._day_number = today
+            self._daily = Ledger()
+            self._day_used, self._day_exhausted = 0, False
+            self.day = UNLIMITED if self.limits.per_day is None else 0
+
+    def _enter_minute(self, number: int) -> None:
+        passed = number - self._number
+        self._demand.close(self._spent(), passed, number * MINUTE)
+        standing, self._current = self._standing, Ledger()
+        if number // MINUTES_PER_HOUR == self._number // MINUTES_PER_HOUR:
+            self._current.taken, self._current.over = standing.taken, standing.over
+            self._current.top = standing.top
+        else:
+            self._standing = Standing()
+        self._usage.close(passed, number * MINUTE)
+        self._number = number
+        self._exhausted = self.refill = self.watched = False
+        self._pace = None
+        self.minute = UNLIMITED if self.limits.per_minute is None else self._current.taken
+        self.low = 0
+        self._hold_back(float(number * MINUTE))
+        self.until = self._end_of_validity()
+
+    def _spent(self) -> int:
+        """Tokens admitted in the current minute."""
+        if self.limits.per_minute is None:
+            return UNLIMITED - self.minute
+        return self._current.taken - self.minute - self.low
+
+    def _hold_back(self, now: float) -> None:
+        """Set the low-water mark: the demand of `lead` seconds, at most a quarter of what is held."""
+        if self.limits.per_minute is None:
+            return
+        held = self.minute + self.low
+        lead = ceil(self._demand.rate(self._spent(), now) * self._policy.lead)
+        self.low = 0 if self._exhausted else min(held // 4, lead)
+        self.minute = held - self.low
+
+    def spend(self, now: float, cost: int) -> bool:
+        """Admit from what is held, entering new windows first; False when that is not enough."""
+        if self.released:
+            return False
+        self._roll(now)
+        if self.minute < cost and self.low:
+            self.minute += self.low
+            self.low = 0
+            self.refill = not self._exhausted
+        if self.minute < cost or self.day < cost:
+            return False
+        self.minute -= cost
+        self.day -= cost
+        return True
+
+    def decide(self, now: float, cost: int) -> Decision | None:
+        """Return admitted or refused; None when a take is needed to know (never after `release`: always None)."""
+        if self.spend(now, cost):
+            return Decision(True, quotas=self.quotas(now))
+        if self.released:
+            return None
+        never = policies_below(self.limits, cost)
+        if never:
+            return Decision(False, never, None, self.quotas(now))
+        ends: list[int] = []
+        violated: list[Policy] = []
+        if self._exhausted and self.minute < cost:
+            violated.append("minute")
+            ends.append(Window("minute", self._number).end)
+        if self._day_exhausted and self.day < cost:
+            violated.append("day")
+            ends.append(Window("day", self._day_number).end)
+        if not violated:
+            return None
+        self._demand.denied += cost
+        return Decision(False, tuple(violated), max(ends) - now, self.quotas(now))
+
+    def quotas(self, now: float) -> tuple[Quota, ...]:
+        """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
+        lines: list[Quota] = []
+        minute, day = self.limits.per_minute, self.limits.per_day
+        if minute is not None:
+            left = 0 if self._exhausted else minute - max(self._usage.value, self._current.taken)
+            lines.append(quota(Window("minute", self._number), minute, self.minute + self.low, left, now))
+        if day is not None:
+            left = 0 if self._day_exhausted else day - max(self._day_used, self._daily.taken)
+            lines.append(quota(Window("day", self._day_number), day, self.day, left, now))
+        return tuple(lines)
+
+    def plan(self, now: float, cost: int, processes: int) -> Take | None:
+        """Return what to ask for so that `cost` can be spent (0: a background refill), sized by forecast.
+
+        `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
+        fleet, at least 1. None when there is nothing to ask: enough is held, a limit is known to be used up, a take
+        is in flight, or after `release`. Every take returned must be settled or failed.
+        """
+        if self.taking or self.released:
+            return None
+        self._roll(now)
+        if cost:
+            cost = self._affordable(cost)
+            if not cost:
+                return None
+        minute = self._plan_minute(now, cost, processes)
+        lines = minute + self._plan_day(now, cost, processes, bool(minute))
+        self.taking = bool(lines)
+        return Take(tuple(lines)) if lines else None
+
+    def _affordable(self, cost: int) -> int:
+        """What of `cost` a take can still make possible."""
+        if policies_below(self.limits, cost):
+            return 0
+        if self._exhausted:
+            cost = min(cost, self.minute + self.low)
+        if self._day_exhausted:
+            cost = min(cost, self.day)
+        return cost
+
+    def _plan_minute(self, now: float, cost: int, processes: int) -> list[Line]:
+        limit = self.limits.per_minute
+        held = self.minute + self.low
+        if limit is None or self._exhausted or (cost and held >= cost):
+            return []
+        standing = self._policy.standing(limit, processes, self._usage.peak())
+        tokens = max(cost, self._wanted(now, cost, limit, processes, standing)) - held
+        if self._day_exhausted:
+            tokens = min(tokens, self.day - held)
+        if tokens <= 0:
+            return []
+        return [
+            self._current.claim(Window("minute", self._number), tokens),
+            *self._standing.plan(self._number, standing),
+        ]
+
+    def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:
+        """Tokens to hold for `cost` and the rest of the minute."""
+        rest = min(MINUTE, max(0.0, Window("minute", self._number).end - now))
+        expected = cost + self._demand.rate(self._spent(), now) * rest
+        pressed = self._policy.pressed(limit, self._usage.peak())
+        left = max(0.0, limit - self._usage.estimate(now, limit, pressed=pressed))
+        return self._policy.wanted(expected, left / processes, standing, limit)
+
+    def _plan_day(self, now: float, cost: int, processes: int, along: bool) -> list[Line]:
+        """Ask for the next hour's demand when the day's tokens run out (`along`: or would within the minute)."""
+        limit = self.limits.per_day
+        if limit is None or self._day_exhausted:
+            return []
+        mean = self._demand.mean or 0.0
+        enough = cost + int(mean) if along or not cost else cost
+        if self.day >= enough:
+            return []
+        left = max(0, limit - max(self._day_used, self._daily.taken))
+        tokens = max(1, cost - self.day, self._policy.day_chunk(mean, left, processes))
+        return [self._daily.claim(Window("day", self._day_number), tokens)]
+
+    def settle(self, take: Take, values: Sequence[int], now: float) -> Take | None:
+        """Apply the counters' new `values`, one for each debit, in order.
+
+        Returns a take to send next, and settle likewise, when a counter was lost (nothing of that debit is granted
+        before), or when the reservation was released meanwhile (it gives everything back).
+        """
+        self.taking = False
+        if self.released:
+            return undo(take)
+        self._roll(now)
+        repairs: list[Line] = []
+        later: list[tuple[Line, int]] = []
+        for line, value in zip(take.lines, values, strict=True):
+            window = line.debit.window
+            if window.policy == "day":
+                repairs += self._settle_day(line, value)
+            elif window.number == self._number:
+                repairs += self._settle_minute(line, value, now)
+            elif window.number > self._number:
+                later.append((line, value))
+        if self.limits.per_minute is not None:
+            self._standing.settle(later, self.limits.per_minute)
+        self._hold_back(now)
+        self._watch(now)
+        self.taking = bool(repairs)
+        return Take(tuple(repairs)) if repairs else None
+
+    def _settle_minute(self, line: Line, value: int, now: float) -> list[Line]:
+        limit, ledger = self.limits.per_minute, self._current
+        if limit is None:
+            return []
+        if ledger.lost(line, value):
+            return [repair(ledger, line, value, limit)]
+        granted = ledger.grant(line.claim, value, limit)
+        self.minute += granted
+        self._usage.see(value, now)
+        self._exhausted = self._exhausted or granted < line.claim
+        return []
+
+    def _settle_day(self, line: Line, value: int) -> list[Line]:
+        limit, ledger = self.limits.per_day, self._daily
+        if limit is None or line.debit.window.number != self._day_number:
+            return []
+        if ledger.lost(line, value):
+            return [repair(ledger, line, value, limit)]
+        granted = ledger.grant(line.claim, value, limit)
+        self.day += granted
+        self._day_used = value
+        self._day_exhausted = granted < line.claim
+        return []
+
+    def fail(self, take: Take, now: float) -> None:
+        """Count a take as spent: its reply never came, so its debits may or may not have been made."""
+        self.taking = False
+
+    def _watch(self, now: float) -> None:
+        """Begin to look for idle tokens when much is held; go on where that was so already."""
+        limit = self.limits.per_minute
+        self.watched = limit is not None and self.minute + self.low > self._kept(limit)
+        if not self.watched:
+            self._pace = None
+        elif self._pace is None:
+            spent = self._spent()
+            self._pace = Pace(spent, self._demand.rate(spent, now), now)
+
+    def _kept(self, limit: int) -> int:
+        return max(int(limit * self._policy.keep), self._standing.taken)
+
+    def surplus(self, now: float) -> Take | None:
+        """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.
+
+        To be called about once a second while `watched`, and after `change`. Settle or fail the take as any other.
+        """
+        if self.taking or self.released or self.limits.per_minute is None:
+            return None
+        self._roll(now)
+        lines: list[Line] = []
+        if self._standing.over:
+            lines += self._standing.plan(self._number, self._standing.taken)
+        idle = self._idle(now, self.limits.per_minute)
+        if idle:
+            self.minute, self.low = self.minute + self.low - idle, 0
+            self.watched = self._exhausted = False
+            self._pace = None
+            lines.append(self._current.give_back(Window("minute", self._number), idle))
+        self.taking = bool(lines)
+        return Take(tuple(lines)) if lines else None
+
+    def _idle(self, now: float, limit: int) -> int:
+        """Tokens held for a demand that has stopped."""
+        extra = self.minute + self.low - self._kept(limit)
+        if extra <= 0 or self._pace is None:
+            self.watched, self._pace = False, None
+            return 0
+        quiet, missed = self._pace.missed(self._spent(), now)
+        return extra if quiet >= self._policy.quiet and missed >= self._policy.missed else 0
+
+    def release(self, now: float) -> Take | None:
+        """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
+
+        A take in flight is given back by its `settle`. None when there is nothing to give back, and ever after.
+        """
+        if self.released:
+            return None
+        self._roll(now)
+        lines: list[Line] = []
+        if self.limits.per_minute is not None:
+            lines.append(self._current.give_back(Window("minute", self._number), self.minute + self.low))
+            lines += self._standing.plan(self._number, 0)
+        if self.limits.per_day is not None:
+            lines.append(self._daily.give_back(Window("day", self._day_number), self.day))
+        lines = [line for line in lines if line.debit.amount]
+        self.released = True
+        self.minute = self.day = self.low = 0
+        self.until = 0.0
+        self.refill = self.watched = False
+        return Take(tuple(lines)) if lines else None
+
+    def change(self, limits: Limits, now: float) -> None:
+        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it."""
+        if self.released:
+            return
+        self._roll(now)
+        old, self.limits = self.limits, limits
+        if old.per_minute != limits.per_minute:
+            self._change_minute(old.per_minute, limits.per_minute)
+        if old.per_day != limits.per_day:
+            self._change_day(old.per_day, limits.per_day)
+        self.until = self._end_of_validity()
+
+    def _change_minute(self, old: int | None, new: int | None) -> None:
+        held = self.minute + self.low
+        self.low, self.refill, self._exhausted = 0, False, False
+        if old is None or new is None:
+            self._current, self._standing = Ledger(), Standing()
+            self.minute = UNLIMITED if new is None else 0
+            return
+        self.minute = self._current.lower(held, new)
+        self._standing.cut(new)
+
+    def _change_day(self, old: int | None, new: int | None) -> None:
+        self._day_exhausted = False
+        if old is None or new is None:
+            self._daily = Ledger()
+            self.day = UNLIMITED if new is None else 0
+            return
+        self.day = self._daily.lower(self.day, new)
