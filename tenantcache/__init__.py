@@ -6,7 +6,7 @@ finds the tenant of every request and checks its limits; the README tells the re
 """
 
 from tenantcache.context import current_tenant
-from tenantcache.core.reservation import Decision, Quota
+from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import (

@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from tenantcache import clock as clocks
 from tenantcache.clock import Clock
+from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
-from tenantcache.core.reservation import Decision, Reservation
+from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import Tenant
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
@@ -291,6 +292,10 @@ class TenantCache:
             self.shadowed += 1
             return Decision(True, quotas=decision.quotas)
         return decision
+
+    def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:
+        """What is left of each of the tenant's limits, as far as this process knows. No I/O, and nothing is spent."""
+        return () if self.settings.limits == "off" else self.limiter.quotas(tenant)
 
     # The follower is made last, of parts that need these two.
     def _count_processes(self) -> int:

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tenantcache.core.reservation import Decision, Reservation, Take
+from tenantcache.core.decision import Decision, Quota
+from tenantcache.core.reservation import Reservation, Take
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Debit, Window, day_at, minute_at
 from tenantcache.stores.base import CounterStore, StoreError
@@ -94,27 +95,39 @@ class Limiter:
         return len(self._meters)
 
     def meter_of(self, tenant: Tenant) -> Reservation | None:
-        """The reservation of `tenant`, with the limits that it has now; None where it is unlimited."""
-        meter = self._meters.get(tenant.id)
+        """The reservation of `tenant`, which has just been read; its limits are put in force. None: unlimited."""
+        meter = self._meter(tenant)
         if meter is None:
-            if tenant.limits == Limits():
-                return None
-            meter = Meter(tenant.id, Reservation(tenant.limits, self._server_now()))
-            self._meters[tenant.id] = meter
-        elif meter.reservation.limits != tenant.limits:
+            return None
+        if meter.reservation.limits != tenant.limits:
             meter.reservation.change(tenant.limits, self._server_now())
             self._work_on(meter)
         return meter.reservation
 
+    def _meter(self, tenant: Tenant) -> Meter | None:
+        meter = self._meters.get(tenant.id)
+        if meter is None and tenant.limits != Limits():
+            meter = Meter(tenant.id, Reservation(tenant.limits, self._server_now()))
+            self._meters[tenant.id] = meter
+        return meter
+
+    def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:
+        """What is left of each limit, as known here. No I/O."""
+        meter = self._meter(tenant)
+        return () if meter is None else meter.reservation.quotas(self._server_now())
+
     # Deciding.
 
     async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
-        """Admit or refuse a request that costs `cost` tokens (at least 1, else ValueError)."""
+        """Admit or refuse a request that costs `cost` tokens (at least 1, else ValueError).
+
+        The limits are those that were read last, which may be newer than those of `tenant`.
+        """
         if cost < 1:
             raise ValueError(f"a request costs at least 1 token, not {cost}")
-        if self.meter_of(tenant) is None:
+        meter = self._meter(tenant)
+        if meter is None:
             return ADMITTED
-        meter = self._meters[tenant.id]
         decision = None if meter.waiting else self._decide(meter, cost)
         if decision is None:
             waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()

@@ -235,7 +235,7 @@ class Reservation:
         if limit is None or self._exhausted or (cost and held >= cost):
             return []
         standing = self._policy.standing(limit, processes, self._usage.peak())
-        tokens = max(cost, self._wanted(now, cost, limit, processes, standing)) - held
+        tokens = max(cost, self._wanted(now, cost, limit, processes, standing if cost else 0)) - held
         if self._day_exhausted:
             tokens = min(tokens, self.day - held)
         if tokens <= 0:

@@ -15,8 +15,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantcache.context import serving
+from tenantcache.core.decision import Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
-from tenantcache.core.reservation import Quota
 from tenantcache.core.tenant import Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
@@ -200,6 +200,7 @@ class TenantMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open the engine before the application starts, close it after the application has stopped."""
+        answered = False
 
         async def receive_opening() -> Message:
             message = await receive()
@@ -208,7 +209,9 @@ class TenantMiddleware:
             return message
 
         async def send_closing(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            nonlocal answered
+            answered = True
+            if message["type"] != "lifespan.startup.complete":
                 await self.cache.close()
             await send(message)
 
@@ -216,6 +219,8 @@ class TenantMiddleware:
             await self.app(scope, receive_opening, send_closing)
         except TenantCacheError as error:
             await self.cache.close()
+            if answered:
+                raise  # not ours to answer: the application failed with it, and has said so
             await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {error}"})
         except BaseException:
             await self.cache.close()  # the application does not know lifespan, or failed in it
@@ -244,8 +249,8 @@ def _adding(headers: list[Header], send: Send) -> Send:
     def send_with_headers(message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.accept"):
-            # A new list: the application may keep the old one and send it again.
-            message["headers"] = [*message.get("headers", ()), *headers]
+            # A new message with a new list: the application may keep the old ones and send them again.
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
         return send(message)
 
     return send_with_headers

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil
 
-from tenantcache.core.reservation import Decision, Quota
+from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.windows import DAY, MINUTE
 from tenantcache.web.problems import QUOTA_EXCEEDED, Problem
 
