@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,6 +22,7 @@ from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import Tenant
+from tenantcache.domains import Domains
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
@@ -33,7 +34,10 @@ from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tenantcache.stores.registry import Registry
+from tenantcache.tenants import Tenants
 from tenantcache.urls import address
+from tenantcache.writethrough import WriteThrough
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +82,7 @@ class Stores:
 class TenantCache:
     """Finds tenants and checks their limits, in this process as far as that is possible.
 
-    Open it before use, by `async with` or `open`; the middleware does so by itself. Made for one event loop.
+    Open it before use, by `async with` or `open`; the middleware does so by itself. Made for one event loop at a time.
     """
 
     def __init__(
@@ -105,8 +109,22 @@ class TenantCache:
             processes=self._count_processes,
             on_error=self.settings.on_limiter_error,
         )
+        registry = Registry(self._stores.postgres)
+        write_through = WriteThrough(self._stores.tenants, self._stores.copies, self.sync)
+        self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
+        self.domains = Domains(registry, write_through, self.hosts, self._require_open)
+        self.shadowed = 0
+        self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._refresher: asyncio.Task[None] | None = None
+        self._assemble()
+        _engines.add(self)
+
+    def _assemble(self) -> None:
+        """Make the parts that wait for one another, and so belong to one event loop."""
         self.indexer = Indexer(
-            self._stores.hosts, self.freshness, clock=clock, max_hosts=self.settings.host_index_max_hosts
+            self._stores.hosts, self.freshness, clock=self.clock, max_hosts=self.settings.host_index_max_hosts
         )
         self.resolver = Resolver(
             self._stores.tenants,
@@ -118,22 +136,17 @@ class TenantCache:
             rules_out=self.indexer.rules_out,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
             on_future=self._wake_follower,
-            clock=clock,
+            clock=self.clock,
         )
         self.follower = Follower(
             self._stores.log,
             self.freshness,
             self.server_time,
             self,
-            clock=clock,
+            clock=self.clock,
             tail_age=self.settings.redis_ttl + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, self.settings.max_staleness / 3),
         )
-        self.shadowed = 0
-        self._is_open = False
-        self._opening: asyncio.Lock | None = None
-        self._refresher: asyncio.Task[None] | None = None
-        _engines.add(self)
 
     def server_now(self) -> float:
         """The database server's time, in seconds since the Unix epoch, as well as it is known here."""
@@ -150,20 +163,27 @@ class TenantCache:
 
         Raises `SchemaMissingError` and `StoreUnavailableError`. Redis may be away: it is used once it is there.
         """
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
-            if self._is_open:
-                return
-            try:
-                await self._open_stores()
-            except BaseException:
-                await self._close_stores()
-                raise
-            self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
-            self.limiter.open()
-            self.indexer.open()
-            self._is_open = True
+        if self._is_open:
+            return
+        if self._loop not in (None, asyncio.get_running_loop()):
+            self._opening = None
+            self._assemble()
+        self._loop = asyncio.get_running_loop()
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open(), name="tenantcache opening")
+        # One attempt for everybody who waits: each with one of his own, the last would wait for all of them to fail.
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        try:
+            await self._open_stores()
+        except BaseException:
+            await self._close_stores()
+            raise
+        self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
+        self.limiter.open()
+        self.indexer.open()
+        self._is_open = True
 
     async def _open_stores(self) -> None:
         where = f"{variable_of('database_url')}, Postgres at {address(self.settings.database_url, POSTGRES_PORT)}"
@@ -183,23 +203,21 @@ class TenantCache:
 
     async def close(self) -> None:
         """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""
-        if not self._is_open:
+        was_open, self._is_open = self._is_open, False
+        for task in (self._opening, self._refresher):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if not was_open:
             return
-        self._is_open = False
-        if self._refresher is not None:
-            self._refresher.cancel()
-            await asyncio.gather(self._refresher, return_exceptions=True)
-        await self.indexer.close()
-        await self.limiter.close()
-        await self.resolver.close()
-        await self._close_stores()
+        for closing in (self.indexer.close, self.limiter.close, self.resolver.close, self._close_stores):
+            await _run_cleanup(closing)
+        self.memory.clear()  # its entries lead to reservations that have given everything back
 
     async def _close_stores(self) -> None:
-        await self.follower.stop()
+        await _run_cleanup(self.follower.stop)
         for store in (self._stores.counters, self._stores.link, self._stores.postgres):
-            closing = getattr(store, "close", None)
-            if closing is not None:
-                await closing()
+            await _run_cleanup(getattr(store, "close", None))
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -219,11 +237,15 @@ class TenantCache:
                 continue  # the entries stay, and are read when they are asked for
 
     def _after_fork_in_child(self) -> None:
-        """Sockets and tokens belong to the parent: start from nothing."""
+        """Sockets and tokens belong to the parent: start from nothing, under a name of one's own."""
         self.limiter.forget()
         self.memory.clear()
         self._is_open = False
         self._opening = self._refresher = None
+        if self._loop is not None and self._stores.link is not None:
+            self._stores.link.leave_to_parent()
+        self._loop = None
+        self._assemble()
 
     # What the follower calls.
 
@@ -262,7 +284,8 @@ class TenantCache:
         Only needed where a change happened outside the database: what the tables say is followed anyway.
         """
         self._require_open()
-        aliases = sorted({alias for entry in self.memory.of_tenant(tenant_id) for alias in _aliases_of(entry)})
+        held = [entry.tenant for entry in self.memory.of_tenant(tenant_id)]
+        aliases = sorted({alias for tenant in held if tenant is not None for alias in tenant.aliases})
         try:
             await self._stores.tenants.log_change(tenant_id, aliases)
         except StoreError as error:
@@ -297,7 +320,7 @@ class TenantCache:
         """What is left of each of the tenant's limits, as far as this process knows. No I/O, and nothing is spent."""
         return () if self.settings.limits == "off" else self.limiter.quotas(tenant)
 
-    # The follower is made last, of parts that need these two.
+    # What older parts ask of the follower, which is made last, and made anew in another loop.
     def _count_processes(self) -> int:
         return self.follower.processes
 
@@ -364,8 +387,12 @@ class TenantCache:
         }
 
 
-def _aliases_of(entry: Entry) -> tuple[str, ...]:
-    return () if entry.tenant is None else entry.tenant.aliases
+async def _run_cleanup(cleanup: Callable[[], Awaitable[object]] | None) -> None:
+    try:
+        if cleanup is not None:
+            await cleanup()
+    except Exception:
+        logger.exception("closing goes on past what failed")
 
 
 _engines: weakref.WeakSet[TenantCache] = weakref.WeakSet()

@@ -71,6 +71,8 @@ class Follower:
         self._tail_age = tail_age
         self._pull_interval = pull_interval
         self._mark: LogMark | None = None
+        self._epoch: str | None = None
+        self._left: set[str | None] = set()  # identities of histories that were left
         self._wake = asyncio.Event()
         self._started = 0
         self._finished = asyncio.Condition()
@@ -132,9 +134,15 @@ class Follower:
                     backoff = MIN_BACKOFF
                     self._note_connected()
                     await self._follow()
-                except (StoreError, SchemaMissingError) as error:
-                    if isinstance(error, SchemaMissingError) and self._mark is None:
+                except SchemaMissingError as error:
+                    if self._mark is None:
                         raise  # at the start this is a mistake, not a fault
+                    self._note_lost(error)
+                except StoreError as error:
+                    self._note_lost(error)
+                except Exception as error:
+                    # Whatever it is, a process that follows no longer would have to read everything from Postgres.
+                    logger.exception("the follower failed")
                     self._note_lost(error)
                 await self._log.close()
                 # Jitter keeps a fleet from coming back in step after an outage.
@@ -167,7 +175,7 @@ class Follower:
 
     async def _pull_once(self) -> bool:
         """One round trip; true once this process is up to date."""
-        mark = self._mark
+        mark, generation = self._mark, self._freshness.generation
         sent = self._clock()
         if mark is None:
             pull = await self._log.tail(self._tail_age, PAGE)
@@ -176,14 +184,18 @@ class Follower:
         self.pulls += 1
         self._server_time.observe(sent, self._clock(), pull.server_time)
         self.processes = max(1, pull.processes)
+        if generation != self._freshness.generation:
+            return False  # a direct read has found another history meanwhile
         if mark is None:
+            if pull.epoch == self._freshness.epoch and pull.head.seq < self._freshness.newest_known:
+                return False  # a direct read has seen more of this history
             self._begin(pull)
-        elif pull.epoch != self._freshness.epoch or not pull.continuous:
+        elif not (pull.continuous and pull.epoch == self._epoch == self._freshness.epoch):
             await self._leave_history(pull)
             return False
         elif not self._absorb(pull):
             return False
-        self._mark = pull.head
+        self._mark, self._epoch = pull.head, pull.epoch
         self._freshness.applied = max(self._freshness.applied, pull.head.seq)
         self._freshness.extend(sent)
         return True
@@ -194,6 +206,8 @@ class Follower:
         self._freshness.restart(pull.epoch, pull.head.seq, tail_start=first - 1)
         for entry in pull.entries:
             self._freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+        # What was read while one history was left for another may have missed entries that are only floors here.
+        self._sink.flush()
 
     def _absorb(self, pull: Pull) -> bool:
         """Apply what is new; true where that was all of it."""
@@ -213,14 +227,15 @@ class Follower:
     async def _leave_history(self, pull: Pull) -> None:
         """The database is not the one that this process knew: it was restored, or replaced."""
         logger.warning("the change log has another history (a restored database?): dropping every cached tenant")
-        same_identity = pull.epoch == self._freshness.epoch
-        self._mark = None
+        self._left.add(self._epoch)
         self._freshness.restart(pull.epoch, pull.head.seq, tail_start=pull.head.seq)
         self._sink.flush()
-        if same_identity:
-            # A restored storage snapshot looks the same to everybody else, and Redis holds copies from its lost
-            # future. Another identity makes those worthless.
+        if pull.epoch in self._left:
+            # A restored storage snapshot brings an old identity back, and Redis holds copies from its lost future.
+            # Another identity makes those worthless. The mark is kept until that is done: where it fails, the next
+            # pull comes here again.
             await self._log.rotate(pull.epoch)
+        self._mark = None
 
     async def _keep_house(self) -> None:
         now = self._clock()

@@ -4,7 +4,10 @@ Rules:
 
 * Nothing is installed that `Freshness` does not accept *at that instant*: between the test and the installation
   there is no await, and a change that the follower applies runs whole, before or after.
-* A load whose answer a change has overtaken is read again, from Postgres.
+* A load whose answer a change has overtaken is read again, from Postgres. After `MAX_OVERTAKEN` times it is served
+  without being kept, and to those alone who asked before it was read.
+* A read that finds another history (a restored database) drops everything: nobody may be served from the old one after
+  somebody was served from the new one.
 * A change cuts the loads of its aliases off: who comes later starts a load of his own and never waits for an answer
   that is known to be old.
 * Redis is asked only while memory is valid, because only then are the floors known that its copies are judged by.
@@ -42,7 +45,7 @@ class Resolver:
     """`meter_of` gives a tenant's limits their place in memory; it is told of every tenant that is installed.
 
     `rules_out` says of an alias that it certainly leads nowhere, and `budget` bounds the look-ups of all others.
-    `on_future` is called when an answer is newer than what the follower knows.
+    `on_future` is called when a read has found another history than the one that the follower knows.
     """
 
     def __init__(
@@ -99,7 +102,8 @@ class Resolver:
         entry = self.peek(alias)
         if entry is not None:
             return entry
-        if self._rules_out(alias):
+        # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
+        if self._rules_out(alias) and self._freshness.accepts(self._freshness.applied, alias, None):
             self.ruled_out += 1
             return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
@@ -234,18 +238,30 @@ class Resolver:
         found: dict[str, Entry] = {}
         for _ in range(MAX_OVERTAKEN):
             asked = [alias for alias in aliases if alias not in found]
-            sent_at = self._clock()
+            question = self._freshness.question(self._clock())
             snapshot = await self._ask_origin(asked)
+            is_current = self._freshness.is_current(question, self._clock())
+            if is_current and self._freshness.is_other_history(question, snapshot.epoch, snapshot.asof):
+                self._freshness.restart(snapshot.epoch, snapshot.asof, tail_start=snapshot.asof)
+                self.flush()
+                self._on_future()  # only the follower can make memory valid again
             for alias, row in snapshot.rows.items():
-                entry = self._judge(alias, row, snapshot, sent_at)
+                entry = self._judge(alias, row, snapshot, question.sent_at) if is_current else None
                 if entry is not None:
                     found[alias] = entry
-                    if copy and row is not None and snapshot.epoch == self._freshness.epoch:
+                    if copy and row is not None:
                         self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.asof, row))
             if len(found) == len(aliases):
                 return found
+            # An answer that is served although it was refused goes to those alone who came before it was read.
+            for alias in aliases:
+                if alias not in found:
+                    self._loading.pop(alias, None)
+        # Timeouts see to this, except where the machine was suspended: their clock stood still meanwhile.
+        if self._clock() >= question.sent_at + self._freshness.max_staleness:
+            raise StoreError("Postgres answered, but too late")
         return found | {
-            alias: self._entry(alias, self._tenant(row), snapshot.asof, sent_at, "postgres")
+            alias: self._entry(alias, self._tenant(row), snapshot.asof, question.sent_at, "postgres")
             for alias, row in snapshot.rows.items()
             if alias not in found
         }
@@ -267,9 +283,6 @@ class Resolver:
         """Install what a direct read has found, or say None: read again."""
         tenant = self._tenant(row)
         tenant_id = tenant.id if tenant is not None else None
-        if snapshot.epoch != self._freshness.epoch:
-            self._on_future()  # the follower will find another history; until then this is true but not kept
-            return self._entry(alias, tenant, snapshot.asof, sent_at, "postgres")
         if tenant_id is None and alias.startswith(ID_ALIAS):
             tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
         if not self._freshness.accepts(snapshot.asof, alias, tenant_id):
@@ -286,9 +299,6 @@ class Resolver:
         return Entry(alias, tenant, asof, read_at, due, tier, meter)
 
     def _install(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
-        held = self._memory.get(alias)
-        if held is not None and held.asof > asof:
-            return held
         if tenant is not None:
             for sibling in self._memory.of_tenant(tenant.id):
                 if sibling.asof < asof and sibling.tenant != tenant:

@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | check | settings | demo`.
+"""The command line: `tenantcache init | uninstall | check | settings | demo`.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from tenantcache.cli.init import init, uninstall
 from tenantcache.errors import TenantCacheError
 
 EXIT_FAULT = 2
@@ -36,14 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_FAULT)
 
 
-@app.command()
-def init(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")] = False,
-) -> None:
-    """Create the schema, or add what is missing. Safe to run again."""
-    from tenantcache.cli.schema import create_schema, print_schema
-
-    print_schema() if dry_run else asyncio.run(create_schema())
+app.command()(init)
+app.command()(uninstall)
 
 
 @app.command()

@@ -27,7 +27,10 @@ Rules
 4. A copy from Redis may be believed only by a process whose memory is valid (rule 1), because only such a process
    knows the floors, and only if it is not newer than what this process has applied: a copy from the future may
    come from a history that a restored backup has undone.
-5. Another epoch, or a log that does not hold the entry applied last, is another history: forget everything.
+5. Another epoch, a log that does not hold the entry applied last, or a log that ends before an entry that was known
+   when it was asked, is another history: forget everything. Whoever sees it first, pull or direct read, begins a new
+   *generation*; the answer to a question of an earlier one is not believed, because nobody can say any more which
+   history it is from. Nor is one that took longer than max_staleness.
 6. A direct read may be newer than what was applied. What it has seen becomes the floor of its names, so that this
    process never answers with something older afterwards.
 
@@ -38,7 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 NEVER: Final = float("-inf")
 
@@ -51,6 +54,14 @@ class State(Enum):
     REFUSED = "refused"
 
 
+class Question(NamedTuple):
+    """What was known when something was asked of Postgres; `sent_at` in seconds."""
+
+    sent_at: float
+    generation: int
+    newest_known: int
+
+
 class Freshness:
     """What one process knows of the log. Not thread-safe; every method is synchronous and does no I/O."""
 
@@ -61,6 +72,7 @@ class Freshness:
         "_tenant_floors",
         "applied",
         "epoch",
+        "generation",
         "max_staleness",
         "stale_if_error",
         "tail_start",
@@ -71,6 +83,7 @@ class Freshness:
         self.max_staleness = max_staleness
         self.stale_if_error = stale_if_error
         self.epoch: str | None = None
+        self.generation = 0
         self.applied = 0
         self.tail_start = 0
         self.valid_until = NEVER
@@ -79,10 +92,11 @@ class Freshness:
         # A floor costs some 200 bytes: 50,000 of them 10 MB. A process that sees more changes than that within the
         # life of a Redis copy gains little from Redis anyway.
         self._max_floors = max_floors
-        self._seen = 0  # the newest entry that any direct read has seen
+        self._seen = 0
 
     def restart(self, epoch: str, applied: int, tail_start: int) -> None:
-        """Begin a history: nothing is known of anything at or before `tail_start`."""
+        """Rule 5: begin a history. Nothing is known of changes up to `tail_start`."""
+        self.generation += 1
         self.epoch = epoch
         self.applied = applied
         self.tail_start = tail_start
@@ -91,10 +105,15 @@ class Freshness:
         self._alias_floors.clear()
         self._tenant_floors.clear()
 
+    @property
+    def newest_known(self) -> int:
+        """The newest entry of this history that a pull or a direct read has seen."""
+        return max(self.applied, self._seen)
+
     def collapse(self, applied: int) -> None:
         """Skip to `applied` without having seen what lies between: one number stands for all floors."""
         self.applied = applied
-        self.tail_start = max(applied, self._seen)
+        self.tail_start = self.newest_known
         self._alias_floors.clear()
         self._tenant_floors.clear()
 
@@ -128,6 +147,18 @@ class Freshness:
     def extend(self, sent_at: float) -> None:
         """Rule 1: a pull sent at `sent_at` was applied up to the newest entry that it saw."""
         self.valid_until = max(self.valid_until, sent_at + self.max_staleness)
+
+    def question(self, now: float) -> Question:
+        """To be noted just before Postgres is asked."""
+        return Question(now, self.generation, self.newest_known)
+
+    def is_current(self, asked: Question, now: float) -> bool:
+        """Rule 5: whether an answer that has come `now` may be looked at."""
+        return asked.generation == self.generation and now < asked.sent_at + self.max_staleness
+
+    def is_other_history(self, asked: Question, epoch: str, asof: int) -> bool:
+        """Rule 5, of an answer that is current."""
+        return epoch != self.epoch or asof < asked.newest_known
 
     def accepts(self, asof: int, alias: str, tenant_id: str | None) -> bool:
         """Whether a copy has seen every change that this process knows of. `tenant_id` None: there was no tenant."""

@@ -29,6 +29,7 @@ class Take:
     """What to send to the counters in one go. Hand it back to `settle` with the reply, or to `fail`, exactly once."""
 
     lines: tuple[Line, ...]
+    repairs: bool = False
 
     @property
     def debits(self) -> tuple[Debit, ...]:
@@ -47,6 +48,9 @@ class Ledger:
         """Tokens debited and not granted, or dropped when the limit was lowered."""
         self.top = 0
         """Highest position of a granted token."""
+
+    def copy(self, other: Ledger) -> None:
+        self.taken, self.over, self.top = other.taken, other.over, other.top
 
     def claim(self, window: Window, tokens: int) -> Line:
         """Ask for `tokens`; what was debited in vain before counts as paid."""
@@ -73,20 +77,32 @@ class Ledger:
             self.top = max(self.top, before + granted)
         return granted
 
-    def lower(self, unspent: int, limit: int) -> int:
-        """Drop the unspent tokens above `limit`; return how many of them are left."""
-        left = min(unspent, max(0, limit - (self.top - unspent)))
-        self.taken -= unspent - left
-        self.over += unspent - left
-        self.top = min(self.top, limit)
-        return left
+    def settle(self, line: Line, value: int, limit: int, repaired: bool) -> tuple[int, bool, list[Line]]:
+        """Return the tokens granted, whether the window is used up, and what to send to repair a lost counter.
+
+        `repaired`: the line was such a repair. Where that is lost too, the window counts as used up, so that a
+        store that keeps nothing is not asked, and paid, for ever.
+        """
+        lost = self.lost(line, value)
+        if lost and not repaired:
+            return 0, False, [repair(self, line, value, limit)]
+        granted = 0 if lost else self.grant(line.claim, value, limit)
+        return granted, granted < line.claim or (repaired and not granted), []
+
+    def drop(self, unspent: int) -> None:
+        """Give up what is unspent; the counter still holds it until it is given back or claimed anew."""
+        self.taken -= unspent
+        self.over += unspent
 
 
 def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:
-    """Debit what is held again, and claim what the lost counter's successor granted to `line`, at most."""
-    amount = max(0, line.debit.amount)
-    claim = max(0, min(amount, limit - (value - amount)))
-    return Line(Debit(line.debit.window, ledger.taken + claim - amount), claim)
+    """Debit what is held again, and claim what the lost counter's successor granted to `line`, at most.
+
+    What others gave back to a counter that had just been lost may have taken it below 0; the repair lifts it.
+    """
+    present = min(max(0, line.debit.amount), value)
+    claim = max(0, min(present, limit - (value - present)))
+    return Line(Debit(line.debit.window, ledger.taken + claim - present), claim)
 
 
 def undo(take: Take) -> Take | None:

@@ -8,11 +8,14 @@ Rules, each of which keeps "never exceeded" true by itself:
 3. What is given back is given up when the debit is planned, not when the reply comes: it is never spent meanwhile.
 4. A debit whose reply never came is counted as spent: nothing is granted on it.
 5. A counter below what this process knows to be in it has been lost. What is held, spent or not, is debited again
-   before anything new is granted. So one process alone never exceeds a limit even then. Several may: each loss
-   of a window's counter lets at most one more `limit` through in that window; in practice, what the other processes
-   had been granted and have not debited again, which each does with its next take.
-6. A lowered limit ends the tokens above it; a window's bound is the highest limit that was in force in it. Standing
-   tokens belong to windows that the old limit never governs: all of them go, unless all are within the new limit.
+   before anything new is granted; if that is lost too, the window counts as used up. So one process alone never exceeds
+   a limit even then. Several may: each loss of a window's counter lets at most one more `limit` through in that window
+   (or the value that was lost, where more had been claimed); in practice, what the other processes had been granted and
+   have not debited again, which each does with its next take.
+6. A lowered limit ends all tokens of its window and gives them back: those above it must go, and those below it would
+   be refused to everybody else for the rest of a day. Until all processes have done so (`cut_settles`), a refusal is
+   not final. A window's bound is the highest limit that was in force in it. Standing tokens belong to windows that the
+   old limit never governs: all of them go, unless all are within the new limit.
 
 One take of a reservation may be in flight at a time; replies out of order would look like a lost counter.
 How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
@@ -25,11 +28,11 @@ from math import ceil, inf
 
 from tenantcache.core.decision import Decision, Quota, policies_below, quota
 from tenantcache.core.forecast import Demand, Pace, Usage
-from tenantcache.core.ledger import Ledger, Line, Take, repair, undo
+from tenantcache.core.ledger import Ledger, Line, Take, undo
 from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Policy, Window, day_at, minute_at
+from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Window, day_at, minute_at
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
 
@@ -56,6 +59,7 @@ class Reservation:
 
     __slots__ = (
         "_current",
+        "_cut_until",
         "_daily",
         "_day_exhausted",
         "_day_number",
@@ -100,16 +104,17 @@ class Reservation:
         self._usage, self._day_used = Usage(now), 0
         self._exhausted = self._day_exhausted = False
         self._pace: Pace | None = None
+        self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
         self.until = self._end_of_validity()
 
     def _end_of_validity(self) -> float:
-        if self.limits.per_minute is None and self.limits.per_day is None:
-            return inf
-        return float((self._number + 1) * MINUTE)
+        return inf if self.limits == Limits() else float((self._number + 1) * MINUTE)
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
         number, today = minute_at(now), day_at(now)
+        if self._cut_until and now >= self._cut_until:
+            self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False
         if number > self._number:
             self._enter_minute(number)
         if today > self._day_number:
@@ -121,16 +126,14 @@ class Reservation:
     def _enter_minute(self, number: int) -> None:
         passed = number - self._number
         self._demand.close(self._spent(), passed, number * MINUTE)
-        standing, self._current = self._standing, Ledger()
+        self._current = Ledger()
         if number // MINUTES_PER_HOUR == self._number // MINUTES_PER_HOUR:
-            self._current.taken, self._current.over = standing.taken, standing.over
-            self._current.top = standing.top
+            self._current.copy(self._standing)
         else:
             self._standing = Standing()
         self._usage.close(passed, number * MINUTE)
-        self._number = number
+        self._number, self._pace = number, None
         self._exhausted = self.refill = self.watched = False
-        self._pace = None
         self.minute = UNLIMITED if self.limits.per_minute is None else self._current.taken
         self.low = 0
         self._hold_back(float(number * MINUTE))
@@ -172,21 +175,17 @@ class Reservation:
             return Decision(True, quotas=self.quotas(now))
         if self.released:
             return None
-        never = policies_below(self.limits, cost)
-        if never:
+        if never := policies_below(self.limits, cost):
             return Decision(False, never, None, self.quotas(now))
-        ends: list[int] = []
-        violated: list[Policy] = []
-        if self._exhausted and self.minute < cost:
-            violated.append("minute")
-            ends.append(Window("minute", self._number).end)
+        short = [Window("minute", self._number)] if self._exhausted and self.minute < cost else []
         if self._day_exhausted and self.day < cost:
-            violated.append("day")
-            ends.append(Window("day", self._day_number).end)
-        if not violated:
+            short.append(Window("day", self._day_number))
+        if not short:
             return None
         self._demand.denied += cost
-        return Decision(False, tuple(violated), max(ends) - now, self.quotas(now))
+        violated = tuple(window.policy for window in short)
+        ends = max(window.end for window in short)
+        return Decision(False, violated, min(ends, self._cut_until or ends) - now, self.quotas(now))
 
     def quotas(self, now: float) -> tuple[Quota, ...]:
         """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
@@ -281,41 +280,34 @@ class Reservation:
         for line, value in zip(take.lines, values, strict=True):
             window = line.debit.window
             if window.policy == "day":
-                repairs += self._settle_day(line, value)
+                repairs += self._settle_day(line, value, take.repairs)
             elif window.number == self._number:
-                repairs += self._settle_minute(line, value, now)
+                repairs += self._settle_minute(line, value, now, take.repairs)
             elif window.number > self._number:
                 later.append((line, value))
         if self.limits.per_minute is not None:
-            self._standing.settle(later, self.limits.per_minute)
+            self._standing.settle_all(later, self.limits.per_minute)
         self._hold_back(now)
         self._watch(now)
         self.taking = bool(repairs)
-        return Take(tuple(repairs)) if repairs else None
+        return Take(tuple(repairs), repairs=True) if repairs else None
 
-    def _settle_minute(self, line: Line, value: int, now: float) -> list[Line]:
-        limit, ledger = self.limits.per_minute, self._current
-        if limit is None:
+    def _settle_minute(self, line: Line, value: int, now: float, repaired: bool) -> list[Line]:
+        if self.limits.per_minute is None:
             return []
-        if ledger.lost(line, value):
-            return [repair(ledger, line, value, limit)]
-        granted = ledger.grant(line.claim, value, limit)
+        granted, used_up, repairs = self._current.settle(line, value, self.limits.per_minute, repaired)
         self.minute += granted
         self._usage.see(value, now)
-        self._exhausted = self._exhausted or granted < line.claim
-        return []
+        self._exhausted = self._exhausted or used_up
+        return repairs
 
-    def _settle_day(self, line: Line, value: int) -> list[Line]:
-        limit, ledger = self.limits.per_day, self._daily
-        if limit is None or line.debit.window.number != self._day_number:
+    def _settle_day(self, line: Line, value: int, repaired: bool) -> list[Line]:
+        if self.limits.per_day is None or line.debit.window.number != self._day_number:
             return []
-        if ledger.lost(line, value):
-            return [repair(ledger, line, value, limit)]
-        granted = ledger.grant(line.claim, value, limit)
+        granted, self._day_exhausted, repairs = self._daily.settle(line, value, self.limits.per_day, repaired)
         self.day += granted
         self._day_used = value
-        self._day_exhausted = granted < line.claim
-        return []
+        return repairs
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
@@ -339,20 +331,29 @@ class Reservation:
 
         To be called about once a second while `watched`, and after `change`. Settle or fail the take as any other.
         """
-        if self.taking or self.released or self.limits.per_minute is None:
+        if self.taking or self.released:
             return None
         self._roll(now)
-        lines: list[Line] = []
+        lines = self._plan_cut()
         if self._standing.over:
             lines += self._standing.plan(self._number, self._standing.taken)
-        idle = self._idle(now, self.limits.per_minute)
+        idle = 0 if self.limits.per_minute is None else self._idle(now, self.limits.per_minute)
         if idle:
             self.minute, self.low = self.minute + self.low - idle, 0
-            self.watched = self._exhausted = False
-            self._pace = None
+            self.watched, self._exhausted, self._pace = False, False, None
             lines.append(self._current.give_back(Window("minute", self._number), idle))
         self.taking = bool(lines)
         return Take(tuple(lines)) if lines else None
+
+    def _plan_cut(self) -> list[Line]:
+        """What was dropped when a limit was lowered goes back at once: the counter holds it against everybody."""
+        if not self._cut_until:
+            return []
+        lines = [
+            self._current.give_back(Window("minute", self._number), 0),
+            self._daily.give_back(Window("day", self._day_number), 0),
+        ]
+        return [line for line in lines if line.debit.amount]
 
     def _idle(self, now: float, limit: int) -> int:
         """Tokens held for a demand that has stopped."""
@@ -390,6 +391,8 @@ class Reservation:
             return
         self._roll(now)
         old, self.limits = self.limits, limits
+        if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
+            self._cut_until = now + self._policy.cut_settles
         if old.per_minute != limits.per_minute:
             self._change_minute(old.per_minute, limits.per_minute)
         if old.per_day != limits.per_day:
@@ -402,14 +405,22 @@ class Reservation:
         if old is None or new is None:
             self._current, self._standing = Ledger(), Standing()
             self.minute = UNLIMITED if new is None else 0
-            return
-        self.minute = self._current.lower(held, new)
-        self._standing.cut(new)
+        elif new < old:
+            self._current.drop(held)
+            self._standing.cut(new)
+            self.minute = 0
+        else:
+            self.minute = held
 
     def _change_day(self, old: int | None, new: int | None) -> None:
         self._day_exhausted = False
         if old is None or new is None:
             self._daily = Ledger()
             self.day = UNLIMITED if new is None else 0
-            return
-        self.day = self._daily.lower(self.day, new)
+        elif new < old:
+            self._daily.drop(self.day)
+            self.day = 0
+
+
+def _is_cut(old: int | None, new: int | None) -> bool:
+    return old is not None and new is not None and new < old

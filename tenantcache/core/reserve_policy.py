@@ -40,6 +40,9 @@ class ReservePolicy:
     """Requests that must have failed to come as well: by chance that happens in one gap of e**10 = 22,000. At 5 a
     steady tenant at its limit gives back by mistake every other minute, and use falls below 90 % in some minutes."""
 
+    cut_settles: float = 5.0
+    """Seconds after which every process has followed a lowered limit: longer than the bound on staleness, 3 s."""
+
     keep: float = 0.02
     """Share of a limit that is not worth a command to give back: three idle processes leave 94 %."""
 

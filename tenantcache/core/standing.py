@@ -28,7 +28,7 @@ class Standing(Ledger):
         self.over = 0
         return [Line(Debit(Window("minute", number), amount), claim) for number in range(minute + 1, hour_end)]
 
-    def settle(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
+    def settle_all(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
         """Enter the counters' new values.
 
         Standing tokens are unspent, so a lost counter needs no repair: what was held is dropped, and what this

@@ -68,14 +68,17 @@ _PULL = f"""
     order by new.seq
 """
 
-# The tail of the log at the start: its oldest entry tells how far back it reaches.
+# The tail of the log at the start: its oldest entry tells how far back it reaches. It begins after the newest entry
+# that is too old, and not with the oldest that is young enough: a clock that was set makes those two differ, and the
+# tail must have no gaps.
 _TAIL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
         new.seq, new.at, new.tenant_id, new.hosts
-    from ({_HEAD}) as head left join lateral (
-        select seq, at, tenant_id, hosts from tenantcache.change_log
-        where at > now() - make_interval(secs => $1) order by seq desc limit $2
+    from ({_HEAD}) as head left join (
+        with newest as (select seq, at, tenant_id, hosts from tenantcache.change_log order by seq desc limit $2)
+        select * from newest
+        where seq > coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
     ) as new on true
     order by new.seq
 """
@@ -85,8 +88,9 @@ _BEAT = """
     on conflict (id) do update set seen_at = excluded.seen_at
 """
 
-# One process at a time; the newest entry stays, so that the log is never empty. Counters are first touched up to an
-# hour before their minute and at any time of their day.
+# One process at a time; the newest entry stays, so that the log is never empty. What is deleted is a first part of the
+# log, without gaps: whoever still has to apply some of it lacks his own mark too, and finds out. Counters are first
+# touched up to an hour before their minute and at any time of their day.
 _PRUNE = """
     with lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
     dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky)),
@@ -95,8 +99,9 @@ _PRUNE = """
             - case policy when 'minute' then interval '3 hours' else interval '3 days' end
     )
     delete from tenantcache.change_log
-    where (select mine from lucky) and at < now() - make_interval(secs => $1)
-        and seq < (select max(seq) from tenantcache.change_log)
+    where (select mine from lucky) and seq < coalesce(
+        (select min(seq) from tenantcache.change_log where at >= now() - make_interval(secs => $1)),
+        (select max(seq) from tenantcache.change_log))
 """
 
 _ROTATE = """
@@ -115,7 +120,8 @@ async def translate_errors(doing: str) -> AsyncIterator[None]:
         ) from error
     except TimeoutError as error:
         raise StoreError(f"Postgres did not answer in time while {doing}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+    # asyncpg says "internal error" where a backend was terminated while nothing was asked of it.
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
         raise StoreError(f"Postgres {postgres_reason(error)} (while {doing})") from error
 
 
@@ -226,6 +232,9 @@ class PostgresLog:
             if self._listen_url is not None:
                 self._listener = await self._connect(self._listen_url)
             await self._listener.add_listener(CHANNEL, lambda *_: on_change())
+            # A connection that is lost is found out by the next pull: now, rather than within a second.
+            for connection in {self._connection, self._listener}:
+                connection.add_termination_listener(lambda *_: on_change())
 
     async def _connect(self, url: str) -> asyncpg.Connection:
         async with asyncio.timeout(self._timeout * 4):
@@ -276,9 +285,14 @@ class PostgresLog:
         if self._connection is None or not self.listening:
             raise StoreError("the follower is not connected to Postgres")
         self.queries += 1
-        async with translate_errors(doing), asyncio.timeout(self._timeout):
-            rows: list[Any] = await self._connection.fetch(query, *args)
-            return rows
+        async with translate_errors(doing):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    rows: list[Any] = await self._connection.fetch(query, *args)
+                    return rows
+            except TimeoutError:
+                self._connection.terminate()  # to say good-bye could take as long again
+                raise
 
 
 def _head(records: list[Any]) -> Any:

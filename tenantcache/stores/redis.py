@@ -41,24 +41,39 @@ _TOUCHES = MINUTES_PER_HOUR
 
 
 class RedisLink:
-    """A pool of connections behind a breaker. `timeout` is in seconds and holds for one round trip."""
+    """A pool of connections behind a breaker. `timeout` is in seconds and holds for one round trip.
+
+    Takes must not fail because Redis is too far away for look-ups: a call with less time than `timeout` that runs out
+    of it does not count against the connection.
+    """
 
     def __init__(self, url: str, *, timeout: float = 0.25, max_connections: int = 16) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._max_connections = max_connections
+        self._redis = self._make_client()
+        self._parents: list[Redis] = []
+        self.breaker = Breaker()
+        self.billed = 0
+
+    def _make_client(self) -> Redis:
         pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=max(timeout, 1.0),
+            self._url,
+            max_connections=self._max_connections,
+            timeout=self._timeout,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=max(self._timeout, 1.0),
             protocol=2,
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
-        self._redis = Redis(connection_pool=pool)
-        self._pool = pool
-        self._timeout = timeout
-        self.breaker = Breaker()
-        self.billed = 0
+        return Redis.from_pool(pool)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: connect anew. The old connections are kept, never closed: that would end the parent's
+        interest in them, since both share one epoll instance, and anything sent on them would answer the parent."""
+        self._parents.append(self._redis)
+        self._redis = self._make_client()
 
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
@@ -66,7 +81,6 @@ class RedisLink:
 
     async def close(self) -> None:
         await self._redis.aclose()
-        await self._pool.disconnect()
 
     async def run(self, *command: Any, timeout: float | None = None) -> Any:
         """Send one command and return its reply. Raises `StoreError`."""
@@ -89,7 +103,11 @@ class RedisLink:
             suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
             self.breaker.failed(clock.now(), suspended=suspended)
             raise StoreError(f"Redis refused: {error}", suspended=suspended) from error
-        except (RedisError, TimeoutError, OSError) as error:
+        except TimeoutError as error:
+            if timeout >= self._timeout:  # who waited for less has learnt nothing that holds for the others
+                self.breaker.failed(clock.now())
+            raise StoreError("Redis did not answer in time") from error
+        except (RedisError, OSError) as error:
             self.breaker.failed(clock.now())
             raise StoreError(f"Redis {redis_reason(error)}") from error
         self.breaker.succeeded()
@@ -108,7 +126,11 @@ class RedisLink:
 
 class RedisCopies:
     """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
-    made together do not end together. Values over `max_value_bytes` are not stored."""
+    made together do not end together. Values over `max_value_bytes` are not stored.
+
+    A read that takes longer than `read_timeout` seconds has lost against Postgres; after a few of them nothing is
+    read for a while, since each is billed and delays somebody.
+    """
 
     def __init__(
         self, link: RedisLink, *, prefix: str, ttl: float, max_value_bytes: int = 100_000, read_timeout: float = 0.03
@@ -118,13 +140,25 @@ class RedisCopies:
         self._ttl = ttl
         self._max_value_bytes = max_value_bytes
         self._read_timeout = read_timeout
+        self._slow = Breaker()
 
     async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
         keys = [self._prefix + alias for alias in aliases]
         if len(keys) == 1:
-            return [await self._link.run("GET", keys[0], timeout=self._read_timeout)]
-        values: list[bytes | None] = await self._link.run("MGET", *keys, timeout=self._read_timeout)
+            return [await self._read("GET", *keys)]
+        values: list[bytes | None] = await self._read("MGET", *keys)
         return values
+
+    async def _read(self, *command: str) -> Any:
+        if not self._slow.allows(clock.now()):
+            raise StoreError("Redis is not read: it was too slow a moment ago")
+        try:
+            reply = await self._link.run(*command, timeout=self._read_timeout)
+        except StoreError:
+            self._slow.failed(clock.now())
+            raise
+        self._slow.succeeded()
+        return reply
 
     async def put(self, alias: str, value: bytes) -> None:
         if len(value) <= self._max_value_bytes:

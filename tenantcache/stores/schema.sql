@@ -71,10 +71,52 @@ create unlogged table if not exists tenantcache.counters (
 ) with (fillfactor = 70);
 create index if not exists counters_by_age on tenantcache.counters (touched_at);
 
--- The dump-and-restore, failover and point-in-time part of the log's identity comes from the server itself.
+-- Who has asked for a domain, and the token that proves it when it stands in the DNS. Only domains in tenant_domains
+-- are served; a row here with `verified_at` tells how the domain got there.
+create table if not exists tenantcache.domain_challenges (
+    domain text not null constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
+    tenant_id text not null references tenantcache.tenants on update cascade on delete cascade,
+    token text not null,
+    created_at timestamptz not null default now(),
+    checked_at timestamptz,
+    verified_at timestamptz,
+    failing_since timestamptz,
+    primary key (domain, tenant_id)
+);
+create index if not exists domain_challenges_by_tenant on tenantcache.domain_challenges (tenant_id);
+
+-- Requests admitted, by tenant and UTC day. It outlives the tenant: somebody may want to send a last bill.
+create table if not exists tenantcache.usage (
+    tenant_id text not null,
+    day date not null,
+    requests bigint not null default 0,
+    last_seen_at timestamptz not null,
+    primary key (tenant_id, day)
+) with (fillfactor = 70);
+
+-- The table that is served in place of `tenants`, if any, and a hash of the statements that made it so.
+create table if not exists tenantcache.adoption (
+    one boolean primary key default true check (one),
+    tenants_table text not null,
+    script_hash text not null,
+    at timestamptz not null default now()
+);
+
+-- Host names of adopted tables that are not stored in lower case. A row says nothing about a tenant, only that the one
+-- text is the other in lower case; so it never goes out of date, and a look-up can go by the table's own index.
+create table if not exists tenantcache.spellings (
+    stored text primary key,
+    canonical text not null
+);
+create index if not exists spellings_by_canonical on tenantcache.spellings (canonical);
+
+-- The part of the log's identity that comes from the server itself: a dump that was restored is another table, a
+-- database made from a template another database, a failover or a point-in-time recovery another timeline. (A storage
+-- snapshot put back looks the same: followers find that out and renew log_identity.)
 create or replace function tenantcache.epoch() returns text stable language sql as $$
     select concat_ws(':',
         (select id from tenantcache.log_identity),
+        (select oid from pg_database where datname = current_database()),
         'tenantcache.change_log'::regclass::oid,
         (select system_identifier from pg_control_system()),
         case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
@@ -161,14 +203,40 @@ begin
 end
 $$;
 
--- What a tenant looks like to tenantcache, whatever tables it comes from. An adopted table replaces these two views.
-create or replace view tenantcache.tenant_source as
-    select t.id, t.name, t.subdomain,
-        array(select d.domain from tenantcache.tenant_domains d where d.tenant_id = t.id order by d.domain) as domains,
-        (select d.domain from tenantcache.tenant_domains d
-            where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
-        t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.attributes
-    from tenantcache.tenants t;
+-- What a tenant looks like to tenantcache, whatever tables it comes from: two views for reading all of them, and a
+-- function for looking some up, which the planner inlines and which uses the indexes that the tables have. An adopted
+-- table replaces all three.
+create or replace procedure tenantcache.serve_own_tables() language plpgsql as $serve$
+begin
+    create or replace view tenantcache.tenant_source as
+        select t.id, t.name, t.subdomain,
+            array(select d.domain from tenantcache.tenant_domains d
+                where d.tenant_id = t.id order by d.domain) as domains,
+            (select d.domain from tenantcache.tenant_domains d
+                where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
+            t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.attributes
+        from tenantcache.tenants t;
+    create or replace view tenantcache.domain_source as
+        select d.domain, d.tenant_id from tenantcache.tenant_domains d;
+    create or replace function tenantcache.find_tenants(subdomains text[], domains text[], ids text[])
+    returns table (alias text, "row" jsonb) stable language sql as $find$
+        -- By number: a parameter's name would lose against a column's.
+        select 'subdomain:' || s.subdomain, to_jsonb(s)
+            from tenantcache.tenant_source s where s.subdomain = any ($1)
+        union all
+        select 'domain:' || d.domain, to_jsonb(s)
+            from tenantcache.domain_source d join tenantcache.tenant_source s on s.id = d.tenant_id
+            where d.domain = any ($2)
+        union all
+        select 'id:' || s.id, to_jsonb(s) from tenantcache.tenant_source s where s.id = any ($3)
+    $find$;
+end
+$serve$;
 
-create or replace view tenantcache.domain_source as
-    select d.domain, d.tenant_id from tenantcache.tenant_domains d;
+do $$
+begin
+    if not exists (select from tenantcache.adoption) then
+        call tenantcache.serve_own_tables();
+    end if;
+end
+$$;

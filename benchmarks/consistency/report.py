@@ -1,0 +1,142 @@
+"""The table: on the terminal, in the documents, as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.consistency.faults import FAULTS
+from benchmarks.consistency.scene import Row
+
+BEGIN, END = "<!-- consistency -->", "<!-- /consistency -->"
+CALM = next(iter(FAULTS))
+P99_BOUND = 0.010
+HEADINGS = ("fault", "p50", "p99", "longest", "counting all", "commits", "answers checked", "503", "none")
+
+
+def faults_of(row: Row, bound: float) -> list[str]:
+    """What is wrong with a row, a line each; [] where every promise was kept."""
+    verdict, found = row.verdict, []
+    if verdict.longest >= bound:
+        found.append(f"an answer was {verdict.longest:.2f} s out of date; {bound:g} s are promised")
+    if not verdict.latenesses or not verdict.checked:
+        found.append("nothing was measured: no worker answered right after a commit")
+    if row.fault == CALM:
+        if verdict.percentile(99) >= P99_BOUND:
+            found.append(
+                f"p99 is {verdict.percentile(99) * 1e3:.1f} ms; less than {P99_BOUND * 1e3:.0f} ms are promised"
+            )
+        if verdict.unavailable or verdict.unanswered:
+            found.append(f"{verdict.unavailable + verdict.unanswered} requests failed, and nothing was wrong")
+    if verdict.wrong_count:
+        found += [f"{verdict.wrong_count} answers were never true, such as:", *verdict.wrong]
+    if verdict.backwards_count:
+        found += [f"{verdict.backwards_count} answers were older than one before, such as:", *verdict.backwards]
+    if not row.agreed:
+        found.append("the workers did not come to agree once the writers were quiet")
+    return found
+
+
+def _cells(row: Row) -> list[str]:
+    verdict = row.verdict
+    return [
+        row.fault,
+        _ms(verdict.percentile(50)),
+        _ms(verdict.percentile(99)),
+        _ms(verdict.longest),
+        _ms(verdict.longest_upper),
+        f"{row.commits:,}",
+        f"{verdict.checked:,}",
+        f"{verdict.unavailable:,}",
+        f"{verdict.unanswered:,}",
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def beyond(row: Row, bound: float) -> str:
+    """One sentence: what `stale_if_error` let through."""
+    verdict = row.verdict
+    if not verdict.beyond:
+        return f"No answer was {bound:g} s out of date or more."
+    return (
+        f"{len(verdict.beyond):,} of {verdict.checked:,} answers were {bound:g} s out of date or more, over "
+        f"{row.beyond_span:.1f} s; the oldest was {verdict.longest:.1f} s out of date. "
+        f"{verdict.unavailable:,} requests got 503."
+    )
+
+
+def show(rows: Sequence[Row], title: str) -> None:
+    table = Table(*HEADINGS, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*_cells(row))
+    Console().print(table)
+
+
+def markdown(rows: Sequence[Row], served_stale: Row | None, workers: int, bound: float) -> str:
+    lines = [
+        f"{workers} uvicorn workers with a real Postgres and a real Redis behind a proxy, `max_staleness` {bound:g} s, "
+        "`stale_if_error` 0:",
+        "",
+        "| " + " | ".join(HEADINGS) + " |",
+        "|---|" + "---:|" * (len(HEADINGS) - 1),
+        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+    ]
+    if served_stale is not None:
+        lines += ["", f"With the default `stale_if_error`, {served_stale.fault}: {beyond(served_stale, bound)}"]
+    return "\n".join(lines)
+
+
+def as_json(rows: Sequence[Row], served_stale: Row | None, bound: float) -> str:
+    return json.dumps(
+        {
+            "python": platform.python_version(),
+            "max_staleness": bound,
+            "rows": [_row_json(row) for row in rows],
+            "stale_if_error": None if served_stale is None else _row_json(served_stale),
+        },
+        indent=1,
+    )
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    verdict = row.verdict
+    return {
+        "fault": row.fault,
+        "seconds": round(row.seconds, 1),
+        "commits": row.commits,
+        "pairs": len(verdict.latenesses),
+        "p50": round(verdict.percentile(50), 5),
+        "p99": round(verdict.percentile(99), 5),
+        "longest": round(verdict.longest, 5),
+        "longest_counting_all": round(verdict.longest_upper, 5),
+        "checked": verdict.checked,
+        "unavailable": verdict.unavailable,
+        "unanswered": verdict.unanswered,
+        "never_true": verdict.wrong_count,
+        "backwards": verdict.backwards_count,
+        "beyond_bound": len(verdict.beyond),
+        "beyond_span": round(row.beyond_span, 2),
+        "agreed": row.agreed,
+    }
+
+
+def put_between_markers(path: Path, text: str) -> bool:
+    """Replace what stands between the markers in `path`; False where they are not there."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return False
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    return True

@@ -1,0 +1,291 @@
+"""The rules at the top of `core/freshness.py`, each by itself, and the theory as a property."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantcache.core.freshness import NEVER, Freshness, State
+
+EPOCH = "history-1"
+ACME, ACME_HOST, ACME_DOMAIN = "acme", "subdomain:acme", "domain:shop.acme.io"
+GLOBEX, GLOBEX_HOST = "globex", "subdomain:globex"
+
+
+def following(
+    *, applied: int = 0, tail_start: int = 0, stale_if_error: float = 0.0, max_floors: int = 100
+) -> Freshness:
+    """A process that has applied the log up to `applied` and knows the floors above `tail_start`."""
+    freshness = Freshness(max_staleness=3.0, stale_if_error=stale_if_error, max_floors=max_floors)
+    freshness.restart(EPOCH, applied, tail_start)
+    return freshness
+
+
+class TestFloors:
+    """A copy is current iff no entry after its `asof` names its alias or its tenant."""
+
+    def test_a_change_refuses_older_copies_of_its_alias(self) -> None:
+        freshness = following()
+        freshness.apply(5, ACME, (ACME_HOST,))
+        assert not freshness.accepts(4, ACME_HOST, None)
+        assert freshness.accepts(5, ACME_HOST, None)
+
+    def test_a_change_refuses_older_copies_of_its_tenant_under_any_alias(self) -> None:
+        freshness = following()
+        freshness.apply(5, ACME, (ACME_HOST,))
+        assert not freshness.accepts(4, ACME_DOMAIN, ACME)
+        assert freshness.accepts(5, ACME_DOMAIN, ACME)
+
+    def test_a_change_says_nothing_of_other_tenants(self) -> None:
+        freshness = following()
+        freshness.apply(5, ACME, (ACME_HOST,))
+        assert freshness.accepts(0, GLOBEX_HOST, GLOBEX)
+        assert freshness.accepts(0, ACME_DOMAIN, None)
+
+    def test_the_newest_change_counts(self) -> None:
+        freshness = following()
+        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.apply(6, GLOBEX, (GLOBEX_HOST,))
+        freshness.apply(7, ACME, ())
+        assert not freshness.accepts(6, ACME_HOST, ACME)
+        assert freshness.accepts(5, ACME_HOST, None)
+        assert freshness.applied == 7
+
+    def test_a_domain_that_moved_refuses_both_sides(self) -> None:
+        freshness = following()
+        freshness.apply(5, GLOBEX, (ACME_DOMAIN,))
+        freshness.apply(6, ACME, (ACME_DOMAIN,))
+        assert not freshness.accepts(4, ACME_DOMAIN, ACME)
+        assert not freshness.accepts(4, ACME_HOST, ACME)
+        assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
+        assert not freshness.accepts(4, ACME_DOMAIN, None)
+
+    def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
+        freshness = following()
+        freshness.apply(5, None, None)
+        assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
+        assert freshness.accepts(5, GLOBEX_HOST, GLOBEX)
+
+    def test_everything_before_the_tail_is_refused(self) -> None:
+        freshness = following(applied=9, tail_start=6)
+        assert not freshness.accepts(5, GLOBEX_HOST, GLOBEX)
+        assert freshness.accepts(6, GLOBEX_HOST, GLOBEX)
+
+    def test_a_collapse_stands_for_all_floors(self) -> None:
+        freshness = following()
+        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.collapse(9)
+        assert freshness.applied == 9
+        assert not freshness.accepts(8, GLOBEX_HOST, GLOBEX)
+        assert freshness.accepts(9, ACME_HOST, ACME)
+
+    def test_floors_are_bounded_and_forgetting_them_refuses_more(self) -> None:
+        freshness = following(max_floors=4)
+        for seq in range(1, 50):
+            freshness.apply(seq, f"t{seq}", (f"subdomain:t{seq}",))
+        assert len(freshness._alias_floors) + len(freshness._tenant_floors) <= 4
+        assert freshness.applied == 49
+        for seq in range(1, 50):
+            assert not freshness.accepts(seq - 1, f"subdomain:t{seq}", f"t{seq}")
+        assert freshness.accepts(49, "subdomain:t1", "t1")
+
+    def test_floors_of_what_reads_have_seen_are_bounded_too(self) -> None:
+        # Without a follower every read is ahead of the log, and anybody can ask for made-up hosts.
+        freshness = following(applied=1, max_floors=4)
+        for number in range(50):
+            freshness.observe(5, None, f"domain:made-up-{number}.example")
+        assert len(freshness._alias_floors) + len(freshness._tenant_floors) <= 4
+        assert freshness.applied == 1
+        assert not freshness.accepts(4, "domain:made-up-0.example", None)
+        assert freshness.accepts(5, "domain:made-up-0.example", None)
+
+
+class TestRule1:
+    def test_memory_is_not_valid_before_the_first_pull(self) -> None:
+        assert not following().is_valid(0.0)
+
+    def test_a_pull_counts_from_when_it_was_sent(self) -> None:
+        freshness = following()
+        freshness.extend(sent_at=10.0)
+        assert freshness.is_valid(12.999)
+        assert not freshness.is_valid(13.0)
+
+    def test_a_pull_that_was_sent_earlier_takes_nothing_back(self) -> None:
+        freshness = following()
+        freshness.extend(sent_at=10.0)
+        freshness.extend(sent_at=9.0)
+        assert freshness.is_valid(12.999)
+
+    def test_a_pull_makes_every_entry_valid(self) -> None:
+        freshness = following()
+        freshness.extend(sent_at=10.0)
+        assert freshness.state(12.999, read_sent_at=1.0) is State.VALID
+        assert freshness.state(12.999, NEVER) is State.VALID
+        assert freshness.state(13.0, NEVER) is State.REFUSED
+
+
+class TestRule2:
+    def test_a_direct_read_makes_its_own_entry_valid(self) -> None:
+        freshness = following()
+        assert freshness.state(12.999, read_sent_at=10.0) is State.VALID
+        assert freshness.state(13.0, read_sent_at=10.0) is State.REFUSED
+        assert not freshness.is_valid(10.0)
+
+    def test_the_later_of_pull_and_read_counts(self) -> None:
+        freshness = following()
+        freshness.extend(sent_at=10.0)
+        assert freshness.until(read_sent_at=8.0) == 13.0
+        assert freshness.until(read_sent_at=11.0) == 14.0
+
+
+class TestRule3:
+    @pytest.mark.parametrize(
+        ("now", "expected"),
+        [
+            (12.999, State.VALID),
+            (13.0, State.LAPSED),
+            (312.999, State.LAPSED),
+            (313.0, State.REFUSED),
+        ],
+    )
+    def test_a_lapsed_entry_is_refused_in_the_end(self, now: float, expected: State) -> None:
+        freshness = following(stale_if_error=300.0)
+        freshness.extend(sent_at=10.0)
+        assert freshness.state(now, NEVER) is expected
+
+    def test_a_pull_revives_what_had_lapsed(self) -> None:
+        freshness = following(stale_if_error=300.0)
+        freshness.extend(sent_at=10.0)
+        freshness.extend(sent_at=100.0)
+        assert freshness.state(102.0, NEVER) is State.VALID
+
+
+class TestRule4:
+    def test_a_shared_copy_of_this_history_up_to_what_was_applied(self) -> None:
+        freshness = following(applied=9)
+        assert freshness.accepts_shared(EPOCH, 9, ACME_HOST, ACME)
+
+    def test_not_one_from_the_future(self) -> None:
+        freshness = following(applied=9)
+        assert not freshness.accepts_shared(EPOCH, 10, ACME_HOST, ACME)
+
+    def test_not_one_of_another_history(self) -> None:
+        freshness = following(applied=9)
+        assert not freshness.accepts_shared("history-0", 9, ACME_HOST, ACME)
+
+    def test_not_one_that_missed_a_change(self) -> None:
+        freshness = following(applied=9)
+        freshness.apply(10, ACME, ())
+        assert not freshness.accepts_shared(EPOCH, 9, ACME_HOST, ACME)
+        assert freshness.accepts_shared(EPOCH, 10, ACME_HOST, ACME)
+
+    def test_nothing_before_the_history_is_known(self) -> None:
+        freshness = Freshness(max_staleness=3.0, stale_if_error=0.0)
+        assert not freshness.accepts_shared(EPOCH, 0, ACME_HOST, ACME)
+
+
+class TestRule5:
+    def test_another_history_forgets_everything(self) -> None:
+        freshness = following(stale_if_error=300.0)
+        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.observe(8, GLOBEX, GLOBEX_HOST)
+        freshness.extend(sent_at=10.0)
+        freshness.restart("history-2", applied=2, tail_start=1)
+        assert freshness.epoch == "history-2"
+        assert not freshness.is_valid(10.0)
+        assert freshness.accepts(1, ACME_HOST, ACME)
+        assert freshness.accepts(1, GLOBEX_HOST, GLOBEX)
+        assert not freshness.accepts(0, GLOBEX_HOST, GLOBEX)
+        freshness.collapse(3)
+        assert freshness.tail_start == 3
+
+
+class TestRule5OfAnswers:
+    def test_an_answer_of_this_generation_that_came_in_time(self) -> None:
+        freshness = following(applied=9)
+        asked = freshness.question(10.0)
+        assert freshness.is_current(asked, 12.999)
+        assert not freshness.is_current(asked, 13.0)
+
+    def test_an_answer_to_a_question_of_an_earlier_generation(self) -> None:
+        freshness = following(applied=9)
+        asked = freshness.question(10.0)
+        freshness.restart(EPOCH, applied=9, tail_start=9)
+        assert not freshness.is_current(asked, 10.0)
+        assert freshness.is_current(freshness.question(10.0), 10.0)
+
+    def test_another_epoch(self) -> None:
+        freshness = following(applied=9)
+        assert freshness.is_other_history(freshness.question(10.0), "history-2", 9)
+        assert not freshness.is_other_history(freshness.question(10.0), EPOCH, 9)
+
+    def test_a_log_that_ends_before_what_was_known_when_it_was_asked(self) -> None:
+        freshness = following(applied=8)
+        freshness.observe(9, ACME, ACME_HOST)
+        asked = freshness.question(10.0)
+        assert freshness.is_other_history(asked, EPOCH, 8)
+        assert not freshness.is_other_history(asked, EPOCH, 9)
+
+    def test_what_became_known_after_it_was_asked_proves_nothing(self) -> None:
+        freshness = following(applied=8)
+        asked = freshness.question(10.0)
+        freshness.apply(9, ACME, ())
+        assert not freshness.is_other_history(asked, EPOCH, 8)
+
+
+class TestRule6:
+    def test_what_a_read_has_seen_is_never_gone_behind(self) -> None:
+        freshness = following(applied=3)
+        freshness.observe(7, ACME, ACME_HOST)
+        assert not freshness.accepts(6, ACME_HOST, None)
+        assert not freshness.accepts(6, ACME_DOMAIN, ACME)
+        assert freshness.accepts(7, ACME_DOMAIN, ACME)
+        assert freshness.applied == 3
+
+    def test_a_host_that_was_absent_counts_by_its_alias(self) -> None:
+        freshness = following(applied=3)
+        freshness.observe(7, None, ACME_HOST)
+        assert not freshness.accepts(6, ACME_HOST, ACME)
+        assert freshness.accepts(6, GLOBEX_HOST, GLOBEX)
+
+    def test_a_read_within_the_applied_log_raises_nothing(self) -> None:
+        # Every change up to there has its floor already, and an older copy may be just as true.
+        freshness = following(applied=9)
+        freshness.observe(9, ACME, ACME_HOST)
+        assert freshness.accepts(4, ACME_HOST, ACME)
+
+    def test_a_late_entry_does_not_lower_a_floor(self) -> None:
+        freshness = following(applied=3)
+        freshness.observe(7, ACME, ACME_HOST)
+        freshness.apply(5, ACME, (ACME_HOST,))
+        assert not freshness.accepts(6, ACME_HOST, ACME)
+
+    def test_a_collapse_remembers_what_was_seen(self) -> None:
+        freshness = following(applied=3)
+        freshness.observe(7, ACME, ACME_HOST)
+        freshness.collapse(5)
+        assert not freshness.accepts(6, ACME_HOST, ACME)
+        assert freshness.accepts(7, ACME_HOST, ACME)
+
+
+names = st.integers(0, 3)
+entries = st.lists(st.one_of(st.none(), st.tuples(names, st.lists(names, max_size=2))), max_size=12)
+
+
+@given(entries=entries, start=st.integers(0, 12), asof=st.integers(0, 12), alias=names, tenant=st.none() | names)
+def test_accepts_says_whether_a_copy_missed_a_change(
+    entries: list[tuple[int, list[int]] | None], start: int, asof: int, alias: int, tenant: int | None
+) -> None:
+    freshness = following(applied=start, tail_start=start)
+    missed = asof < start
+    for seq, entry in enumerate(entries, start=1):
+        if seq <= start:
+            continue
+        if entry is None:
+            freshness.apply(seq, None, None)
+        else:
+            freshness.apply(seq, str(entry[0]), [f"a{name}" for name in entry[1]])
+        names_it = entry is None or entry[0] == tenant or alias in entry[1]
+        missed = missed or (seq > asof and names_it)
+    assert freshness.accepts(asof, f"a{alias}", None if tenant is None else str(tenant)) is not missed

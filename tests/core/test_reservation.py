@@ -1,0 +1,461 @@
+"""One reservation against scripted counters: what it asks for, what it admits, what it gives back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tenantcache.core.decision import Decision
+from tenantcache.core.reservation import UNLIMITED, Reservation, Take
+from tenantcache.core.tenant import Limits
+from tenantcache.core.windows import DAY, Debit, Window
+
+MIDNIGHT = float(20_000 * DAY)
+NOON = MIDNIGHT + 12 * 3600
+MINUTE = int(NOON) // 60
+
+
+class Counters:
+    """Counters that answer at once, and remember what they were asked."""
+
+    def __init__(self) -> None:
+        self.values: Counter[Window] = Counter()
+        self.takes: list[tuple[Debit, ...]] = []
+
+    def send(self, take: Take) -> list[int]:
+        self.takes.append(take.debits)
+        for window, amount in take.debits:
+            self.values[window] = max(0, self.values[window] + amount)
+        return [self.values[window] for window, _ in take.debits]
+
+    def serve(self, r: Reservation, now: float, cost: int = 1, processes: int = 1) -> Decision:
+        """Decide as a shell does: take when that is needed."""
+        decision = r.decide(now, cost)
+        if decision is None:
+            take = r.plan(now, cost, processes)
+            assert take is not None
+            while take is not None:
+                take = r.settle(take, self.send(take), now)
+            decision = r.decide(now, cost)
+        assert decision is not None
+        return decision
+
+    def exhaust(self, r: Reservation, now: float, processes: int = 1) -> int:
+        """Spend until refused; return how many were admitted."""
+        for admitted in range(1_000_000):
+            if not self.serve(r, now, processes=processes).allowed:
+                return admitted
+        raise AssertionError("a limit never ended")
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+def minute(number: int) -> Window:
+    return Window("minute", MINUTE + number)
+
+
+TODAY = Window("day", 20_000)
+
+
+def test_nothing_is_spendable_before_a_take() -> None:
+    r = Reservation(Limits(10, 10), NOON)
+    assert (r.minute, r.day) == (0, 0)
+    assert r.decide(NOON, 1) is None
+
+
+def test_one_process_uses_all_of_a_limit_and_no_more(counters: Counters) -> None:
+    assert counters.exhaust(Reservation(Limits(600, None), NOON), NOON) == 600
+
+
+def test_four_processes_share_a_limit_to_the_last_token(counters: Counters) -> None:
+    fleet = [Reservation(Limits(601, None), NOON) for _ in range(4)]
+    assert sum(counters.exhaust(r, NOON, processes=4) for r in fleet) == 601
+
+
+def test_what_others_took_is_not_granted(counters: Counters) -> None:
+    counters.values[minute(0)] = 598
+    r = Reservation(Limits(600, None), NOON)
+    assert counters.exhaust(r, NOON) == 2
+
+
+def test_over_asking_grants_nothing_beyond_the_limit(counters: Counters) -> None:
+    counters.values[minute(0)] = 1_000
+    r = Reservation(Limits(600, None), NOON)
+    assert not counters.serve(r, NOON).allowed
+    assert r.minute + r.low == 0
+
+
+def test_a_denial_lasts_to_the_end_of_the_window_without_another_take(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    counters.exhaust(r, NOON + 10)
+    sent = len(counters.takes)
+    decision = counters.serve(r, NOON + 59)
+    assert (decision.allowed, decision.violated, decision.retry_after) == (False, ("minute",), 1.0)
+    assert len(counters.takes) == sent
+    assert r.plan(NOON + 59, 1, 1) is None
+    assert counters.serve(r, NOON + 60).allowed
+
+
+def test_a_day_that_is_used_up_denies_to_midnight_and_debits_no_minute(counters: Counters) -> None:
+    r = Reservation(Limits(100, 3), NOON)
+    assert counters.exhaust(r, NOON) == 3
+    sent = len(counters.takes)
+    decision = counters.serve(r, NOON + 60)
+    assert (decision.violated, decision.retry_after) == (("day",), 12 * 3600 - 60)
+    assert len(counters.takes) == sent
+    assert counters.serve(r, MIDNIGHT + DAY).allowed
+
+
+def test_both_limits_used_up_retry_when_the_later_one_ends(counters: Counters) -> None:
+    r = Reservation(Limits(3, 3), NOON)
+    counters.exhaust(r, NOON)
+    counters.serve(r, NOON)
+    decision = r.decide(NOON, 1)
+    assert decision is not None
+    assert (decision.allowed, decision.retry_after) == (False, 12 * 3600)
+
+
+def test_a_cost_above_a_limit_is_refused_for_ever_without_a_take(counters: Counters) -> None:
+    r = Reservation(Limits(5, 100), NOON)
+    decision = counters.serve(r, NOON, cost=6)
+    assert (decision.allowed, decision.violated, decision.retry_after) == (False, ("minute",), None)
+    assert counters.takes == []
+    assert counters.serve(r, NOON, cost=5).allowed
+
+
+def test_tokens_too_few_for_one_request_serve_a_cheaper_one(counters: Counters) -> None:
+    counters.values[minute(0)] = 7
+    r = Reservation(Limits(10, None), NOON)
+    assert not counters.serve(r, NOON, cost=4).allowed
+    assert counters.serve(r, NOON, cost=3).allowed
+    assert not counters.serve(r, NOON, cost=1).allowed
+
+
+def test_a_refusal_by_the_day_keeps_the_tokens_of_the_minute(counters: Counters) -> None:
+    counters.values[TODAY] = 100
+    r = Reservation(Limits(40, 100), NOON)
+    assert not counters.serve(r, NOON).allowed
+    assert r.minute + r.low == counters.values[minute(0)] > 0
+    r.change(Limits(40, 200), NOON)
+    assert counters.serve(r, NOON).allowed
+
+
+def test_a_line_of_requests_takes_what_its_head_can_have(counters: Counters) -> None:
+    counters.values[TODAY] = 98
+    r = Reservation(Limits(10, 100), NOON)
+    take = r.plan(NOON, 4, 1)
+    assert take is not None
+    r.settle(take, counters.send(take), NOON)
+    assert r.day == 2
+    assert counters.exhaust(r, NOON) == 2
+
+
+def test_tokens_end_with_their_minute(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    r.minute = 3  # as if three were left
+    assert not r.spend(NOON + 60, 1)
+
+
+def test_the_tokens_of_a_day_end_at_midnight(counters: Counters) -> None:
+    r = Reservation(Limits(None, 1_000), NOON)
+    assert counters.serve(r, NOON).allowed
+    assert r.day > 0
+    assert not r.spend(MIDNIGHT + DAY, 1)
+    assert counters.exhaust(r, MIDNIGHT + DAY) == 1_000
+
+
+def test_standing_tokens_serve_later_minutes_of_the_hour_without_a_take(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON + 56 * 60)
+    counters.serve(r, NOON + 56 * 60, processes=4)
+    windows = [debit.window.number - MINUTE for debit in counters.takes[0]]
+    assert windows == [56, 57, 58, 59]
+    assert [counters.values[minute(n)] for n in (57, 58, 59)] == [15, 15, 15]
+    for late in (57, 58, 59):
+        assert sum(r.spend(NOON + late * 60, 1) for _ in range(40)) == 15
+    assert not r.spend(NOON + 3600, 1)
+    assert len(counters.takes) == 1
+
+
+def test_a_reply_that_comes_in_the_next_minute_grants_only_that_minute(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    take = r.plan(NOON + 59.9, 1, 4)
+    assert take is not None
+    r.settle(take, counters.send(take), NOON + 60.1)
+    assert r.minute + r.low == 15
+    r.settle(Take(()), [], NOON + 3600)
+    assert r.minute + r.low == 0
+
+
+def test_near_the_limit_standing_tokens_go_back_with_the_next_take(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    assert [counters.values[minute(n)] for n in (1, 30, 59)] == [15, 15, 15]
+    counters.exhaust(r, NOON, processes=4)
+    assert [counters.values[minute(n)] for n in (1, 30, 59)] == [0, 0, 0]
+    assert not r.spend(NOON + 60, 1)
+
+
+def test_only_one_take_is_in_flight() -> None:
+    r = Reservation(Limits(600, None), NOON)
+    take = r.plan(NOON, 1, 4)
+    assert take is not None
+    assert r.plan(NOON, 1, 4) is None
+    r.fail(take, NOON)
+    assert r.plan(NOON, 1, 4) is not None
+
+
+def test_a_failed_take_grants_nothing(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    take = r.plan(NOON, 1, 1)
+    assert take is not None
+    counters.send(take)
+    r.fail(take, NOON)
+    assert r.minute + r.low == 0
+    assert counters.exhaust(r, NOON) == 5 - take.debits[0].amount
+
+
+def test_held_back_tokens_ask_for_a_refill(counters: Counters) -> None:
+    r = Reservation(Limits(6_000, None), NOON)
+    for step in range(200):
+        assert counters.serve(r, NOON + step / 100, processes=4).allowed
+    low, sent = r.low, len(counters.takes)
+    assert low > 0
+    r.minute = 0  # as if all but the tokens held back were spent
+    assert counters.serve(r, NOON + 2, processes=4).allowed
+    assert r.refill
+    assert len(counters.takes) == sent
+    take = r.plan(NOON + 2, 0, 4)
+    assert take is not None
+    r.settle(take, counters.send(take), NOON + 2)
+    assert r.minute + r.low == low - 1 + take.debits[0].amount
+
+
+def test_no_refill_when_what_is_held_outlasts_the_minute(counters: Counters) -> None:
+    r = Reservation(Limits(6_000, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    assert r.plan(NOON + 59.99, 0, 4) is None
+
+
+def test_a_lost_counter_is_debited_again_before_anything_is_granted(counters: Counters) -> None:
+    r = Reservation(Limits(100, None), NOON)
+    assert counters.serve(r, NOON).allowed
+    held = counters.values[minute(0)]
+    r.minute = r.low = 0  # as if all of it was spent
+    counters.values.clear()
+    take = r.plan(NOON, 1, 1)
+    assert take is not None
+    repair = r.settle(take, counters.send(take), NOON)
+    assert r.minute + r.low == 0
+    assert repair is not None
+    assert r.plan(NOON, 1, 1) is None
+    assert r.settle(repair, counters.send(repair), NOON) is None
+    assert counters.values[minute(0)] == held + r.minute + r.low
+    assert r.minute + r.low > 0
+
+
+def test_one_process_keeps_its_limits_when_the_counters_are_lost_again_and_again(counters: Counters) -> None:
+    r = Reservation(Limits(100, 150), NOON)
+    admitted = Counter[int]()
+    for step in range(400):
+        now = NOON + step / 2
+        if step % 7 == 0:
+            counters.values.clear()
+        admitted[int(now // 60)] += counters.serve(r, now).allowed
+    assert max(admitted.values()) <= 100
+    assert sum(admitted.values()) == 150
+
+
+def test_a_counter_that_never_keeps_anything_is_asked_twice_and_then_denies() -> None:
+    r = Reservation(Limits(100, None), NOON)
+    first = r.plan(NOON, 1, 1)
+    assert first is not None
+    again = r.settle(first, [0] * len(first.debits), NOON)
+    assert again is not None
+    assert r.settle(again, [0] * len(again.debits), NOON) is None
+    decision = r.decide(NOON, 1)
+    assert decision is not None
+    assert (decision.allowed, decision.retry_after) == (False, 60.0)
+
+
+def test_a_repair_that_is_lost_too_is_not_repaired_again(counters: Counters) -> None:
+    r = Reservation(Limits(100, None), NOON)
+    assert counters.serve(r, NOON).allowed
+    r.minute = r.low = 0  # as if all of it was spent
+    take = r.plan(NOON, 1, 1)
+    assert take is not None
+    repair = r.settle(take, [debit.amount for debit in take.debits], NOON)
+    assert repair is not None
+    assert r.settle(repair, [0], NOON) is None
+    assert r.minute + r.low == 0
+    decision = r.decide(NOON, 1)
+    assert decision is not None
+    assert not decision.allowed
+
+
+def test_a_lost_day_that_others_gave_back_to_is_lifted_above_zero(counters: Counters) -> None:
+    r = Reservation(Limits(None, 1_000), NOON)
+    assert counters.serve(r, NOON).allowed
+    held = counters.values[TODAY]
+    r.day = 0  # as if all of it was spent
+    take = r.plan(NOON, 1, 1)
+    assert take is not None
+    asked = take.debits[0].amount
+    repair = r.settle(take, [asked - 300], NOON)
+    assert repair is not None
+    (debit,) = repair.debits
+    assert asked - 300 + debit.amount >= held
+    assert r.settle(repair, [asked - 300 + debit.amount], NOON) is None
+
+
+def test_lost_standing_tokens_are_dropped(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    counters.values.clear()
+    r.minute = r.low = 0
+    take = r.plan(NOON + 1, 1, 1)
+    assert take is not None
+    repair = r.settle(take, counters.send(take), NOON + 1)
+    assert repair is not None
+    r.fail(repair, NOON + 1)
+    held = sum(r.spend(NOON + 61, 1) for _ in range(1_000))
+    assert held == counters.values[minute(1)] > 0
+
+
+def test_release_gives_everything_back_once(counters: Counters) -> None:
+    r = Reservation(Limits(600, 1_000), NOON)
+    counters.serve(r, NOON, processes=4)
+    take = r.release(NOON)
+    assert take is not None
+    counters.send(take)
+    assert {window: value for window, value in counters.values.items() if value} == {minute(0): 1, TODAY: 1}
+    assert r.release(NOON) is None
+    assert not r.spend(NOON, 1)
+    assert not r.spend(NOON + 60, 1)
+    assert r.decide(NOON, 1) is None
+    assert r.plan(NOON, 1, 1) is None
+    assert r.surplus(NOON) is None
+    assert (r.minute, r.day, r.until) == (0, 0, 0.0)
+
+
+def test_a_take_in_flight_at_release_comes_back_too(counters: Counters) -> None:
+    r = Reservation(Limits(600, 1_000), NOON)
+    take = r.plan(NOON, 1, 4)
+    assert take is not None
+    assert r.release(NOON) is None
+    back = r.settle(take, counters.send(take), NOON)
+    assert back is not None
+    counters.send(back)
+    assert sum(counters.values.values()) == 0
+    assert not r.spend(NOON, 1)
+
+
+def test_a_raised_limit_ends_a_denial_at_once(counters: Counters) -> None:
+    r = Reservation(Limits(10, 20), NOON)
+    assert counters.exhaust(r, NOON) == 10
+    r.change(Limits(15, 20), NOON)
+    assert counters.exhaust(r, NOON) == 5
+    r.change(Limits(None, 20), NOON)
+    assert counters.exhaust(r, NOON) == 5
+    r.change(Limits(None, 23), NOON)
+    assert counters.exhaust(r, NOON) == 3
+
+
+def test_a_lowered_limit_drops_the_tokens_above_it(counters: Counters) -> None:
+    r = Reservation(Limits(600, 1_000), NOON)
+    counters.serve(r, NOON, processes=1)
+    assert r.minute + r.low > 20
+    r.change(Limits(20, 1_000), NOON)
+    assert counters.exhaust(r, NOON) == 19
+
+
+def test_a_lowered_day_drops_the_tokens_above_it(counters: Counters) -> None:
+    r = Reservation(Limits(None, 1_000), NOON)
+    counters.serve(r, NOON)
+    r.change(Limits(None, 5), NOON)
+    assert counters.exhaust(r, NOON) == 4
+
+
+def test_standing_tokens_of_a_lowered_limit_are_not_spent_and_go_back(counters: Counters) -> None:
+    fleet = [Reservation(Limits(600, None), NOON) for _ in range(4)]
+    for r in fleet:
+        counters.serve(r, NOON, processes=4)
+    assert counters.values[minute(1)] == 60
+    for r in fleet:
+        r.change(Limits(30, None), NOON)
+    assert sum(r.spend(NOON + 60, 1) for r in fleet for _ in range(20)) == 30
+    for r in fleet[2:]:
+        take = r.surplus(NOON + 60)
+        assert take is not None
+        counters.send(take)
+    assert counters.values[minute(2)] == 30
+
+
+def test_a_limit_removed_and_set_again_starts_from_the_counter(counters: Counters) -> None:
+    r = Reservation(Limits(10, None), NOON)
+    counters.exhaust(r, NOON)
+    r.change(Limits(None, None), NOON)
+    assert (r.minute, r.until) == (UNLIMITED, float("inf"))
+    assert r.spend(NOON, 1_000)
+    r.change(Limits(10, None), NOON)
+    assert not counters.serve(r, NOON).allowed
+
+
+def test_tokens_go_back_when_the_demand_has_gone(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    for step in range(40):
+        assert counters.serve(r, NOON + step / 10, processes=4).allowed
+    assert r.watched
+    assert r.surplus(NOON + 4) is None
+    held = r.minute + r.low
+    take = r.surplus(NOON + 7)
+    assert take is not None
+    before = counters.values[minute(0)]
+    r.settle(take, counters.send(take), NOON + 7)
+    assert before - counters.values[minute(0)] == held - (r.minute + r.low) > 0
+    assert not r.watched
+    while r.decide(NOON + 8, 1) is not None:
+        pass
+    take = r.plan(NOON + 8, 1, 4)
+    assert take is not None
+    assert r.settle(take, counters.send(take), NOON + 8) is None, "what was given back does not look lost"
+
+
+def test_tokens_stay_while_the_demand_goes_on(counters: Counters) -> None:
+    r = Reservation(Limits(6_000, None), NOON)
+    for step in range(590):
+        assert counters.serve(r, NOON + step / 10, processes=4).allowed
+        if step % 10 == 9:
+            assert r.surplus(NOON + step / 10) is None
+
+
+def test_quotas_tell_what_is_left_here_and_in_the_counters(counters: Counters) -> None:
+    counters.values[minute(0)] = 100
+    r = Reservation(Limits(600, 1_000), NOON)
+    counters.serve(r, NOON + 20, processes=4)
+    (of_minute, of_day) = r.quotas(NOON + 21)
+    assert of_minute == ("minute", 600, 499, 39.0)
+    assert of_day == ("day", 1_000, 999, 12 * 3600 - 21.0)
+
+
+def test_quotas_name_only_what_is_limited() -> None:
+    assert Reservation(Limits(None, None), NOON).quotas(NOON) == ()
+    assert [line.name for line in Reservation(Limits(None, 5), NOON).quotas(NOON)] == ["day"]
+
+
+def test_a_clock_set_back_does_not_grant_a_minute_twice(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    assert counters.exhaust(r, NOON + 60) == 5
+    assert not r.spend(NOON + 59.9, 1)
+    assert counters.exhaust(r, NOON + 60) == 0
+
+
+def test_unlimited_tenants_need_no_take() -> None:
+    r = Reservation(Limits(None, None), NOON)
+    assert r.until == float("inf")
+    assert r.spend(NOON, 1_000_000)
+    assert r.plan(NOON, 1, 4) is None

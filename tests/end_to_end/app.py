@@ -1,0 +1,33 @@
+"""What the end-to-end tests serve: a small application that takes everything from the environment.
+
+`/health/worker` is outside tenancy, and tells which worker answered and what its engine has counted.
+"""
+
+from __future__ import annotations
+
+import os
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tenantcache import Tenant, TenantCache, TenantMiddleware
+
+cache = TenantCache()
+
+
+async def home(request: Request) -> JSONResponse:
+    tenant: Tenant = request.state.tenant
+    return JSONResponse({"id": tenant.id, "name": tenant.name, "worker": os.getpid()})
+
+
+async def worker(_request: Request) -> JSONResponse:
+    return JSONResponse({"worker": os.getpid(), "stats": cache.stats()})
+
+
+app = Starlette(
+    routes=[Route("/", home), Route("/health/worker", worker)],
+    middleware=[Middleware(TenantMiddleware, cache=cache)],
+)

@@ -1,0 +1,91 @@
+"""One process on the simulated network, for tests that want to hold a single message in their hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from tenantcache.core import copies as codec
+from tenantcache.core.tenant import Tenant
+from tests.freshness.database import set_columns
+from tests.freshness.network import Flight
+from tests.freshness.process import Sizes
+from tests.freshness.world import World
+
+T = TypeVar("T")
+
+
+class Bench(World):
+    """Nothing happens by itself: messages wait until they are delivered, and time until it is advanced."""
+
+    def __init__(self, **sizes: Unpack[Sizes]) -> None:
+        super().__init__(1, **sizes)
+        self.process = self.processes[0]
+        self.settle()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let `work` run on the process's loop, as far as it gets."""
+        task = self.process.loop.create_task(work)
+        self.run()
+        return task
+
+    def find(self, alias: str) -> asyncio.Task[Tenant | None]:
+        return self.start(self._find(alias))
+
+    async def _find(self, alias: str) -> Tenant | None:
+        return (await self.process.resolver.find(alias)).tenant
+
+    def run(self) -> None:
+        while self.process.has_work:
+            self.process.step()
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.run()
+
+    def rename(self, name: str = "new", tenant_id: str = "t1") -> None:
+        self.database.commit(set_columns(tenant_id, name=name))
+
+    def know(self, *aliases: str) -> None:
+        """Have those in memory, and in Redis where they lead somewhere."""
+        for alias in aliases:
+            self.find(alias)
+            self.settle()
+
+    def lapse(self) -> None:
+        """Let the follower lose touch for longer than answers may be out of date."""
+        self.process.links["log"].swallow()
+        self.advance(3.1)
+
+    def copy_of(self, alias: str, *, epoch: str | None = None, asof: int | None = None) -> bytes:
+        """What a fill would put into Redis now, unless told otherwise."""
+        row = self.database.tables.row(alias)
+        assert row is not None
+        head = self.database.head.seq
+        return codec.encode(codec.Copy(epoch or self.database.epoch, head if asof is None else asof, row))
+
+    def waiting(self, name: str) -> list[Flight]:
+        """The messages on their way whose name begins so: "read", "get", "pull" ..."""
+        return [flight for flight in self.network.flights if flight.name.startswith(name)]
+
+    def deliver(self, name: str) -> None:
+        """Let the oldest message of that name arrive."""
+        self.network.deliver(self.waiting(name)[0])
+        self.run()
+
+    def answer(self, name: str) -> None:
+        """Let the oldest request of that name arrive, and its reply too."""
+        self.deliver(name)
+        (reply,) = (flight for flight in self.waiting(name) if flight.for_process)
+        self.network.deliver(reply)
+        self.run()

@@ -1,0 +1,313 @@
+"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, and the log that triggers write.
+
+A commit has two steps, because that is where races live: `prepare` runs the deferred triggers (one lock, a number, the
+entry), `finish` makes data and entry visible at one instant and gives the lock back. Whatever was ever visible is
+kept with its times, so that an answer can be compared with the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict, Unpack
+
+from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
+from tenantcache.stores.base import LogEntry, LogMark, Pull, Snapshot
+
+LIMITS = LimitTable()
+START_OF_TIME = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A row of `tenants`."""
+
+    name: str
+    subdomain: str | None
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The data that one snapshot sees: tenants by id, and the tenant of each domain."""
+
+    tenants: Mapping[str, Columns]
+    domains: Mapping[str, str]
+
+    def row(self, alias: str) -> Row | None:
+        tenant_id = self._tenant_id(alias)
+        columns = None if tenant_id is None else self.tenants.get(tenant_id)
+        if tenant_id is None or columns is None:
+            return None
+        return Row(
+            id=tenant_id,
+            name=columns.name,
+            subdomain=columns.subdomain,
+            domains=sorted(domain for domain, owner in self.domains.items() if owner == tenant_id),
+            primary_domain=None,
+            status="active",
+            plan=None,
+            limit_per_minute=None,
+            limit_per_day=None,
+            attributes={},
+        )
+
+    def _tenant_id(self, alias: str) -> str | None:
+        if alias.startswith(SUBDOMAIN_ALIAS):
+            label = alias.removeprefix(SUBDOMAIN_ALIAS)
+            return next((key for key, columns in self.tenants.items() if columns.subdomain == label), None)
+        if alias.startswith(DOMAIN_ALIAS):
+            return self.domains.get(alias.removeprefix(DOMAIN_ALIAS))
+        return alias.removeprefix(ID_ALIAS)
+
+    def tenant(self, alias: str) -> Tenant | None:
+        row = self.row(alias)
+        return None if row is None else tenant_from_row(row, LIMITS)
+
+    def aliases(self) -> list[str]:
+        subdomains = [columns.subdomain for columns in self.tenants.values()]
+        return [SUBDOMAIN_ALIAS + label for label in subdomains if label] + [
+            DOMAIN_ALIAS + name for name in self.domains
+        ]
+
+
+class NewColumns(TypedDict, total=False):
+    """Those columns that a change sets."""
+
+    name: str
+    subdomain: str | None
+
+
+class Flaws(TypedDict, total=False):
+    """What a database may lack, to see that the simulation would notice: its lock, or the OLD side of a change."""
+
+    locked: bool
+    old_hosts: bool
+
+
+Change = Callable[[Tables], Tables]
+Named = tuple[str | None, tuple[str, ...] | None]
+
+
+def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Named]:
+    """What the triggers log: OLD united with NEW. `old_hosts` False leaves OLD out, which is wrong."""
+    named: list[Named] = []
+    for tenant_id in sorted(old.tenants.keys() | new.tenants.keys()):
+        before, after = old.tenants.get(tenant_id), new.tenants.get(tenant_id)
+        if before != after:
+            sides = (before if old_hosts or after is None else None, after)
+            labels = {side.subdomain for side in sides if side is not None and side.subdomain}
+            named.append((tenant_id, tuple(sorted(SUBDOMAIN_ALIAS + label for label in labels))))
+    for domain in sorted(old.domains.keys() | new.domains.keys()):
+        owners = [owner for owner in (new.domains.get(domain), old.domains.get(domain)) if owner is not None]
+        if old.domains.get(domain) != new.domains.get(domain):
+            named += [(owner, (DOMAIN_ALIAS + domain,)) for owner in (owners if old_hosts else owners[:1])]
+    return named
+
+
+@dataclass
+class Transaction:
+    """`touched` are the rows that it has locked: tenant ids and domains."""
+
+    change: Change
+    touched: frozenset[str]
+    named: list[Named] | None = None
+    entries: list[LogEntry] = field(default_factory=list)
+    prepared: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was visible from `since` on, until the next moment began. `history` counts the restores before it."""
+
+    since: float
+    tables: Tables
+    history: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Backup:
+    tables: Tables
+    log: tuple[LogEntry, ...]
+    last_seq: int
+    identity: int
+
+
+class Database:
+    """`clock` gives seconds. `locked` False leaves the advisory lock out, `old_hosts` False the OLD side: for tests
+    of the simulation itself."""
+
+    def __init__(
+        self, clock: Callable[[], float], tables: Tables, *, locked: bool = True, old_hosts: bool = True
+    ) -> None:
+        self._clock = clock
+        self._locked = locked
+        self._old_hosts = old_hosts
+        self.clock_offset = 0.0
+        self.tables = tables
+        self.log: list[LogEntry] = []
+        self._last_seq = 0
+        self._identity = self._identities = 0
+        self._incarnation = 0
+        self._history = 0
+        self.moments: list[Moment] = []
+        self.open_transactions: list[Transaction] = []
+        self.sessions: dict[object, Callable[[], None]] = {}
+        """Connections that listen, and how each is told."""
+        self._seen_at: dict[object, float] = {}
+        self.log.append(self._entry((None, None)))
+        self._show()
+
+    @property
+    def epoch(self) -> str:
+        return f"{self._identity}:{self._incarnation}"
+
+    @property
+    def head(self) -> LogMark:
+        return LogMark(self.log[-1].seq, self.log[-1].at)
+
+    def _server_time(self) -> float:
+        return self._clock() + self.clock_offset
+
+    def _entry(self, named: Named) -> LogEntry:
+        self._last_seq += 1
+        at = START_OF_TIME + timedelta(seconds=self._server_time(), microseconds=self._last_seq)
+        return LogEntry(self._last_seq, at, *named)
+
+    def _show(self) -> None:
+        self.moments.append(Moment(self._clock(), self.tables, self._history, self.log[-1].seq))
+
+    # Writers.
+
+    def begin(self, change: Change, touched: frozenset[str], named: list[Named] | None = None) -> Transaction | None:
+        """Change rows, unseen by others; None where another transaction holds one of them. `named` is what to log
+        instead of what the triggers would."""
+        if any(other.touched & touched for other in self.open_transactions):
+            return None
+        transaction = Transaction(change, touched, named)
+        self.open_transactions.append(transaction)
+        return transaction
+
+    def can_prepare(self, transaction: Transaction) -> bool:
+        held = self._locked and any(other.prepared for other in self.open_transactions)
+        return not transaction.prepared and not held
+
+    def prepare(self, transaction: Transaction) -> None:
+        """The deferred triggers: take the lock, draw a number for each entry."""
+        named = transaction.named
+        if named is None:
+            named = name_changes(self.tables, transaction.change(self.tables), old_hosts=self._old_hosts)
+        transaction.entries = [self._entry(one) for one in named]
+        transaction.prepared = True
+
+    def finish(self, transaction: Transaction) -> None:
+        """Become visible, and give the lock back."""
+        self.open_transactions.remove(transaction)
+        self.tables = transaction.change(self.tables)
+        if transaction.entries:
+            self.log = sorted([*self.log, *transaction.entries], key=lambda entry: entry.seq)
+            for wake in tuple(self.sessions.values()):
+                wake()
+        self._show()
+
+    def abort(self, transaction: Transaction) -> None:
+        """Leave nothing but a gap in the numbers."""
+        self.open_transactions.remove(transaction)
+
+    def commit(self, change: Change, named: list[Named] | None = None) -> None:
+        """Change everything at one instant."""
+        transaction = Transaction(change, frozenset(), named)
+        self.open_transactions.append(transaction)
+        self.prepare(transaction)
+        self.finish(transaction)
+
+    # Operators.
+
+    def back_up(self) -> Backup:
+        return Backup(self.tables, tuple(self.log), self.log[-1].seq, self._identity)
+
+    def restore(self, backup: Backup, *, same_storage: bool) -> None:
+        """Put a backup back. `same_storage`: the server cannot tell (a storage snapshot); otherwise it is a dump."""
+        self.open_transactions.clear()
+        self.sessions.clear()
+        self.tables, self.log = backup.tables, list(backup.log)
+        self._last_seq, self._identity = backup.last_seq, backup.identity
+        self._incarnation += 0 if same_storage else 1
+        self._history += 1
+        self._show()
+
+    def terminate_backends(self) -> None:
+        self.sessions.clear()
+
+    # What processes ask: one statement each, one snapshot each.
+
+    def read(self, aliases: Sequence[str]) -> Snapshot:
+        return Snapshot(self.log[-1].seq, self.epoch, {alias: self.tables.row(alias) for alias in aliases})
+
+    def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+        truncated = self.head.seq - applied.seq > max_behind
+        entries = [] if truncated else [entry for entry in self.log if entry.seq > applied.seq][:page]
+        continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self.log)
+        return self._pull(entries, continuous=continuous, truncated=truncated)
+
+    def tail(self, max_age: float, max_entries: int) -> Pull:
+        oldest = START_OF_TIME + timedelta(seconds=self._server_time() - max_age)
+        newest = self.log[-max_entries:]
+        too_old = max((entry.seq for entry in newest if entry.at <= oldest), default=0)
+        return self._pull([entry for entry in newest if entry.seq > too_old])
+
+    def _pull(self, entries: Sequence[LogEntry], *, continuous: bool = True, truncated: bool = False) -> Pull:
+        alive = sum(1 for seen_at in self._seen_at.values() if seen_at > self._clock() - 30)
+        return Pull(self._server_time(), self.epoch, self.head, continuous, alive, truncated, tuple(entries))
+
+    def beat(self, process_id: object) -> None:
+        self._seen_at[process_id] = self._clock()
+
+    def leave(self, process_id: object) -> None:
+        self._seen_at.pop(process_id, None)
+
+    def prune(self, max_age: float) -> None:
+        oldest = START_OF_TIME + timedelta(seconds=self._server_time() - max_age)
+        first_young = next((entry.seq for entry in self.log if entry.at >= oldest), self.log[-1].seq)
+        self.log = [entry for entry in self.log if entry.seq >= first_young]
+
+    def rotate(self, epoch: str) -> None:
+        if epoch == self.epoch:
+            self._identities += 1  # never one that a restore has brought back
+            self._identity = self._identities
+
+
+def set_columns(tenant_id: str, **columns: Unpack[NewColumns]) -> Change:
+    """Insert or update a tenant."""
+
+    def change(tables: Tables) -> Tables:
+        old = tables.tenants.get(tenant_id, Columns("", None))
+        return Tables({**tables.tenants, tenant_id: replace(old, **columns)}, tables.domains)
+
+    return change
+
+
+def set_domain(domain: str, tenant_id: str | None) -> Change:
+    """Give a domain to a tenant; to None takes it away. Does nothing where there is no such tenant."""
+
+    def change(tables: Tables) -> Tables:
+        others = {name: owner for name, owner in tables.domains.items() if name != domain}
+        given = {domain: tenant_id} if tenant_id is not None and tenant_id in tables.tenants else {}
+        return Tables(tables.tenants, others | given)
+
+    return change
+
+
+def delete(tenant_id: str) -> Change:
+    def change(tables: Tables) -> Tables:
+        return Tables(
+            {key: columns for key, columns in tables.tenants.items() if key != tenant_id},
+            {domain: owner for domain, owner in tables.domains.items() if owner != tenant_id},
+        )
+
+    return change
+
+
+def nothing(tables: Tables) -> Tables:
+    return tables

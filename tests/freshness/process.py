@@ -1,0 +1,241 @@
+"""One process: the real follower, resolver and index of hosts, on a loop of their own, behind links of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypedDict
+
+from tenantcache.core.freshness import Freshness
+from tenantcache.core.lookups import LookupBudget
+from tenantcache.core.servertime import ServerTime
+from tenantcache.core.tenant import ID_ALIAS, Tenant
+from tenantcache.errors import StoreUnavailableError
+from tenantcache.follower import Follower
+from tenantcache.indexer import Indexer
+from tenantcache.resolver import Resolver
+from tenantcache.stores.base import LogEntry
+from tenantcache.stores.memory import Memory
+from tests.freshness.database import LIMITS, Database
+from tests.freshness.loops import VirtualLoop
+from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants
+from tests.freshness.truth import Truth, Violation, Watch
+
+MAX_STALENESS = 3.0
+REDIS_TTL = 20.0
+TAIL_AGE = REDIS_TTL + 60.0
+START_TIMEOUT = 5.0
+
+
+class Sizes(TypedDict, total=False):
+    """Small ones bring out what otherwise happens once in a million requests."""
+
+    max_tenants: int
+    memory_ttl: float
+    max_floors: int
+    has_index: bool
+    stale_if_error: float
+    lookups: float
+
+
+class Process:
+    """`clock` gives seconds, also while the machine is suspended. Wired as the engine does it."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], float],
+        network: Network,
+        database: Database,
+        *,
+        redis: Redis,
+        truth: Truth,
+        max_tenants: int = 100,
+        memory_ttl: float = 300.0,
+        max_floors: int = 50_000,
+        has_index: bool = False,
+        stale_if_error: float = 0.0,
+        lookups: float = 1000.0,
+    ) -> None:
+        self.name = name
+        self.inbox: list[Callable[[], None]] = []
+        self.wakes_at = 0.0
+        self.suspended = 0.0
+        self._is_suspended = False
+        self._stops = False
+        self.refusals = 0
+        self.is_exact = False
+        """Whether an answer must be as new as what was applied when it is given. Not so where more updates than it
+        waits for may overtake a read."""
+        self.unfinished = 0
+        self._requests: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._truth = truth
+        self.violation: Violation | None = None
+        self.watch = Watch(truth, name)
+        self.loop = VirtualLoop(lambda: clock() - self.suspended)
+        self.links = {
+            server: Link(network, self.loop, self.inbox, f"{name} {server}") for server in ("log", "tenants", "redis")
+        }
+        self.freshness = Freshness(max_staleness=MAX_STALENESS, stale_if_error=stale_if_error, max_floors=max_floors)
+        self.memory = Memory(
+            max_tenants=max_tenants,
+            ttl=memory_ttl,
+            grace=stale_if_error,
+            negative_ttl=60.0,
+            clock=clock,
+            max_negatives=4,
+        )
+        tenants = SimulatedTenants(self.links["tenants"], database)
+        self._indexer = Indexer(tenants, self.freshness, clock=clock, max_hosts=1000 if has_index else 0)
+        self.resolver = Resolver(
+            tenants,
+            SimulatedCopies(self.links["redis"], redis),
+            self.memory,
+            self.freshness,
+            LIMITS,
+            meter_of=lambda _tenant: None,
+            rules_out=self._indexer.rules_out,
+            budget=LookupBudget(lookups, lookups),
+            on_future=self._wake_follower,
+            clock=clock,
+        )
+        self.follower = Follower(
+            SimulatedLog(self.links["log"], database),
+            self.freshness,
+            ServerTime(0.0),
+            self,
+            clock=clock,
+            tail_age=TAIL_AGE,
+        )
+        self._start = self.loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        await self.follower.start(START_TIMEOUT)
+        self._indexer.open()
+
+    # The follower is made last, of parts that need this one.
+    def _wake_follower(self) -> None:
+        self.follower.wake()
+
+    # What the follower calls.
+
+    def changed(self, entry: LogEntry) -> None:
+        self.resolver.changed(entry)
+        self._indexer.changed(entry)
+
+    def flush(self) -> None:
+        self.resolver.flush()
+        self._indexer.flush()
+
+    # What the scheduler does.
+
+    @property
+    def is_open(self) -> bool:
+        return self._start.done() and self._start.exception() is None
+
+    @property
+    def failed_to_start(self) -> bool:
+        return self._start.done() and self._start.exception() is not None
+
+    @property
+    def is_awake(self) -> bool:
+        return self._clock() >= self.wakes_at
+
+    @property
+    def has_work(self) -> bool:
+        return self.is_awake and (bool(self.inbox) or not self.loop.is_idle)
+
+    def next_timer(self) -> float:
+        """When it has work for sure, on the scheduler's clock."""
+        return max(self.wakes_at, self.loop.next_timer() + self.suspended)
+
+    def step(self) -> None:
+        """Run one iteration of the loop, with what came in over the network since the last one."""
+        for receive in self.inbox:
+            self.loop.call_soon(receive)
+        self.inbox.clear()
+        self.loop.step()
+        if self.violation is not None:
+            raise self.violation
+        if self.loop.failures:
+            raise Violation(f"{self.name} failed: {self.loop.failures}")
+        if self.is_open and self.follower._task is not None and self.follower._task.done() and not self._stops:
+            raise Violation(f"{self.name} follows no longer: {self.follower._task!r}")
+
+    def pause(self, seconds: float) -> None:
+        """Like SIGSTOP: the clocks run on, and nothing else does."""
+        if self.is_awake:
+            self.wakes_at = self._clock() + seconds
+            self._is_suspended = False
+
+    def suspend(self, seconds: float) -> None:
+        """Like a laptop's lid: not even the timers' clock runs on."""
+        if self.is_awake:
+            self.pause(seconds)
+            self.suspended += seconds
+            self._is_suspended = True
+
+    def wake_up(self) -> None:
+        """Before its time."""
+        if not self.is_awake:
+            if self._is_suspended:
+                self.suspended -= self.wakes_at - self._clock()
+            self.wakes_at = self._clock()
+
+    async def stop(self) -> None:
+        """In good order."""
+        self._stops = True
+        await self.follower.stop()
+
+    def die(self) -> None:
+        """What it has sent may still arrive."""
+        for link in self.links.values():
+            link.state = "cut"
+        self.loop.discard()
+
+    # What requests do.
+
+    def ask(self, alias: str, *, after_sync: bool = False) -> None:
+        """Start a request for `alias`; its answer is checked when it comes."""
+        self.unfinished += 1
+        invoked_at, newest, seen = self._clock(), self._truth.newest, self.watch.seen(alias)
+
+        def receive() -> None:
+            self._requests.add(self.loop.create_task(self._ask(alias, after_sync, invoked_at, newest, seen)))
+
+        self.inbox.append(receive)
+
+    async def _ask(self, alias: str, after_sync: bool, invoked_at: float, newest: int, seen: int) -> None:
+        try:
+            if after_sync:
+                await self.follower.sync(2.0)
+            tenant = await self._find(alias)
+        except StoreUnavailableError:
+            self.refusals += 1
+            return
+        finally:
+            self.unfinished -= 1
+        oldest = self._truth.oldest_allowed(invoked_at)
+        if self._truth.same_history(seen):
+            oldest = max(oldest, seen)
+        if after_sync:
+            oldest = max(oldest, newest)
+        if self.is_exact:
+            oldest = max(oldest, self._truth.index_of(self.freshness.applied))
+        try:
+            self.watch.check(alias, tenant, oldest, what="asked")
+        except Violation as violation:
+            self.violation = self.violation or violation
+
+    async def _find(self, alias: str) -> Tenant | None:
+        if alias.startswith(ID_ALIAS):
+            return (await self.resolver.find_ids([alias.removeprefix(ID_ALIAS)])).get(alias.removeprefix(ID_ALIAS))
+        return (await self.resolver.find(alias)).tenant
+
+    def peek(self, alias: str) -> None:
+        """A request that finds its answer in memory, at this instant."""
+        entry = self.resolver.peek(alias)
+        if entry is not None:
+            oldest = max(self.watch.seen(alias), self._truth.oldest_allowed(self._clock()))
+            self.watch.check(alias, entry.tenant, oldest, what=f"in memory from {entry.tier}")

@@ -1,0 +1,253 @@
+"""The protocol as a Hypothesis state machine: any order of changes, requests, messages and faults.
+
+Where the storms throw dice, Hypothesis looks for the shortest story that breaks a promise, and remembers it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.freshness.database import nothing, set_columns, set_domain
+from tests.freshness.network import Flight, Link
+from tests.freshness.process import Process, Sizes
+from tests.freshness.world import ALIASES, DOMAINS, LABELS, TENANTS, World
+
+any_index = st.integers(0, 5)
+any_tenant, any_label, any_domain = st.sampled_from(TENANTS), st.sampled_from(LABELS), st.sampled_from(DOMAINS)
+any_seconds = st.sampled_from((0.01, 0.4, 1.0, 3.1))
+
+
+def is_reply(flight: Flight, name: str) -> bool:
+    return flight.for_process and flight.name.startswith(name)
+
+
+class Freshness(RuleBasedStateMachine):
+    """Two processes. What is asked or changed is checked where it happens (see `truth`)."""
+
+    @initialize(has_small_memory=st.booleans(), has_index=st.booleans())
+    def start(self, has_small_memory: bool, has_index: bool) -> None:
+        logging.getLogger("tenantcache").setLevel(logging.CRITICAL)
+        self.state = random.getstate()
+        random.seed(0)
+        sizes: Sizes = {"has_index": has_index}
+        if has_small_memory:
+            sizes |= {"max_tenants": 2, "max_floors": 3}
+        self.world = World(2, **sizes)
+        self.world.settle()
+
+    def process(self, index: int) -> Process:
+        return self.world.processes[index % len(self.world.processes)]
+
+    def link(self, index: int) -> Link:
+        links = [link for process in self.world.processes for link in process.links.values()]
+        return links[index % len(links)]
+
+    # Changes.
+
+    @rule(tenant=any_tenant)
+    def update(self, tenant: str) -> None:
+        """Or create, after everybody knows that it is not there."""
+        self.world.database.commit(set_columns(tenant, name=self.world.next_version()))
+
+    @rule(tenant=any_tenant, label=any_label)
+    def rename(self, tenant: str, label: str) -> None:
+        tables = self.world.database.tables
+        if tenant in tables.tenants and label not in {columns.subdomain for columns in tables.tenants.values()}:
+            self.world.database.commit(set_columns(tenant, subdomain=label))
+
+    @rule(tenant=any_tenant, domain=any_domain)
+    def move_domain(self, tenant: str, domain: str) -> None:
+        self.world.database.commit(set_domain(domain, tenant))
+
+    @rule(tenant=any_tenant)
+    def delete(self, tenant: str) -> None:
+        changes = {name: change for name, change, _, _ in self.world.possible_changes()}
+        if f"delete {tenant}" in changes:
+            self.world.database.commit(changes[f"delete {tenant}"])
+
+    @rule()
+    def truncate(self) -> None:
+        self.world.truncate()
+
+    @precondition(lambda self: not any(process.unfinished for process in self.world.processes))
+    @rule(tenant=any_tenant)
+    def invalidate_for_no_redis_command(self, tenant: str) -> None:
+        self.world.settle()
+        before = self.world.redis.commands
+        self.world.database.commit(nothing, [(tenant, tuple(ALIASES))])
+        self.world.settle()
+        assert self.world.redis.commands == before
+
+    # Requests, messages, time. A message that is not delivered is late.
+
+    @rule(index=any_index, alias=st.sampled_from(ALIASES), after_sync=st.booleans())
+    def ask(self, index: int, alias: str, after_sync: bool) -> None:
+        if self.process(index).is_open:
+            self.process(index).ask(alias, after_sync=after_sync)
+
+    @rule(index=any_index, alias=st.sampled_from(ALIASES))
+    def late_fill(self, index: int, alias: str) -> None:
+        """What Postgres said is on its way, and stays there for now."""
+        self.ask(index, alias, after_sync=False)
+        self.pass_on(index, lambda flight: "log" not in flight.link.name and not is_reply(flight, "read"))
+
+    @rule(index=any_index)
+    def follow(self, index: int) -> None:
+        self.pass_on(index, lambda flight: "log" in flight.link.name)
+
+    @rule(index=any_index)
+    def finish_but_for_the_set(self, index: int) -> None:
+        """The copy in Redis comes late."""
+        self.pass_on(index, lambda flight: "log" not in flight.link.name and not flight.name.startswith("set"))
+
+    def pass_on(self, index: int, is_wanted: Callable[[Flight], bool]) -> None:
+        """Deliver those messages of one process that are wanted, and those that follow from them."""
+        process = self.process(index)
+        for _ in range(100):
+            flights = [flight for flight in self.world.network.flights if flight.link in process.links.values()]
+            wanted = [flight for flight in flights if is_wanted(flight)]
+            for flight in wanted:
+                self.world.network.deliver(flight)
+            if process.has_work:
+                process.step()
+            elif not wanted:
+                break
+        self.world.replace_failed()
+
+    @rule(choices=st.lists(st.integers(0, 9), min_size=1, max_size=8))
+    def deliver(self, choices: list[int]) -> None:
+        for choice in choices:
+            flights = self.world.network.flights
+            if flights:
+                self.world.network.deliver(flights[choice % len(flights)])
+            for process in self.world.processes:
+                if process.has_work:
+                    process.step()
+            self.world.replace_failed()
+
+    @rule(index=any_index, steps=st.integers(1, 4))
+    def step(self, index: int, steps: int) -> None:
+        for _ in range(steps):
+            if self.process(index).has_work:
+                self.process(index).step()
+        self.world.replace_failed()
+
+    @rule(seconds=any_seconds)
+    def wait(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @rule()
+    def settle(self) -> None:
+        self.world.settle()
+
+    # Faults.
+
+    @rule(index=any_index)
+    def lose_or_repeat(self, index: int) -> None:
+        flights = self.world.network.flights
+        if flights:
+            flight = flights[index % len(flights)]
+            if flight.repeatable:
+                self.world.network.send(flight)
+            else:
+                flights.remove(flight)
+
+    @rule()
+    def flush_redis(self) -> None:
+        self.world.redis.flush_all()
+
+    @precondition(lambda self: self.world.redis.graveyard)
+    @rule(index=st.integers(0, 50))
+    def write_an_old_value(self, index: int) -> None:
+        graveyard = self.world.redis.graveyard
+        self.world.redis.write(*graveyard[index % len(graveyard)])
+
+    @rule(index=any_index, seconds=st.sampled_from((0.6, 5.0, 40.0)), timers_stop=st.booleans())
+    def pause(self, index: int, seconds: float, timers_stop: bool) -> None:
+        if timers_stop:
+            self.process(index).suspend(seconds)
+        else:
+            self.process(index).pause(seconds)
+
+    @rule(seconds=st.sampled_from((-100.0, -1.0, 1.0, 100.0)))
+    def set_the_servers_clock(self, seconds: float) -> None:
+        self.world.database.clock_offset += seconds
+
+    @rule(index=any_index, silently=st.booleans())
+    def cut(self, index: int, silently: bool) -> None:
+        if silently:
+            self.link(index).swallow()
+        else:
+            self.link(index).cut()
+
+    @rule(index=any_index)
+    def reconnect(self, index: int) -> None:
+        self.link(index).heal()
+
+    @rule()
+    def terminate_backends(self) -> None:
+        self.world.database.terminate_backends()
+
+    @rule(age=st.sampled_from((0.0, 10.0)))
+    def prune(self, age: float) -> None:
+        self.world.database.prune(age)
+
+    @rule()
+    def back_up(self) -> None:
+        self.world.backups.append(self.world.database.back_up())
+
+    @rule(index=any_index, same_storage=st.booleans())
+    def restore(self, index: int, same_storage: bool) -> None:
+        backup = self.world.backups[index % len(self.world.backups)]
+        if self.world.may_restore(backup, same_storage=same_storage):
+            self.world.restore(backup, same_storage=same_storage)
+
+    @rule(index=any_index)
+    def restart(self, index: int) -> None:
+        if self.world.may_restart(self.process(index)):
+            self.world.restart(self.process(index))
+
+    # Promises.
+
+    @invariant()
+    def what_is_in_memory_is_true(self) -> None:
+        if hasattr(self, "world"):
+            self.world.peek_everywhere()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            try:
+                self.world.check_agreement()
+            finally:
+                self.world.close()
+                random.setstate(self.state)
+
+
+PHASES = (Phase.explicit, Phase.generate) if os.environ.get("FRESHNESS_NO_SHRINKING") else tuple(Phase)
+
+
+def test_no_story_breaks_a_promise() -> None:
+    run_state_machine_as_test(
+        Freshness,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            deadline=None,
+            phases=PHASES,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,165 @@
+"""Every guard of the freshness protocol, and how to take it away.
+
+A mutant is a piece of text that is replaced in a copy of the package. `suites` are those that may kill it; a guard of
+the database itself can only be missed by tests on a real one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUITES = {
+    "rules": ["tests/core/test_freshness.py"],
+    "units": ["tests/test_resolver.py", "tests/test_resolver_races.py", "tests/test_follower.py"],
+    "orders": ["tests/freshness/test_exhaustive.py"],
+    "storms": ["tests/freshness/test_storms.py"],
+    "machine": ["tests/freshness/test_machine.py"],
+    "postgres": ["tests/stores/test_schema.py", "tests/stores/test_postgres.py", "tests/stores/test_postgres_links.py"],
+}
+PROTOCOL = ("rules", "units", "orders", "storms", "machine")
+SCHEMA = ("postgres",)
+
+FRESHNESS = "tenantcache/core/freshness.py"
+FOLLOWER = "tenantcache/follower.py"
+RESOLVER = "tenantcache/resolver.py"
+STORE = "tenantcache/stores/postgres.py"
+SQL = "tenantcache/stores/schema.sql"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` occurs exactly once in `path`."""
+
+    guard: str
+    path: str
+    old: str
+    new: str
+    suites: tuple[str, ...] = PROTOCOL
+
+
+MUTANTS = [
+    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True"),
+    Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
+    Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
+    Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, "),
+    Mutant("shared copies: not of another epoch", FRESHNESS, "return epoch == self.epoch and ", "return "),
+    Mutant("shared copies: not from the future", FRESHNESS, "asof <= self.applied and ", ""),
+    Mutant("what reads have seen", FRESHNESS, "if asof > self.applied:", "if False:"),
+    Mutant(
+        "what reads have seen outlives a collapse",
+        FRESHNESS,
+        "self.tail_start = self.newest_known",
+        "self.tail_start = applied",
+    ),
+    Mutant("answers of an earlier generation", FRESHNESS, "asked.generation == self.generation and ", ""),
+    Mutant("answers that took too long", FRESHNESS, " and now < asked.sent_at + self.max_staleness", ""),
+    Mutant("reads: another epoch", FRESHNESS, "return epoch != self.epoch or ", "return "),
+    Mutant("reads: a log that ends too early", FRESHNESS, " or asof < asked.newest_known", ""),
+    Mutant(
+        "a pull counts from its sending",
+        FOLLOWER,
+        "self._freshness.extend(sent)",
+        "self._freshness.extend(self._clock())",
+    ),
+    Mutant(
+        "a read counts from its sending",
+        RESOLVER,
+        "snapshot, question.sent_at) if is_current",
+        "snapshot, self._clock()) if is_current",
+    ),
+    Mutant("the log's epoch", FOLLOWER, "pull.epoch == self._epoch == self._freshness.epoch", "True"),
+    Mutant("the log's continuity", FOLLOWER, "not (pull.continuous and ", "not (True and "),
+    Mutant("a pull of an earlier generation", FOLLOWER, "if generation != self._freshness.generation:", "if False:"),
+    Mutant("a tail older than a read", FOLLOWER, "pull.head.seq < self._freshness.newest_known", "False"),
+    Mutant(
+        "a flush where a history begins",
+        FOLLOWER,
+        "only floors here.\n        self._sink.flush()\n",
+        "only floors here.\n",
+    ),
+    Mutant("a new identity for a restored log", FOLLOWER, "await self._log.rotate(pull.epoch)", "pass"),
+    Mutant("an identity that was left", FOLLOWER, "if pull.epoch in self._left:", "if pull.epoch == self._epoch:"),
+    Mutant("a sync waits for a pull sent after it", FOLLOWER, "wanted = self._started + 1", "wanted = self._started"),
+    Mutant(
+        "an answer overtaken is read again",
+        RESOLVER,
+        "if not self._freshness.accepts(snapshot.asof, alias, tenant_id):",
+        "if False:",
+    ),
+    Mutant(
+        "a change cuts loads off",
+        RESOLVER,
+        "            self._loading.pop(alias, None)\n            held_here",
+        "            held_here",
+    ),
+    Mutant(
+        "a refused answer cuts its load off",
+        RESOLVER,
+        "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a change evicts the tenant",
+        RESOLVER,
+        "            self._drop_older(held, entry.seq)\n        for",
+        "            pass\n        for",
+    ),
+    Mutant(
+        "a change evicts the alias",
+        RESOLVER,
+        "                self._drop_older(held_here, entry.seq)",
+        "                pass",
+    ),
+    Mutant(
+        "a newer read evicts siblings", RESOLVER, "if sibling.asof < asof and sibling.tenant != tenant:", "if False:"
+    ),
+    Mutant(
+        "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
+    ),
+    Mutant(
+        "the index is a copy as of what was applied",
+        RESOLVER,
+        " and self._freshness.accepts(self._freshness.applied, alias, None):",
+        ":",
+    ),
+    Mutant("an id that was not there", RESOLVER, "tenant_id = alias[len(ID_ALIAS) :]  #", "pass  #"),
+    Mutant("the advisory lock", SQL, "perform pg_advisory_xact_lock(7307199742);", "", SCHEMA),
+    Mutant("OLD in the trigger: the label", SQL, "'subdomain:' || old.subdomain, ", "", SCHEMA),
+    Mutant("OLD in the trigger: the domain", SQL, "array['domain:' || old.domain, ", "array[", SCHEMA),
+    Mutant("OLD in the trigger: the tenant", SQL, "old.tenant_id <> new.tenant_id", "false", SCHEMA),
+    Mutant(
+        "triggers fire always",
+        SQL,
+        "tenantcache.%I enable always trigger %I'",
+        "tenantcache.%I enable trigger %I'",
+        SCHEMA,
+    ),
+    Mutant(
+        "the epoch names the database",
+        SQL,
+        "        (select oid from pg_database where datname = current_database()),\n",
+        "",
+        SCHEMA,
+    ),
+    Mutant(
+        "the mark is told by its time too",
+        STORE,
+        "where seq = $1 and at = $2) as continuous",
+        "where seq = $1) as continuous",
+        SCHEMA,
+    ),
+    Mutant(
+        "the tail has no gaps",
+        STORE,
+        "(select max(seq) from newest where at <= now()",
+        "(select min(seq) from newest where at <= now()",
+        SCHEMA,
+    ),
+    Mutant(
+        "a statement that hangs costs its connection",
+        STORE,
+        "                connection.terminate()\n                raise",
+        "                raise",
+        SCHEMA,
+    ),
+]

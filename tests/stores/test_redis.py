@@ -1,0 +1,320 @@
+"""Redis as a store: what is billed, what keys there are, and what an error or a slow answer does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import pytest
+from redis.asyncio import Redis
+
+from tenantcache.core.windows import Debit, Window
+from tenantcache.devservers import RedisServer, free_port
+from tenantcache.stores.base import StoreError
+from tenantcache.stores.redis import DAY_KEY_TTL, HOUR_KEY_TTL, RedisCopies, RedisCounters, RedisLink
+from tests.servers.billing import BilledCommands
+
+MINUTE = Window("minute", 28_333_327)  # 2023-11-14 22:07 UTC
+NEXT_HOUR = Window("minute", 28_333_380)  # 2023-11-14 23:00 UTC
+DAY = Window("day", 19_675)  # 2023-11-14
+HOUR_KEY = "test:ratelimit:acme:20231114:22"
+DAY_KEY = "test:ratelimit:acme:20231114"
+
+SUSPENDED_REPLIES = [
+    "ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
+    "ERR Your database is suspended for exceeding its budget",
+    "ERR quota exceeded",
+    "ERR max daily request limit exceeded. Limit: 10000, Usage: 10000.",
+]
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+    link = RedisLink(redis_url, timeout=5.0)
+    yield link
+    await link.close()
+
+
+@pytest.fixture
+async def counters(link: RedisLink) -> AsyncIterator[RedisCounters]:
+    counters = RedisCounters(link, prefix="test")
+    yield counters
+    await counters.close()
+
+
+@pytest.fixture
+async def plain(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the test's own, to look behind the store's back."""
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@asynccontextmanager
+async def a_server_that_says(reply: str | None) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The URL of a server with one answer to everything (None: no answer), and what it was sent."""
+    received: list[bytes] = []
+    clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        this = asyncio.current_task()
+        assert this is not None
+        clients[this] = writer
+        while data := await reader.read(65_536):
+            received.append(data)
+            if reply is not None:
+                writer.write(f"-{reply}\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", received
+    finally:
+        server.close()
+        for writer in clients.values():
+            writer.close()
+        await asyncio.gather(*clients)
+
+
+@contextmanager
+def paused(server: RedisServer) -> Iterator[None]:
+    """Stop the process, not the connections: what is sent meanwhile is answered afterwards."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+# What is billed.
+
+
+async def test_connecting_is_free(link: RedisLink, billed_commands: BilledCommands) -> None:
+    await link.open()
+    assert billed_commands.by_command() == {}
+    assert link.billed == 0
+
+
+async def test_every_command_of_a_pipeline_is_billed(link: RedisLink, billed_commands: BilledCommands) -> None:
+    await link.run("GET", "a")
+    await link.run_many([("SET", "b", 1), ("GET", "b"), ("PING",)])
+    assert billed_commands.by_command() == {"get": 2, "set": 1}
+
+
+async def test_our_count_is_the_servers(
+    counters: RedisCounters, link: RedisLink, billed_commands: BilledCommands
+) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60)
+    await copies.put("subdomain:acme", b"x")
+    await copies.get_many(["subdomain:acme"])
+    await copies.get_many(["subdomain:acme", "subdomain:globex"])
+    await copies.drop(["subdomain:acme", "subdomain:globex"])
+    await counters.debit("acme", [Debit(MINUTE, 1), Debit(DAY, 1)])
+    await counters.debit("acme", [Debit(DAY, -7)])
+    await counters.reset("acme", [Debit(MINUTE, 0), Debit(DAY, 0)])
+    await counters.close()
+    assert link.billed == billed_commands.total() > 0
+
+
+async def test_an_hour_of_minutes_is_one_command(counters: RedisCounters, billed_commands: BilledCommands) -> None:
+    minutes = [Debit(Window("minute", MINUTE.number + ahead), 1) for ahead in range(53)]
+    await counters.debit("acme", minutes)
+    await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 1, "expire": 1}, "the first touch sets the expiry"
+    await counters.debit("acme", minutes)
+    await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 2, "expire": 1}
+
+
+# The keys.
+
+
+async def test_counters_are_where_the_design_says(counters: RedisCounters, plain: Redis) -> None:
+    await counters.debit("acme", [Debit(MINUTE, 5), Debit(NEXT_HOUR, 6), Debit(DAY, 7)])
+    assert sorted(await plain.keys("*")) == [DAY_KEY.encode(), HOUR_KEY.encode(), b"test:ratelimit:acme:20231114:23"]
+    assert await plain.get(DAY_KEY) == b"7"
+    assert await plain.bitfield(HOUR_KEY).get("u32", "#7").execute() == [5]
+    assert await plain.strlen(HOUR_KEY) == 61 * 4, "sixty minutes, and the field that counts the takes"
+
+
+async def test_counters_outlive_their_window_and_no_longer(counters: RedisCounters, plain: Redis) -> None:
+    await counters.debit("acme", [Debit(MINUTE, 5), Debit(DAY, 7)])
+    await counters.close()
+    assert HOUR_KEY_TTL - 5 <= await plain.ttl(HOUR_KEY) <= HOUR_KEY_TTL
+    assert DAY_KEY_TTL - 5 <= await plain.ttl(DAY_KEY) <= DAY_KEY_TTL
+
+
+async def test_a_minute_saturates_and_touches_no_other(counters: RedisCounters) -> None:
+    """Without OVERFLOW SAT a field would wrap around to 0, and the whole limit would be free again."""
+    last = [Debit(MINUTE, 2**32 - 1), Debit(Window("minute", MINUTE.number + 1), 1)]
+    assert await counters.debit("acme", last) == [2**32 - 1, 1]
+    assert await counters.debit("acme", last) == [2**32 - 1, 2]
+
+
+async def test_a_copy_has_an_expiry_with_jitter(link: RedisLink, plain: Redis) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=3600)
+    for number in range(20):
+        await copies.put(f"subdomain:t{number}", b"x")
+    lives = [await plain.ttl(f"test:tenant:subdomain:t{number}") for number in range(20)]
+    assert all(3600 * 0.9 - 2 <= seconds <= 3600 for seconds in lives)
+    assert len(set(lives)) > 5, "copies that were made together must not end together"
+
+
+async def test_copies_come_in_the_order_that_was_asked_for(link: RedisLink) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60)
+    await copies.put("domain:a.example", b"\x00\xff")
+    await copies.put("id:1", b"2")
+    assert await copies.get_many(["id:1", "id:2", "domain:a.example"]) == [b"2", None, b"\x00\xff"]
+    assert await copies.get_many(["domain:a.example"]) == [b"\x00\xff"]
+
+
+async def test_too_large_a_copy_is_not_stored(link: RedisLink, billed_commands: BilledCommands) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60, max_value_bytes=10)
+    await copies.put("id:1", b"x" * 11)
+    assert billed_commands.total() == 0
+    await copies.put("id:1", b"x" * 10)
+    assert await copies.get_many(["id:1"]) == [b"x" * 10]
+
+
+async def test_dropping_nothing_sends_nothing(link: RedisLink, billed_commands: BilledCommands) -> None:
+    await RedisCopies(link, prefix="test", ttl=60).drop([])
+    assert billed_commands.total() == 0
+
+
+async def test_dropping_many_is_one_command(link: RedisLink, plain: Redis, billed_commands: BilledCommands) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60)
+    for alias in ("id:1", "id:2", "id:3"):
+        await copies.put(alias, b"x")
+    await copies.drop(["id:1", "id:2"])
+    assert billed_commands.by_command() == {"set": 3, "unlink": 1}
+    assert await plain.keys("*") == [b"test:tenant:id:3"]
+
+
+# Errors, and slowness.
+
+
+async def test_nobody_there() -> None:
+    link = RedisLink(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    with pytest.raises(StoreError) as caught:
+        await link.open()
+    assert not caught.value.suspended
+    assert "secret" not in str(caught.value)
+    await link.close()
+
+
+async def test_three_failures_open_the_breaker_and_then_nothing_is_sent() -> None:
+    async with a_server_that_says("ERR no") as (url, received):
+        link = RedisLink(url)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="Redis refused"):
+                await link.run("GET", "a")
+        sent = len(received)
+        assert link.breaker.state == "open"
+        with pytest.raises(StoreError, match="breaker is open"):
+            await link.run("GET", "a")
+        assert len(received) == sent
+        assert link.billed == 3
+        await link.close()
+
+
+@pytest.mark.parametrize("reply", SUSPENDED_REPLIES)
+async def test_a_suspended_account_opens_the_breaker_at_once(reply: str) -> None:
+    async with a_server_that_says(reply) as (url, received):
+        link = RedisLink(url)
+        with pytest.raises(StoreError) as caught:
+            await link.run("GET", "a")
+        assert caught.value.suspended
+        assert link.breaker.state == "open"
+        with pytest.raises(StoreError, match="breaker is open"):
+            await link.run("GET", "a")
+        assert b"".join(received).count(b"GET") == 1, "it may bill what it refuses"
+        await link.close()
+
+
+async def test_an_error_within_a_pipeline_is_an_error(link: RedisLink) -> None:
+    await link.run("SET", "text", "x")
+    with pytest.raises(StoreError, match="not an integer"):
+        await link.run_many([("INCRBY", "n", 1), ("INCRBY", "text", 1)])
+
+
+async def test_no_answer_is_an_error_in_time() -> None:
+    async with a_server_that_says(None) as (url, _):
+        link = RedisLink(url, timeout=0.05)
+        with pytest.raises(StoreError, match="in time"):
+            async with asyncio.timeout(2):
+                await link.run("GET", "a")
+        await link.close()
+
+
+async def test_reads_that_are_too_slow_cost_the_counters_nothing(redis_factory: Callable[..., RedisServer]) -> None:
+    """A Redis 40 ms away is too far for look-ups, and good enough to count in."""
+    server = redis_factory()
+    link = RedisLink(server.url, timeout=5.0)
+    copies, counters = RedisCopies(link, prefix="test", ttl=60, read_timeout=0.02), RedisCounters(link, prefix="test")
+    await link.open()
+    with paused(server):
+        for _ in range(3):
+            with pytest.raises(StoreError, match="in time"):
+                await copies.get_many(["id:1"])
+        billed = link.billed
+        with pytest.raises(StoreError, match="too slow"):
+            await copies.get_many(["id:1"])
+        assert link.billed == billed
+    assert await counters.debit("acme", [Debit(MINUTE, 1)]) == [1]
+    await counters.close()
+    await link.close()
+
+
+async def test_a_late_answer_is_nobodys(redis_factory: Callable[..., RedisServer]) -> None:
+    """The answer to a command that was given up must not be taken for that to the next one."""
+    server = redis_factory()
+    link = RedisLink(server.url, timeout=5.0)
+    await link.run_many([("SET", "a", "of a"), ("SET", "b", "of b")])
+    with paused(server):
+        with pytest.raises(StoreError, match="in time"):
+            await link.run("GET", "a", timeout=0.02)
+        with pytest.raises(StoreError, match="in time"):
+            await link.run_many([("GET", "a"), ("INCRBY", "n", 1)], timeout=0.02)
+    assert await link.run("GET", "b") == b"of b"
+    assert await link.run_many([("GET", "b"), ("STRLEN", "b")]) == [b"of b", 4]
+    await link.close()
+
+
+async def test_nothing_is_sent_twice(redis_factory: Callable[..., RedisServer]) -> None:
+    """A debit that was given up may have been made; sent again it would be made twice."""
+    server = redis_factory()
+    link = RedisLink(server.url, timeout=5.0)
+    await link.open()
+    with paused(server), pytest.raises(StoreError):
+        await link.run("INCRBY", "n", 1, timeout=0.02)
+    assert int(await link.run("GET", "n") or 0) == 1
+    assert link.billed == 2
+    await link.close()
+
+
+async def test_it_comes_back_by_a_probe_that_is_free(redis_factory: Callable[..., RedisServer]) -> None:
+    server = redis_factory()
+    link = RedisLink(server.url, timeout=5.0)
+    await link.run("SET", "a", "1")
+    server.stop()
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await link.run("GET", "a")
+    assert link.breaker.state == "open"
+    server.start()
+    billing = BilledCommands(server.url)
+    billed = link.billed
+    answered = False
+    async with asyncio.timeout(5):
+        while not answered:
+            await asyncio.sleep(0.05)
+            with suppress(StoreError):
+                await link.run("GET", "a")
+                answered = True
+    assert billing.by_command() == {"get": 1}
+    assert link.billed - billed == 1, "what the breaker kept back is not billed"
+    billing.close()
+    await link.close()

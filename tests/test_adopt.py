@@ -1,0 +1,757 @@
+"""Tables that were there before: what is served from them, by which index, and what is logged, on a real Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tenantcache import Settings, TenantCache
+from tenantcache.stores import schema
+from tenantcache.stores.adopt import Adoption, AdoptionError, prepare
+
+ACME = "11111111-1111-4111-8111-111111111111"
+GLOBEX = "22222222-2222-4222-8222-222222222222"
+
+PLAIN = "create table tenants (id integer primary key, subdomain text unique, custom_domain text unique"
+
+
+@pytest.fixture
+async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+async def adopt(db: asyncpg.Connection, table: str = "tenants", **options: Any) -> Sequence[str]:
+    """Adopt, by subdomain unless told otherwise; return the doubts."""
+    if not options.keys() & {"subdomain", "custom_domain", "domains_table"}:
+        options["subdomain"] = "subdomain"
+    prepared = await prepare(db, Adoption(table, **options))
+    assert await prepared.install(db)
+    return prepared.doubts
+
+
+async def find(
+    db: asyncpg.Connection, *, subdomains: Sequence[str] = (), domains: Sequence[str] = (), ids: Sequence[str] = ()
+) -> dict[str, Any]:
+    rows = await db.fetch("select * from tenantcache.find_tenants($1, $2, $3)", subdomains, domains, ids)
+    return {row["alias"]: json.loads(row["row"]) for row in rows}
+
+
+async def served(db: asyncpg.Connection, tenant_id: str = "1") -> dict[str, Any]:
+    """The one tenant of that id, as the views and as a look-up show it."""
+    shown = await db.fetchval("select to_jsonb(s) from tenantcache.tenant_source s where id = $1", tenant_id)
+    found = await find(db, ids=[tenant_id])
+    assert found == {f"id:{tenant_id}": json.loads(shown)}
+    return found[f"id:{tenant_id}"]
+
+
+async def logged(db: asyncpg.Connection, statement: str) -> set[tuple[str | None, frozenset[str] | None]]:
+    before = await db.fetchval("select max(seq) from tenantcache.change_log")
+    await db.execute(statement)
+    rows = await db.fetch("select tenant_id, hosts from tenantcache.change_log where seq > $1", before)
+    return {(row["tenant_id"], None if row["hosts"] is None else frozenset(row["hosts"])) for row in rows}
+
+
+def change(tenant_id: str, *hosts: str) -> tuple[str, frozenset[str]]:
+    return tenant_id, frozenset(hosts)
+
+
+class TestWhatIsServed:
+    async def test_a_table_with_all_columns(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""
+            {PLAIN}, title text, state text, tier text, rpm smallint, rpd numeric, settings jsonb);
+            insert into tenants
+                values (1, 'acme', 'shop.acme.io', 'Acme', 'maintenance', 'pro', 60, 5000, '{{"a": [1]}}');
+        """)
+        await adopt(
+            db,
+            subdomain="subdomain",
+            custom_domain="custom_domain",
+            name="title",
+            status="state",
+            plan="tier",
+            per_minute="rpm",
+            per_day="rpd",
+            attributes=["settings"],
+        )
+        assert await served(db) == {
+            "id": "1",
+            "name": "Acme",
+            "subdomain": "acme",
+            "domains": ["shop.acme.io"],
+            "primary_domain": "shop.acme.io",
+            "status": "maintenance",
+            "plan": "pro",
+            "limit_per_minute": 60,
+            "limit_per_day": 5000,
+            "attributes": {"a": [1]},
+        }
+        assert await db.fetch("select domain, tenant_id from tenantcache.domain_source") == [("shop.acme.io", "1")]
+
+    async def test_the_least_that_can_be_adopted(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); insert into tenants values (1, 'acme')")
+        await adopt(db)
+        assert await served(db) == {
+            "id": "1",
+            "name": "1",
+            "subdomain": "acme",
+            "domains": [],
+            "primary_domain": None,
+            "status": "active",
+            "plan": None,
+            "limit_per_minute": None,
+            "limit_per_day": None,
+            "attributes": {},
+        }
+
+    async def test_columns_that_hold_nothing(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}, title text, rpm int, settings json); insert into tenants values (1, '', '')")
+        await adopt(
+            db,
+            subdomain="subdomain",
+            custom_domain="custom_domain",
+            name="title",
+            per_minute="rpm",
+            attributes=["settings"],
+        )
+        row = await served(db)
+        assert (row["name"], row["subdomain"], row["domains"], row["primary_domain"]) == ("1", None, [], None)
+        assert (row["limit_per_minute"], row["attributes"]) == (None, {})
+        assert await find(db, subdomains=[""], domains=[""]) == {}
+        assert await db.fetch("select * from tenantcache.domain_source") == []
+
+    @pytest.mark.parametrize(
+        ("value", "per_minute", "per_day"),
+        [
+            ("null", None, None),
+            ("0", 0, 0),
+            ("-1", 0, 0),
+            ("1e30", 2**31 - 1, 2**53 - 1),
+            ("'NaN'", 2**31 - 1, 2**53 - 1),
+        ],
+    )
+    async def test_a_limit_out_of_range_does_not_take_the_view_down(
+        self, db: asyncpg.Connection, value: str, per_minute: int | None, per_day: int | None
+    ) -> None:
+        await db.execute(f"{PLAIN}, quota float8); insert into tenants values (1, 'acme', null, {value})")
+        await adopt(db, per_minute="quota", per_day="quota")
+        row = await served(db)
+        assert (row["limit_per_minute"], row["limit_per_day"]) == (per_minute, per_day)
+
+    @pytest.mark.parametrize(
+        ("column", "options", "expected"),
+        [
+            (
+                "state text",
+                {},
+                {"active": "active", "maintenance": "maintenance", "odd": "suspended", None: "suspended"},
+            ),
+            ("state text", {"live": "active", "odd": "maintenance"}, {"live": "active", "odd": "maintenance"}),
+            ("state text", {"": "active", "active": "suspended"}, {None: "active", "active": "suspended"}),
+            ("state boolean", {}, {True: "active", False: "suspended", None: "suspended"}),
+            ("state boolean", {"true": "suspended", "false": "active"}, {True: "suspended", False: "active"}),
+            ("state date", {}, {None: "active"}),
+            ("state int", {"1": "active", "7": "maintenance"}, {1: "active", 7: "maintenance", 2: "suspended"}),
+        ],
+    )
+    async def test_a_status_is_mapped(
+        self, db: asyncpg.Connection, column: str, options: dict[str, str], expected: dict[Any, str]
+    ) -> None:
+        await db.execute(f"{PLAIN}, {column})")
+        await adopt(db, status="state", status_map=options)
+        for value, status in expected.items():
+            await db.execute("delete from tenants")
+            await db.execute("insert into tenants (id, state) values (1, $1)", value)
+            assert (await served(db))["status"] == status
+
+    async def test_a_time_of_deletion_suspends(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}, deleted_at timestamptz); insert into tenants values (1, 'acme', null, now())")
+        await adopt(db, status="deleted_at")
+        assert (await served(db))["status"] == "suspended"
+
+    async def test_everything_but_secrets_as_attributes(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, colour text, seats int, "o'dd $body$ ""name" text, api_key text, settings json);
+            insert into tenants values (1, 'acme', null, 'red', 5, 'x', 'sesame', '{{"k": 1}}');
+        """)
+        options = {"subdomain": "subdomain", "custom_domain": "custom_domain", "attributes": ["*"]}
+        assert await adopt(db, **options, exclude=["api_key"]) == []
+        row = await served(db)
+        assert row["attributes"] == {"colour": "red", "seats": 5, "o'dd $body$ \"name": "x", "settings": {"k": 1}}
+        assert await logged(db, "update tenants set api_key = 'changed'") == set()
+        await db.execute("alter table tenants add column token text default 'sesame'")
+        assert "sesame" not in json.dumps(await served(db)), "a column that came later"
+        assert [doubt.partition(" looks like")[0] for doubt in await adopt(db, **options)] == [
+            "public.tenants.api_key",
+            "public.tenants.token",
+        ]
+        assert (await served(db))["attributes"]["api_key"] == "changed"
+
+    async def test_sixty_attributes(self, db: asyncpg.Connection) -> None:
+        columns = ", ".join(f"c{number} int default {number}" for number in range(60))
+        await db.execute(f"{PLAIN}, {columns}); insert into tenants (id) values (1)")
+        await adopt(db, attributes=["*"], exclude=["custom_domain"])
+        assert (await served(db))["attributes"] == {f"c{number}": number for number in range(60)}
+
+    async def test_one_that_is_no_object_counts_as_none(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}, settings jsonb); insert into tenants values (1, 'acme', null, '[1, 2]')")
+        await adopt(db, attributes=["settings"])
+        assert (await served(db))["attributes"] == {}
+
+    async def test_only_verified_domains(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, checked_at timestamptz);
+            create table domains (domain text unique, tenant_id int, verified boolean);
+            insert into tenants values (1, 'acme', 'a.io', null), (2, 'globex', 'g.io', now());
+            insert into domains values ('one.io', 1, true), ('two.io', 1, false), ('three.io', 1, null);
+        """)
+        await adopt(
+            db,
+            custom_domain="custom_domain",
+            custom_domain_verified="checked_at",
+            domains_table="domains",
+            domains_verified="verified",
+        )
+        assert [(await served(db, key))["domains"] for key in "12"] == [["one.io"], ["g.io"]]
+        asked = ["a.io", "g.io", "one.io", "two.io", "three.io"]
+        assert (await find(db, domains=asked)).keys() == {"domain:g.io", "domain:one.io"}
+        assert await logged(db, "update domains set verified = true where domain = 'two.io'") == {
+            change("1", "domain:two.io")
+        }
+        assert await logged(db, "update tenants set checked_at = now() where id = 1") == {change("1", "domain:a.io")}
+        assert (await find(db, domains=asked)).keys() == {f"domain:{name}" for name in asked} - {"domain:three.io"}
+
+    async def test_a_table_of_domains_beside_a_column(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN});
+            create table domains (name text primary key, owner bigint, main boolean);
+            insert into tenants values (1, 'acme', null), (2, 'globex', 'G.io');
+            insert into domains values ('b.io', 1, true), ('A.io', 1, null), ('z.io', 2, true), ('orphan.io', 9, true);
+        """)
+        await adopt(
+            db,
+            subdomain="subdomain",
+            custom_domain="custom_domain",
+            domains_table="domains",
+            domains_column="name",
+            domains_tenant_column=["owner"],
+            domains_primary="main",
+        )
+        rows = [await served(db, key) for key in "12"]
+        assert [(row["domains"], row["primary_domain"]) for row in rows] == [
+            (["a.io", "b.io"], "b.io"),
+            (["g.io", "z.io"], "g.io"),
+        ]
+        found = await find(db, domains=["a.io", "b.io", "g.io", "z.io", "orphan.io"])
+        assert {alias: row["id"] for alias, row in found.items()} == {
+            "domain:a.io": "1",
+            "domain:b.io": "1",
+            "domain:g.io": "2",
+            "domain:z.io": "2",
+        }
+
+    async def test_of_two_with_one_name_the_active_one_is_served(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create table tenants (id int primary key, subdomain text, deleted_at timestamptz);
+            create index on tenants (subdomain);
+            insert into tenants values (1, 'acme', now()), (2, 'acme', null), (3, 'ACME', null), (4, 'other', null);
+        """)
+        doubts = await adopt(db, status="deleted_at")
+        assert doubts == [
+            "public.tenants.subdomain: rows share names ('acme'); the active one with the smallest id is served"
+        ]
+        assert (await find(db, subdomains=["acme"]))["subdomain:acme"]["id"] == "2"
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        "type_name", ["integer", "smallint", "bigint", "text", "varchar(10)", "char(4)", "numeric"]
+    )
+    async def test_one_column(self, db: asyncpg.Connection, type_name: str) -> None:
+        await db.execute(f"""
+            create table tenants (id {type_name} primary key, subdomain text unique);
+            insert into tenants values ('1', 'acme'), ('22', 'globex');
+        """)
+        await adopt(db)
+        odd = ["1", "22", "3", "01", "+1", " 1", "1.0", "x", "", "-", "9" * 19, "9" * 40, "1'; drop table tenants --"]
+        assert {alias: row["subdomain"] for alias, row in (await find(db, ids=odd)).items()} == {
+            "id:1": "acme",
+            "id:22": "globex",
+        }
+
+    async def test_the_largest_bigint(self, db: asyncpg.Connection) -> None:
+        await db.execute("create table tenants (id bigint primary key, subdomain text unique)")
+        ids = [str(2**63 - 1), str(-(2**63) + 1), "0", "-5"]
+        await db.executemany("insert into tenants values ($1, $2)", [(int(key), f"t{n}") for n, key in enumerate(ids)])
+        await adopt(db)
+        assert (await find(db, ids=[*ids, str(2**63)])).keys() == {f"id:{key}" for key in ids}
+
+    async def test_a_uuid_has_one_spelling(self, db: asyncpg.Connection) -> None:
+        await db.execute("create table tenants (id uuid primary key, subdomain text unique)")
+        await db.execute(f"insert into tenants values ('{ACME}', 'acme')")
+        await adopt(db)
+        asked = [ACME, f"{{{ACME}}}", ACME.replace("-", ""), GLOBEX, "acme"]
+        assert (await find(db, ids=asked)).keys() == {f"id:{ACME}"}
+
+    async def test_two_columns_are_joined_without_ambiguity(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create table tenants (region text, number int, subdomain text unique, primary key (region, number));
+            create table domains (domain text primary key, region text, number int);
+            insert into tenants values ('eu', 1, 'a'), ('eu/1', 1, 'b'), ('%2F', 2, 'c'), ('/', 2, 'd'), ('', 3, 'e');
+            insert into domains values ('b.io', 'eu/1', 1);
+        """)
+        options = {"domains_table": "domains", "domains_tenant_column": ["region", "number"]}
+        await adopt(db, subdomain="subdomain", id=["region", "number"], **options)
+        ids = {"eu/1": "a", "eu%2F1/1": "b", "%252F/2": "c", "%2F/2": "d", "/3": "e"}
+        for key, subdomain in ids.items():
+            assert (await served(db, key))["subdomain"] == subdomain
+        assert await find(db, ids=["eu", "eu/", "eu/x", "eu/1/1", "/eu/1", ""]) == {}
+        found = await find(db, subdomains=["b"], domains=["b.io"])
+        assert {alias: row["id"] for alias, row in found.items()} == {
+            "subdomain:b": "eu%2F1/1",
+            "domain:b.io": "eu%2F1/1",
+        }
+        assert (await served(db, "eu%2F1/1"))["domains"] == ["b.io"]
+        assert await logged(db, "update domains set region = 'eu'") == {
+            change("eu/1", "domain:b.io"),
+            change("eu%2F1/1", "domain:b.io"),
+        }
+        assert await logged(db, "delete from tenants where region = '/'") == {change("%2F/2", "subdomain:d")}
+
+    async def test_names_that_need_quoting(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create schema "My App";
+            create table "My App"."Tenant's" ("Id" int primary key, "Sub ""Domain" varchar(63) unique, "select" text);
+            create table "My App"."Domains" ("Id" int primary key, "Name" text unique, "Tenant Id" int);
+            insert into "My App"."Tenant's" values (1, 'acme', 'pro');
+            insert into "My App"."Domains" values (1, 'acme.io', 1);
+        """)
+        await adopt(
+            db,
+            '"My App"."Tenant\'s"',
+            id=["Id"],
+            subdomain='Sub "Domain',
+            plan='"select"',
+            domains_table="My App.Domains",
+            domains_column="Name",
+            domains_tenant_column=['"Tenant Id"'],
+        )
+        row = await served(db)
+        assert (row["subdomain"], row["plan"], row["domains"]) == ("acme", "pro", ["acme.io"])
+        assert await logged(db, """update "My App"."Tenant's" set "select" = 'free'""") == {
+            change("1", "subdomain:acme")
+        }
+        assert await logged(db, 'delete from "My App"."Domains"') == {change("1", "domain:acme.io")}
+
+    async def test_a_row_without_a_key_is_not_served_and_may_be_written(self, db: asyncpg.Connection) -> None:
+        await db.execute(
+            "create table tenants (id int unique, subdomain text unique); insert into tenants values (1, 'a')"
+        )
+        await adopt(db, id=["id"])
+        assert await logged(db, "insert into tenants values (null, 'b')") == set()
+        assert await find(db, subdomains=["a", "b"]) == {"subdomain:a": await served(db)}
+        assert await logged(db, "update tenants set id = 2 where id is null") == {change("2", "subdomain:b")}
+
+
+class TestCapitals:
+    @pytest.mark.parametrize(
+        "definition",
+        [
+            "subdomain text unique",
+            "subdomain varchar(63) unique",
+            "subdomain char(20) unique",
+            "subdomain label unique",
+            "subdomain citext unique",
+            "subdomain text); create unique index on tenants (lower(subdomain)",
+            "subdomain varchar); create unique index on tenants (lower(subdomain)",
+        ],
+    )
+    async def test_a_name_is_found_however_it_is_stored(self, db: asyncpg.Connection, definition: str) -> None:
+        await db.execute("create extension citext; create domain label as varchar check (length(value) < 64)")
+        await db.execute(f"create table tenants (id int primary key, {definition})")
+        await db.execute("insert into tenants values (1, 'acme'), (2, 'GloBex')")
+        assert await adopt(db) == []
+        await db.execute(
+            "insert into tenants values (3, 'INITECH'); update tenants set subdomain = 'Acme2' where id = 1"
+        )
+        found = await find(db, subdomains=["acme", "acme2", "globex", "initech", "INITECH"])
+        assert {alias: (row["id"], row["subdomain"]) for alias, row in found.items()} == {
+            "subdomain:acme2": ("1", "acme2"),
+            "subdomain:globex": ("2", "globex"),
+            "subdomain:initech": ("3", "initech"),
+        }
+        assert await logged(db, "update tenants set subdomain = 'HOOLI' where id = 2") == {
+            change("2", "subdomain:globex", "subdomain:hooli")
+        }
+
+    async def test_a_domain_too(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); insert into tenants values (1, 'acme', 'Shop.Acme.IO')")
+        await adopt(db, custom_domain="custom_domain")
+        assert (await find(db, domains=["shop.acme.io"]))["domain:shop.acme.io"]["domains"] == ["shop.acme.io"]
+
+    async def test_what_is_longer_than_any_name_can_still_be_written(self, db: asyncpg.Connection) -> None:
+        await db.execute("create table tenants (id int primary key, subdomain text)")
+        await adopt(db)
+        await db.execute("insert into tenants values (1, repeat('Long', 100000))")
+        assert await db.fetchval("select count(*) from tenantcache.spellings") == 0
+
+
+class TestTheLog:
+    @pytest.fixture(autouse=True)
+    async def _acme(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, title text, visits int, settings json);
+            insert into tenants values (1, 'acme', 'acme.io', 'Acme', 0, '{{}}');
+            insert into tenants values (2, 'globex', null, 'Globex', 0, '{{}}');
+        """)
+        names = {"subdomain": "subdomain", "custom_domain": "custom_domain", "name": "title"}
+        await adopt(db, **names, attributes=["settings"])
+
+    @pytest.mark.parametrize(
+        ("statement", "expected"),
+        [
+            ("insert into tenants values (3, 'New', 'new.io')", {change("3", "subdomain:new", "domain:new.io")}),
+            ("insert into tenants values (3)", {change("3")}),
+            ("delete from tenants where id = 1", {change("1", "subdomain:acme", "domain:acme.io")}),
+            (
+                "update tenants set subdomain = 'acme2' where id = 1",
+                {change("1", "subdomain:acme", "subdomain:acme2", "domain:acme.io")},
+            ),
+            ("update tenants set title = 'Other' where id = 2", {change("2", "subdomain:globex")}),
+            ("update tenants set settings = '{\"a\": 1}' where id = 2", {change("2", "subdomain:globex")}),
+            (
+                "update tenants set id = 7 where id = 2",
+                {change("2", "subdomain:globex"), change("7", "subdomain:globex")},
+            ),
+            ("truncate tenants", {(None, None)}),
+            ("update tenants set visits = visits + 1", set()),
+            ("update tenants set title = title, settings = settings", set()),
+        ],
+    )
+    async def test_names_what_changed(self, db: asyncpg.Connection, statement: str, expected: set[Any]) -> None:
+        assert await logged(db, statement) == expected
+
+    async def test_is_written_for_replicated_writes(self, db: asyncpg.Connection) -> None:
+        await db.execute("set session_replication_role = replica")
+        assert await logged(db, "delete from tenants where id = 2") == {change("2", "subdomain:globex")}
+        assert await logged(db, "truncate tenants") == {(None, None)}
+
+    async def test_is_written_at_commit(self, db: asyncpg.Connection) -> None:
+        before = await db.fetchval("select max(seq) from tenantcache.change_log")
+        async with db.transaction():
+            await db.execute("update tenants set title = 'Other'")
+            assert await db.fetchval("select max(seq) from tenantcache.change_log") == before
+        assert await db.fetchval("select max(seq) from tenantcache.change_log") == before + 2
+
+    async def test_costs_a_writer_no_rights(self, db: asyncpg.Connection) -> None:
+        async with db.transaction():
+            await db.execute("create role adoptwriter; grant select, update on tenants to adoptwriter")
+            await db.execute("set local role adoptwriter; update tenants set subdomain = 'ACME' where id = 1")
+            await db.execute("set constraints all immediate; reset role")
+            assert await find(db, subdomains=["acme"]) == {"subdomain:acme": await served(db)}
+            await db.execute("drop owned by adoptwriter; drop role adoptwriter")
+
+
+class TestReaders:
+    async def test_who_may_read_the_views_may_look_up(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); create table domains (domain text, tenant_id int)")
+        await schema.install(db)
+        async with db.transaction():
+            await db.execute("""
+                create role adoptreader;
+                grant usage on schema tenantcache to adoptreader;
+                grant select on all tables in schema tenantcache to adoptreader;
+            """)
+            await adopt(db, subdomain="subdomain", domains_table="domains")
+            await adopt(db, custom_domain="custom_domain", domains_table="domains")
+            await db.execute("set local role adoptreader")
+            assert await find(db, subdomains=["acme"], domains=["acme.io"], ids=["1"]) == {}
+            assert await db.fetch("select * from tenantcache.tenant_source") == []
+            await db.execute("reset role; drop owned by adoptreader; drop role adoptreader")
+
+
+class TestIndexes:
+    """With 100,000 tenants, a look-up reads what it finds and no more."""
+
+    COUNT = 100_000
+
+    @pytest.mark.parametrize(
+        ("types", "value"),
+        [
+            ("uuid, text unique", "md5(i::text)::uuid"),
+            ("integer, varchar(63) unique", "i"),
+            ("bigint, citext unique", "i"),
+            ("text, text", "'key-' || i"),
+        ],
+    )
+    async def test_a_look_up_uses_the_tables_own(
+        self,
+        db: asyncpg.Connection,
+        record_property: Callable[[str, object], None],
+        types: str,
+        value: str,
+    ) -> None:
+        key, subdomain = types.split(", ")
+        await db.execute(f"""
+            create extension citext;
+            create table tenants (id {key} primary key, subdomain {subdomain}, custom_domain text unique);
+            create table domains (domain text primary key, tenant_id {key});
+            create index on domains (tenant_id);
+            insert into tenants select {value}, 't' || i, 'd' || i || '.io' from generate_series(1, {self.COUNT}) i;
+            insert into domains select 'x' || i || '.io', {value} from generate_series(1, {self.COUNT}) i;
+        """)
+        if "unique" not in subdomain:
+            await db.execute("create unique index on tenants (lower(subdomain))")
+        names = {"subdomain": "subdomain", "custom_domain": "custom_domain", "domains_table": "domains"}
+        assert await adopt(db, **names) == []
+        await db.execute("analyze")
+        tenant_id = await db.fetchval(f"select id::text from (select {value} as id from generate_series(5, 5) i) one")
+        for arguments in ((["t5"], [], []), ([], ["d5.io"], []), ([], ["x5.io"], []), ([], [], [tenant_id])):
+            found = await db.fetch("select * from tenantcache.find_tenants($1, $2, $3)", *arguments)
+            assert [json.loads(row["row"])["id"] for row in found] == [tenant_id]
+            plan = await db.fetchval(
+                "explain (analyze, format json) select * from tenantcache.find_tenants($1, $2, $3)", *arguments
+            )
+            report = json.loads(plan)[0]
+            assert set(scanned(report["Plan"])).isdisjoint({"tenants", "domains"})
+            record_property("milliseconds", report["Planning Time"] + report["Execution Time"])
+            assert report["Execution Time"] < 50
+
+
+def scanned(plan: dict[str, Any]) -> list[str]:
+    """The relations that a plan reads from one end to the other."""
+    own = [plan["Relation Name"]] if plan["Node Type"] == "Seq Scan" else []
+    return own + [name for child in plan.get("Plans", ()) for name in scanned(child)]
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (
+                {"subdomain": "subdomian", "plan": "tier", "attributes": ["colour"]},
+                "--subdomain: public.tenants has no column 'subdomian'; it has id, subdomain, \"Plan\", owner, made\n"
+                "--plan: public.tenants has no column 'tier'; it has id, subdomain, \"Plan\", owner, made\n"
+                "--attributes: public.tenants has no column 'colour'; it has id, subdomain, \"Plan\", owner, made",
+            ),
+            (
+                {"subdomain": "subdomain", "id": ["key"]},
+                "--id: public.tenants has no column 'key'; it has id, subdomain, \"Plan\", owner, made",
+            ),
+            ({}, "no host leads to a tenant: give --subdomain, --custom-domain or --domains-table"),
+            ({"subdomain": "id"}, "--subdomain: public.tenants.id is of type int4; host names are texts"),
+            (
+                {"subdomain": "made"},
+                "--subdomain: public.tenants.made is a virtual generated column, which triggers cannot read; "
+                "make it STORED, or name the column that it is made from",
+            ),
+            (
+                {"subdomain": "subdomain", "per_day": "Plan"},
+                '--per-day: public.tenants."Plan" is of type text; a limit is a number',
+            ),
+            (
+                {"subdomain": "subdomain", "status": "Plan", "status_map": {"x": "off"}},
+                "--status-map: 'x' is mapped to 'off'; there are active, suspended, maintenance",
+            ),
+            ({"subdomain": "subdomain", "status_map": {"x": "active"}}, "--status-map goes with --status"),
+            (
+                {"subdomain": "subdomain", "custom_domain_verified": "id"},
+                "--custom-domain-verified goes with --custom-domain",
+            ),
+            (
+                {"subdomain": "subdomain", "attributes": ["Plan"], "exclude": ["Plan"]},
+                '--exclude: "Plan" is named by --attributes as well; leave one of them out',
+            ),
+            (
+                {"subdomain": "subdomain", "id": ["owner"]},
+                "--id: two rows of public.tenants have the id '7'; name columns that tell all rows apart",
+            ),
+            (
+                {"domains_table": "tenants", "domains_column": "subdomain", "domains_tenant_column": ["id"]},
+                "--domains-table is the table of the tenants; name the column with --custom-domain instead",
+            ),
+            (
+                {"domains_table": "names", "domains_tenant_column": ["tenant"], "domains_primary": "domain"},
+                "--domains-tenant-column: public.names.tenant is of type text, and public.tenants.id of type int4\n"
+                "--domains-primary: public.names.domain is of type text; a flag is a boolean",
+            ),
+            (
+                {"domains_table": "names", "domains_tenant_column": ["tenant", "domain"]},
+                "--domains-tenant-column: give one column for each of the tenant's key (id), in its order\n"
+                "--domains-tenant-column: public.names.tenant is of type text, and public.tenants.id of type int4",
+            ),
+        ],
+    )
+    async def test_all_are_told_at_once(self, db: asyncpg.Connection, options: dict[str, Any], expected: str) -> None:
+        await db.execute("""
+            create table tenants (id int primary key, subdomain text unique, "Plan" text, owner int,
+                made text generated always as (subdomain || 'x') virtual);
+            create table names (domain text primary key, tenant text);
+            insert into tenants values (1, 'a', null, 7), (2, 'b', null, 7);
+        """)
+        with pytest.raises(AdoptionError) as raised:
+            await prepare(db, Adoption("tenants", **options))
+        assert str(raised.value) == expected
+        assert await db.fetchval("select to_regnamespace('tenantcache') is null"), "something was changed"
+
+    @pytest.mark.parametrize(
+        ("table", "expected"),
+        [
+            ("tenantz", "there is no table 'tenantz'; there are public.tenants"),
+            ("a.b.c.d", "'a.b.c.d' is no table name; give one like public.tenants or public.\"Tenants\""),
+            ("everyone", "public.everyone is a view; only an ordinary table can be followed by triggers"),
+            ("parted", "public.parted is a partitioned table; only an ordinary table can be followed by triggers"),
+            ("child", "public.child has parent or child tables; triggers would miss what is written to those"),
+            ("unkeyed", "public.unkeyed has no primary key; name the column that identifies a tenant with --id"),
+            (
+                "tenantcache.tenants",
+                "tenantcache.tenants is tenantcache's own and is served without --adopt; name a table of yours",
+            ),
+        ],
+    )
+    async def test_a_table_that_cannot_be_followed(self, db: asyncpg.Connection, table: str, expected: str) -> None:
+        await db.execute(f"""{PLAIN});
+            create view everyone as select * from tenants;
+            create table parted (id int, subdomain text) partition by list (id);
+            create table child (id int) inherits (tenants);
+            create table unkeyed (subdomain text);
+        """)
+        await schema.install(db)
+        with pytest.raises(AdoptionError) as raised:
+            await prepare(db, Adoption(table, subdomain="subdomain"))
+        assert str(raised.value).startswith(expected)
+
+    async def test_what_will_surprise_is_a_doubt(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create table tenants (id numeric, sub text, custom_domain text, state text);
+            create table domains (domain text primary key, tenant_id numeric);
+            insert into tenants values (1, 'Bü ro', 'https://a.io', 'odd'), (2, 'acme', 'acme', null);
+        """)
+        names = {"subdomain": "sub", "custom_domain": "custom_domain", "domains_table": "domains"}
+        doubts = await adopt(db, id=["id"], status="state", **names)
+        assert doubts == [
+            "public.tenants: nothing keeps two rows from having the same id, and they would share one tenant's limits; "
+            "a unique index on (id) does",
+            "public.tenants: id is neither text, integer nor uuid: get_many reads the whole table",
+            "public.tenants: no index begins with sub, so a look-up of a host that is not in memory reads the whole "
+            "table; create index concurrently on public.tenants (sub)",
+            "public.tenants.sub: no request can carry names like 'Bü ro'; write them as ASCII host names",
+            "public.tenants: no index begins with custom_domain, so a look-up of a host that is not in memory reads the"
+            " whole table; create index concurrently on public.tenants (custom_domain)",
+            "public.tenants.custom_domain: no request can carry names like 'acme', 'https://a.io'; "
+            "write them as ASCII host names",
+            "public.domains: no index begins with tenant_id, so reading a tenant's domains reads the whole table; "
+            "create index concurrently on public.domains (tenant_id)",
+            "public.tenants.state: '', 'odd' count as suspended; --status-map =active says otherwise",
+        ]
+
+    async def test_row_security_is_a_doubt(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); alter table tenants enable row level security, force row level security")
+        assert await adopt(db) == [
+            "public.tenants: row security hides rows from this user, and what it cannot see is not served"
+        ]
+
+    async def test_a_table_in_use_is_not_waited_for(self, db: asyncpg.Connection, empty_database_url: str) -> None:
+        await db.execute(f"{PLAIN})")
+        prepared = await prepare(db, Adoption("tenants", subdomain="subdomain"))
+        quick = type(prepared)(prepared.table, prepared.sql.replace("'5s'", "'50ms'"), (), prepared.expected_triggers)
+        other = await asyncpg.connect(empty_database_url)
+        async with other.transaction():
+            await other.execute("update tenants set id = id")
+            with pytest.raises(AdoptionError, match="in use by a long transaction; nothing was changed"):
+                await quick.install(db)
+        await other.close()
+        assert await db.fetchval("select to_regnamespace('tenantcache') is null")
+
+
+class TestAgain:
+    async def test_the_same_changes_nothing(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN})")
+        await adopt(db)
+        before = await db.fetchval("select max(seq) from tenantcache.change_log")
+        prepared = await prepare(db, Adoption("public.tenants", subdomain="SUBDOMAIN"))
+        assert not await prepared.install(db)
+        assert await db.fetchval("select max(seq) from tenantcache.change_log") == before
+
+    async def test_a_trigger_that_was_lost_comes_back(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN})")
+        for damage in ("drop trigger tenantcache_changed on tenants", "alter table tenants disable trigger all"):
+            await adopt(db)
+            await db.execute(damage)
+        await adopt(db)
+        assert await logged(db, "insert into tenants values (1, 'a')") == {change("1", "subdomain:a")}
+
+    async def test_another_table_replaces_the_first(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}); insert into tenants values (1, 'old');
+            create table customers (id uuid primary key, subdomain text unique);
+            create table domains (domain text primary key, tenant_id int);
+            insert into customers values ('{ACME}', 'new');
+        """)
+        await adopt(db, subdomain="subdomain", domains_table="domains")
+        assert await logged(db, "select 1") == set()
+        await adopt(db, "customers", subdomain="subdomain")
+        assert (await find(db, subdomains=["old", "new"])).keys() == {"subdomain:new"}
+        statement = "insert into tenants values (2, 'x'); insert into domains values ('x.io', 2)"
+        assert await logged(db, statement) == set()
+        assert await logged(db, "delete from customers") == {change(ACME, "subdomain:new")}
+
+    async def test_the_schema_can_be_installed_over_it(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); insert into tenants values (1, 'acme')")
+        await adopt(db)
+        await schema.install(db)
+        assert (await served(db))["subdomain"] == "acme"
+
+    async def test_the_table_itself_is_not_changed(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN}); insert into tenants values (1, 'ACME')")
+        before = await shape(db)
+        await adopt(db)
+        assert await shape(db) == before
+        assert await db.fetch("select * from tenants") == [(1, "ACME", None)]
+
+    async def test_everybody_hears_of_it(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"{PLAIN})")
+        await schema.install(db)
+        before = await db.fetchval("select max(seq) from tenantcache.change_log")
+        await adopt(db)
+        rows = await db.fetch("select tenant_id, hosts from tenantcache.change_log where seq > $1", before)
+        assert rows == [(None, None)]
+
+
+async def shape(db: asyncpg.Connection) -> list[Any]:
+    """Columns, indexes and constraints of the table `tenants`."""
+    queries = (
+        "select attname, atttypid, attnotnull from pg_attribute where attrelid = 'tenants'::regclass order by attnum",
+        "select indexdef from pg_indexes where tablename = 'tenants' and schemaname = 'public' order by 1",
+        "select conname, pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'tenants'::regclass and contype <> 't' order by 1",
+    )
+    return [[tuple(row) for row in await db.fetch(query)] for query in queries]
+
+
+async def test_an_engine_serves_an_adopted_table(
+    db: asyncpg.Connection, empty_database_url: str, redis_url: str
+) -> None:
+    await db.execute(f"""
+        create table customers (id uuid primary key, slug varchar(63) unique, domain text unique, live boolean,
+            quota int, password_hash text, colour text);
+        insert into customers values ('{ACME}', 'Acme', 'shop.acme.io', true, 7, 'sesame', 'red');
+    """)
+    names = {"subdomain": "slug", "custom_domain": "domain", "status": "live", "per_minute": "quota"}
+    await adopt(db, "customers", **names, attributes=["*"], exclude=["password_hash"])
+    settings = Settings(database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"])
+    async with TenantCache(settings) as cache:
+        tenant = await cache.resolve("acme.example.com")
+        assert tenant is not None
+        assert (tenant.id, tenant.limits.per_minute, tenant.attributes) == (ACME, 7, {"colour": "red"})
+        assert await cache.resolve("shop.acme.io") == tenant
+        assert await cache.get_many([ACME, GLOBEX, "x"]) == {ACME: tenant}
+        assert await cache.resolve("globex.example.com") is None
+        await db.execute(f"insert into customers values ('{GLOBEX}', 'GLOBEX', null, false)")
+        await db.execute("update customers set slug = 'Acme2', domain = null where slug = 'Acme'")
+        await cache.sync()
+        renamed = await cache.resolve("acme2.example.com")
+        assert renamed is not None and renamed.id == ACME and renamed.domains == ()
+        assert [await cache.resolve(host) for host in ("acme.example.com", "shop.acme.io")] == [None, None]
+        suspended = await cache.resolve("globex.example.com")
+        assert suspended is not None and suspended.status == "suspended"

@@ -1,0 +1,219 @@
+"""`tenantcache init --adopt` and `tenantcache uninstall`, as a person runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tenantcache.cli.main import main
+from tests.servers.databases import Databases
+
+Run = Callable[..., tuple[int, str, str]]
+
+CUSTOMERS = """
+    create table customers (id int primary key, slug text unique, state text, api_key text);
+    insert into customers values (1, 'acme', 'live', 'sesame'), (2, 'GLOBEX', 'off', 'sesame');
+"""
+ADOPT = ("init", "--adopt", "customers", "--subdomain", "slug", "--status", "state", "--status-map", "live=active")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
+    """Run a command on the empty database; return exit status, stdout and stderr."""
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as raised:
+            main(arguments)
+        captured = capsys.readouterr()
+        return int(raised.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def where(empty_database_url: str) -> str:
+    return empty_database_url.partition("@")[2].partition("/")[0]
+
+
+@pytest.fixture
+def ask(empty_database_url: str) -> Callable[[str], Any]:
+    """Run SQL from a test that is not asynchronous, as the commands have a loop of their own; return one value."""
+
+    async def on_connection(work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+        connection = await asyncpg.connect(empty_database_url)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    def ask(sql: str) -> Any:
+        if sql.lstrip().startswith("select"):
+            return asyncio.run(on_connection(lambda connection: connection.fetchval(sql)))
+        return asyncio.run(on_connection(lambda connection: connection.execute(sql)))
+
+    return ask
+
+
+def test_adopting_says_what_is_served_and_what_may_surprise(run: Run, where: str, ask: Callable[[str], Any]) -> None:
+    ask(CUSTOMERS)
+    status, out, errors = run(*ADOPT, "--attributes", "*")
+    assert (status, out) == (0, f"tenantcache: public.customers (2 tenants) is served at {where}\n")
+    assert errors.splitlines() == [
+        "tenantcache: warning: public.customers.api_key looks like a secret, and becomes an attribute that is kept in "
+        "memory and in Redis; --exclude api_key keeps it out",
+        "tenantcache: warning: public.customers.state: 'off' count as suspended; "
+        "--status-map off=active says otherwise",
+    ]
+    status, out, errors = run(*ADOPT[:-1], "live=active,off=maintenance", "--attributes", "*", "--exclude", "api_key")
+    assert (status, errors) == (0, "")
+    assert ask("select string_agg(status, ',' order by id) from tenantcache.tenant_source") == "active,maintenance"
+    assert ask("select count(*) from tenantcache.tenant_source s where s::text like '%sesame%'") == 0
+    assert run("check")[0] == 0
+
+
+def test_adopting_again_changes_nothing(run: Run, where: str, ask: Callable[[str], Any]) -> None:
+    ask(CUSTOMERS)
+    run(*ADOPT)
+    assert run(*ADOPT)[1] == (
+        f"tenantcache: public.customers (2 tenants) is served already, and nothing was changed at {where}\n"
+    )
+    assert run("init")[0] == 0
+    assert ask("select count(*) from tenantcache.tenant_source") == 2
+
+
+def test_tenants_that_are_not_served_any_more_are_counted(run: Run, ask: Callable[[str], Any]) -> None:
+    ask(CUSTOMERS)
+    run("init")
+    ask("insert into tenantcache.tenants (name) values ('Acme')")
+    _, _, errors = run(*ADOPT)
+    assert "tenantcache: warning: 1 tenants in tenantcache.tenants are not served any more\n" in errors
+
+
+def test_a_dry_run_prints_what_works_and_changes_nothing(run: Run, ask: Callable[[str], Any]) -> None:
+    ask(CUSTOMERS)
+    status, out, _ = run(*ADOPT, "--dry-run")
+    assert status == 0
+    assert ask("select to_regnamespace('tenantcache') is null")
+    ask(out)
+    assert ask("select string_agg(subdomain, ',' order by id) from tenantcache.tenant_source") == "acme,globex"
+    assert "nothing was changed" in run(*ADOPT)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("--adopt", "customers", "--subdomain", "sub", "--plan", "tier"),
+            "tenantcache: --subdomain: public.customers has no column 'sub'; it has id, slug, state, api_key\n"
+            "tenantcache: --plan: public.customers has no column 'tier'; it has id, slug, state, api_key\n",
+        ),
+        (
+            ("--subdomain", "slug", "--domains-table", "x"),
+            "tenantcache: --subdomain, --domains-table: these name parts of a table of yours; "
+            "give the table with --adopt\n",
+        ),
+        (
+            ("--adopt", "customers", "--subdomain", "slug", "--status-map", "live"),
+            "tenantcache: --status-map: 'live' is no pair; "
+            "give them like active=active,disabled=suspended (=active for NULL)\n",
+        ),
+    ],
+)
+def test_faults_end_with_status_2(
+    run: Run, ask: Callable[[str], Any], arguments: tuple[str, ...], expected: str
+) -> None:
+    ask(CUSTOMERS)
+    assert run("init", *arguments) == (2, "", expected)
+
+
+def test_who_does_not_own_the_table_is_told(
+    run: Run, ask: Callable[[str], Any], databases: Databases, monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+) -> None:
+    ask(CUSTOMERS)
+    databases.execute("DROP ROLE IF EXISTS adoptguest")
+    databases.execute("CREATE ROLE adoptguest LOGIN")
+    database = empty_database_url.rpartition("/")[2]
+    databases.execute(f"GRANT CREATE ON DATABASE {database} TO adoptguest")
+    ask("grant select on customers to adoptguest")
+    monkeypatch.setenv("DATABASE_URL", empty_database_url.replace("postgres@", "adoptguest:secret@"))
+    status, _, errors = run(*ADOPT)
+    ask("drop owned by adoptguest")
+    databases.execute("DROP ROLE adoptguest")
+    assert status == 2
+    assert "DATABASE_URL: this user may not do that (permission denied for table customers)" in errors
+    assert "secret" not in errors
+
+
+class TestUninstall:
+    def test_takes_everything_away_but_the_adopted_table(self, run: Run, where: str, ask: Callable[[str], Any]) -> None:
+        ask(CUSTOMERS)
+        run(*ADOPT)
+        assert run("uninstall", "--yes") == (0, f"tenantcache: removed from {where}\n", "")
+        assert ask("select to_regnamespace('tenantcache') is null")
+        assert ask("select count(*) from pg_trigger where not tgisinternal") == 0
+        assert ask("select string_agg(slug || state || api_key, ' ' order by id) from customers") == (
+            "acmelivesesame GLOBEXoffsesame"
+        )
+        assert run("uninstall", "--yes")[1] == f"tenantcache: there is nothing of ours at {where}\n"
+
+    @pytest.mark.parametrize(("answer", "removed"), [("", False), ("n\n", False), ("y\n", True)])
+    def test_asks_first(
+        self, run: Run, ask: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, answer: str, removed: bool
+    ) -> None:
+        ask(CUSTOMERS)
+        run(*ADOPT)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        status, out, _ = run("uninstall")
+        assert (status == 0) is removed
+        assert "Remove tenantcache from" in out and "and its triggers from public.customers? [y/N]" in out
+        assert ask("select to_regnamespace('tenantcache') is null") is removed
+
+    def test_keeps_tables_with_rows_unless_told_otherwise(
+        self, run: Run, where: str, ask: Callable[[str], Any]
+    ) -> None:
+        run("init")
+        ask("insert into tenantcache.tenants (id, name) values ('acme', 'Acme')")
+        status, out, _ = run("uninstall", "--yes")
+        assert status == 0
+        assert out.splitlines() == [
+            "tenantcache: tenantcache.tenants hold rows and stay; --drop-data drops them too",
+            f"tenantcache: removed from {where}",
+        ]
+        assert (
+            ask(
+                "select string_agg(relname, ',') from pg_class where relnamespace = 'tenantcache'::regnamespace"
+                " and relkind in ('r', 'v', 'S')"
+            )
+            == "tenants"
+        )
+        ask("update tenantcache.tenants set name = 'Other'")
+        run("init")
+        assert ask("select name from tenantcache.tenant_source") == "Other"
+        assert run("uninstall", "--yes", "--drop-data")[0] == 0
+        assert ask("select to_regnamespace('tenantcache') is null")
+
+    def test_a_dry_run_prints_what_works_and_changes_nothing(self, run: Run, ask: Callable[[str], Any]) -> None:
+        ask(CUSTOMERS)
+        run(*ADOPT)
+        status, out, _ = run("uninstall", "--dry-run")
+        assert status == 0
+        assert ask("select count(*) from tenantcache.tenant_source") == 2
+        ask(out)
+        assert ask("select to_regnamespace('tenantcache') is null")
+
+    def test_what_depends_on_us_is_named(self, run: Run, ask: Callable[[str], Any]) -> None:
+        run("init")
+        ask("create view report as select name from tenantcache.tenants")
+        status, _, errors = run("uninstall", "--yes")
+        assert (status, errors) == (
+            2,
+            "tenantcache: nothing was changed: view report depends on table tenantcache.tenants; drop that first\n",
+        )
+        assert ask("select to_regclass('tenantcache.change_log') is not null")

@@ -1,0 +1,364 @@
+"""The follower: what it pulls and when, what it does with it, and how it comes back."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tenantcache import follower as module
+from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.stores.base import LogMark, Pull
+from tests.freshness.bench import Bench
+from tests.freshness.database import Database, nothing
+from tests.freshness.network import SimulatedLog
+
+ACME = "subdomain:a"
+
+
+class TestPulling:
+    def test_once_a_second(self) -> None:
+        with Bench() as bench:
+            before = bench.process.follower.pulls
+            bench.settle(10.5)
+            assert bench.process.follower.pulls - before == 10
+
+    def test_at_once_when_something_was_committed(self) -> None:
+        with Bench() as bench:
+            bench.rename()
+            bench.settle()
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_without_notifications_within_a_second(self) -> None:
+        with Bench() as bench:
+            bench.rename()
+            bench.network.flights.clear()
+            bench.settle(1.01)
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_validity_counts_from_when_the_pull_was_sent(self) -> None:
+        with Bench() as bench:
+            bench.advance(1.0)
+            sent_at = bench.now
+            bench.deliver("pull")
+            bench.advance(0.4)
+            bench.deliver("pull")
+            assert bench.process.freshness.valid_until == sent_at + 3.0
+
+    def test_page_by_page_and_valid_only_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "PAGE", 2)
+        with Bench() as bench:
+            bench.know(ACME)
+            valid_until = bench.process.freshness.valid_until
+            for number in range(3):
+                bench.rename(f"name {number}", "t2")
+            bench.rename("last")
+            bench.advance(0.5)
+            bench.deliver("notify")
+            bench.answer("pull")
+            assert bench.process.freshness.valid_until == valid_until
+            assert bench.process.resolver.peek(ACME) is not None
+            bench.answer("pull")
+            assert bench.process.resolver.peek(ACME) is None
+            bench.settle()
+            assert bench.process.freshness.valid_until == bench.now + 3.0
+
+    def test_too_far_behind_everything_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_BEHIND", 3)
+        with Bench() as bench:
+            bench.know(ACME)
+            for number in range(4):
+                bench.rename(f"name {number}", "t2")
+            bench.settle()
+            assert len(bench.process.memory) == 0
+            assert bench.process.freshness.applied == bench.process.freshness.tail_start == bench.database.head.seq
+            assert bench.process.freshness.is_valid(bench.now)
+
+    def test_the_servers_clock_and_the_fleet_come_with_it(self) -> None:
+        with Bench() as bench:
+            bench.database.clock_offset = 5.0
+            bench.database.beat("another")
+            bench.settle(1.1)
+            assert bench.process.follower._server_time.offset == pytest.approx(5.0, abs=1e-3)
+            assert bench.process.follower.processes == 2
+
+
+class TestStarting:
+    def test_the_tail_makes_copies_in_redis_usable_that_missed_nothing(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME, "subdomain:b")
+            bench.rename()
+            bench.restart(bench.process)
+            (process,) = bench.processes
+            bench.settle()
+            for alias in (ACME, "subdomain:b"):
+                process.ask(alias)
+                bench.settle()
+            assert (process.resolver.copies_refused, process.resolver.copy_hits) == (1, 1)
+
+    def test_what_is_older_than_the_tail_is_refused(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            bench.rename()
+            bench.settle(100.0)
+            bench.redis.write(*bench.redis.graveyard[0])  # late by more than the tail is long
+            bench.restart(bench.process)
+            (process,) = bench.processes
+            bench.settle()
+            process.ask(ACME)
+            bench.settle()
+            assert (process.resolver.copies_refused, process.resolver.copy_hits) == (1, 0)
+
+    def test_without_the_schema_it_fails_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def tail(self: SimulatedLog, max_age: float, max_entries: int) -> Pull:
+            raise SchemaMissingError("run init")
+
+        with Bench() as bench:
+            monkeypatch.setattr(SimulatedLog, "tail", tail)
+            bench.process.die()
+            bench.process = bench.processes[0] = bench._start("P2")
+            bench.run()
+            while bench.network.flights:
+                bench.network.deliver(bench.network.flights[0])
+                bench.run()
+            assert isinstance(bench.process._start.exception(), SchemaMissingError)
+
+    def test_without_postgres_it_gives_up_in_time(self) -> None:
+        with Bench() as bench:
+            bench.process.die()
+            bench.process = bench.processes[0] = bench._start("P2")
+            for link in bench.process.links.values():
+                link.swallow()
+            for _ in range(6):
+                bench.advance(1.0)
+            with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+                raise bench.process._start.exception() or AssertionError("it started")
+
+
+class TestSync:
+    def test_a_pull_under_way_is_not_enough(self) -> None:
+        with Bench() as bench:
+            bench.advance(1.0)
+            bench.deliver("pull")  # it has seen the log as it was, and is on its way back
+            bench.rename()
+            bench.network.flights = [flight for flight in bench.network.flights if flight.name != "notify"]
+            task = bench.start(bench.process.follower.sync(2.0))
+            bench.deliver("pull")
+            assert not task.done()
+            bench.answer("pull")
+            assert task.done()
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_it_says_when_the_log_cannot_be_read(self) -> None:
+        with Bench() as bench:
+            bench.process.links["log"].cut()
+            task = bench.start(bench.process.follower.sync(2.0))
+            for _ in range(30):
+                bench.advance(0.1)
+            with pytest.raises(StoreUnavailableError, match="change log"):
+                task.result()
+
+
+class TestComingBack:
+    def test_a_half_open_connection_is_found_by_the_pulls_own_timeout(self) -> None:
+        with Bench() as bench:
+            bench.process.links["log"].swallow()
+            bench.advance(1.0)
+            assert bench.process.follower.connected
+            bench.advance(0.51)
+            assert not bench.process.follower.connected
+            bench.process.links["log"].heal()
+            bench.settle(0.2)
+            assert bench.process.follower.connected
+
+    def test_it_goes_on_where_it_was_without_dropping_anything(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME, "subdomain:b")
+            held = bench.process.memory.get("subdomain:b")
+            bench.process.links["log"].cut()
+            bench.advance(1.1)
+            bench.rename()
+            bench.process.links["log"].heal()
+            bench.settle(1.0)
+            assert bench.process.memory.get(ACME) is None
+            assert bench.process.memory.get("subdomain:b") is held
+
+    def test_it_tries_ever_less_often_but_at_least_every_three_seconds(self) -> None:
+        with Bench() as bench:
+            bench.process.links["log"].cut()
+            bench.settle(30.0)
+            early = bench.process.follower.reconnects
+            assert early < 30
+            bench.settle(30.0)
+            late = bench.process.follower.reconnects - early
+            assert 10 <= late <= 30
+
+    def test_a_terminated_backend(self) -> None:
+        with Bench() as bench:
+            bench.database.terminate_backends()
+            bench.rename()
+            bench.settle(2.0)
+            assert bench.process.freshness.applied == bench.database.head.seq
+            bench.rename("newer")
+            bench.settle()  # and it listens again
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_an_error_that_nobody_has_thought_of_does_not_end_it(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with Bench() as bench:
+            pull = Database.pull
+
+            def fail_once(self: Database, applied: LogMark, max_behind: int, page: int) -> Pull:
+                monkeypatch.setattr(Database, "pull", pull)
+                return "nonsense"  # type: ignore[return-value]  # that is the point
+
+            monkeypatch.setattr(Database, "pull", fail_once)
+            with caplog.at_level(logging.ERROR):
+                bench.settle(3.0)
+            assert "the follower failed" in caplog.text
+            bench.rename()
+            bench.settle()
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+
+class TestAnotherHistory:
+    def test_a_restored_storage_snapshot_gets_a_new_identity(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            backup = bench.database.back_up()
+            bench.rename("lost")
+            bench.settle()
+            epoch = bench.database.epoch
+            bench.database.restore(backup, same_storage=True)
+            assert bench.database.epoch == epoch
+            bench.settle(2.0)
+            assert bench.database.epoch != epoch
+            assert bench.process.freshness.epoch == bench.database.epoch
+            assert len(bench.process.memory) == 0
+
+    def test_the_new_identity_is_insisted_on(self) -> None:
+        with Bench() as bench:
+            backup = bench.database.back_up()
+            bench.rename("lost")
+            bench.settle()
+            epoch = bench.database.epoch
+            bench.database.restore(backup, same_storage=True)
+            while not bench.waiting("rotate"):
+                bench.advance(0.1)
+                for flight in list(bench.network.flights):
+                    if flight.name != "rotate":
+                        bench.network.deliver(flight)
+                bench.run()
+            bench.network.flights.clear()
+            assert bench.database.epoch == epoch
+            bench.settle(5.0)
+            assert bench.database.epoch != epoch
+
+    def test_a_restored_dump_has_one_already(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            bench.database.restore(bench.database.back_up(), same_storage=False)
+            epoch = bench.database.epoch
+            bench.settle(2.0)
+            assert bench.database.epoch == epoch
+            assert bench.process.freshness.epoch == epoch
+            assert len(bench.process.memory) == 0
+
+    def test_an_identity_that_was_left_is_not_taken_up_again(self) -> None:
+        with Bench() as bench:
+            first = bench.database.back_up()
+            bench.rename("lost")
+            bench.settle()
+            bench.database.restore(first, same_storage=True)
+            bench.settle(2.0)
+            bench.database.restore(first, same_storage=True)  # it brings the first identity back
+            left = bench.database.epoch
+            bench.settle(2.0)
+            assert bench.database.epoch != left
+
+    def test_a_log_that_was_pruned_beyond_the_mark(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            bench.process.links["log"].cut()
+            bench.advance(1.1)
+            for name in ("one", "two"):
+                bench.rename(name)
+            bench.database.prune(max_age=0.0)
+            bench.process.links["log"].heal()
+            bench.settle(5.0)
+            assert len(bench.process.memory) == 0
+            assert bench.process.freshness.is_valid(bench.now)
+
+    def test_a_pull_from_before_a_read_found_one_does_not_count(self) -> None:
+        with Bench() as bench:
+            backup = bench.database.back_up()
+            bench.rename("lost")
+            bench.settle()
+            bench.advance(1.0)
+            bench.deliver("pull")  # the old history answers, and everything seems in order
+            bench.database.restore(backup, same_storage=True)
+            bench.find("subdomain:b")
+            bench.answer("get")
+            bench.answer("read")
+            bench.deliver("pull")
+            assert not bench.process.freshness.is_valid(bench.now)
+
+    def test_a_tail_that_has_seen_less_than_a_read_is_asked_for_again(self) -> None:
+        with Bench() as bench:
+            bench.database.restore(bench.database.back_up(), same_storage=False)
+            while not bench.waiting("tail"):
+                bench.advance(0.1)
+                for flight in list(bench.network.flights):
+                    bench.network.deliver(flight)
+                bench.run()
+            bench.deliver("tail")
+            bench.rename()
+            bench.find(ACME)
+            bench.answer("read")
+            bench.deliver("tail")
+            assert not bench.process.freshness.is_valid(bench.now)
+            bench.answer("tail")
+            assert bench.process.freshness.is_valid(bench.now)
+            assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_everything_changed_is_no_other_history(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            epoch = bench.database.epoch
+            bench.database.commit(nothing, [(None, None)])
+            bench.settle(2.0)
+            assert bench.database.epoch == epoch
+            assert len(bench.process.memory) == 0
+
+
+class TestHousekeeping:
+    def test_it_is_counted_while_it_lives(self) -> None:
+        with Bench() as bench:
+            bench.settle(120.0)
+            pull = bench.database.pull(bench.database.head, 10, 10)
+            assert pull.processes == 1
+
+    def test_it_signs_off(self) -> None:
+        with Bench() as bench:
+            task = bench.start(bench.process.stop())
+            bench.answer("leave")
+            assert task.done()
+            assert bench.database.pull(bench.database.head, 10, 10).processes == 0
+
+    def test_a_stop_without_postgres_waits_no_longer_than_a_timeout(self) -> None:
+        with Bench() as bench:
+            bench.process.links["log"].swallow()
+            task = bench.start(bench.process.stop())
+            bench.advance(0.51)
+            assert task.done()
+
+    def test_it_prunes_every_ten_minutes_or_so(self) -> None:
+        with Bench() as bench:
+            old = bench.database.head.seq
+            for name in ("one", "two"):
+                bench.rename(name)
+            bench.now += module.LOG_RETENTION + 1
+            bench.rename("three")
+            bench.settle(module.PRUNE_INTERVAL * 1.3)
+            assert bench.database.log[0].seq > old + 1

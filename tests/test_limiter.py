@@ -1,0 +1,434 @@
+"""The limiter's shell: lines of waiting requests, stores that fail, tokens that go back, and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tenantcache.core.reservation import Decision
+from tenantcache.core.tenant import Tenant
+from tenantcache.core.windows import minute_at
+from tenantcache.limiter import Limiter, OnError
+from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
+
+MakeLimiter = Callable[..., Limiter]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def counters() -> FakeCounters:
+    return FakeCounters()
+
+
+@pytest.fixture
+async def make_limiter(clock: FakeClock, counters: FakeCounters) -> AsyncIterator[MakeLimiter]:
+    made: list[Limiter] = []
+
+    def make(on_error: OnError = "local", processes: int = 1) -> Limiter:
+        limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: processes, on_error=on_error)
+        made.append(limiter)
+        return limiter
+
+    yield make
+    counters.gate.set()
+    for limiter in made:
+        await limiter.close()
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def in_line(limiter: Limiter, tenant: Tenant, count: int) -> list[asyncio.Task[Decision]]:
+    """`count` requests that arrive one after another and wait for the counters."""
+    tasks = [asyncio.create_task(limiter.check(tenant)) for _ in range(count)]
+    await settle()
+    return tasks
+
+
+async def admitted_of(limiter: Limiter, tenant: Tenant, count: int) -> int:
+    return sum([(await limiter.check(tenant)).allowed for _ in range(count)])
+
+
+# The line.
+
+
+async def test_one_take_is_in_flight_however_many_wait(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    tasks = await in_line(limiter, limited(per_minute=100), 1)
+    tasks += await in_line(limiter, limited(per_minute=100), 49)
+    assert len(counters.takes) == 1
+    counters.gate.set()
+    assert all(decision.allowed for decision in await asyncio.gather(*tasks))
+    assert counters.most_in_flight == 1
+    assert len(counters.takes) == 2, "the second take is for everybody who came while the first was on its way"
+
+
+async def test_the_line_is_served_in_order(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    tasks = await in_line(limiter, limited(per_minute=3), 6)
+    served: list[int] = []
+    for task in tasks:
+        task.add_done_callback(lambda done: served.append(tasks.index(done)))
+    counters.gate.set()
+    decisions = await asyncio.gather(*tasks)
+    assert [decision.allowed for decision in decisions] == [True, True, True, False, False, False]
+    assert served == [0, 1, 2, 3, 4, 5]
+    assert limiter.denied == 3
+
+
+async def test_nobody_overtakes_a_large_request_at_the_head(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=10)
+    counters.gate.clear()
+    large = asyncio.create_task(limiter.check(tenant, cost=8))
+    await settle()
+    small = await in_line(limiter, tenant, 4)
+    counters.gate.set()
+    assert (await large).allowed
+    assert [(await task).allowed for task in small] == [True, True, False, False]
+
+
+async def test_tenants_do_not_wait_for_each_other(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    for name in ("acme", "globex"):
+        await in_line(limiter, limited(name, per_minute=10), 5)
+    assert counters.most_in_flight == 2
+
+
+async def test_a_request_that_gives_up_costs_nothing(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    first, second, third = await in_line(limiter, limited(per_minute=2), 3)
+    second.cancel()
+    await settle()
+    counters.gate.set()
+    assert (await first).allowed
+    assert (await third).allowed, "the cancelled one must not have taken the second token"
+    assert second.cancelled()
+
+
+async def test_all_of_a_line_may_give_up(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=2)
+    counters.gate.clear()
+    for task in await in_line(limiter, tenant, 3):
+        task.cancel()
+    await settle()
+    counters.gate.set()
+    await settle()
+    assert await admitted_of(limiter, tenant, 5) == 2
+
+
+async def test_an_answer_that_comes_after_the_minute_is_worth_nothing(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=2)
+    counters.gate.clear()
+    tasks = await in_line(limiter, tenant, 3)
+    clock.advance(60)
+    counters.gate.set()
+    assert [(await task).allowed for task in tasks] == [True, True, False]
+    minutes = [{debit.window.number for debit in take} for take in counters.takes]
+    now = minute_at(clock.server_time())
+    assert now - 1 in minutes[0]
+    assert any(now in take for take in minutes[1:]), "the new minute's tokens must be debited from the new minute"
+
+
+# Limits.
+
+
+async def test_an_unlimited_tenant_asks_nobody(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    assert await admitted_of(limiter, limited(), 1000) == 1000
+    assert counters.takes == []
+    assert len(limiter) == 0
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "per_day", "violated"),
+    [
+        (60, None, ("minute",)),
+        (None, 60, ("day",)),
+        (60, 60, ("minute", "day")),
+        (60, 1000, ("minute",)),
+        (1000, 60, ("day",)),
+    ],
+)
+async def test_exactly_the_limit_is_admitted(
+    counters: FakeCounters,
+    make_limiter: MakeLimiter,
+    per_minute: int | None,
+    per_day: int | None,
+    violated: tuple[str, ...],
+) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=per_minute, per_day=per_day)
+    assert await admitted_of(limiter, tenant, 200) == 60
+    taken = len(counters.takes)
+    refused = await limiter.check(tenant)
+    assert refused.violated == violated
+    assert await admitted_of(limiter, tenant, 1000) == 0
+    assert len(counters.takes) == taken, "who was denied once is denied without asking"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "limit"),
+    [(limited(per_minute=60), 60), (limited(per_day=600), 600), (limited(per_minute=60, per_day=600), 60)],
+)
+async def test_processes_together_never_exceed_it(make_limiter: MakeLimiter, tenant: Tenant, limit: int) -> None:
+    """Four shells on one set of counters, each of which knows that there are four."""
+    limiters = [make_limiter(processes=4) for _ in range(4)]
+    admitted = [await admitted_of(limiter, tenant, 25) for _ in range(10) for limiter in limiters]
+    assert sum(admitted) == limit
+
+
+async def test_a_denial_says_when_the_window_ends(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=1)
+    clock.now = MINUTE_START + 12.5
+    await limiter.check(tenant)
+    refused = await limiter.check(tenant)
+    assert (refused.allowed, refused.violated, refused.retry_after) == (False, ("minute",), 47.5)
+    clock.advance(47.5)
+    assert (await limiter.check(tenant)).allowed
+
+
+@pytest.mark.parametrize("tenant", [limited(per_minute=60), limited(per_day=60), limited(per_minute=60, per_day=1000)])
+async def test_a_cost_above_a_limit_is_refused_at_once_and_for_good(
+    counters: FakeCounters, make_limiter: MakeLimiter, tenant: Tenant
+) -> None:
+    refused = await make_limiter().check(tenant, cost=61)
+    assert not refused.allowed
+    assert refused.retry_after is None
+    assert counters.takes == []
+
+
+async def test_a_cost_of_the_whole_limit_is_admitted(make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60)
+    assert (await limiter.check(tenant, cost=60)).allowed
+    assert not (await limiter.check(tenant)).allowed
+
+
+@pytest.mark.parametrize("cost", [0, -1])
+async def test_a_request_costs_something(make_limiter: MakeLimiter, cost: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1 token, not {cost}"):
+        await make_limiter().check(limited(per_minute=60), cost=cost)
+
+
+async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    admitted = []
+    for per_minute, per_day in ((5, 7), (50, 7), (50, 12), (None, None)):
+        tenant = limited(per_minute=per_minute, per_day=per_day)
+        limiter.meter_of(tenant)  # as whoever reads the tenant does
+        admitted.append(await admitted_of(limiter, tenant, 20))
+    assert admitted == [5, 2, 5, 20]
+
+
+async def test_a_lowered_limit_holds_at_once(make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    assert await admitted_of(limiter, limited(per_minute=1000), 10) == 10
+    limiter.meter_of(limited(per_minute=12))
+    assert await admitted_of(limiter, limited(per_minute=12), 20) == 2
+
+
+async def test_a_tenant_that_was_read_earlier_brings_no_old_limit_back(make_limiter: MakeLimiter) -> None:
+    limiter, old = make_limiter(), limited(per_minute=1000)
+    assert await admitted_of(limiter, old, 10) == 10
+    limiter.meter_of(limited(per_minute=12))
+    assert await admitted_of(limiter, old, 20) == 2
+
+
+async def test_quotas_tell_what_is_left_and_take_nothing(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60, per_day=100)
+    assert [quota.remaining for quota in limiter.quotas(tenant)] == [60, 100]
+    assert counters.takes == []
+    await limiter.check(tenant, cost=5)
+    assert [quota.remaining for quota in limiter.quotas(tenant)] == [55, 95]
+    assert limiter.quotas(limited("globex")) == ()
+
+
+async def test_a_limit_raised_behind_a_waiting_line_serves_it(
+    counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    tasks = await in_line(limiter, limited(per_minute=1), 3)
+    limiter.meter_of(limited(per_minute=3))
+    counters.gate.set()
+    assert [(await task).allowed for task in tasks] == [True, True, True]
+
+
+# Without a store.
+
+
+@pytest.mark.parametrize(("on_error", "expected"), [("local", 30), ("allow", 100), ("deny", 0)])
+async def test_without_a_store_on_error_decides(
+    counters: FakeCounters, make_limiter: MakeLimiter, on_error: OnError, expected: int
+) -> None:
+    """`local`: this process's half of 60."""
+    limiter = make_limiter(on_error, processes=2)
+    counters.failing = True
+    assert await admitted_of(limiter, limited(per_minute=60, per_day=1000), 100) == expected
+    assert limiter.degraded
+    assert limiter.errors > 0
+
+
+async def test_a_local_share_is_of_the_day_as_well(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter, tenant = make_limiter(processes=2), limited(per_minute=60, per_day=80)
+    counters.failing = True
+    assert await admitted_of(limiter, tenant, 50) == 30
+    clock.advance(60)
+    assert await admitted_of(limiter, tenant, 50) == 10
+    clock.advance(86_400)
+    assert await admitted_of(limiter, tenant, 50) == 30
+
+
+async def test_what_is_held_is_spent_before_the_local_share(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter("deny"), limited(per_minute=600)
+    assert (await limiter.check(tenant)).allowed
+    held = counters.total("minute") - 1
+    held_of_this_minute = sum(debit.amount for debit in counters.takes[0][:1]) - 1
+    assert held >= held_of_this_minute > 0
+    counters.failing = True
+    assert await admitted_of(limiter, tenant, 600) == held_of_this_minute
+
+
+async def test_a_denial_without_a_store_says_when_to_come_back(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter = make_limiter("deny")
+    counters.failing = True
+    clock.now = MINUTE_START + 20
+    refused = await limiter.check(limited(per_minute=60))
+    assert (refused.violated, refused.retry_after) == (("minute",), 40.0)
+
+
+async def test_it_comes_back_as_the_store_does(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter("deny"), limited(per_minute=60)
+    counters.failing = True
+    assert not (await limiter.check(tenant)).allowed
+    counters.failing = False
+    assert (await limiter.check(tenant)).allowed
+    assert not limiter.degraded
+    assert await admitted_of(limiter, tenant, 100) == 59
+
+
+async def test_a_line_behind_a_store_that_fails_is_answered(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter("local", processes=2)
+    counters.gate.clear()
+    tasks = await in_line(limiter, limited(per_minute=6), 5)
+    counters.failing = True
+    counters.gate.set()
+    assert [(await task).allowed for task in tasks] == [True, True, True, False, False]
+
+
+async def test_an_answer_that_never_came_is_not_granted(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    """The debits were made, only the reply was lost: counting them as granted elsewhere keeps the limit."""
+    limiter, tenant = make_limiter("deny"), limited(per_minute=10)
+    counters.losing = True
+    assert not (await limiter.check(tenant)).allowed
+    lost = counters.takes[0][0].amount
+    assert lost > 0
+    counters.losing = False
+    assert await admitted_of(limiter, tenant, 20) == 10 - lost
+
+
+# Giving back.
+
+
+async def test_an_orderly_stop_gives_back_what_is_unspent_once(
+    counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter = make_limiter()
+    for name in ("acme", "globex"):
+        assert await admitted_of(limiter, limited(name, per_minute=600, per_day=10_000), 3) == 3
+    assert counters.total("minute") > 6
+    assert counters.total("day") > 6
+    await limiter.close()
+    assert (counters.total("minute"), counters.total("day")) == (6, 6)
+    taken = len(counters.takes)
+    await limiter.close()
+    assert len(counters.takes) == taken
+
+
+async def test_a_stop_waits_for_the_take_in_flight(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    counters.gate.clear()
+    tasks = await in_line(limiter, limited(per_minute=600), 3)
+    closing = asyncio.create_task(limiter.close())
+    await settle()
+    assert not closing.done()
+    counters.gate.set()
+    await closing
+    assert [(await task).allowed for task in tasks] == [True, True, True]
+    assert counters.total("minute") == 3
+
+
+async def test_a_stop_without_a_store_loses_the_tokens_and_nothing_else(
+    counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter = make_limiter()
+    await limiter.check(limited(per_minute=600))
+    counters.failing = True
+    await limiter.close()
+    assert counters.total("minute") > 1
+    assert limiter.errors == 1
+
+
+# Forks.
+
+_FORK = """
+import asyncio, os, sys
+from tests.fakes import FakeClock, FakeCounters, FakeDatabase, limited, make_cache, row
+
+async def spend(cache):
+    tenant = await cache.resolve("acme.example.com")
+    entry = cache.memory.get("subdomain:acme")
+    await cache.check(tenant)
+    return entry.meter
+
+async def in_parent():
+    clock = FakeClock()
+    cache = make_cache(FakeDatabase(clock, row("acme", limit_per_minute=600)), clock, counters=FakeCounters())
+    await cache.open()
+    meter = await spend(cache)
+    assert meter.minute + meter.low > 0, "the parent must hold something for this to mean anything"
+    return cache, meter
+
+cache, meter = asyncio.run(in_parent())
+held = meter.minute + meter.low
+child = os.fork()
+if child == 0:
+    forgotten = len(cache.limiter) == 0 and len(cache.memory) == 0 and not cache.is_open and not cache.memory.hot
+    os._exit(0 if forgotten else 1)
+_, status = os.waitpid(child, 0)
+kept = len(cache.limiter) == 1 and len(cache.memory) == 1 and cache.is_open and meter.minute + meter.low == held
+print("child forgot" if os.waitstatus_to_exitcode(status) == 0 else "child kept tokens")
+print("parent kept" if kept else "parent lost tokens")
+"""
+
+
+def test_a_forked_child_holds_nothing_of_its_parents() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORK],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["child forgot", "parent kept"], done.stderr

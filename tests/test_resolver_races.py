@@ -1,0 +1,181 @@
+"""The resolver against changes, suspended machines and other histories that overtake its answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tenantcache import resolver as module
+from tenantcache.core.tenant import Tenant
+from tests.freshness.bench import Bench
+from tests.freshness.database import set_columns
+
+ACME, ACME_DOMAIN, NOBODY = "subdomain:a", "domain:d1.io", "subdomain:c"
+
+
+def name_of(task: asyncio.Task[Tenant | None]) -> str | None:
+    tenant = task.result()
+    return None if tenant is None else tenant.name
+
+
+class TestOvertaken:
+    def test_an_answer_that_a_change_has_overtaken_is_read_again(self) -> None:
+        with Bench() as bench:
+            task = bench.find(ACME_DOMAIN)
+            bench.answer("get")
+            bench.deliver("read")  # it has seen the old name, and is on its way back
+            bench.rename("new")
+            for message in ("notify", "pull", "pull"):
+                bench.deliver(message)
+            bench.deliver("read")
+            assert not task.done()
+            bench.answer("read")
+            assert name_of(task) == "new"
+
+    def test_a_change_cuts_a_load_off_from_those_who_come_later(self) -> None:
+        with Bench() as bench:
+            bench.find(ACME)
+            bench.answer("get")
+            bench.rename("new")
+            for message in ("notify", "pull", "pull"):
+                bench.deliver(message)
+            bench.find(ACME)
+            assert len(bench.waiting("read")) + len(bench.waiting("get")) == 2
+
+    def test_who_came_before_the_last_read_gets_it_though_it_is_refused_and_nobody_else_does(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_OVERTAKEN", 2)
+        with Bench() as bench:
+            early = bench.find(ACME_DOMAIN)
+            bench.answer("get")
+            late = None
+            for name in ("one", "two"):
+                bench.deliver("read")
+                bench.rename(name)
+                for message in ("notify", "pull", "pull"):
+                    bench.deliver(message)
+                if name == "two":
+                    late = bench.find(ACME_DOMAIN)
+                (reply,) = (flight for flight in bench.waiting("read") if flight.for_process)
+                bench.network.deliver(reply)
+                bench.run()
+            assert name_of(early) == "one"
+            assert late is not None
+            bench.settle()
+            assert name_of(late) == "two"
+            entry = bench.process.resolver.peek(ACME_DOMAIN)
+            assert entry is not None
+            assert entry.tenant == late.result()
+
+    def test_an_answer_from_before_the_machine_was_suspended_is_read_again(self) -> None:
+        with Bench() as bench:
+            task = bench.find(ACME)
+            bench.answer("get")
+            bench.deliver("read")
+            bench.process.suspend(10.0)
+            bench.now += 10.0
+            bench.deliver("read")
+            assert not task.done()
+            assert len(bench.waiting("read")) == 1
+
+    def test_what_a_read_has_seen_is_not_gone_behind(self) -> None:
+        with Bench() as bench:
+            bench.rename("new")
+            bench.find(ACME)
+            bench.answer("get")
+            bench.answer("read")
+            bench.process.memory.clear()
+            bench.redis.write(ACME_DOMAIN, bench.copy_of(ACME_DOMAIN, asof=1))
+            bench.find(ACME_DOMAIN)
+            bench.answer("get")
+            assert bench.process.resolver.copies_refused == 1
+
+    def test_the_index_of_hosts_is_not_gone_behind_to_either(self) -> None:
+        with Bench(has_index=True) as bench:
+            bench.settle(2.0)
+            assert bench.find(NOBODY).result() is None
+            assert bench.process.resolver.ruled_out == 1
+            bench.advance(1.0)
+            bench.deliver("pull")  # on its way back, and without what follows
+            bench.database.commit(set_columns("t3", name="new", subdomain="c"))
+            bench.process.freshness.valid_until = bench.now
+            seen = bench.find(NOBODY)
+            bench.answer("read")
+            assert seen.result() is not None
+            bench.process.memory.clear()
+            bench.deliver("pull")
+            assert bench.process.freshness.is_valid(bench.now)
+            again = bench.find(NOBODY)
+            assert not again.done()
+            bench.settle()
+            assert again.result() == seen.result()
+
+    def test_an_id_that_was_created_meanwhile_is_read_again(self) -> None:
+        with Bench() as bench:
+            task = bench.start(bench.process.resolver.find_ids(["t3"]))
+            bench.answer("get")
+            bench.deliver("read")
+            bench.database.commit(set_columns("t3", name="new"))  # without a host, so the log names the id alone
+            for message in ("notify", "pull", "pull"):
+                bench.deliver(message)
+            bench.deliver("read")
+            bench.answer("read")
+            assert list(task.result()) == ["t3"]
+
+    def test_siblings_of_what_a_newer_read_has_changed_leave(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME_DOMAIN)
+            bench.rename("new")
+            bench.find(ACME)
+            bench.answer("get")
+            bench.answer("read")
+            assert bench.process.resolver.peek(ACME_DOMAIN) is None
+
+
+class TestAnotherHistory:
+    def test_a_read_that_finds_one_drops_everything(self) -> None:
+        with Bench() as bench:
+            bench.know(ACME)
+            backup = bench.database.back_up()
+            bench.database.restore(backup, same_storage=False)
+            bench.find("subdomain:b")
+            bench.answer("get")
+            bench.answer("read")
+            assert bench.process.resolver.peek(ACME) is None
+            assert not bench.process.freshness.is_valid(bench.now)
+            assert bench.process.freshness.epoch == bench.database.epoch
+
+    def test_a_log_that_ends_too_early_is_one(self) -> None:
+        with Bench() as bench:
+            backup = bench.database.back_up()
+            bench.rename("lost")
+            bench.settle()
+            bench.know(ACME)
+            bench.database.restore(backup, same_storage=True)
+            bench.find("subdomain:b")
+            bench.answer("get")
+            bench.answer("read")
+            assert bench.process.resolver.peek(ACME) is None
+
+    def test_an_answer_from_before_it_is_read_again(self) -> None:
+        with Bench() as bench:
+            first = bench.find(ACME)
+            bench.answer("get")
+            bench.deliver("read")
+            (old_reply,) = bench.waiting("read")
+            bench.database.restore(bench.database.back_up(), same_storage=False)
+            bench.rename("restored")
+            bench.find("subdomain:b")
+            bench.answer("get")
+            for flight in bench.waiting("read"):
+                if flight is not old_reply:
+                    bench.network.deliver(flight)
+            bench.network.deliver(next(flight for flight in bench.waiting("read") if flight is not old_reply))
+            bench.run()
+            bench.network.deliver(old_reply)
+            bench.run()
+            assert not first.done()
+            bench.answer("read")
+            assert name_of(first) == "restored"
