@@ -195,7 +195,8 @@ async def test_an_index_that_has_filled_up_is_made_anew(
     monkeypatch.setattr(hostindex, "MIN_CAPACITY", 6)
     cache = await ready(await open_cache())
     await database.execute(
-        "insert into tenantcache.tenants (id, name, subdomain) select n, n, 'crowd-' || n from generate_series(10, 29) n"
+        "insert into tenantcache.tenants (id, name, subdomain)"
+        " select n, n, 'crowd-' || n from generate_series(10, 29) n"
     )
     await cache.sync()
     assert not cache.indexer.rules_out("subdomain:nobody"), "a full index rules nothing out"
@@ -219,7 +220,7 @@ async def test_more_hosts_than_it_may_hold_are_not_indexed(
 async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: OpenCache) -> None:
     await database.execute("alter view tenantcache.domain_source rename to elsewhere")
     cache = await open_cache()
-    await until(lambda: cache.indexer._needed.is_set())
+    await until(cache.indexer._needed.is_set)
     assert not cache.indexer.rules_out("subdomain:nobody")
     await database.execute("alter view tenantcache.elsewhere rename to domain_source")
     await ready(cache)
