@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -43,7 +44,7 @@ async def stall_postgres(scene: Scene) -> None:
     await _break(scene, Fault.STALL, scene.fleet.links("postgres", len(scene.fleet.workers) // 2), 7 / 3 * scene.unit)
 
 
-async def stall_postgres_shortly(scene: Scene) -> None:
+async def stall_postgres_briefly(scene: Scene) -> None:
     """Shorter than the bound: memory stays valid, and what was held back arrives late."""
     for _ in range(4):
         await _break(scene, Fault.STALL, scene.fleet.links("postgres"), scene.unit / 4)
@@ -67,7 +68,7 @@ async def _break(scene: Scene, fault: Fault, links: list[str], seconds: float) -
 
 async def stop_workers(scene: Scene) -> None:
     """One after another, each for longer than the bound, and with requests waiting when it goes on."""
-    for number, worker in list(enumerate(scene.fleet.workers))[:3]:
+    for number, worker in enumerate(scene.fleet.workers[:3]):
         worker.signal(signal.SIGSTOP)
         await asyncio.sleep(5 / 3 * scene.unit - LATE)
         late = asyncio.create_task(scene.ask_late(number))
@@ -86,7 +87,7 @@ async def flush_redis(scene: Scene) -> None:
 
 async def write_old_values(scene: Scene) -> None:
     """Keep the first copies that are seen of each host, and write them back, over and over."""
-    hoard: dict[bytes, list[bytes]] = {}
+    hoard: dict[str | bytes, list[str | bytes]] = {}
     until = time.monotonic() + 3 * scene.unit
     async with _redis(scene) as redis:
         while time.monotonic() < until:
@@ -98,7 +99,6 @@ async def write_old_values(scene: Scene) -> None:
             for key, values in hoard.items():
                 await redis.set(key, scene.random.choice(values))
             await asyncio.sleep(0.02)
-        # The last of them must do no harm either.
 
 
 async def restart_postgres(scene: Scene) -> None:
@@ -111,7 +111,7 @@ async def restart_postgres(scene: Scene) -> None:
 
 async def kill_workers(scene: Scene) -> None:
     for worker in scene.fleet.workers[:2]:
-        await scene.fleet.do(lambda worker=worker: worker.stop(signal.SIGKILL))
+        await scene.fleet.do(partial(worker.stop, signal.SIGKILL))
         await asyncio.sleep(scene.unit / 3)
         await scene.fleet.do(worker.start)
         await asyncio.sleep(scene.unit / 3)
@@ -128,17 +128,17 @@ async def _redis(scene: Scene) -> AsyncIterator[Redis]:
 
 FAULTS: dict[str, FaultAction] = {
     "none": nothing,
-    "listener backends terminated": terminate_listeners,
-    "links to Postgres cut": cut_postgres,
-    "links to Postgres stalled for less than the bound": stall_postgres_shortly,
-    "links to Postgres stalled, no FIN (half of the workers)": stall_postgres,
-    "links to Postgres half-open": half_open_postgres,
+    "listeners terminated": terminate_listeners,
+    "Postgres links cut": cut_postgres,
+    "Postgres links stalled briefly": stall_postgres_briefly,
+    "Postgres links stalled, no FIN": stall_postgres,
+    "Postgres links half-open": half_open_postgres,
     "Postgres restarted": restart_postgres,
-    "links to Redis stalled, no FIN": stall_redis,
-    "FLUSHALL": flush_redis,
+    "Redis links stalled, no FIN": stall_redis,
+    "Redis flushed (FLUSHALL)": flush_redis,
     "old values written into Redis": write_old_values,
     "workers stopped (SIGSTOP)": stop_workers,
-    "workers killed and restarted": kill_workers,
+    "workers killed, restarted": kill_workers,
 }
 
-STALE_IF_ERROR_FAULT = "links to Postgres stalled, no FIN (half of the workers)"
+STALE_IF_ERROR_FAULT = "Postgres links stalled, no FIN"

@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -123,7 +123,7 @@ class Fleet:
         """Start the workers, each on its links. The schema has to be there."""
         self.workers = [Worker(self._environment(number)) for number in range(self._size)]
         for worker in self.workers:
-            await self.do(lambda worker=worker: self._stack.enter_context(worker))
+            await self.do(partial(self._stack.enter_context, worker))
 
     async def do(self, work: Callable[[], T]) -> T:
         """Run what waits (a start, a stop) in the thread that may start children."""
@@ -132,16 +132,6 @@ class Fleet:
     def links(self, store: str, workers: int | None = None) -> list[str]:
         """The names of the links to `store` ("postgres" or "redis") of the first `workers`, by default of all."""
         return [f"{store}-{number}" for number in range(workers or self._size)]
-
-    async def wait_until(self, condition: Callable[[Worker], bool], seconds: float) -> bool:
-        """Wait until `condition` holds of each worker; False where it does not within `seconds`."""
-        deadline = time.monotonic() + seconds
-        for worker in self.workers:
-            while not await self.do(lambda worker=worker: condition(worker)):
-                if time.monotonic() > deadline:
-                    return False
-                await asyncio.sleep(0.05)
-        return True
 
     def _environment(self, number: int) -> dict[str, str]:
         kept = {

@@ -24,7 +24,10 @@ CHASE = 0.025
 CHASE_PAUSE = 0.001
 """Seconds between two such requests. Without it the readers alone would keep two cores busy, and the workers wait."""
 
-ROVE_PAUSE = 0.015
+ROVERS, ROVE_PAUSE = 6, 0.08
+"""Readers of a worker that go over all hosts, and seconds between two requests of each. Several, because each request
+for a host that must be read from a store that is away keeps one of them waiting."""
+
 REFUSED_PAUSE = 0.05
 
 
@@ -105,7 +108,7 @@ class Client:
 
 
 class Reader:
-    """The readers of one worker: one chases what changes, one roves over all hosts. Answers gather in `answers`."""
+    """The readers of one worker: one chases what changes, others rove over all hosts. Answers gather in `answers`."""
 
     def __init__(self, client: Callable[[], Client], hosts: Callable[[], list[str]], random: Random) -> None:
         self.answers: list[Answer] = []
@@ -124,7 +127,8 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        await asyncio.gather(self._chase(self._client()), self._rove(self._client()))
+        rovers = (self._rove(self._client()) for _ in range(ROVERS))
+        await asyncio.gather(self._chase(self._client()), *rovers)
 
     async def ask_late(self, hosts: list[str]) -> None:
         """Ask for `hosts` over a new connection each, all at once; returns when all have been answered."""

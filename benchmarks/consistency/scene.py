@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Self
 
@@ -95,8 +96,8 @@ class Scene:
             self._writers.append(writer)
             await writer.begin()
         self._readers += [
-            Reader(lambda n=n, w=worker: _client(n, w), lambda: self.history.hosts, Random(self.random.random()))
-            for n, worker in enumerate(self.fleet.workers)
+            Reader(partial(_client, number, worker), lambda: self.history.hosts, Random(self.random.random()))
+            for number, worker in enumerate(self.fleet.workers)
         ]
 
     async def _install(self) -> None:
@@ -161,7 +162,8 @@ class Scene:
     @asynccontextmanager
     async def _traffic(self) -> AsyncIterator[None]:
         """Writers and readers at work; one that fails is heard of here."""
-        tasks = [asyncio.create_task(worker.run()) for worker in (*self._writers, *self._readers)]
+        running = [*(writer.run() for writer in self._writers), *(reader.run() for reader in self._readers)]
+        tasks = [asyncio.create_task(coroutine) for coroutine in running]
         try:
             yield
             for task in tasks:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
+from typing import Any
 
 import asyncpg
 
@@ -109,7 +110,7 @@ class Writer:
         label = self._id(number)
         return Content(label, f"{label} v{version}", version, label, (f"www.{label}.example.net",), "active")
 
-    def _touch(self, tenant: Content, version: int, **changed: object) -> Content:
+    def _touch(self, tenant: Content, version: int, **changed: Any) -> Content:
         self._moved_unseen.discard(tenant.id)
         return tenant._replace(name=f"{tenant.id} v{version}", version=version, **changed)
 

@@ -94,6 +94,13 @@ create table if not exists tenantcache.usage (
     primary key (tenant_id, day)
 ) with (fillfactor = 70);
 
+-- The last batch of usage that each process has written, so that one whose answer was lost is not added twice.
+create table if not exists tenantcache.usage_writers (
+    process uuid primary key,
+    batch bigint not null,
+    at timestamptz not null default now()
+);
+
 -- The table that is served in place of `tenants`, if any, and a hash of the statements that made it so.
 create table if not exists tenantcache.adoption (
     one boolean primary key default true check (one),

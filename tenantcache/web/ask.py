@@ -72,10 +72,15 @@ class AskApp:
         if name is None:
             return WRONG_QUERY
         match = self._cache.hosts.classify(name)
-        # A port would be read as one, and is none of a name's.
-        if match.alias is None or b":" in name or not (self._subdomains or match.alias.startswith(DOMAIN_ALIAS)):
+        if not self._may_be_served(name, match):
             return NOT_SERVED
         return await self._look_up(match)
+
+    def _may_be_served(self, name: bytes, match: HostMatch) -> bool:
+        # The parser takes a port, which a name has none of; and no domain that can be registered has a single label.
+        if match.alias is None or b":" in name or b"." not in name.removesuffix(b"."):
+            return False
+        return self._subdomains or match.alias.startswith(DOMAIN_ALIAS)
 
     async def _look_up(self, match: HostMatch) -> Problem | None:
         try:

@@ -40,7 +40,9 @@ class Freshness(RuleBasedStateMachine):
 
     @initialize(has_small_memory=st.booleans(), has_index=st.booleans())
     def start(self, has_small_memory: bool, has_index: bool) -> None:
-        logging.getLogger("tenantcache").setLevel(logging.CRITICAL)
+        self.logger = logging.getLogger("tenantcache")
+        self.level = self.logger.level
+        self.logger.setLevel(logging.CRITICAL)
         self.state = random.getstate()
         random.seed(0)
         sizes: Sizes = {"has_index": has_index}
@@ -235,6 +237,7 @@ class Freshness(RuleBasedStateMachine):
             finally:
                 self.world.close()
                 random.setstate(self.state)
+                self.logger.setLevel(self.level)
 
 
 PHASES = (Phase.explicit, Phase.generate) if os.environ.get("FRESHNESS_NO_SHRINKING") else tuple(Phase)

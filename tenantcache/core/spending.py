@@ -1,0 +1,43 @@
+"""What was admitted, by day, read off the tokens that are left: the hot path counts nothing beside them.
+
+Rules:
+
+* Of a day's tokens, those that were taken and are not held any more were spent. That number only grows until the
+  ledger is closed: at the end of the day, when the limit comes or goes, when everything is given back.
+* Each token is handed out once, by `drain`, under the day in which it was spent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Spent(NamedTuple):
+    """Tokens admitted on the UTC day of that number since the Unix epoch."""
+
+    day: int
+    tokens: int
+
+
+class Spending:
+    """One tenant's in this process. `spent` is always the total of the open ledger, that of `day`."""
+
+    __slots__ = ("_closed", "_drained")
+
+    def __init__(self) -> None:
+        self._closed: list[Spent] = []
+        self._drained = 0
+
+    def close(self, day: int, spent: int) -> None:
+        """The ledger ends with that total; the next one begins at 0."""
+        if spent > self._drained:
+            self._closed.append(Spent(day, spent - self._drained))
+        self._drained = 0
+
+    def drain(self, day: int, spent: int) -> list[Spent]:
+        """What was spent since the last call, oldest first."""
+        drained, self._closed = self._closed, []
+        if spent > self._drained:
+            drained.append(Spent(day, spent - self._drained))
+            self._drained = spent
+        return drained

@@ -1,0 +1,80 @@
+"""Usage by tenant and day, in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from tenantcache.core.windows import DAY
+from tenantcache.stores.counters import Fetcher
+
+
+class UsageRow(NamedTuple):
+    """Requests of a tenant on a UTC day (by number since the Unix epoch); `seen_at` in seconds since the epoch."""
+
+    tenant_id: str
+    day: int
+    requests: int
+    seen_at: float
+
+
+class UsageDay(NamedTuple):
+    """One line of a tenant's usage."""
+
+    day: date
+    requests: int
+    last_seen_at: datetime
+
+
+# A batch whose number was seen before has been added, and only its answer was lost. Rows are locked in one order, so
+# that two processes cannot wait for each other in a circle.
+_ADD = """
+    with fresh as (
+        insert into tenantcache.usage_writers as w (process, batch) values ($1, $2)
+        on conflict (process) do update set batch = excluded.batch, at = now() where w.batch < excluded.batch
+        returning batch
+    )
+    insert into tenantcache.usage as u (tenant_id, day, requests, last_seen_at)
+        select n.tenant_id, n.day, n.requests, n.seen_at
+        from fresh, unnest($3::text[], $4::date[], $5::bigint[], $6::timestamptz[])
+            as n (tenant_id, day, requests, seen_at)
+        order by n.tenant_id, n.day
+    on conflict (tenant_id, day) do update set
+        requests = u.requests + excluded.requests, last_seen_at = greatest(u.last_seen_at, excluded.last_seen_at)
+"""
+
+# Nobody repeats a batch a week later.
+_LEAVE = "delete from tenantcache.usage_writers where process = $1 or at < now() - interval '7 days'"
+
+_READ = """
+    select day, requests, last_seen_at from tenantcache.usage where tenant_id = $1 and day >= $2 order by day
+"""
+
+
+class PostgresUsage:
+    """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
+
+    def __init__(self, postgres: Fetcher) -> None:
+        self._postgres = postgres
+
+    async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
+        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process."""
+        await self._postgres.fetch(
+            "writing usage",
+            _ADD,
+            process_id,
+            batch,
+            [row.tenant_id for row in rows],
+            [date(1970, 1, 1) + timedelta(days=row.day) for row in rows],
+            [row.requests for row in rows],
+            [datetime.fromtimestamp(min(row.seen_at, (row.day + 1) * DAY), UTC) for row in rows],
+        )
+
+    async def leave(self, process_id: UUID) -> None:
+        """This process sends nothing more."""
+        await self._postgres.fetch("signing off", _LEAVE, process_id)
+
+    async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
+        return [UsageDay(*row) for row in await self._postgres.fetch("reading usage", _READ, tenant_id, since)]

@@ -1,0 +1,64 @@
+"""`make consistency` in short: two workers, a bound of one second, and the faults that teach most.
+
+The p99 of 10 ms is left to the long run: how quick two shared cores are is nothing that a test can hold anybody to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from benchmarks.consistency import faults
+from benchmarks.consistency.fleet import Fleet
+from benchmarks.consistency.report import faults_of
+from benchmarks.consistency.scene import FaultAction, Row, Scene
+
+WORKERS = 2
+BOUND = 1.0
+STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24"}
+
+
+@asynccontextmanager
+async def scene(settings: dict[str, str]) -> AsyncIterator[Scene]:
+    with Fleet(WORKERS, {"MAX_STALENESS": str(BOUND), **settings}) as fleet:
+        async with Scene.opened(fleet, BOUND, seed=1) as opened:
+            yield opened
+
+
+async def calm(scene: Scene) -> None:
+    await asyncio.sleep(3)
+
+
+async def play(scene: Scene, action: FaultAction) -> Row:
+    row = await scene.play(action.__name__, action)
+    verdict = row.verdict
+    print(f"{row.fault}: longest {verdict.longest * 1e3:.0f} ms, {verdict.checked} answers in {row.seconds:.1f} s")
+    return row
+
+
+async def test_no_answer_is_older_than_the_bound_whatever_is_lost_cut_or_paused() -> None:
+    async with scene(STRICT) as opened:
+        row = await play(opened, calm)
+        assert faults_of(row, BOUND) == []
+        assert (row.verdict.unavailable, row.verdict.unanswered) == (0, 0)
+        for action in (
+            faults.terminate_listeners,
+            faults.stall_postgres,
+            faults.write_old_values,
+            faults.stop_workers,
+        ):
+            assert faults_of(await play(opened, action), BOUND) == [], action.__name__
+        refused = [worker.stats()["lookups"]["redis_refused"] for worker in opened.fleet.workers]
+        assert min(refused) > 0, "the old values in Redis were met"
+
+
+async def test_what_stale_if_error_lets_through_is_seen() -> None:
+    """The one exception that is chosen, and the proof that this harness would see a bound that is broken."""
+    async with scene({"STALE_IF_ERROR": "300"}) as opened:
+        row = await play(opened, faults.stall_postgres)
+    assert row.verdict.longest > BOUND
+    assert row.verdict.beyond
+    assert faults_of(row, float("inf")) == []
+    (complaint,) = faults_of(row, BOUND)
+    assert "out of date; 1 s are promised" in complaint

@@ -1,0 +1,265 @@
+"""Usage, write-behind, on a real Postgres: nothing lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tenantcache import StoreUnavailableError
+from tenantcache.core.spending import Spent
+from tenantcache.errors import TenantCacheError
+from tenantcache.stores.base import StoreError
+from tenantcache.stores.postgres import PostgresTenants
+from tenantcache.stores.usage import PostgresUsage, UsageRow
+from tenantcache.usage import MAX_ROWS, Usage
+from tests.fakes import until
+
+TODAY = 19_675
+NOON = TODAY * 86_400 + 43_200.0
+LONG = 3600.0
+
+
+class Source:
+    """What the limiter would say was admitted."""
+
+    def __init__(self) -> None:
+        self._spent: list[tuple[str, list[Spent]]] = []
+
+    def spend(self, tenant_id: str, tokens: int, day: int = TODAY) -> None:
+        self._spent.append((tenant_id, [Spent(day, tokens)]))
+
+    def drain(self) -> Iterator[tuple[str, Sequence[Spent]]]:
+        spent, self._spent = self._spent, [("idle", [])]
+        yield from spent
+
+
+class Unreliable(PostgresUsage):
+    """Loses the answers of the next `lost` batches, and fails before sending while `away`."""
+
+    lost = 0
+    away = False
+
+    async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
+        if self.away:
+            raise StoreError("away")
+        await super().add(process_id, batch, rows)
+        if self.lost:
+            self.lost -= 1
+            raise StoreError("the answer was lost")
+
+
+@pytest.fixture
+async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
+    postgres = PostgresTenants(database_url, timeout=5.0)
+    await postgres.open()
+    yield postgres
+    await postgres.close()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def store(postgres: PostgresTenants) -> Unreliable:
+    return Unreliable(postgres)
+
+
+def make_usage(store: PostgresUsage | None, source: Source, *, interval: float = LONG) -> Usage:
+    return Usage(store, source.drain, server_now=lambda: NOON, interval=interval)
+
+
+@pytest.fixture
+async def usage(store: Unreliable, source: Source) -> AsyncIterator[Usage]:
+    usage = make_usage(store, source)
+    usage.open()
+    yield usage
+    await usage.close()
+
+
+async def written(db: asyncpg.Connection) -> dict[tuple[str, int], int]:
+    rows = await db.fetch("select tenant_id, day - date '1970-01-01' as day, requests from tenantcache.usage")
+    return {(row["tenant_id"], row["day"]): row["requests"] for row in rows}
+
+
+async def test_requests_are_added_up_by_tenant_and_day(usage: Usage, source: Source, db: asyncpg.Connection) -> None:
+    source.spend("acme", 5)
+    source.spend("globex", 1)
+    source.spend("acme", 2, day=TODAY - 1)
+    await usage.flush()
+    source.spend("acme", 3)
+    source.spend("acme", 4)
+    await usage.flush()
+    assert await written(db) == {("acme", TODAY): 12, ("acme", TODAY - 1): 2, ("globex", TODAY): 1}
+
+
+async def test_what_nobody_used_is_not_written(usage: Usage, db: asyncpg.Connection) -> None:
+    await usage.flush()
+    assert await written(db) == {}
+    assert usage.batches == 0
+
+
+async def test_a_tenants_usage_can_be_read(usage: Usage, source: Source) -> None:
+    for day, tokens in ((TODAY - 30, 9), (TODAY - 29, 1), (TODAY, 7)):
+        source.spend("acme", tokens, day=day)
+    source.spend("globex", 1)
+    await usage.flush()
+    noon = datetime(2023, 11, 14, 12, tzinfo=UTC)
+    assert await usage.read("acme") == [
+        (date(2023, 10, 16), 1, datetime(2023, 10, 17, tzinfo=UTC)),
+        (date(2023, 11, 14), 7, noon),
+    ]
+    assert await usage.read("acme", days=1) == [(date(2023, 11, 14), 7, noon)]
+    assert await usage.read("nobody") == []
+
+
+async def test_last_seen_never_goes_back(
+    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+) -> None:
+    source.spend("acme", 1)
+    await usage.flush()
+    earlier = Usage(store, source.drain, server_now=lambda: NOON - 60)
+    source.spend("acme", 1)
+    await earlier.flush()
+    assert await db.fetchval("select last_seen_at from tenantcache.usage") == datetime.fromtimestamp(NOON, UTC)
+
+
+async def test_a_batch_whose_answer_was_lost_counts_once(
+    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+) -> None:
+    store.lost = 2
+    source.spend("acme", 5)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="the answer was lost"):
+            await usage.flush()
+        source.spend("acme", 1)
+    await usage.flush()
+    assert await written(db) == {("acme", TODAY): 7}
+
+
+async def test_it_waits_while_postgres_is_away(
+    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+) -> None:
+    store.away = True
+    for _ in range(5):
+        source.spend("acme", 1)
+        with pytest.raises(StoreUnavailableError):
+            await usage.flush()
+    store.away = False
+    await usage.flush()
+    assert await written(db) == {("acme", TODAY): 5}
+
+
+async def test_many_tenants_go_in_several_batches(usage: Usage, source: Source, db: asyncpg.Connection) -> None:
+    for number in range(2 * MAX_ROWS + 1):
+        source.spend(f"t{number}", 1)
+    await usage.flush()
+    assert usage.batches == 3
+    assert await db.fetchval("select count(*) from tenantcache.usage where requests = 1") == 2 * MAX_ROWS + 1
+
+
+async def test_it_is_written_by_itself(store: Unreliable, source: Source, db: asyncpg.Connection) -> None:
+    usage = make_usage(store, source, interval=0.01)
+    usage.open()
+    store.away = True
+    source.spend("acme", 5)
+    await asyncio.sleep(0.03)
+    store.away = False
+    await until(lambda: usage.batches == 1 and not usage._unanswered)
+    assert await written(db) == {("acme", TODAY): 5}
+    await usage.close()
+
+
+async def test_an_orderly_stop_loses_nothing_and_leaves_nothing(
+    store: Unreliable, source: Source, db: asyncpg.Connection
+) -> None:
+    usage = make_usage(store, source)
+    usage.open()
+    source.spend("acme", 5)
+    await usage.close()
+    await usage.close()
+    assert await written(db) == {("acme", TODAY): 5}
+    assert await db.fetchval("select count(*) from tenantcache.usage_writers") == 0
+
+
+async def test_a_stop_while_a_batch_is_on_its_way_counts_it_once(
+    postgres: PostgresTenants, source: Source, db: asyncpg.Connection, database_url: str
+) -> None:
+    usage = make_usage(PostgresUsage(postgres), source, interval=0.01)
+    blocker = await asyncpg.connect(database_url)
+    transaction = blocker.transaction()
+    await transaction.start()
+    await blocker.execute("lock table tenantcache.usage in share mode")
+    source.spend("acme", 5)
+    usage.open()
+    waiting = "select count(*) from pg_locks where not granted and relation = 'tenantcache.usage'::regclass"
+    while not await db.fetchval(waiting):
+        await asyncio.sleep(0.005)
+    closing = asyncio.create_task(usage.close())
+    await asyncio.sleep(0.05)
+    await transaction.rollback()
+    await blocker.close()
+    await closing
+    assert await written(db) == {("acme", TODAY): 5}
+
+
+async def test_what_is_lost_at_a_stop_is_said(
+    store: Unreliable, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = make_usage(store, source)
+    usage.open()
+    store.away = True
+    source.spend("acme", 5)
+    source.spend("globex", 2)
+    await usage.close()
+    assert "7 requests are missing from the usage: away" in caplog.text
+
+
+async def test_a_child_of_a_fork_writes_nothing_of_its_parents(
+    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+) -> None:
+    store.away = True
+    source.spend("acme", 5)
+    with pytest.raises(StoreUnavailableError):
+        await usage.flush()
+    usage.forget()
+    store.away = False
+    await usage.flush()
+    assert await written(db) == {}
+
+
+async def test_processes_that_write_the_same_tenants_at_once(store: Unreliable, db: asyncpg.Connection) -> None:
+    expected: Counter[tuple[str, int]] = Counter()
+    usages = []
+    for process in range(6):
+        source = Source()
+        names = [f"t{number}" for number in range(50)]
+        for name in names if process % 2 else reversed(names):
+            source.spend(name, process + 1)
+            expected[name, TODAY] += process + 1
+        usages.append(make_usage(store, source))
+    await asyncio.gather(*(usage.flush() for usage in usages))
+    assert await written(db) == expected
+
+
+async def test_an_engine_without_postgres_counts_nothing(source: Source) -> None:
+    usage = make_usage(None, source)
+    usage.open()
+    source.spend("acme", 5)
+    await usage.close()
+    with pytest.raises(TenantCacheError, match="nothing counts its usage"):
+        await usage.read("acme")
