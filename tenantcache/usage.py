@@ -38,7 +38,7 @@ STEP = 1_000
 
 
 class Usage:
-    """`drain` gives what was admitted since it was last called, by tenant; one may come several times, or with nothing."""
+    """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing."""
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class Unreliable(PostgresUsage):
 
     lost = 0
     away = False
+    answered = 0
 
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
         if self.away:
@@ -52,6 +53,7 @@ class Unreliable(PostgresUsage):
         if self.lost:
             self.lost -= 1
             raise StoreError("the answer was lost")
+        self.answered += 1
 
 
 @pytest.fixture
@@ -177,9 +179,10 @@ async def test_it_is_written_by_itself(store: Unreliable, source: Source, db: as
     usage.open()
     store.away = True
     source.spend("acme", 5)
-    await asyncio.sleep(0.03)
+    await until(lambda: usage.batches == 1)
+    assert store.answered == 0
     store.away = False
-    await until(lambda: usage.batches == 1 and not usage._unanswered)
+    await until(lambda: store.answered == 1)
     assert await written(db) == {("acme", TODAY): 5}
     await usage.close()
 

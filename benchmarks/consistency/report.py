@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from benchmarks.consistency.scene import Row
 BEGIN, END = "<!-- consistency -->", "<!-- /consistency -->"
 CALM = next(iter(FAULTS))
 P99_BOUND = 0.010
+TABLE_WIDTH = 100
 HEADINGS = ("fault", "p50", "p99", "longest", "at most", "commits", "answers", "503", "lost")
 """Times in milliseconds. What they mean stands in `judge.py` and in docs/consistency.md."""
 
@@ -77,12 +79,15 @@ def beyond(row: Row, bound: float) -> str:
 
 
 def show(rows: Sequence[Row], title: str) -> None:
-    table = Table(*HEADINGS, title=title)
+    table = Table(*HEADINGS, title=title, box=box.SIMPLE)
+    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
         table.add_row(*_cells(row))
-    Console().print(table)
+    console = Console()
+    # A log has 80 columns for rich; names that are cut off are worse than lines that are.
+    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
 
 
 def markdown(rows: Sequence[Row], served_stale: Row | None, workers: int, bound: float) -> str:
