@@ -1,0 +1,89 @@
+"""The examples of docs/domains.md run, and docs/adopting.md knows every option."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from starlette.testclient import TestClient
+
+from tenantcache import Settings, TenantCache
+from tenantcache.cli.main import main
+from tenantcache.stores.adopt import Adoption
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> dict[str, Any]:
+    """What the examples define, run one after the other."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    found: dict[str, Any] = {}
+    for example in re.findall(r"```python\n(.*?)```", (DOCS / "domains.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(example, found)
+    return found
+
+
+async def test_a_tenant_signs_up_and_connects_a_domain(names: dict[str, Any]) -> None:
+    async with TenantCache(Settings()) as cache:
+        tenant_id = await names["sign_up"](cache, "Acme", "acme")
+        assert await names["sign_up"](cache, "Other", "acme") == "choose another name"
+        told = await names["connect_domain"](cache, tenant_id, "Shop.Acme.io")
+        [(name, value)] = re.findall(r"^Create a TXT record (\S+) with the value (\S+)$", told)
+
+        class Zone:
+            values: tuple[str, ...] = ()
+
+            async def txt(self, asked: str) -> list[str]:
+                return list(self.values) if asked == name else []
+
+        cache.domains.dns = zone = Zone()
+        assert (await names["check_domain"](cache, "shop.acme.io")).startswith("Not yet: ")
+        zone.values = (value,)
+        assert await names["check_domain"](cache, "shop.acme.io") == "Your domain is served."
+        tenant = await cache.resolve("shop.acme.io")
+        assert tenant is not None and tenant.limits.per_minute == 1200
+        assert await names["nightly"](cache) == []
+
+
+def test_the_app_answers_the_front(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with TestClient(names["app"], base_url="http://127.0.0.1:8000", client=("127.0.0.1", 40000)) as client:
+        assert client.get("/tls/ask?domain=nobody.io").status_code == 404
+
+
+async def test_the_table_of_options_is_complete() -> None:
+    text = (DOCS / "adopting.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`--([a-z-]+)`", text.partition("| option |")[2].partition("\n\n")[0]))
+    assert told == {field.name.replace("_", "-") for field in fields(Adoption)} - {"table"}
+
+
+async def test_the_command_works_as_it_stands(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("""
+        create table customers (id uuid primary key default gen_random_uuid(), slug text unique, domain text unique,
+            title text, disabled_at timestamptz, plan text, requests_per_minute int, settings jsonb);
+        insert into customers (slug) values ('acme'), ('globex');
+    """)
+    await connection.close()
+    text = (DOCS / "adopting.md").read_text(encoding="utf-8")
+    command, expected = re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)[:2]
+    where = empty_database_url.partition("@")[2].partition("/")[0]
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    _, *arguments = command.replace("\\\n", " ").split()
+    run_in_thread(arguments)
+    assert capsys.readouterr().out == expected.replace("db.internal:5432", where)
+
+
+def run_in_thread(arguments: list[str]) -> None:
+    """The command has an event loop of its own, and this test has one already."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit, match="0"):
+        pool.submit(main, arguments).result()
