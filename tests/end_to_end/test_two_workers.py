@@ -189,7 +189,9 @@ async def see(connection: Connection, host: str, expected: str | int, since: flo
         found = what(await connection.get(host))
         if found == expected:
             return asked - since
-        assert asked - since < WITHIN, f"{host} is still {found!r} instead of {expected!r}"
+        if asked - since >= WITHIN:
+            follows = (await connection.tell())["stats"]["freshness"]
+            raise AssertionError(f"{host} is still {found!r} instead of {expected!r}; the worker follows: {follows}")
 
 
 # A limit is never exceeded, and all of it can be used.
