@@ -15,6 +15,7 @@ from tenantcache.devservers import PostgresServer
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores import schema
 from tenantcache.stores.base import LogMark, StoreError
+from tenantcache.stores.postgres import _READ as LOOK_UP
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 
 PAGE = 100
@@ -92,6 +93,19 @@ class TestReading:
     async def test_a_read_is_one_query(self, tenants: PostgresTenants) -> None:
         await tenants.read(["subdomain:acme", "domain:acme.io", "id:globex"])
         assert tenants.queries == 1
+
+    async def test_the_planner_inlines_the_function_and_uses_the_indexes(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            insert into tenantcache.tenants (id, name, subdomain)
+                select n, n, 't' || n from generate_series(1, 1000) n;
+            insert into tenantcache.tenant_domains (domain, tenant_id)
+                select 'd' || n, n from generate_series(1, 1000) n;
+            analyze tenantcache.tenants, tenantcache.tenant_domains;
+        """)
+        plan = await db.fetchval(f"explain (format json) {LOOK_UP}", ["t1"], ["d2"], ["3"])
+        assert "find_tenants" not in plan
+        assert plan.count('"Index Name": "tenants_subdomain_key"') == 1
+        assert plan.count('"Index Name": "tenants_pkey"') == 2
 
     async def test_a_logged_change_names_tenant_and_aliases(self, tenants: PostgresTenants, log: PostgresLog) -> None:
         mark = await head(log)
