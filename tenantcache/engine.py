@@ -9,7 +9,6 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,24 +18,22 @@ from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
-from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import Tenant
 from tenantcache.domains import Domains
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
-from tenantcache.limiter import ADMITTED, Limiter
+from tenantcache.limiter import Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
-from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, LogEntry, StoreError, TenantStore
-from tenantcache.stores.counters import PostgresCounters
+from tenantcache.stores.base import LogEntry, StoreError
 from tenantcache.stores.memory import Entry, Memory
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
-from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tenantcache.stores.registry import Registry
 from tenantcache.tenants import Tenants
 from tenantcache.urls import address
+from tenantcache.usage import Usage
+from tenantcache.wiring import Stores
 from tenantcache.writethrough import WriteThrough
 
 logger = logging.getLogger(__name__)
@@ -52,31 +49,6 @@ tenants a thousand at once at most; a flood is worth 200 cheap queries a second,
 
 COPY_LIFE_MARGIN = 60.0
 """Seconds that a copy may be on its way into Redis before its TTL begins to count."""
-
-
-@dataclass(slots=True)
-class Stores:
-    """What the engine stands on. `link` is the connection behind `copies` and `counters`, where that is Redis."""
-
-    tenants: TenantStore
-    hosts: HostSource
-    log: ChangeLog
-    counters: CounterStore
-    copies: CopyStore | None = None
-    postgres: PostgresTenants | None = None
-    link: RedisLink | None = None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        postgres = PostgresTenants(settings.database_url)
-        log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
-        if settings.redis_url is None:
-            return cls(postgres, postgres, log, PostgresCounters(postgres), postgres=postgres)
-        link = RedisLink(settings.redis_url)
-        copies = RedisCopies(
-            link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
-        )
-        return cls(postgres, postgres, log, RedisCounters(link, prefix=settings.key_prefix), copies, postgres, link)
 
 
 class TenantCache:
@@ -108,8 +80,16 @@ class TenantCache:
             server_now=self.server_now,
             processes=self._count_processes,
             on_error=self.settings.on_limiter_error,
+            enforced=self.settings.limits != "off",
+            counts_unlimited=self.settings.usage_interval > 0,
         )
-        registry = Registry(self._stores.postgres)
+        self.usage = Usage(
+            self._stores.usage,
+            self.limiter.drain,
+            server_now=self.server_now,
+            interval=self.settings.usage_interval,
+        )
+        registry = self._stores.registry or Registry(None)
         write_through = WriteThrough(self._stores.tenants, self._stores.copies, self.sync)
         self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
         self.domains = Domains(registry, write_through, self.hosts, self._require_open)
@@ -132,7 +112,7 @@ class TenantCache:
             self.memory,
             self.freshness,
             self.settings.limit_table,
-            meter_of=self._meter_of,
+            meter_of=self.limiter.meter_of,
             rules_out=self.indexer.rules_out,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
             on_future=self._wake_follower,
@@ -182,6 +162,7 @@ class TenantCache:
             raise
         self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
         self.limiter.open()
+        self.usage.open()
         self.indexer.open()
         self._is_open = True
 
@@ -210,7 +191,13 @@ class TenantCache:
                 await asyncio.gather(task, return_exceptions=True)
         if not was_open:
             return
-        for closing in (self.indexer.close, self.limiter.close, self.resolver.close, self._close_stores):
+        for closing in (
+            self.indexer.close,
+            self.limiter.close,
+            self.usage.close,
+            self.resolver.close,
+            self._close_stores,
+        ):
             await _run_cleanup(closing)
         self.memory.clear()  # its entries lead to reservations that have given everything back
 
@@ -239,6 +226,7 @@ class TenantCache:
     def _after_fork_in_child(self) -> None:
         """Sockets and tokens belong to the parent: start from nothing, under a name of one's own."""
         self.limiter.forget()
+        self.usage.forget()
         self.memory.clear()
         self._is_open = False
         self._opening = self._refresher = None
@@ -308,17 +296,16 @@ class TenantCache:
     async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
         """Spend `cost` of the tenant's tokens, or say when to come back. Never raises for a store that is away."""
         self._require_open()
-        if self.settings.limits == "off":
-            return ADMITTED
         decision = await self.limiter.check(tenant, cost)
         if not decision.allowed and self.settings.limits == "shadow":
             self.shadowed += 1
+            self.limiter.note_unbacked(tenant, cost)
             return Decision(True, quotas=decision.quotas)
         return decision
 
     def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each of the tenant's limits, as far as this process knows. No I/O, and nothing is spent."""
-        return () if self.settings.limits == "off" else self.limiter.quotas(tenant)
+        return self.limiter.quotas(tenant)
 
     # What older parts ask of the follower, which is made last, and made anew in another loop.
     def _count_processes(self) -> int:
@@ -326,9 +313,6 @@ class TenantCache:
 
     def _wake_follower(self) -> None:
         self.follower.wake()
-
-    def _meter_of(self, tenant: Tenant) -> Reservation | None:
-        return None if self.settings.limits == "off" else self.limiter.meter_of(tenant)
 
     def _require_open(self) -> None:
         if not self._is_open:

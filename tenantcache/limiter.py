@@ -16,12 +16,13 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation, Take
+from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Debit, Window, day_at, minute_at
 from tenantcache.stores.base import CounterStore, StoreError
@@ -51,7 +52,11 @@ class Meter:
 
 
 class Limiter:
-    """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet."""
+    """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet.
+
+    `enforced`: False makes every tenant unlimited. `counts_unlimited`: tenants without limits get a reservation as
+    well, so that `drain` knows of their requests.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,8 @@ class Limiter:
         server_now: Callable[[], float],
         processes: Callable[[], int],
         on_error: OnError = "local",
+        enforced: bool = True,
+        counts_unlimited: bool = False,
     ) -> None:
         self.takes = 0
         self.denied = 0
@@ -69,9 +76,12 @@ class Limiter:
         self._server_now = server_now
         self._processes = processes
         self._on_error = on_error
+        self._enforced = enforced
+        self._counts_unlimited = counts_unlimited
         self._meters: dict[str, Meter] = {}
         self._shares = MemoryCounters()
         self._watcher: asyncio.Task[None] | None = None
+        self._departed: list[tuple[str, Sequence[Spent]]] = []
 
     def open(self) -> None:
         self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
@@ -85,10 +95,12 @@ class Limiter:
         await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
         for start in range(0, len(meters), MAX_RETURNS):
             await asyncio.gather(*(self._release(meter) for meter in meters[start : start + MAX_RETURNS]))
+        self._departed += [(meter.tenant_id, meter.reservation.drain()) for meter in meters]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
+        self._departed.clear()
         self._watcher = None
 
     def __len__(self) -> int:
@@ -99,17 +111,32 @@ class Limiter:
         meter = self._meter(tenant)
         if meter is None:
             return None
-        if meter.reservation.limits != tenant.limits:
-            meter.reservation.change(tenant.limits, self._server_now())
+        if meter.reservation.limits != (limits := self._limits_of(tenant)):
+            meter.reservation.change(limits, self._server_now())
             self._work_on(meter)
         return meter.reservation
 
+    def drain(self) -> Iterator[tuple[str, Sequence[Spent]]]:
+        """The tokens that were admitted since the last call, by tenant; one may come twice, or with nothing."""
+        while self._departed:
+            yield self._departed.pop()
+        for meter in list(self._meters.values()):
+            yield meter.tenant_id, meter.reservation.drain()
+
+    def note_unbacked(self, tenant: Tenant, cost: int) -> None:
+        """Count a request that was refused, and served nevertheless."""
+        if (meter := self._meter(tenant)) is not None:
+            meter.reservation.note_unbacked(cost)
+
     def _meter(self, tenant: Tenant) -> Meter | None:
         meter = self._meters.get(tenant.id)
-        if meter is None and tenant.limits != Limits():
-            meter = Meter(tenant.id, Reservation(tenant.limits, self._server_now()))
+        if meter is None and (self._counts_unlimited or self._limits_of(tenant) != Limits()):
+            meter = Meter(tenant.id, Reservation(self._limits_of(tenant), self._server_now()))
             self._meters[tenant.id] = meter
         return meter
+
+    def _limits_of(self, tenant: Tenant) -> Limits:
+        return tenant.limits if self._enforced else Limits()
 
     def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each limit, as known here. No I/O."""
@@ -237,6 +264,7 @@ class Limiter:
         now = self._server_now()
         quotas = meter.reservation.quotas(now)
         if self._on_error == "allow":
+            meter.reservation.note_unbacked(cost)
             return Decision(True, quotas=quotas)
         violated = [
             window
@@ -248,6 +276,7 @@ class Limiter:
             return Decision(False, tuple(window.policy for window in violated), retry_after, quotas)
         for window, _ in self._windows(meter.reservation.limits, now):
             self._shares.add(meter.tenant_id, Debit(window, cost))
+        meter.reservation.note_unbacked(cost)
         return Decision(True, quotas=quotas)
 
     def _has_share(self, tenant_id: str, window: Window, limit: int, cost: int) -> bool:

@@ -198,6 +198,9 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPNetwork, ...], BeforeValidator(_parse_networks)] = Field(
         (), description="networks (CIDR) whose X-Forwarded-Host counts, comma-separated"
     )
+    usage_interval: float = Field(
+        10.0, ge=0, le=DAY, description="seconds between two batches of usage written to Postgres; 0 = none is counted"
+    )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"
     )

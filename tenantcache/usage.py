@@ -7,6 +7,7 @@ Rules:
 * What was drained belongs to a batch until Postgres has it. A batch that got no answer is sent again as it was: it
   has a number, and counts once. While Postgres is away everything waits in memory, one number a tenant and day.
 * An orderly stop loses nothing. A crash loses what came since the last batch.
+* It counts requests that were let through to the application, whatever it answered; one that costs n counts n times.
 """
 
 from __future__ import annotations
@@ -14,21 +15,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 from tenantcache.core.spending import Spent
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError, TenantCacheError
 from tenantcache.stores.base import StoreError
-from tenantcache.stores.usage import PostgresUsage, UsageDay, UsageRow
+from tenantcache.stores.usage import UsageDay, UsageRow, UsageStore
 
 __all__ = ["Usage", "UsageDay"]
 
 logger = logging.getLogger(__name__)
-
-INTERVAL = 10.0
-"""Seconds between two batches. Each is one statement, or one for every `MAX_ROWS` tenants that were seen."""
 
 MAX_ROWS = 1_000
 """Rows of a batch: some 10 ms in Postgres, well within the timeout of a statement."""
@@ -37,16 +36,28 @@ STEP = 1_000
 """Tenants that are looked at between two breaths of the event loop: 1 ms."""
 
 
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, SchemaMissingError) as error:
+        raise StoreUnavailableError(str(error)) from error
+
+
 class Usage:
-    """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing."""
+    """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing.
+
+    A batch goes out every `interval` seconds: one statement, or one for every `MAX_ROWS` tenants that were seen.
+    An interval of 0 writes nothing; what other processes write can be read all the same.
+    """
 
     def __init__(
         self,
-        store: PostgresUsage | None,
+        store: UsageStore | None,
         drain: Callable[[], Iterable[tuple[str, Sequence[Spent]]]],
         *,
         server_now: Callable[[], float],
-        interval: float = INTERVAL,
+        interval: float,
     ) -> None:
         self.batches = 0
         self._store = store
@@ -60,7 +71,7 @@ class Usage:
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        if self._store is not None:
+        if self._store is not None and self._interval:
             self._writing = asyncio.Lock()  # one belongs to one event loop
             self._task = asyncio.create_task(self._run(), name="tenantcache usage")
 
@@ -88,23 +99,31 @@ class Usage:
 
     async def flush(self) -> None:
         """Write everything now. Raises `StoreUnavailableError`; then it is tried again by and by."""
-        try:
+        with _unavailable():
             await self._flush()
-        except StoreError as error:
-            raise StoreUnavailableError(str(error)) from error
 
-    async def read(self, tenant_id: str, *, days: int = 30) -> list[UsageDay]:
-        """The tenant's usage of the last `days` UTC days, of all processes, as far as it has been written.
+    async def read(self, tenant_id: str, since: date | None = None) -> list[UsageDay]:
+        """The tenant's usage by UTC day from `since` on (without it: of the last 30 days), oldest first.
 
-        Raises `StoreUnavailableError`.
+        Of all processes, as far as it has been written: up to `interval` seconds late. Raises `StoreUnavailableError`.
         """
+        if since is None:
+            since = datetime.fromtimestamp(self._server_now(), UTC).date() - timedelta(days=29)
+        with _unavailable():
+            return await self._require_store().read(tenant_id, since)
+
+    async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
+        """When each of the tenants was last let through, to within `interval` seconds; in one query.
+
+        Those that never were are left out. Raises `StoreUnavailableError`.
+        """
+        with _unavailable():
+            return await self._require_store().last_seen(tenant_ids)
+
+    def _require_store(self) -> UsageStore:
         if self._store is None:
             raise TenantCacheError("this engine has no Postgres, so nothing counts its usage")
-        today: date = datetime.fromtimestamp(self._server_now(), UTC).date()
-        try:
-            return await self._store.read(tenant_id, today - timedelta(days=days - 1))
-        except StoreError as error:
-            raise StoreUnavailableError(str(error)) from error
+        return self._store
 
     async def _run(self) -> None:
         while True:

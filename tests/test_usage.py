@@ -125,7 +125,7 @@ async def test_a_tenants_usage_can_be_read(usage: Usage, source: Source) -> None
         (date(2023, 10, 16), 1, datetime(2023, 10, 17, tzinfo=UTC)),
         (date(2023, 11, 14), 7, noon),
     ]
-    assert await usage.read("acme", days=1) == [(date(2023, 11, 14), 7, noon)]
+    assert await usage.read("acme", date(2023, 11, 14)) == [(date(2023, 11, 14), 7, noon)]
     assert await usage.read("nobody") == []
 
 
@@ -134,7 +134,7 @@ async def test_last_seen_never_goes_back(
 ) -> None:
     source.spend("acme", 1)
     await usage.flush()
-    earlier = Usage(store, source.drain, server_now=lambda: NOON - 60)
+    earlier = Usage(store, source.drain, server_now=lambda: NOON - 60, interval=LONG)
     source.spend("acme", 1)
     await earlier.flush()
     assert await db.fetchval("select last_seen_at from tenantcache.usage") == datetime.fromtimestamp(NOON, UTC)

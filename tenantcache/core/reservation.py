@@ -24,15 +24,16 @@ How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, inf
+from math import ceil
 
 from tenantcache.core.decision import Decision, Quota, policies_below, quota
 from tenantcache.core.forecast import Demand, Pace, Usage
 from tenantcache.core.ledger import Ledger, Line, Take, undo
 from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
+from tenantcache.core.spending import Spending, Spent
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Window, day_at, minute_at
+from tenantcache.core.windows import DAY, MINUTE, MINUTES_PER_HOUR, Window, day_at, minute_at
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
 
@@ -69,6 +70,7 @@ class Reservation:
         "_number",
         "_pace",
         "_policy",
+        "_spending",
         "_standing",
         "_usage",
         "day",
@@ -103,12 +105,16 @@ class Reservation:
         self._number, self._day_number = minute_at(now), day_at(now)
         self._usage, self._day_used = Usage(now), 0
         self._exhausted = self._day_exhausted = False
+        self._spending = Spending()
         self._pace: Pace | None = None
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
         self.until = self._end_of_validity()
 
     def _end_of_validity(self) -> float:
-        return inf if self.limits == Limits() else float((self._number + 1) * MINUTE)
+        """For a tenant without limits, the day's end: its requests are counted by days all the same."""
+        if self.limits == Limits():
+            return float((self._day_number + 1) * DAY)
+        return float((self._number + 1) * MINUTE)
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
@@ -118,10 +124,12 @@ class Reservation:
         if number > self._number:
             self._enter_minute(number)
         if today > self._day_number:
+            self._spending.close(self._day_number, self._spent_today())
             self._day_number = today
             self._daily = Ledger()
             self._day_used, self._day_exhausted = 0, False
             self.day = UNLIMITED if self.limits.per_day is None else 0
+        self.until = self._end_of_validity()
 
     def _enter_minute(self, number: int) -> None:
         passed = number - self._number
@@ -137,13 +145,25 @@ class Reservation:
         self.minute = UNLIMITED if self.limits.per_minute is None else self._current.taken
         self.low = 0
         self._hold_back(float(number * MINUTE))
-        self.until = self._end_of_validity()
 
     def _spent(self) -> int:
         """Tokens admitted in the current minute."""
         if self.limits.per_minute is None:
             return UNLIMITED - self.minute
         return self._current.taken - self.minute - self.low
+
+    def _spent_today(self) -> int:
+        if self.limits.per_day is None:
+            return UNLIMITED - self.day
+        return self._daily.taken - self.day
+
+    def drain(self) -> list[Spent]:
+        """The tokens admitted since the last call, by UTC day."""
+        return self._spending.drain(self._day_number, 0 if self.released else self._spent_today())
+
+    def note_unbacked(self, cost: int) -> None:
+        """Count what was admitted without tokens: no store answered, or the limit is only watched."""
+        self._spending.add(self._day_number, cost)
 
     def _hold_back(self, now: float) -> None:
         """Set the low-water mark: the demand of `lead` seconds, at most a quarter of what is held."""
@@ -372,6 +392,7 @@ class Reservation:
         if self.released:
             return None
         self._roll(now)
+        spent = self._spent_today()
         lines: list[Line] = []
         if self.limits.per_minute is not None:
             lines.append(self._current.give_back(Window("minute", self._number), self.minute + self.low))
@@ -379,6 +400,7 @@ class Reservation:
         if self.limits.per_day is not None:
             lines.append(self._daily.give_back(Window("day", self._day_number), self.day))
         lines = [line for line in lines if line.debit.amount]
+        self._spending.close(self._day_number, spent)
         self.released = True
         self.minute = self.day = self.low = 0
         self.until = 0.0
@@ -390,6 +412,8 @@ class Reservation:
         if self.released:
             return
         self._roll(now)
+        if (self.limits.per_day is None) != (limits.per_day is None):
+            self._spending.close(self._day_number, self._spent_today())  # another ledger begins
         old, self.limits = self.limits, limits
         if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
             self._cut_until = now + self._policy.cut_settles

@@ -34,6 +34,12 @@ class Spending:
             self._closed.append(Spent(day, spent - self._drained))
         self._drained = 0
 
+    def add(self, day: int, tokens: int) -> None:
+        """Count `tokens` that were admitted without having been taken."""
+        if self._closed and self._closed[-1].day == day:
+            tokens += self._closed.pop().tokens
+        self._closed.append(Spent(day, tokens))
+
     def drain(self, day: int, spent: int) -> list[Spent]:
         """What was spent since the last call, oldest first."""
         drained, self._closed = self._closed, []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from tenantcache.core.windows import DAY
@@ -26,6 +26,26 @@ class UsageDay(NamedTuple):
     day: date
     requests: int
     last_seen_at: datetime
+
+
+class UsageStore(Protocol):
+    """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
+
+    async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
+        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process."""
+        ...
+
+    async def leave(self, process_id: UUID) -> None:
+        """This process sends nothing more."""
+        ...
+
+    async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
+        """The days from `since` on, oldest first."""
+        ...
+
+    async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
+        """When each of the tenants was last seen; those that never were are left out."""
+        ...
 
 
 # A batch whose number was seen before has been added, and only its answer was lost. Rows are locked in one order, so
@@ -52,15 +72,20 @@ _READ = """
     select day, requests, last_seen_at from tenantcache.usage where tenant_id = $1 and day >= $2 order by day
 """
 
+_LAST_SEEN = """
+    select asked.id, seen.at from unnest($1::text[]) as asked (id), lateral (
+        select last_seen_at as at from tenantcache.usage where tenant_id = asked.id order by day desc limit 1
+    ) as seen
+"""
+
 
 class PostgresUsage:
-    """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
+    """`UsageStore`, in the table `tenantcache.usage`."""
 
     def __init__(self, postgres: Fetcher) -> None:
         self._postgres = postgres
 
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
-        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process."""
         await self._postgres.fetch(
             "writing usage",
             _ADD,
@@ -73,8 +98,11 @@ class PostgresUsage:
         )
 
     async def leave(self, process_id: UUID) -> None:
-        """This process sends nothing more."""
         await self._postgres.fetch("signing off", _LEAVE, process_id)
 
     async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
         return [UsageDay(*row) for row in await self._postgres.fetch("reading usage", _READ, tenant_id, since)]
+
+    async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
+        rows = await self._postgres.fetch("reading when tenants were seen", _LAST_SEEN, list(tenant_ids))
+        return {row["id"]: row["at"] for row in rows}

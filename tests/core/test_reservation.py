@@ -8,11 +8,13 @@ import pytest
 
 from tenantcache.core.decision import Decision
 from tenantcache.core.reservation import UNLIMITED, Reservation, Take
+from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits
 from tenantcache.core.windows import DAY, Debit, Window
 
 MIDNIGHT = float(20_000 * DAY)
 NOON = MIDNIGHT + 12 * 3600
+NEXT_MIDNIGHT = MIDNIGHT + DAY
 MINUTE = int(NOON) // 60
 
 
@@ -399,7 +401,7 @@ def test_a_limit_removed_and_set_again_starts_from_the_counter(counters: Counter
     r = Reservation(Limits(10, None), NOON)
     counters.exhaust(r, NOON)
     r.change(Limits(None, None), NOON)
-    assert (r.minute, r.until) == (UNLIMITED, float("inf"))
+    assert (r.minute, r.until) == (UNLIMITED, NEXT_MIDNIGHT)
     assert r.spend(NOON, 1_000)
     r.change(Limits(10, None), NOON)
     assert not counters.serve(r, NOON).allowed
@@ -456,6 +458,37 @@ def test_a_clock_set_back_does_not_grant_a_minute_twice(counters: Counters) -> N
 
 def test_unlimited_tenants_need_no_take() -> None:
     r = Reservation(Limits(None, None), NOON)
-    assert r.until == float("inf")
+    assert r.until == NEXT_MIDNIGHT
     assert r.spend(NOON, 1_000_000)
     assert r.plan(NOON, 1, 4) is None
+    assert r.spend(NEXT_MIDNIGHT, 1)
+    assert r.until == NEXT_MIDNIGHT + DAY
+
+
+@pytest.mark.parametrize("limits", [Limits(None, None), Limits(100, None), Limits(None, 100), Limits(100, 100)])
+def test_what_was_admitted_is_drained_once_under_its_day(counters: Counters, limits: Limits) -> None:
+    r, today = Reservation(limits, NOON), 20_000
+    assert r.drain() == []
+    for _ in range(7):
+        assert counters.serve(r, NOON).allowed
+    assert r.drain() == [Spent(today, 7)]
+    assert r.drain() == []
+    for now in (NEXT_MIDNIGHT - 1, NEXT_MIDNIGHT, NEXT_MIDNIGHT + 1):
+        assert counters.serve(r, now).allowed
+    assert r.drain() == [Spent(today, 1), Spent(today + 1, 2)]
+    assert counters.serve(r, NEXT_MIDNIGHT + 2).allowed
+    r.release(NEXT_MIDNIGHT + 2)
+    assert r.drain() == [Spent(today + 1, 1)]
+    assert r.drain() == []
+
+
+def test_what_was_admitted_is_drained_whatever_happens_to_the_limit(counters: Counters) -> None:
+    r, today = Reservation(Limits(100, 1000), NOON), 20_000
+    for number, limits in enumerate((Limits(100, 500), Limits(100, None), Limits(None, None), Limits(7, 900))):
+        for _ in range(number + 1):
+            assert counters.serve(r, NOON).allowed
+        r.change(limits, NOON)
+    assert sum(spent.tokens for spent in r.drain()) == 1 + 2 + 3 + 4
+    r.note_unbacked(3)
+    r.note_unbacked(2)
+    assert r.drain() == [Spent(today, 5)]

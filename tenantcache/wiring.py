@@ -1,0 +1,46 @@
+"""The stores of an engine: what it stands on, made from the settings or brought along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from tenantcache.settings import Settings
+from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, TenantStore
+from tenantcache.stores.counters import PostgresCounters
+from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tenantcache.stores.registry import Registry
+from tenantcache.stores.usage import PostgresUsage, UsageStore
+
+
+@dataclass(slots=True)
+class Stores:
+    """What the engine stands on. `link` is the connection behind `copies` and `counters`, where that is Redis.
+
+    `registry` writes tenants, and `usage` what they used; without one, nobody does.
+    """
+
+    tenants: TenantStore
+    hosts: HostSource
+    log: ChangeLog
+    counters: CounterStore
+    copies: CopyStore | None = None
+    registry: Registry | None = None
+    usage: UsageStore | None = None
+    postgres: PostgresTenants | None = None
+    link: RedisLink | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        postgres = PostgresTenants(settings.database_url)
+        log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
+        registry, usage = Registry(postgres), PostgresUsage(postgres)
+        if settings.redis_url is None:
+            return cls(postgres, postgres, log, PostgresCounters(postgres), None, registry, usage, postgres=postgres)
+        link = RedisLink(settings.redis_url)
+        copies = RedisCopies(
+            link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+        )
+        counters = RedisCounters(link, prefix=settings.key_prefix)
+        return cls(postgres, postgres, log, counters, copies, registry, usage, postgres=postgres, link=link)
