@@ -90,7 +90,7 @@ class Connection:
         self._writer.close()
 
 
-def _our_environment() -> dict[str, str]:
+def our_environment() -> dict[str, str]:
     """What is set here, save what would reach the application's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TENANTCACHE_")}
     return {name: value for name, value in kept.items() if name not in ("DATABASE_URL", "REDIS_URL")} | {
@@ -103,7 +103,7 @@ class Server:
 
     def __init__(self, environment: dict[str, str], workers: int) -> None:
         self.port = free_port()
-        self._environment = _our_environment() | environment
+        self._environment = our_environment() | environment
         self._workers = workers
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server; stop() closes it
         self._process = self._spawn()
