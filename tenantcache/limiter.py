@@ -24,9 +24,10 @@ from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation, Take
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
-from tenantcache.core.windows import Debit, Window, day_at, minute_at
+from tenantcache.core.windows import Calendar, Debit, Window, minute_at, minute_end
 from tenantcache.stores.base import CounterStore, StoreError
 from tenantcache.stores.counters import MemoryCounters
+from tenantcache.zones import calendar_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Meter:
 
     tenant_id: str
     reservation: Reservation
+    calendar: Calendar
     waiting: deque[tuple[int, asyncio.Future[Decision]]] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
 
@@ -111,8 +113,10 @@ class Limiter:
         meter = self._meter(tenant)
         if meter is None:
             return None
-        if meter.reservation.limits != (limits := self._limits_of(tenant)):
-            meter.reservation.change(limits, self._server_now())
+        limits, calendar = self._limits_of(tenant), calendar_of(tenant.time_zone)
+        if meter.reservation.limits != limits or meter.calendar is not calendar:
+            meter.calendar = calendar
+            meter.reservation.change(limits, self._server_now(), calendar)
             self._work_on(meter)
         return meter.reservation
 
@@ -131,7 +135,9 @@ class Limiter:
     def _meter(self, tenant: Tenant) -> Meter | None:
         meter = self._meters.get(tenant.id)
         if meter is None and (self._counts_unlimited or self._limits_of(tenant) != Limits()):
-            meter = Meter(tenant.id, Reservation(self._limits_of(tenant), self._server_now()))
+            calendar = calendar_of(tenant.time_zone)
+            reservation = Reservation(self._limits_of(tenant), self._server_now(), calendar=calendar)
+            meter = Meter(tenant.id, reservation, calendar)
             self._meters[tenant.id] = meter
         return meter
 
@@ -266,15 +272,16 @@ class Limiter:
         if self._on_error == "allow":
             meter.reservation.note_unbacked(cost)
             return Decision(True, quotas=quotas)
+        windows = self._windows(meter, now)
         violated = [
-            window
-            for window, limit in self._windows(meter.reservation.limits, now)
+            (window, end)
+            for window, end, limit in windows
             if self._on_error == "deny" or not self._has_share(meter.tenant_id, window, limit, cost)
         ]
         if violated:
-            retry_after = max(window.end for window in violated) - now
-            return Decision(False, tuple(window.policy for window in violated), retry_after, quotas)
-        for window, _ in self._windows(meter.reservation.limits, now):
+            retry_after = max(end for _, end in violated) - now
+            return Decision(False, tuple(window.policy for window, _ in violated), retry_after, quotas)
+        for window, _, _ in windows:
             self._shares.add(meter.tenant_id, Debit(window, cost))
         meter.reservation.note_unbacked(cost)
         return Decision(True, quotas=quotas)
@@ -284,6 +291,11 @@ class Limiter:
         return used + cost <= max(1, limit // self._processes())
 
     @staticmethod
-    def _windows(limits: Limits, now: float) -> list[tuple[Window, int]]:
-        named = ((Window("minute", minute_at(now)), limits.per_minute), (Window("day", day_at(now)), limits.per_day))
-        return [(window, limit) for window, limit in named if limit is not None]
+    def _windows(meter: Meter, now: float) -> list[tuple[Window, float, int]]:
+        """The windows of `now` that are limited, when each ends, and its limit."""
+        limits, minute, day = meter.reservation.limits, minute_at(now), meter.calendar(now)
+        named = (
+            (Window("minute", minute), minute_end(minute), limits.per_minute),
+            (Window("day", day.number), day.end, limits.per_day),
+        )
+        return [(window, end, limit) for window, end, limit in named if limit is not None]

@@ -26,6 +26,7 @@ from tenantcache.errors import TenantCacheError
 from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.stores.registry import AdoptedTableError, NameTakenError, Registry, UnknownTenantError
 from tenantcache.writethrough import WriteThrough
+from tenantcache.zones import find_zone
 
 __all__ = [
     "AdoptedTableError",
@@ -45,13 +46,15 @@ class InvalidTenantError(TenantCacheError, ValueError):
 
 
 class TenantColumns(TypedDict, total=False):
-    """What can be set. A limit of None is the plan's, 0 is unlimited. `attributes` is a JSON object, replaced whole."""
+    """What can be set. A limit of None is the plan's, 0 is unlimited. `time_zone` is an IANA name, None is UTC.
+    `attributes` is a JSON object, replaced whole."""
 
     subdomain: str | None
     status: Status
     plan: str | None
     limit_per_minute: int | None
     limit_per_day: int | None
+    time_zone: str | None
     attributes: Mapping[str, Any]
 
 
@@ -72,6 +75,7 @@ _DEFAULTS: dict[str, Any] = {
     "plan": None,
     "limit_per_minute": None,
     "limit_per_day": None,
+    "time_zone": None,
     "attributes": {},
 }
 
@@ -193,6 +197,8 @@ class _Check:
                 checked[key] = self._status(value)
             elif key in _LIMITS:
                 checked[key] = self._limit(key, value)
+            elif key == "time_zone":
+                checked[key] = None if value is None else self._time_zone(value)
             elif key == "attributes":
                 checked[key] = self._attributes(value)
             else:
@@ -219,6 +225,11 @@ class _Check:
     def _limit(self, key: str, value: object) -> object:
         if value is not None and (type(value) is not int or not 0 <= value <= _LIMITS[key]):
             self.fault(f"{key} is {value!r:.80}; give a whole number from 0 (unlimited) to {_LIMITS[key]}, or None")
+        return value
+
+    def _time_zone(self, value: object) -> object:
+        if not isinstance(value, str) or find_zone(value) is None:
+            self.fault(f"time_zone is {value!r:.80}; give the IANA name of one, like Europe/Berlin")
         return value
 
     def _attributes(self, value: object) -> object:

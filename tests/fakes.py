@@ -50,6 +50,7 @@ def row(tenant_id: str, **columns: Any) -> Row:
         "plan": None,
         "limit_per_minute": None,
         "limit_per_day": None,
+        "time_zone": None,
         "attributes": {},
     } | columns
     return cast(Row, found)

@@ -65,9 +65,10 @@ def change(tenant_id: str, *hosts: str) -> tuple[str, frozenset[str]]:
 class TestWhatIsServed:
     async def test_a_table_with_all_columns(self, db: asyncpg.Connection) -> None:
         await db.execute(f"""
-            {PLAIN}, title text, state text, tier text, rpm smallint, rpd numeric, settings jsonb);
+            {PLAIN}, title text, state text, tier text, rpm smallint, rpd numeric, settings jsonb, zone text);
             insert into tenants
-                values (1, 'acme', 'shop.acme.io', 'Acme', 'maintenance', 'pro', 60, 5000, '{{"a": [1]}}');
+                values (1, 'acme', 'shop.acme.io', 'Acme', 'maintenance', 'pro', 60, 5000, '{{"a": [1]}}',
+                    'Asia/Tokyo');
         """)
         await adopt(
             db,
@@ -78,6 +79,7 @@ class TestWhatIsServed:
             plan="tier",
             per_minute="rpm",
             per_day="rpd",
+            time_zone="zone",
             attributes=["settings"],
         )
         assert await served(db) == {
@@ -90,6 +92,7 @@ class TestWhatIsServed:
             "plan": "pro",
             "limit_per_minute": 60,
             "limit_per_day": 5000,
+            "time_zone": "Asia/Tokyo",
             "attributes": {"a": [1]},
         }
         assert await db.fetch("select domain, tenant_id from tenantcache.domain_source") == [("shop.acme.io", "1")]
@@ -107,6 +110,7 @@ class TestWhatIsServed:
             "plan": None,
             "limit_per_minute": None,
             "limit_per_day": None,
+            "time_zone": None,
             "attributes": {},
         }
 
@@ -643,6 +647,13 @@ class TestFaults:
             "public.domains: no index begins with tenant_id, so reading a tenant's domains reads the whole table; "
             "create index concurrently on public.domains (tenant_id)",
             "public.tenants.state: '', 'odd' count as suspended; --status-map =active says otherwise",
+        ]
+
+    async def test_zones_that_are_none_are_a_doubt(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, zone text); insert into tenants
+            values (1, 'a', null, 'Europe/Berlin'), (2, 'b', null, 'Berlin'), (3, 'c', null, null)""")
+        assert [doubt for doubt in await adopt(db, time_zone="zone") if "zone" in doubt] == [
+            "public.tenants.zone: 'Berlin' are no time zones; the days of these tenants end in UTC"
         ]
 
     async def test_row_security_is_a_doubt(self, db: asyncpg.Connection) -> None:

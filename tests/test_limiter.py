@@ -6,6 +6,8 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -432,3 +434,27 @@ def test_a_forked_child_holds_nothing_of_its_parents() -> None:
         check=False,
     )
     assert done.stdout.splitlines() == ["child forgot", "parent kept"], done.stderr
+
+
+async def test_days_end_at_midnight_of_the_tenants_zone(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    now = datetime.fromtimestamp(clock.server_time(), UTC)
+    tenant = replace(limited(per_day=1), time_zone="Asia/Kathmandu")  # UTC+05:45, without summer time
+    midnight = (now + timedelta(hours=5, minutes=45)).replace(hour=0, minute=0, second=0, microsecond=0)
+    left = 86_400 - (now + timedelta(hours=5, minutes=45) - midnight).total_seconds()
+    assert await admitted_of(limiter, tenant, 3) == 1
+    refused = await limiter.check(tenant)
+    assert refused.retry_after == pytest.approx(left)
+    clock.advance(left - 0.01)
+    assert not (await limiter.check(tenant)).allowed
+    clock.advance(0.02)
+    assert (await limiter.check(tenant)).allowed
+
+
+async def test_another_time_zone_is_put_in_force(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    tenant = limited(per_day=5)
+    assert (await limiter.check(tenant)).allowed
+    before = limiter.quotas(tenant)[0].reset
+    limiter.meter_of(replace(tenant, time_zone="Etc/GMT-1"))  # POSIX: an hour ahead of UTC
+    assert limiter.quotas(tenant)[0].reset == pytest.approx((before - 3600) % 86_400)

@@ -136,6 +136,7 @@ class TestCreate:
             "plan": 7,
             "limit_per_minute": -1,
             "limit_per_day": 2**53,
+            "time_zone": "Europe/Nowhere",
             "attributes": [1],
         }
         with pytest.raises(InvalidTenantError) as raised:
@@ -147,6 +148,7 @@ class TestCreate:
             "plan is 7; give a text",
             "limit_per_minute is -1; give a whole number from 0 (unlimited) to 2147483647, or None",
             "limit_per_day is 9007199254740992; give a whole number from 0 (unlimited) to 9007199254740991, or None",
+            "time_zone is 'Europe/Nowhere'; give the IANA name of one, like Europe/Berlin",
             "attributes are no JSON object; give a dict of texts, finite numbers, lists and dicts",
             "id is 'a\\nb'; give 1 to 200 printable characters, or nothing for a random one",
             "domain 'x.example.com' lies under a base domain; give the tenant a subdomain instead",
@@ -192,6 +194,13 @@ class TestUpdate:
             "t1", "Other", "acme", ("acme.io",), "acme.io", "active", "pro", Limits(50, 7), acme.attributes
         )
         assert await cache.resolve("acme.io") == changed
+
+    async def test_a_time_zone_comes_and_goes(self, cache: TenantCache) -> None:
+        changed = await cache.tenants.update("t1", time_zone="Asia/Tokyo")
+        assert changed.time_zone == "Asia/Tokyo"
+        assert await cache.resolve("acme.io") == changed
+        assert (await cache.tenants.create("Other", time_zone="Europe/Berlin")).time_zone == "Europe/Berlin"
+        assert (await cache.tenants.update("t1", time_zone=None)).time_zone is None
 
     async def test_none_takes_a_value_away(self, cache: TenantCache) -> None:
         changed = await cache.tenants.update("t1", plan=None, subdomain=None, attributes={})

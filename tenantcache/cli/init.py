@@ -34,6 +34,7 @@ def init(
     plan: Column = None,
     per_minute: Annotated[str | None, _column("NULL: the plan's limit; 0: unlimited.")] = None,
     per_day: Annotated[str | None, _column("NULL: the plan's limit; 0: unlimited.")] = None,
+    time_zone: Annotated[str | None, _column("Where its days end, like Europe/Berlin; NULL: UTC.")] = None,
     attributes: Annotated[list[str] | None, _column("One JSON column, or its members one by one, or '*'.")] = None,
     exclude: Annotated[list[str] | None, _column("Keep this one out of '*', again for each further one.")] = None,
     domains_table: Annotated[str | None, typer.Option(metavar="TABLE", help="Custom domains, one a row.")] = None,

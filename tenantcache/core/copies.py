@@ -28,6 +28,7 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
     "plan": _OPTIONAL_TEXT,
     "limit_per_minute": _OPTIONAL_COUNT,
     "limit_per_day": _OPTIONAL_COUNT,
+    "time_zone": _OPTIONAL_TEXT,
     "attributes": (dict,),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import Policy, Window
+from tenantcache.core.windows import Policy
 
 
 class Quota(NamedTuple):
@@ -32,9 +32,9 @@ class Decision:
     quotas: tuple[Quota, ...] = ()
 
 
-def quota(window: Window, limit: int, held: int, left: int, now: float) -> Quota:
+def quota(name: Policy, limit: int, held: int, left: int, reset: float) -> Quota:
     """Return the line of a policy of which `held` tokens are here and `left` were in the counter."""
-    return Quota(window.policy, limit, held + max(0, left), max(0.0, window.end - now))
+    return Quota(name, limit, held + max(0, left), max(0.0, reset))
 
 
 def policies_below(limits: Limits, cost: int) -> tuple[Policy, ...]:

@@ -33,7 +33,7 @@ from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.spending import Spending, Spent
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, MINUTES_PER_HOUR, Window, day_at, minute_at
+from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Calendar, Policy, Window, minute_at, minute_end, utc_day
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
 
@@ -59,11 +59,11 @@ class Reservation:
     """
 
     __slots__ = (
+        "_calendar",
         "_current",
         "_cut_until",
         "_daily",
         "_day_exhausted",
-        "_day_number",
         "_day_used",
         "_demand",
         "_exhausted",
@@ -72,6 +72,7 @@ class Reservation:
         "_policy",
         "_spending",
         "_standing",
+        "_today",
         "_usage",
         "day",
         "limits",
@@ -84,7 +85,9 @@ class Reservation:
         "watched",
     )
 
-    def __init__(self, limits: Limits, now: float, policy: ReservePolicy = DEFAULT_POLICY) -> None:
+    def __init__(
+        self, limits: Limits, now: float, policy: ReservePolicy = DEFAULT_POLICY, calendar: Calendar = utc_day
+    ) -> None:
         self.limits = limits
         self.minute = UNLIMITED if limits.per_minute is None else 0
         """Tokens spendable in the current minute; `UNLIMITED` where there is no limit."""
@@ -99,10 +102,10 @@ class Reservation:
         self.taking = False
         """True while a take is in flight."""
         self.released = False
-        self._policy = policy
+        self._policy, self._calendar = policy, calendar
         self._demand = Demand(now)
         self._current, self._standing, self._daily = Ledger(), Standing(), Ledger()
-        self._number, self._day_number = minute_at(now), day_at(now)
+        self._number, self._today = minute_at(now), calendar(now)
         self._usage, self._day_used = Usage(now), 0
         self._exhausted = self._day_exhausted = False
         self._spending = Spending()
@@ -113,22 +116,18 @@ class Reservation:
     def _end_of_validity(self) -> float:
         """For a tenant without limits, the day's end: its requests are counted by days all the same."""
         if self.limits == Limits():
-            return float((self._day_number + 1) * DAY)
-        return float((self._number + 1) * MINUTE)
+            return self._today.end
+        return min(float(minute_end(self._number)), self._today.end)
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
-        number, today = minute_at(now), day_at(now)
+        number = minute_at(now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False
         if number > self._number:
             self._enter_minute(number)
-        if today > self._day_number:
-            self._spending.close(self._day_number, self._spent_today())
-            self._day_number = today
-            self._daily = Ledger()
-            self._day_used, self._day_exhausted = 0, False
-            self.day = UNLIMITED if self.limits.per_day is None else 0
+        if now >= self._today.end:
+            self._enter_day(now)
         self.until = self._end_of_validity()
 
     def _enter_minute(self, number: int) -> None:
@@ -146,6 +145,13 @@ class Reservation:
         self.low = 0
         self._hold_back(float(number * MINUTE))
 
+    def _enter_day(self, now: float) -> None:
+        self._spending.close(self._today.number, self._spent_today())
+        self._today = self._calendar(now)
+        self._daily = Ledger()
+        self._day_used, self._day_exhausted = 0, False
+        self.day = UNLIMITED if self.limits.per_day is None else 0
+
     def _spent(self) -> int:
         """Tokens admitted in the current minute."""
         if self.limits.per_minute is None:
@@ -158,12 +164,12 @@ class Reservation:
         return self._daily.taken - self.day
 
     def drain(self) -> list[Spent]:
-        """The tokens admitted since the last call, by UTC day."""
-        return self._spending.drain(self._day_number, 0 if self.released else self._spent_today())
+        """The tokens admitted since the last call, by the day of its time zone."""
+        return self._spending.drain(self._today.number, 0 if self.released else self._spent_today())
 
     def note_unbacked(self, cost: int) -> None:
         """Count what was admitted without tokens: no store answered, or the limit is only watched."""
-        self._spending.add(self._day_number, cost)
+        self._spending.add(self._today.number, cost)
 
     def _hold_back(self, now: float) -> None:
         """Set the low-water mark: the demand of `lead` seconds, at most a quarter of what is held."""
@@ -197,14 +203,15 @@ class Reservation:
             return None
         if never := policies_below(self.limits, cost):
             return Decision(False, never, None, self.quotas(now))
-        short = [Window("minute", self._number)] if self._exhausted and self.minute < cost else []
+        short: dict[Policy, float] = {}
+        if self._exhausted and self.minute < cost:
+            short["minute"] = minute_end(self._number)
         if self._day_exhausted and self.day < cost:
-            short.append(Window("day", self._day_number))
+            short["day"] = self._today.end
         if not short:
             return None
         self._demand.denied += cost
-        violated = tuple(window.policy for window in short)
-        ends = max(window.end for window in short)
+        violated, ends = tuple(short), max(short.values())
         return Decision(False, violated, min(ends, self._cut_until or ends) - now, self.quotas(now))
 
     def quotas(self, now: float) -> tuple[Quota, ...]:
@@ -213,10 +220,10 @@ class Reservation:
         minute, day = self.limits.per_minute, self.limits.per_day
         if minute is not None:
             left = 0 if self._exhausted else minute - max(self._usage.value, self._current.taken)
-            lines.append(quota(Window("minute", self._number), minute, self.minute + self.low, left, now))
+            lines.append(quota("minute", minute, self.minute + self.low, left, minute_end(self._number) - now))
         if day is not None:
             left = 0 if self._day_exhausted else day - max(self._day_used, self._daily.taken)
-            lines.append(quota(Window("day", self._day_number), day, self.day, left, now))
+            lines.append(quota("day", day, self.day, left, self._today.end - now))
         return tuple(lines)
 
     def plan(self, now: float, cost: int, processes: int) -> Take | None:
@@ -266,7 +273,7 @@ class Reservation:
 
     def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:
         """Tokens to hold for `cost` and the rest of the minute."""
-        rest = min(MINUTE, max(0.0, Window("minute", self._number).end - now))
+        rest = min(MINUTE, max(0.0, minute_end(self._number) - now))
         expected = cost + self._demand.rate(self._spent(), now) * rest
         pressed = self._policy.pressed(limit, self._usage.peak())
         left = max(0.0, limit - self._usage.estimate(now, limit, pressed=pressed))
@@ -283,7 +290,7 @@ class Reservation:
             return []
         left = max(0, limit - max(self._day_used, self._daily.taken))
         tokens = max(1, cost - self.day, self._policy.day_chunk(mean, left, processes))
-        return [self._daily.claim(Window("day", self._day_number), tokens)]
+        return [self._daily.claim(Window("day", self._today.number), tokens)]
 
     def settle(self, take: Take, values: Sequence[int], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order.
@@ -322,7 +329,7 @@ class Reservation:
         return repairs
 
     def _settle_day(self, line: Line, value: int, repaired: bool) -> list[Line]:
-        if self.limits.per_day is None or line.debit.window.number != self._day_number:
+        if self.limits.per_day is None or line.debit.window.number != self._today.number:
             return []
         granted, self._day_exhausted, repairs = self._daily.settle(line, value, self.limits.per_day, repaired)
         self.day += granted
@@ -371,7 +378,7 @@ class Reservation:
             return []
         lines = [
             self._current.give_back(Window("minute", self._number), 0),
-            self._daily.give_back(Window("day", self._day_number), 0),
+            self._daily.give_back(Window("day", self._today.number), 0),
         ]
         return [line for line in lines if line.debit.amount]
 
@@ -398,22 +405,27 @@ class Reservation:
             lines.append(self._current.give_back(Window("minute", self._number), self.minute + self.low))
             lines += self._standing.plan(self._number, 0)
         if self.limits.per_day is not None:
-            lines.append(self._daily.give_back(Window("day", self._day_number), self.day))
+            lines.append(self._daily.give_back(Window("day", self._today.number), self.day))
         lines = [line for line in lines if line.debit.amount]
-        self._spending.close(self._day_number, spent)
+        self._spending.close(self._today.number, spent)
         self.released = True
         self.minute = self.day = self.low = 0
         self.until = 0.0
         self.refill = self.watched = False
         return Take(tuple(lines)) if lines else None
 
-    def change(self, limits: Limits, now: float) -> None:
-        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it."""
+    def change(self, limits: Limits, now: float, calendar: Calendar | None = None) -> None:
+        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it.
+
+        `calendar`: the tenant's days are other ones from now on. What was spent of the day of the same date counts.
+        """
         if self.released:
             return
         self._roll(now)
+        if calendar is not None and calendar is not self._calendar:
+            self._change_calendar(calendar, now)
         if (self.limits.per_day is None) != (limits.per_day is None):
-            self._spending.close(self._day_number, self._spent_today())  # another ledger begins
+            self._spending.close(self._today.number, self._spent_today())  # another ledger begins
         old, self.limits = self.limits, limits
         if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
             self._cut_until = now + self._policy.cut_settles
@@ -422,6 +434,14 @@ class Reservation:
         if old.per_day != limits.per_day:
             self._change_day(old.per_day, limits.per_day)
         self.until = self._end_of_validity()
+
+    def _change_calendar(self, calendar: Calendar, now: float) -> None:
+        self._calendar = calendar
+        today = calendar(now)
+        if today.number == self._today.number:
+            self._today = today
+        else:
+            self._enter_day(now)
 
     def _change_minute(self, old: int | None, new: int | None) -> None:
         held = self.minute + self.low

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Spent(NamedTuple):
-    """Tokens admitted on the UTC day of that number since the Unix epoch."""
+    """Tokens admitted on the day of that number since the Unix epoch, in the tenant's time zone."""
 
     day: int
     tokens: int

@@ -37,6 +37,7 @@ class Row(TypedDict):
     plan: str | None
     limit_per_minute: int | None
     limit_per_day: int | None
+    time_zone: str | None
     attributes: dict[str, Any]
 
 
@@ -72,7 +73,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults)."""
+    """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults). `time_zone` is the IANA
+    name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC."""
 
     id: str
     name: str
@@ -83,6 +85,7 @@ class Tenant:
     plan: str | None = None
     limits: Limits = Limits()
     attributes: Mapping[str, Any] = field(default_factory=FrozenDict)
+    time_zone: str | None = None
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -124,4 +127,5 @@ def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:
         plan=row["plan"],
         limits=limits.find(row),
         attributes=freeze(row["attributes"]),
+        time_zone=row.get("time_zone"),  # absent where an adopted table's views are older than this version
     )

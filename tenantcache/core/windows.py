@@ -1,12 +1,14 @@
 """Fixed windows on the server's clock.
 
 A window is named by its policy and its number since the Unix epoch, so that two processes that agree on the
-server's time agree on the window without talking. Minutes are UTC minutes; days are UTC days.
-Times are seconds since the Unix epoch, as floats.
+server's time agree on the window without talking. Minutes are UTC minutes. Days are those of the tenant's time zone:
+a day's number is that of its date (1970-01-01 is 0), and when it starts and ends is told by a `Calendar`, because zones
+come from files. Times are seconds since the Unix epoch, as floats.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 Policy = Literal["minute", "day"]
@@ -24,20 +26,34 @@ class Window(NamedTuple):
 
     @property
     def start(self) -> int:
+        """When it starts in UTC; a day in another time zone starts up to 14 hours earlier or 12 later."""
         return self.number * (MINUTE if self.policy == "minute" else DAY)
-
-    @property
-    def end(self) -> int:
-        """First second after the window."""
-        return (self.number + 1) * (MINUTE if self.policy == "minute" else DAY)
 
 
 def minute_at(server_time: float) -> int:
     return int(server_time // MINUTE)
 
 
-def day_at(server_time: float) -> int:
-    return int(server_time // DAY)
+class Day(NamedTuple):
+    """A day of some time zone: the number of its date, when it starts, and the first second after it."""
+
+    number: int
+    start: float
+    end: float
+
+
+Calendar = Callable[[float], Day]
+"""The day in which a server time lies. Days of one calendar follow each other without gap or overlap."""
+
+
+def utc_day(server_time: float) -> Day:
+    number = int(server_time // DAY)
+    return Day(number, number * DAY, (number + 1) * DAY)
+
+
+def minute_end(number: int) -> int:
+    """First second after the minute of that number."""
+    return (number + 1) * MINUTE
 
 
 class Debit(NamedTuple):

@@ -31,7 +31,7 @@ class NameTakenError(TenantCacheError):
     """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
 
 
-_COLUMNS = "id, name, subdomain, status, plan, limit_per_minute, limit_per_day, attributes"
+_COLUMNS = "id, name, subdomain, status, plan, limit_per_minute, limit_per_day, time_zone, attributes"
 
 
 def _row(tenant: str, domains: str) -> str:
@@ -45,11 +45,11 @@ def _row(tenant: str, domains: str) -> str:
 _CREATE = f"""
     with made as (
         insert into tenantcache.tenants ({_COLUMNS})
-        values (coalesce($1, gen_random_uuid()::text), $2, $3, $4, $5, $6, $7, $8::jsonb) returning *
+        values (coalesce($1, gen_random_uuid()::text), $2, $3, $4, $5, $6, $7, $8, $9::jsonb) returning *
     ), named as (
         insert into tenantcache.tenant_domains (domain, tenant_id, is_primary)
-        select asked.domain, made.id, coalesce(asked.domain = $10, false)
-        from made, unnest($9::text[]) as asked (domain) returning *
+        select asked.domain, made.id, coalesce(asked.domain = $11, false)
+        from made, unnest($10::text[]) as asked (domain) returning *
     )
     select {_row("made", "named")} as row from made
 """
@@ -66,6 +66,7 @@ _UPDATE = f"""
                 else t.limit_per_minute end,
             limit_per_day = case when $2 ? 'limit_per_day' then ($2 ->> 'limit_per_day')::bigint
                 else t.limit_per_day end,
+            time_zone = case when $2 ? 'time_zone' then $2 ->> 'time_zone' else t.time_zone end,
             attributes = case when $2 ? 'attributes' then $2 -> 'attributes' else t.attributes end
         where t.id = $1 returning *
     )

@@ -25,6 +25,11 @@ create table if not exists tenantcache.tenants (
         constraint attributes_is_an_object check (jsonb_typeof(attributes) = 'object')
 );
 
+-- An IANA name: days end at midnight there. Whatever PostgreSQL takes for a zone passes; what is no IANA name is read as
+-- UTC.
+alter table tenantcache.tenants add column if not exists time_zone text
+    constraint time_zone_is_known check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
+
 create table if not exists tenantcache.tenant_domains (
     domain text primary key
         constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
@@ -221,7 +226,7 @@ begin
                 where d.tenant_id = t.id order by d.domain) as domains,
             (select d.domain from tenantcache.tenant_domains d
                 where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
-            t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.attributes
+            t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.attributes, t.time_zone
         from tenantcache.tenants t;
     create or replace view tenantcache.domain_source as
         select d.domain, d.tenant_id from tenantcache.tenant_domains d;

@@ -22,6 +22,7 @@ ROW: Row = {
     "plan": "pro",
     "limit_per_minute": 0,
     "limit_per_day": None,
+    "time_zone": "Europe/Berlin",
     "attributes": {"colour": "#fff", "flags": [True, None, 1.5]},
 }
 
@@ -42,6 +43,7 @@ rows = st.fixed_dictionaries(
         "plan": st.none() | names,
         "limit_per_minute": st.none() | st.integers(0, 2**31 - 1),
         "limit_per_day": st.none() | st.integers(0, 2**53 - 1),
+        "time_zone": st.none() | names,
         "attributes": st.dictionaries(names, json_values, max_size=3),
     }
 )

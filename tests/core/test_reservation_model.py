@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tenantcache.core.reservation import Reservation, Take
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, Debit, Window, day_at, minute_at
+from tenantcache.core.windows import DAY, MINUTE, Debit, Window, minute_at, utc_day
 
 MIDNIGHT = 20_000 * DAY
 U32 = 2**32 - 1
@@ -98,7 +98,7 @@ class Fleet(RuleBasedStateMachine):
     def _see_limits(self) -> None:
         for process in self.processes:
             self.ceiling.see(Window("minute", minute_at(self.now)), process.limits.per_minute)
-            self.ceiling.see(Window("day", day_at(self.now)), process.limits.per_day)
+            self.ceiling.see(Window("day", utc_day(self.now).number), process.limits.per_day)
 
     def _reservation(self, number: int) -> Reservation:
         process = self.processes[number % self.size]
@@ -112,7 +112,7 @@ class Fleet(RuleBasedStateMachine):
 
     def _admit(self, cost: int) -> None:
         self.admitted[Window("minute", minute_at(self.now))] += cost
-        self.admitted[Window("day", day_at(self.now))] += cost
+        self.admitted[Window("day", utc_day(self.now).number)] += cost
 
     @rule(number=pick, cost=st.integers(1, 5), fleet=st.integers(1, 4))
     def ask(self, number: int, cost: int, fleet: int) -> None:

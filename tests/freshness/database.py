@@ -49,6 +49,7 @@ class Tables:
             plan=None,
             limit_per_minute=None,
             limit_per_day=None,
+            time_zone=None,
             attributes={},
         )
 

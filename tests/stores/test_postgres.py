@@ -78,6 +78,7 @@ class TestReading:
             "plan": "pro",
             "limit_per_minute": 5,
             "limit_per_day": None,
+            "time_zone": None,
             "attributes": {"colour": "red"},
         }
         assert (await tenants.read(aliases)).rows == dict.fromkeys(aliases, expected)

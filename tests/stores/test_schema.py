@@ -85,6 +85,7 @@ class TestWhatIsNamed:
             "plan = 'pro'",
             "limit_per_minute = 5",
             "limit_per_day = 5",
+            "time_zone = 'Europe/Berlin'",
             """attributes = '{"colour": "red"}'""",
         ],
     )
@@ -315,3 +316,23 @@ class TestInstalling:
         await db.execute("truncate tenantcache.change_log")
         await schema.install(db)
         assert await newest(db) > before
+
+
+class TestTimeZones:
+    @pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires", None])
+    async def test_a_zone_is_kept(self, db: asyncpg.Connection, zone: str | None) -> None:
+        await db.execute("update tenantcache.tenants set time_zone = $1 where id = 'acme'", zone)
+        assert await db.fetchval("select time_zone from tenantcache.tenant_source where id = 'acme'") == zone
+
+    @pytest.mark.parametrize("zone", ["", "Europe/Nowhere"])
+    async def test_what_postgres_does_not_know_is_refused(self, db: asyncpg.Connection, zone: str) -> None:
+        with pytest.raises(asyncpg.PostgresError, match="not recognized"):
+            await db.execute("update tenantcache.tenants set time_zone = $1 where id = 'acme'", zone)
+
+    async def test_a_schema_from_before_there_were_zones_gets_the_column(self, db: asyncpg.Connection) -> None:
+        await db.execute("drop view tenantcache.tenant_source cascade")
+        await db.execute("alter table tenantcache.tenants drop column time_zone")
+        for _ in range(2):
+            await schema.install(db)
+        assert await db.fetchval("select count(time_zone) from tenantcache.tenant_source where time_zone is null") == 0
+        await db.execute("update tenantcache.tenants set time_zone = 'Asia/Tokyo'")

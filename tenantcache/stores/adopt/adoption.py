@@ -48,6 +48,7 @@ class Adoption:
     plan: str | None = None
     per_minute: str | None = None
     per_day: str | None = None
+    time_zone: str | None = None
     attributes: Sequence[str] = ()
     exclude: Sequence[str] = ()
     domains_table: str | None = None
@@ -207,6 +208,9 @@ def _map(tenants: Table, domains: Table | None, adoption: Adoption, check: _Chec
         plan=check.column(tenants, "--plan", adoption.plan),
         per_minute=number("--per-minute", adoption.per_minute),
         per_day=number("--per-day", adoption.per_day),
+        time_zone=check.column(
+            tenants, "--time-zone", adoption.time_zone, lambda c: c.is_text, "a zone is a name like Europe/Berlin"
+        ),
     )
     mapping = _with_attributes(mapping, adoption, check)
     if domains is not None:

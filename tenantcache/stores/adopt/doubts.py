@@ -41,6 +41,8 @@ async def find_doubts(connection: asyncpg.Connection, mapping: TableMapping) -> 
         if not any(index.keys[0] in {column.quoted for column in domains.owner} for index in domains.table.indexes):
             doubts.append(_no_index(domains.table, domains.owner[0].quoted, "reading a tenant's domains"))
     doubts += [doubt async for doubt in _status_doubts(connection, mapping)]
+    if mapping.time_zone is not None:
+        doubts += [doubt async for doubt in _zone_doubts(connection, mapping.table, mapping.time_zone)]
     return doubts
 
 
@@ -107,6 +109,15 @@ async def _status_doubts(connection: asyncpg.Connection, mapping: TableMapping) 
             f"{mapping.table.name}.{column.quoted}: {_examples(rows)} count as suspended; "
             f"--status-map {rows[0][0]}=active says otherwise"
         )
+
+
+async def _zone_doubts(connection: asyncpg.Connection, table: Table, column: Column) -> AsyncIterator[str]:
+    rows = await connection.fetch(
+        f"select distinct t.{column.quoted}::text from {table.name} t where t.{column.quoted} is not null"
+        f" and t.{column.quoted}::text not in (select name from pg_timezone_names) order by 1 limit {EXAMPLES}"
+    )
+    if rows:
+        yield f"{table.name}.{column.quoted}: {_examples(rows)} are no time zones; the days of these tenants end in UTC"
 
 
 async def find_duplicate_id(connection: asyncpg.Connection, mapping: TableMapping) -> str | None:

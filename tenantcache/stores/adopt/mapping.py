@@ -77,6 +77,7 @@ class TableMapping:
     plan: Column | None = None
     per_minute: Column | None = None
     per_day: Column | None = None
+    time_zone: Column | None = None
     attributes: tuple[Column, ...] = ()
     attributes_whole: bool = False
     domains: Domains | None = None
@@ -91,6 +92,7 @@ class TableMapping:
         """All columns of the tenants' own table that are read, some of them perhaps twice."""
         yield from self.key
         yield from (host.column for host in self.hosts)
-        single = (self.custom_domain_verified, self.name, self.status, self.plan, self.per_minute, self.per_day)
+        limits = (self.per_minute, self.per_day, self.time_zone)
+        single = (self.custom_domain_verified, self.name, self.status, self.plan, *limits)
         yield from (column for column in single if column is not None)
         yield from self.attributes

@@ -29,7 +29,7 @@ MAX_PAIRS = 40
 """Members that one jsonb_build_object makes: PostgreSQL passes a function at most 100 arguments."""
 
 SOURCE_COLUMNS = (
-    "id, name, subdomain, domains, primary_domain, status, plan, limit_per_minute, limit_per_day, attributes"
+    "id, name, subdomain, domains, primary_domain, status, plan, limit_per_minute, limit_per_day, attributes, time_zone"
 )
 
 _CLEAR = r"""
@@ -148,7 +148,8 @@ create view tenantcache.adopted_tenants as
         {"null::text" if mapping.plan is None else f"t.{mapping.plan.quoted}::text"} as plan,
         {_limit(mapping.per_minute, "integer", MAX_PER_MINUTE)} as limit_per_minute,
         {_limit(mapping.per_day, "bigint", MAX_PER_DAY)} as limit_per_day,
-        {_attributes(mapping)} as attributes
+        {_attributes(mapping)} as attributes,
+        {"null::text" if mapping.time_zone is None else f"t.{mapping.time_zone.quoted}::text"} as time_zone
     from {mapping.table.name} t
     where {" and ".join(f"t.{part.quoted} is not null" for part in mapping.key)};
 """
