@@ -80,6 +80,11 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+def column_defaults() -> dict[str, Any]:
+    """What a tenant's columns are where nothing is given, the id and the name aside."""
+    return dict(_DEFAULTS)
+
+
 class Tenants:
     """Besides what each method says, all raise `StoreUnavailableError` (nothing was changed, or nobody knows),
     `NotOpenError`, and `AdoptedTableError` where an adopted table is served."""
@@ -113,7 +118,7 @@ class Tenants:
         `cache.domains.add`. Raises `InvalidTenantError` and `NameTakenError`.
         """
         self._require_open()
-        check = _Check(self._hosts)
+        check = Check(self._hosts)
         given = check.columns({"name": name, **columns})
         check.id(id)
         names = list(dict.fromkeys(check.domain(domain) for domain in domains))
@@ -131,7 +136,7 @@ class Tenants:
         Raises `InvalidTenantError`, `NameTakenError` and `UnknownTenantError`.
         """
         self._require_open()
-        check = _Check(self._hosts)
+        check = Check(self._hosts)
         given = check.columns(changes)
         check.stop_at_faults()
         row = await self._registry.update(tenant_id, given)
@@ -155,7 +160,7 @@ class Tenants:
         await self._write_through.withdraw([ID_ALIAS + tenant_id, *by_subdomain, *by_domain])
 
 
-class _Check:
+class Check:
     """Collects faults, so that a person learns of all of them at once."""
 
     def __init__(self, hosts: HostRules) -> None:

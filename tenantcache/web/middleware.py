@@ -8,7 +8,9 @@ everything again from the start and may wait.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
@@ -53,9 +55,19 @@ class TenantMiddleware:
             raise TypeError("give either a cache or settings: a cache has its own")
         self.app = app
         self._reply = reply
+        self._own, self._settings = cache, settings
         self._fault: ConfigurationError | None = None
+        _mounted.add(self)
+        self._start()
+
+    def _start(self) -> None:
+        self._fault = None
         try:
-            self._use(cache if cache is not None else TenantCache(settings))
+            if _stand_in is None and self._own is None:
+                self._own = TenantCache(self._settings)
+            cache = _stand_in or self._own
+            assert cache is not None
+            self._use(cache)
         except ConfigurationError as fault:
             self._fault = fault
 
@@ -231,6 +243,25 @@ class TenantMiddleware:
             raise fault
         await receive()
         await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {fault}"})
+
+
+_mounted: weakref.WeakSet[TenantMiddleware] = weakref.WeakSet()
+_stand_in: TenantCache | None = None
+
+
+@contextmanager
+def standing_in(cache: TenantCache) -> Iterator[None]:
+    """Make every middleware in this process use `cache` in place of its own engine: for tests. None may be serving."""
+    global _stand_in  # noqa: PLW0603 - an application's middleware is out of a test's reach
+    before, _stand_in = _stand_in, cache
+    try:
+        for middleware in list(_mounted):
+            middleware._start()
+        yield
+    finally:
+        _stand_in = before
+        for middleware in list(_mounted):
+            middleware._start()
 
 
 def _refusal_of(tenant: Tenant | None) -> Problem | None:

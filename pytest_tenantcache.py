@@ -1,0 +1,68 @@
+"""The pytest plugin of tenantcache. Nothing of it is imported until a test asks for a fixture; see docs/testing.md.
+
+A module apart from the package, because importing any part of a package imports all that its root does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tenantcache.testing import Acting, FakeClock, MemoryCache, TenantTable
+
+
+@pytest.fixture
+def tenant_settings() -> dict[str, Any]:
+    """Settings of the engine in memory, as arguments of `tenantcache.Settings`; override it with your own."""
+    return {}
+
+
+@pytest.fixture
+def tenant_clock() -> FakeClock:
+    """The engine's clock: it stands still until `tenant_clock.advance(seconds)`."""
+    from tenantcache.testing import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture
+def tenant_cache(tenant_clock: FakeClock, tenant_settings: dict[str, Any]) -> Iterator[MemoryCache]:
+    """A TenantCache without servers. While the test runs, every TenantMiddleware uses it in place of its own."""
+    from tenantcache.testing import MemoryCache, standing_in
+
+    cache = MemoryCache(tenant_clock, **tenant_settings)
+    with standing_in(cache):
+        yield cache
+
+
+@pytest.fixture
+def tenants(tenant_cache: MemoryCache) -> TenantTable:
+    """The tenants there are: `tenants.add("acme", plan="pro")`, `update`, `suspend`, `resume`, `delete`."""
+    from tenantcache.testing import TenantTable
+
+    return TenantTable(tenant_cache)
+
+
+@pytest.fixture
+def as_tenant(tenant_cache: MemoryCache) -> Callable[..., AbstractContextManager[Acting]]:
+    """`with as_tenant("acme", client, plan="pro"):` makes requests of `client`, and `current_tenant()`, that tenant's.
+
+    The tenant is added where there is none of that id; columns that are given are set. The client may be left out.
+    """
+    from tenantcache.testing import TenantTable, acting_as
+
+    table = TenantTable(tenant_cache)
+
+    def act(tenant_id: str, client: Any = None, **columns: Any) -> AbstractContextManager[Acting]:
+        tenant = table.get(tenant_id)
+        if tenant is None:
+            tenant = table.add(tenant_id, **columns)
+        elif columns:
+            tenant = table.update(tenant_id, **columns)
+        return acting_as(tenant, next(iter(tenant_cache.settings.base_domains), ""), client)
+
+    return act

@@ -1,0 +1,13 @@
+"""For the tests of an application: an engine in memory, a clock that stands still, and clients that act as a tenant.
+
+With pytest the fixtures do it all (`pytest_tenantcache`, installed along): see docs/testing.md. The parts are here for
+other test runners.
+"""
+
+from tenantcache.testing.acting import Acting, acting_as
+from tenantcache.testing.clock import FakeClock
+from tenantcache.testing.engine import MemoryCache
+from tenantcache.testing.tenants import TenantTable
+from tenantcache.web.middleware import standing_in
+
+__all__ = ["Acting", "FakeClock", "MemoryCache", "TenantTable", "acting_as", "standing_in"]

@@ -1,0 +1,91 @@
+"""The engine of an application's tests: all of it, save that its stores and its clock are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from tenantcache.engine import TenantCache
+from tenantcache.settings import Settings
+from tenantcache.stores.base import LogEntry
+from tenantcache.stores.counters import MemoryCounters
+from tenantcache.testing.clock import FakeClock
+from tenantcache.testing.database import MemoryDatabase, MemoryUsage
+from tenantcache.testing.registry import MemoryRegistry
+from tenantcache.wiring import Stores
+
+BASE_DOMAIN = "testserver"
+"""What Starlette's test client calls itself: a client that acts as nobody is at the base domain, without a tenant."""
+
+PATIENCE = 5.0
+
+
+class MemoryCache(TenantCache):
+    """An engine that needs no servers. `settings` are those of `Settings`; the environment is not read.
+
+    Tenants are declared by `TenantTable`, or by `cache.tenants`, and a change is seen by the next request, whatever
+    thread it comes from. It outlives event loops: test clients may run each request in one of its own.
+    """
+
+    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
+        self.fake_clock = clock if clock is not None else FakeClock()
+        self.database = MemoryDatabase(self.fake_clock)
+        self.registry = MemoryRegistry(self.database, self.fake_clock)
+        stores = Stores(
+            self.database,
+            self.database,
+            self.database,
+            MemoryCounters(),
+            registry=self.registry,
+            usage=MemoryUsage(),
+        )
+        # A look-up costs nothing here, so there is no use for an index of hosts.
+        values = {"base_domains": [BASE_DOMAIN], "host_index_max_hosts": 0} | settings
+        values.setdefault("database_url", "postgresql://nobody@memory.invalid/none")
+        super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)
+        self.server_time.offset = self.fake_clock.server_time() - self.fake_clock()
+        self.database.on_entry = self._apply
+
+    @property
+    def is_open(self) -> bool:
+        return super().is_open and self._loop is not None and not self._loop.is_closed()
+
+    async def open(self) -> None:
+        if self._is_open and self._loop is not asyncio.get_running_loop():
+            self._is_open, self._opening = False, None  # its tasks ended with their loop; what it holds is still true
+        await super().open()
+
+    def _apply(self, entry: LogEntry) -> None:
+        def apply() -> None:
+            if self.freshness.epoch is not None:
+                self.freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+                self.changed(entry)
+
+        self._call_in_loop(apply)
+
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
+        """Run `call` where the engine runs, and return when it is done."""
+        loop = self._loop
+        if loop is None or not loop.is_running() or loop is _running_loop():
+            call()
+            return
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                call()
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        done.result(PATIENCE)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,265 @@
+"""The pytest plugin: its documentation runs, it costs nothing until used, and its engine behaves as the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
+
+from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
+from tenantcache.core.servertime import ServerTime
+from tenantcache.domains import UnknownDomainError
+from tenantcache.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.testing import FakeClock, MemoryCache, TenantTable
+from tests.asgi import get
+
+DOCS = Path(__file__).parents[1] / "docs" / "testing.md"
+
+
+def run_python(*arguments: str, cwd: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_examples_run(tmp_path: Path) -> None:
+    app, tests, clients, conftest, engine, script = re.findall(
+        r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL
+    )
+    files = {"app.py": app, "test_app.py": tests, "test_clients.py": clients, "test_engine.py": engine}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    output = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", cwd=tmp_path)
+    assert "10 passed" in output
+    run_python("-c", script, cwd=tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "conftest.py").write_text(conftest, encoding="utf-8")
+    test = "def test(tenant_cache):\n    assert tenant_cache.settings.base_domains == ('example.com',)\n"
+    (other / "test_settings.py").write_text(test, encoding="utf-8")
+    assert "1 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=other)
+
+
+def test_nothing_is_imported_until_a_fixture_is_used(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "FOREIGN = ('tenantcache', 'asyncpg', 'redis', 'starlette', 'pydantic')\n"
+        "def test_before():\n"
+        "    assert 'pytest_tenantcache' in sys.modules\n"
+        "    assert [name for name in FOREIGN if name in sys.modules] == []\n"
+        "def test_after(tenant_cache):\n"
+        "    assert 'tenantcache.engine' in sys.modules\n",
+        encoding="utf-8",
+    )
+    assert "2 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+
+
+async def home(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(request.state.tenant.name)
+
+
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(websocket.state.tenant.name)
+    await websocket.close()
+
+
+def make_app(**options: Any) -> Starlette:
+    app = Starlette(routes=[Route("/", home), WebSocketRoute("/ws", socket)])
+    app.add_middleware(TenantMiddleware, **options)
+    return app
+
+
+AsTenant = Callable[..., Any]
+
+
+@pytest.mark.parametrize("entered", [False, True], ids=["a loop for each request", "one loop"])
+def test_a_limit_is_as_large_as_it_is(as_tenant: AsTenant, tenant_clock: FakeClock, entered: bool) -> None:
+    """Though test clients run each request in an event loop of its own, unless they are entered."""
+    client = TestClient(make_app())
+    if entered:
+        client.__enter__()
+    with as_tenant("acme", client, limit_per_minute=50, limit_per_day=75):
+        for expected in (50, 25, 0):
+            statuses = [client.get("/").status_code for _ in range(60)]
+            assert statuses == [200] * expected + [429] * (60 - expected)
+            tenant_clock.advance(60)
+        tenant_clock.advance(86_400)
+        assert client.get("/").status_code == 200
+    if entered:
+        client.__exit__(None, None, None)
+
+
+def test_a_change_is_seen_by_the_next_request(tenants: TenantTable) -> None:
+    tenants.add("acme", name="one", domains=["shop.acme.io"])
+    for client in (TestClient(make_app()), TestClient(make_app())):
+        with client:
+            for number in range(50):
+                tenants.update("acme", name=f"name {number}")
+                assert client.get("http://acme.testserver/").text == f"name {number}"
+                assert client.get("http://shop.acme.io/").text == f"name {number}"
+    tenants.delete("acme")
+    assert client.get("http://acme.testserver/").status_code == 404
+    tenants.add("acme", name="back")
+    assert client.get("http://acme.testserver/").text == "back"
+
+
+async def test_a_change_from_within_the_loop_is_seen_too(tenants: TenantTable, tenant_cache: MemoryCache) -> None:
+    tenants.add("acme", name="one")
+    app = make_app()
+    for number in range(50):
+        tenants.update("acme", name=f"name {number}")
+        assert (await get(app, b"acme.testserver")).body.decode() == f"name {number}"
+    await tenant_cache.close()
+
+
+def test_time_stands_still(tenant_cache: MemoryCache, tenant_clock: FakeClock) -> None:
+    async def use() -> float:
+        async with tenant_cache:
+            await asyncio.sleep(0.01)
+            return tenant_cache.server_now()
+
+    before = asyncio.run(use())
+    assert before == asyncio.run(use()) == tenant_clock.now.timestamp()
+    tenant_clock.advance(90)
+    assert asyncio.run(use()) == before + 90
+    with pytest.raises(ValueError, match="does not go back"):
+        tenant_clock.advance(-1)
+
+
+def test_middlewares_get_their_own_engine_back(tmp_path: Path) -> None:
+    """Those that were there before, and those that came while another stood in."""
+    (tmp_path / "test_it.py").write_text(
+        "from tenantcache import Settings, TenantCache, TenantMiddleware\n"
+        "own = TenantCache(Settings(database_url='postgresql://h/d'))\n"
+        "before, late = TenantMiddleware(None, cache=own), []\n"
+        "def test_one(tenant_cache):\n"
+        "    late.append(TenantMiddleware(None, cache=own))\n"
+        "    late.append(TenantMiddleware(None))\n"
+        "    assert {middleware.cache for middleware in (before, *late)} == {tenant_cache}\n"
+        "def test_two():\n"
+        "    assert before.cache is late[0].cache is own\n"
+        "    assert 'TENANTCACHE_DATABASE_URL' in str(late[1]._fault)\n"
+        "def test_three(tenant_cache):\n"
+        "    assert before.cache is late[1].cache is tenant_cache\n"
+        "    assert late[1]._fault is None\n",
+        encoding="utf-8",
+    )
+    assert "3 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+
+
+def test_websockets(as_tenant: AsTenant) -> None:
+    client = TestClient(make_app())
+    with as_tenant("acme", name="Acme") as acme, client.websocket_connect(acme.ws_url + "/ws") as websocket:
+        assert websocket.receive_text() == "Acme"
+
+
+def test_the_client_is_left_as_it_was_found(as_tenant: AsTenant) -> None:
+    client = httpx.Client(base_url="http://elsewhere.example")
+    with pytest.raises(RuntimeError), as_tenant("acme", client) as acme:
+        assert current_tenant() is acme.tenant
+        with as_tenant("globex"):
+            assert current_tenant().id == "globex"  # type: ignore[union-attr]
+        assert client.base_url.host == "acme.testserver"
+        raise RuntimeError
+    assert client.base_url.host == "elsewhere.example"
+    assert current_tenant() is None
+
+
+def test_a_tenant_is_reached_where_it_can_be(as_tenant: AsTenant) -> None:
+    with as_tenant("a", subdomain=None, domains=["b.example", "a.example"]) as acting:
+        assert acting.headers == {"host": "a.example"}
+    with as_tenant("b", domains=["c.example"], primary_domain="c.example") as acting:
+        assert acting.base_url == "http://c.example"
+    with pytest.raises(Exception, match="neither a subdomain nor a domain"), as_tenant("c", subdomain=None):
+        pass
+
+
+def test_mistakes_are_told_as_by_the_real_thing(tenants: TenantTable) -> None:
+    tenants.add("acme", domains=["acme.io"])
+    with pytest.raises(NameTakenError, match="id 'acme' is taken"):
+        tenants.add("acme")
+    with pytest.raises(NameTakenError, match=r"domain 'acme\.io' is taken"):
+        tenants.add("other", domains=["ACME.io"])
+    with pytest.raises(NameTakenError, match="subdomain 'acme' is taken"):
+        tenants.add("other", subdomain="acme")
+    with pytest.raises(InvalidTenantError, match=r"(?s)subdomain 'www' is reserved.*status is 'gone'"):
+        tenants.add("other", subdomain="www", status="gone")  # type: ignore[arg-type]
+    with pytest.raises(UnknownTenantError, match="'nobody'"):
+        tenants.suspend("nobody")
+    with pytest.raises(TypeError, match="a tenant has no 'colour'"):
+        tenants.update("acme", colour="red")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="max_staleness"):
+        MemoryCache(max_staleness="soon")
+
+
+async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCache) -> None:
+    class Zone:
+        values: tuple[str, ...] = ()
+
+        async def txt(self, name: str) -> list[str]:
+            return list(self.values)
+
+    async with tenant_cache as cache:
+        cache.domains.dns = zone = Zone()
+        acme = await cache.tenants.create("Acme", id="acme", subdomain="acme")
+        await cache.tenants.create("Globex", id="globex", subdomain="globex")
+        challenge = await cache.domains.add("acme", "shop.acme.io")
+        assert await cache.domains.add("acme", "shop.acme.io") == challenge
+        assert (await cache.domains.verify("shop.acme.io")).outcome == "failed"
+        zone.values = (challenge.record_value,)
+        assert (await cache.domains.verify("shop.acme.io")).outcome == "verified"
+        await cache.domains.set_primary("shop.acme.io")
+        found = await cache.resolve("shop.acme.io")
+        assert found is not None
+        assert (found.id, found.primary_domain) == (acme.id, "shop.acme.io")
+        with pytest.raises(NameTakenError):
+            await cache.domains.add("globex", "shop.acme.io")
+        zone.values = ()
+        assert [check.removed for check in await cache.domains.recheck(grace=10)] == [False]
+        cache.fake_clock.advance(11)
+        assert [check.removed for check in await cache.domains.recheck(grace=10)] == [True]
+        assert await cache.resolve("shop.acme.io") is None
+        await cache.domains.remove("shop.acme.io")
+        with pytest.raises(UnknownDomainError):
+            await cache.domains.remove("shop.acme.io")
+        assert (await cache.tenants.suspend("acme")).status == "suspended"
+        await cache.tenants.delete("acme")
+        assert await cache.resolve("acme.testserver") is None
+        assert list(await cache.get_many(["acme", "globex"])) == ["globex"]
+
+
+async def test_usage_is_counted_in_memory(tenant_cache: MemoryCache, tenants: TenantTable) -> None:
+    tenants.add("acme")
+    app = make_app()
+    for _ in range(3):
+        await get(app, b"acme.testserver")
+    tenant_cache.fake_clock.advance(86_400)
+    await get(app, b"acme.testserver")
+    await tenant_cache.usage.flush()
+    assert [day.requests for day in await tenant_cache.usage.read("acme")] == [3, 1]
+    assert await tenant_cache.usage.last_seen(["acme", "nobody"]) == {"acme": tenant_cache.fake_clock.now}
+    await tenant_cache.close()
+
+
+def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTCACHE_LIMIT_PER_MINUTE", "1")
+    assert MemoryCache().settings.limit_per_minute == 600
+    assert isinstance(MemoryCache().server_time, ServerTime)
