@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 Clock = Callable[[], float]
 """Seconds from some fixed point, never backwards."""
@@ -18,8 +19,7 @@ def _boot_time() -> Clock:
     clock_id = getattr(time, "CLOCK_BOOTTIME", None)
     if clock_id is None:
         return time.monotonic
-    clock_gettime = time.clock_gettime
-    return lambda: clock_gettime(clock_id)
+    return partial(time.clock_gettime, clock_id)
 
 
 now: Clock = _boot_time()

@@ -340,6 +340,71 @@ async def test_a_hot_request_awaits_nothing_and_asks_nobody() -> None:
         assert len(made.recorder.scopes) == 21
 
 
+async def limit_lines(made: World, host: bytes) -> list[str]:
+    answer = await get(made.app, host)
+    return answer.lines("ratelimit-policy") + answer.lines("ratelimit")
+
+
+@pytest.mark.parametrize(
+    ("columns", "policy", "first", "later", "next_minute"),
+    [
+        pytest.param(
+            {"limit_per_minute": 60, "limit_per_day": 0},
+            '"minute";q=60;w=60',
+            ['"minute";r=58;t=60', '"minute";r=57;t=60'],
+            ['"minute";r=56;t=1', '"minute";r=55;t=1'],
+            ['"minute";r=59;t=60', '"minute";r=58;t=60'],
+            id="a minute",
+        ),
+        pytest.param(
+            {"limit_per_minute": 0, "limit_per_day": 1000},
+            '"day";q=1000;w=86400',
+            ['"day";r=998;t=6000', '"day";r=997;t=6000'],
+            ['"day";r=996;t=5941', '"day";r=995;t=5941'],
+            ['"day";r=994;t=5940', '"day";r=993;t=5940'],
+            id="a day",
+        ),
+        pytest.param(
+            {"limit_per_minute": 60, "limit_per_day": 1000},
+            '"minute";q=60;w=60, "day";q=1000;w=86400',
+            ['"minute";r=58;t=60, "day";r=998;t=6000', '"minute";r=57;t=60, "day";r=997;t=6000'],
+            ['"minute";r=56;t=1, "day";r=996;t=5941', '"minute";r=55;t=1, "day";r=995;t=5941'],
+            ['"minute";r=59;t=60, "day";r=994;t=5940', '"minute";r=58;t=60, "day";r=993;t=5940'],
+            id="both",
+        ),
+    ],
+)
+async def test_hot_requests_count_down_one_by_one(
+    columns: dict[str, int], policy: str, first: list[str], later: list[str], next_minute: list[str]
+) -> None:
+    async with world(row("both", **columns)) as made:
+        await get(made.app, b"both.example.com")
+        for seconds, expected in ((0, first), (59.2, later), (0.8, next_minute)):
+            made.clock.advance(seconds)
+            await made.cache.sync()  # memory stays valid
+            for line in expected:
+                assert await limit_lines(made, b"both.example.com") == [policy, line]
+
+
+async def test_hot_requests_hear_of_another_limit_at_once() -> None:
+    async with world(row("acme", limit_per_minute=60, limit_per_day=0)) as made:
+        for _ in range(3):
+            await get(made.app, ACME)
+        made.database.put(row("acme", limit_per_minute=100, limit_per_day=0))
+        await made.cache.sync()
+        for line in ('"minute";r=96;t=60', '"minute";r=95;t=60'):
+            assert await limit_lines(made, ACME) == ['"minute";q=100;w=60', line]
+
+
+async def test_behind_a_trusted_proxy_a_hot_request_awaits_nothing_either() -> None:
+    async with world(trusted_proxies=["10.0.0.0/8"]) as made:
+        for _ in range(2):
+            assert (await get(made.app, b"edge", headers=FORWARDED, client=PROXY)).json() == "Acme"
+        with pytest.raises(StopIteration):
+            made.app(http_scope(b"edge", headers=FORWARDED, client=PROXY), _never, _nowhere).send(None)
+        assert (await get(made.app, b"edge", headers=FORWARDED, client=CLIENT)).status == 404
+
+
 async def _never() -> Message:
     raise AssertionError("nothing is to be received here")
 

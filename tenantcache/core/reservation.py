@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 from tenantcache.core.decision import Decision, Quota, policies_below, quota
 from tenantcache.core.forecast import Demand, Pace, Usage
@@ -80,6 +81,7 @@ class Reservation:
         "minute",
         "refill",
         "released",
+        "shown",
         "taking",
         "until",
         "watched",
@@ -102,6 +104,8 @@ class Reservation:
         self.taking = False
         """True while a take is in flight."""
         self.released = False
+        self.shown: Any = None
+        """Where a face keeps what it tells clients; None whenever more than `minute` and `day` may have changed."""
         self._policy, self._calendar = policy, calendar
         self._demand = Demand(now)
         self._current, self._standing, self._daily = Ledger(), Standing(), Ledger()
@@ -121,6 +125,7 @@ class Reservation:
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
+        self.shown = None
         number = minute_at(now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False

@@ -2,8 +2,8 @@
 
 A hot request takes one short way: find the Host line, one dict look-up to the tenant's entry, one clock reading, two
 decrements, and on to the application. No await stands in between. Whatever is not plain (a host never seen, a
-limit reached, a bypass, a proxy's header, a WebSocket) leaves that way for the long one, `_serve`, which does
-everything again from the start and may wait.
+limit reached, a bypass, a WebSocket) leaves that way for the long one, `_serve`, which does everything again from
+the start and may wait.
 """
 
 from __future__ import annotations
@@ -11,22 +11,33 @@ from __future__ import annotations
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantcache.context import serving
 from tenantcache.core.decision import Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
-from tenantcache.settings import Settings
+from tenantcache.settings import IPNetwork, Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web import problems
 from tenantcache.web.problems import Problem
-from tenantcache.web.ratelimit import Header, quota_exceeded, ratelimit_headers, x_ratelimit_headers
+from tenantcache.web.ratelimit import (
+    FreshHeaders,
+    Header,
+    HotHeaders,
+    quota_exceeded,
+    ratelimit_headers,
+    x_ratelimit_headers,
+)
+
+MAX_PEERS = 1_024
+"""Addresses whose trust is remembered: proxies are few, and strangers push out none but each other."""
 
 Reply = Callable[[Scope, Problem], ASGIApp | None]
 """Makes an answer of one's own out of a problem; None keeps ours."""
@@ -57,6 +68,9 @@ class TenantMiddleware:
         self._reply = reply
         self._own, self._settings = cache, settings
         self._fault: ConfigurationError | None = None
+        self._hot: dict[bytes, Entry] = {}
+        self._bypass: tuple[str, ...] = ()
+        self._trusted: tuple[IPNetwork, ...] = ()
         _mounted.add(self)
         self._start()
 
@@ -69,69 +83,85 @@ class TenantMiddleware:
             assert cache is not None
             self._use(cache)
         except ConfigurationError as fault:
-            self._fault = fault
+            self._fault, self._hot = fault, {}
 
     def _use(self, cache: TenantCache) -> None:
         settings = cache.settings
         self.cache = cache
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
         self._trusted = settings.trusted_proxies
+        self._is_trusted = _contains(settings.trusted_proxies)
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
+        self._adds_headers = self._shows_limits or self._shows_x_limits
         self._hot = cache.memory.hot
         self._freshness = cache.freshness
         self._server_time = cache.server_time
         self._clock = cache.clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if self._fault is not None:
-            await self._fail(self._fault, scope, receive, send)
-        elif kind == "http":
-            entry = self._spend_hot(scope)
-            if entry is not None:
-                await self._pass_on(entry, self._quotas(entry), scope, receive, send)
-            else:
-                await self._serve(scope, receive, send)
-        elif kind == "websocket":
+        host = self._plain_host(scope) if scope["type"] == "http" else None
+        entry = self._hot.get(host) if host is not None else None
+        if entry is None:
+            await self._serve_any(scope, receive, send)
+            return
+        now = self._clock()
+        if now >= self._freshness.valid_until:
             await self._serve(scope, receive, send)
-        elif kind == "lifespan":
-            await self._live(scope, receive, send)
-        else:
+            return
+        meter = entry.meter
+        if meter is not None:
+            server_now = now + self._server_time.offset
+            if meter.minute < 1 or meter.day < 1 or server_now >= meter.until:
+                await self._serve(scope, receive, send)
+                return
+            meter.minute -= 1
+            meter.day -= 1
+            if self._adds_headers:
+                shown = meter.shown or self._show(meter, server_now)
+                send = _adding(shown.of(meter, server_now), send)
+        entry.used = True
+        if "state" not in scope:
+            scope["state"] = {}
+        scope["state"]["tenant"] = entry.tenant
+        token = serving.set(entry.tenant)
+        try:
             await self.app(scope, receive, send)
+        finally:
+            serving.reset(token)
 
-    def _spend_hot(self, scope: Scope) -> Entry | None:
-        """Admit a plain request on tokens that are held, or return None and change nothing."""
+    def _plain_host(self, scope: Scope) -> bytes | None:
+        """The Host of a request that needs no second look; None sends it the long way."""
+        path: str = scope["path"]
+        if path[:1] != "/" or path.startswith(self._bypass):
+            return None
+        if self._trusted:
+            return self._host_of(scope)
         host = None
         for name, value in scope["headers"]:
             if name == b"host":
                 if host is not None:
                     return None
                 host = value
-        entry = None if host is None else self._hot.get(host)
-        if entry is None or self._trusted:
-            return None
-        path: str = scope["path"]
-        if path[:1] != "/" or path.startswith(self._bypass):
-            return None
-        now = self._clock()
-        if now >= self._freshness.valid_until:
-            return None
-        meter = entry.meter
-        if meter is not None:
-            if meter.minute < 1 or meter.day < 1 or now + self._server_time.offset >= meter.until:
-                return None
-            meter.minute -= 1
-            meter.day -= 1
-        entry.used = True
-        return entry
+        return host
 
-    def _quotas(self, entry: Entry) -> Sequence[Quota]:
-        if entry.meter is None or not (self._shows_limits or self._shows_x_limits):
-            return ()
-        return entry.meter.quotas(self._clock() + self._server_time.offset)
+    def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders:
+        shown = FreshHeaders(self._headers) if self._shows_x_limits else HotHeaders(meter, server_now)
+        meter.shown = shown
+        return shown
 
     # The long way.
+
+    async def _serve_any(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if self._fault is not None:
+            await self._fail(self._fault, scope, receive, send)
+        elif kind in ("http", "websocket"):
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._bypasses(scope["path"]):
@@ -179,17 +209,11 @@ class TenantMiddleware:
         host = single_host(scope["headers"])
         if host is None or target_conflicts(scope.get("raw_path") or b"", host):
             return None
-        if self._trusted and self._is_trusted(scope.get("client")):
+        client = scope.get("client")
+        if self._trusted and client and self._is_trusted(client[0]):
             forwarded = forwarded_host(scope["headers"])
             return host if forwarded is None else forwarded
         return host
-
-    def _is_trusted(self, client: Sequence[Any] | None) -> bool:
-        try:
-            address = ip_address(client[0]) if client else None
-        except ValueError:
-            return False  # a Unix socket's path, or a name
-        return address is not None and any(address in network for network in self._trusted)
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp | None = self._reply(scope, problem) if self._reply is not None else None
@@ -264,6 +288,20 @@ def standing_in(cache: TenantCache) -> Iterator[None]:
             middleware._start()
 
 
+def _contains(networks: Sequence[IPNetwork]) -> Callable[[str], bool]:
+    """Whether an address, as ASGI tells it, is in one of `networks`."""
+
+    @lru_cache(maxsize=MAX_PEERS)
+    def contains(peer: str) -> bool:
+        try:
+            address = ip_address(peer)
+        except ValueError:
+            return False  # a Unix socket's path, or a name
+        return any(address in network for network in networks)
+
+    return contains
+
+
 def _refusal_of(tenant: Tenant | None) -> Problem | None:
     if tenant is None:
         return problems.UNKNOWN_HOST
@@ -274,14 +312,15 @@ def _refusal_of(tenant: Tenant | None) -> Problem | None:
     return None
 
 
-def _adding(headers: list[Header], send: Send) -> Send:
+def _adding(headers: Sequence[Header], send: Send) -> Send:
     """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
 
     def send_with_headers(message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.accept"):
             # A new message with a new list: the application may keep the old ones and send them again.
-            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+            message = {**message}
+            message["headers"] = [*message.get("headers", ()), *headers]
         return send(message)
 
     return send_with_headers

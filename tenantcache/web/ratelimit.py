@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import ceil
 
 from tenantcache.core.decision import Decision, Quota
+from tenantcache.core.reservation import Reservation
 from tenantcache.core.windows import DAY, MINUTE
 from tenantcache.web.problems import QUOTA_EXCEEDED, Problem
 
@@ -30,6 +31,60 @@ def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
         (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas))),
         (b"ratelimit", state.encode()),
     ]
+
+
+class HotHeaders:
+    """The two headers of a tenant's hot requests: between two looks at the counters, only tokens and time change.
+
+    Made of a reservation at server time `now`, in seconds; holds until that one sets its `shown` to None. Making the
+    headers of fresh quotas for each request costs 3.5 times as much as all else that a hot request does.
+    """
+
+    __slots__ = ("_day_later", "_day_more", "_minute_more", "_policy", "_seconds", "_state")
+
+    def __init__(self, meter: Reservation, now: float) -> None:
+        quotas = meter.quotas(now)
+        more = {quota.name: quota.remaining for quota in quotas}
+        self._policy = (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas)))
+        self._minute_more = more["minute"] - meter.minute if "minute" in more else None
+        self._day_more = more["day"] - meter.day if "day" in more else None
+        # Minutes and days end on whole seconds.
+        self._day_later = round(now + quotas[-1].reset - meter.until) if quotas else 0
+        self._seconds = -1
+        self._state = b""
+
+    def of(self, meter: Reservation, now: float) -> tuple[Header, ...]:
+        """What to send with a request that `meter` has just admitted at server time `now`."""
+        seconds = ceil(meter.until - now)
+        if seconds != self._seconds:
+            self._seconds, self._state = seconds, self._template(seconds)
+        if self._day_more is None:
+            if self._minute_more is None:
+                return ()
+            state = self._state % (meter.minute + self._minute_more)
+        elif self._minute_more is None:
+            state = self._state % (meter.day + self._day_more)
+        else:
+            state = self._state % (meter.minute + self._minute_more, meter.day + self._day_more)
+        return self._policy, (b"ratelimit", state)
+
+    def _template(self, seconds: int) -> bytes:
+        """A format for the tokens that are left, the same for a second: half of what it takes to write all numbers."""
+        minute = [b'"minute";r=%%d;t=%d' % seconds] if self._minute_more is not None else []
+        day = [b'"day";r=%%d;t=%d' % (seconds + self._day_later)] if self._day_more is not None else []
+        return b", ".join(minute + day)
+
+
+class FreshHeaders:
+    """In the place of `HotHeaders`, for headers that are made anew by `make` for each request."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]]) -> None:
+        self._make = make
+
+    def of(self, meter: Reservation, now: float) -> list[Header]:
+        return self._make(meter.quotas(now))
 
 
 def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
