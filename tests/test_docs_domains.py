@@ -1,4 +1,7 @@
-"""The examples of docs/domains.md run, and docs/adopting.md knows every option."""
+"""The examples of docs/domains.md and docs/proxies.md run, and docs/adopting.md knows every option.
+
+nginx reads those of docs/proxies.md in tests/end_to_end/test_proxies.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any
 
 import asyncpg
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tenantcache import Settings, TenantCache
@@ -54,6 +60,30 @@ async def test_a_tenant_signs_up_and_connects_a_domain(names: dict[str, Any]) ->
 def test_the_app_answers_the_front(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     with TestClient(names["app"], base_url="http://127.0.0.1:8000", client=("127.0.0.1", 40000)) as client:
         assert client.get("/tls/ask?domain=nobody.io").status_code == 404
+
+
+async def test_the_proxys_word_counts_and_the_application_sees_the_client(
+    monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("insert into tenantcache.tenants (id, name, subdomain) values ('acme', 'Acme', 'acme')")
+    await connection.close()
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    text = (DOCS / "proxies.md").read_text(encoding="utf-8")
+    [(name, value)] = re.findall(r"^export (\w+)=(\S+) ", text, re.MULTILINE)
+    monkeypatch.setenv(name, value)
+    found: dict[str, Any] = {}
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(example, found)
+
+    async def tell(request: Request) -> PlainTextResponse:
+        assert request.client is not None
+        return PlainTextResponse(f"{request.state.tenant.id} {request.client.host}")
+
+    found["app"].router.routes.append(Route("/", tell))
+    headers = {"host": "app.internal", "x-forwarded-host": "acme.localhost", "x-forwarded-for": "203.0.113.7"}
+    with TestClient(found["app"], client=(value, 40_000)) as client:
+        assert client.get("/", headers=headers).text == "acme 203.0.113.7"
 
 
 async def test_the_table_of_options_is_complete() -> None:

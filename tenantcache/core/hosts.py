@@ -170,9 +170,10 @@ def single_host(headers: Headers) -> bytes | None:
 def forwarded_host(headers: Headers) -> bytes | None:
     """Return the host that the nearest proxy says was asked for, or None where it says nothing.
 
-    Only for requests whose peer is trusted: the peer must set or remove X-Forwarded-Host, since its last value
-    wins over Forwarded (RFC 7239). Of Forwarded only the last element counts: it is the peer's own, and those before
-    it may come from the client. What is ill-formed is returned as b"", which `classify` calls malformed.
+    Only for requests whose peer is trusted. Of X-Forwarded-Host the last value counts, and of Forwarded (RFC 7239) the
+    last element: it is the peer's own, and those before it may come from the client. A peer that writes one of the two
+    headers may pass the client's own of the other kind on, and nobody can tell which is which: where they disagree,
+    and where one is ill-formed, b"" is returned, which `classify` calls malformed.
     """
     last_x_forwarded = None
     forwarded = []
@@ -181,10 +182,17 @@ def forwarded_host(headers: Headers) -> bytes | None:
             last_x_forwarded = value
         elif name == b"forwarded":
             forwarded.append(value)
-    if last_x_forwarded is not None:
-        return last_x_forwarded.rpartition(b",")[2].strip(b" \t")
+    by_rfc = _nearest_forwarded(forwarded)
+    if last_x_forwarded is None:
+        return by_rfc
+    by_custom = last_x_forwarded.rpartition(b",")[2].strip(b" \t")
+    return by_custom if by_rfc is None or _same_name(by_rfc, by_custom) else b""
+
+
+def _nearest_forwarded(lines: Iterable[bytes]) -> bytes | None:
+    """The host in the last element of Forwarded; b"" where a line is ill-formed."""
     nearest: dict[bytes, bytes] = {}
-    for line in forwarded:
+    for line in lines:
         # Each line is a list in itself; joined first, an open quote in the client's line would swallow the proxy's.
         elements = _forwarded_elements(line)
         if not elements:
@@ -203,8 +211,7 @@ def target_conflicts(raw_target: bytes, host: bytes) -> bool:
     match = _AUTHORITY.match(raw_target)
     if match is None:
         return False
-    name = _parse(match[1])
-    return name is None or name != _parse(host)
+    return not _same_name(match[1], host)
 
 
 def normalise_domain(name: str) -> str:
@@ -219,6 +226,12 @@ def normalise_domain(name: str) -> str:
     if "." not in domain:
         raise ValueError(f"domain {name!r} has a single label; a custom domain has two or more, like shop.example.com")
     return domain
+
+
+def _same_name(one: bytes, other: bytes) -> bool:
+    """Do both name the same host, well-formed, whatever their ports?"""
+    name = _parse(one)
+    return name is not None and name == _parse(other)
 
 
 def _parse(raw: bytes) -> str | None:

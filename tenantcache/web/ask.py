@@ -15,7 +15,7 @@ ours. Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
@@ -24,6 +24,7 @@ from tenantcache.core.hosts import HostMatch
 from tenantcache.core.tenant import DOMAIN_ALIAS
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
+from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -51,7 +52,7 @@ class AskApp:
         self, cache: TenantCache, *, callers: Iterable[str] | str = LOOPBACK, subdomains: bool = False
     ) -> None:
         self._cache = cache
-        self._callers = _networks(callers)
+        self._callers = Peers(_networks(callers))
         self._subdomains = subdomains
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,15 +96,7 @@ class AskApp:
     def _may_ask(self, scope: Scope) -> bool:
         if any(name in PROXY_HEADERS for name, _ in scope["headers"]):
             return False
-        client = scope.get("client")
-        try:
-            address = ip_address(client[0]) if client else None
-        except ValueError:
-            return False  # a Unix socket's path, or a name
-        if address is None:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)  # how a socket for both families shows IPv4
-        return any((mapped or address) in network for network in self._callers)
+        return self._callers.sent(scope)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Open and close the engine, for a server that serves nothing but this."""

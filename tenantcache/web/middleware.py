@@ -11,8 +11,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,9 +21,10 @@ from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
-from tenantcache.settings import IPNetwork, Settings
+from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web import problems
+from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
 from tenantcache.web.ratelimit import (
     FreshHeaders,
@@ -35,9 +34,6 @@ from tenantcache.web.ratelimit import (
     ratelimit_headers,
     x_ratelimit_headers,
 )
-
-MAX_PEERS = 1_024
-"""Addresses whose trust is remembered: proxies are few, and strangers push out none but each other."""
 
 Reply = Callable[[Scope, Problem], ASGIApp | None]
 """Makes an answer of one's own out of a problem; None keeps ours."""
@@ -70,7 +66,7 @@ class TenantMiddleware:
         self._fault: ConfigurationError | None = None
         self._hot: dict[bytes, Entry] = {}
         self._bypass: tuple[str, ...] = ()
-        self._trusted: tuple[IPNetwork, ...] = ()
+        self._trusted: Peers | None = None
         _mounted.add(self)
         self._start()
 
@@ -89,8 +85,7 @@ class TenantMiddleware:
         settings = cache.settings
         self.cache = cache
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
-        self._trusted = settings.trusted_proxies
-        self._is_trusted = _contains(settings.trusted_proxies)
+        self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
         self._adds_headers = self._shows_limits or self._shows_x_limits
@@ -135,7 +130,7 @@ class TenantMiddleware:
         path: str = scope["path"]
         if path[:1] != "/" or path.startswith(self._bypass):
             return None
-        if self._trusted:
+        if self._trusted is not None:
             return self._host_of(scope)
         host = None
         for name, value in scope["headers"]:
@@ -209,8 +204,7 @@ class TenantMiddleware:
         host = single_host(scope["headers"])
         if host is None or target_conflicts(scope.get("raw_path") or b"", host):
             return None
-        client = scope.get("client")
-        if self._trusted and client and self._is_trusted(client[0]):
+        if self._trusted is not None and self._trusted.sent(scope):
             forwarded = forwarded_host(scope["headers"])
             return host if forwarded is None else forwarded
         return host
@@ -286,20 +280,6 @@ def standing_in(cache: TenantCache) -> Iterator[None]:
         _stand_in = before
         for middleware in list(_mounted):
             middleware._start()
-
-
-def _contains(networks: Sequence[IPNetwork]) -> Callable[[str], bool]:
-    """Whether an address, as ASGI tells it, is in one of `networks`."""
-
-    @lru_cache(maxsize=MAX_PEERS)
-    def contains(peer: str) -> bool:
-        try:
-            address = ip_address(peer)
-        except ValueError:
-            return False  # a Unix socket's path, or a name
-        return any(address in network for network in networks)
-
-    return contains
 
 
 def _refusal_of(tenant: Tenant | None) -> Problem | None:

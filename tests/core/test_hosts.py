@@ -240,7 +240,7 @@ def test_single_host() -> None:
     ],
 )
 def test_x_forwarded_host(values: list[str], expected: bytes) -> None:
-    ignored = [(b"host", b"internal.lb"), (b"forwarded", b"host=other.example.com")]
+    ignored = [(b"host", b"internal.lb"), (b"forwarded", b"for=192.0.2.60")]
     headers = [*ignored, *((b"x-forwarded-host", value.encode()) for value in values)]
     assert forwarded_host(headers) == expected
 
@@ -296,6 +296,31 @@ def test_ill_formed_forwarded_is_malformed(values: list[str]) -> None:
 
 def test_nothing_forwarded() -> None:
     assert forwarded_host([(b"host", b"acme.example.com")]) is None
+
+
+@pytest.mark.parametrize(
+    ("x_forwarded_host", "forwarded", "expected"),
+    [
+        (b"acme.example.com", b"host=acme.example.com", b"acme.example.com"),
+        (b"acme.example.com", b'host="ACME.example.com.:443"', b"acme.example.com"),
+        (
+            b"globex.example.com, acme.example.com",
+            b"host=globex.example.com, host=acme.example.com",
+            b"acme.example.com",
+        ),
+        (b"acme.example.com", b"host=globex.example.com", b""),
+        (b"acme.example.com", b"host=acme.example.com, host=globex.example.com", b""),
+        (b"acme.example.com", b"host=_", b""),
+        (b"acme.example.com", b"host=", b""),
+        (b"acme.example.com", b"", b""),
+        (b"_", b"host=_", b""),
+    ],
+)
+def test_two_kinds_of_header_must_agree(x_forwarded_host: bytes, forwarded: bytes, expected: bytes) -> None:
+    """A peer that writes one of them may pass the client's other one on."""
+    headers = [(b"x-forwarded-host", x_forwarded_host), (b"forwarded", forwarded)]
+    assert forwarded_host(headers) == expected
+    assert forwarded_host(headers[::-1]) == expected
 
 
 @pytest.mark.parametrize(

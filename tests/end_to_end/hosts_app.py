@@ -1,7 +1,8 @@
-"""What the tests of the servers serve: one application behind two middlewares, of which one trusts its peer.
+"""What the tests of servers and proxies serve: one application behind three middlewares, of which two trust their peer.
 
-A request says which one it is for by `x-peer: trusted`, because all of a test's requests come from the same address.
-The application answers with what the middleware has decided: `tenant:acme`, or `bypass`.
+A request says by `x-peer` which one it is for, because all of a test's requests come from the same address: `trusted`,
+or `outside`, where uvicorn's own middleware for proxies comes after ours. The application answers with what the
+middleware has decided, `tenant:acme` or `bypass`, and below /client with the client's address.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
 
+PROXIES = ["127.0.0.1", "127.0.0.2"]
+
 plain = TenantCache(Settings(limits="off"))
-trusting = TenantCache(Settings(limits="off", trusted_proxies=["127.0.0.1"]))
+trusting = TenantCache(Settings(limits="off", trusted_proxies=PROXIES))
 
 
 async def outcome(scope: Scope, receive: Receive, send: Send) -> None:
     tenant = scope.get("state", {}).get("tenant")
     body = f"tenant:{tenant.id}" if tenant is not None else "bypass"
+    if scope["path"] == "/client":
+        body = scope["client"][0]
     headers = [(b"content-length", str(len(body)).encode())]
     # A WebSocket is answered likewise, so that there is one kind of answer (ASGI extension websocket.http.response).
     kind = "http" if scope["type"] == "http" else "websocket.http"
@@ -35,11 +41,15 @@ async def engines(_: Starlette) -> AsyncIterator[None]:
 
 
 lifespan = Starlette(lifespan=engines)
-middlewares = {False: TenantMiddleware(outcome, plain), True: TenantMiddleware(outcome, trusting)}
+middlewares = {
+    b"": TenantMiddleware(outcome, plain),
+    b"trusted": TenantMiddleware(outcome, trusting),
+    b"outside": TenantMiddleware(ProxyHeadersMiddleware(outcome, PROXIES), trusting),
+}
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(scope, receive, send)
     else:
-        await middlewares[(b"x-peer", b"trusted") in scope["headers"]](scope, receive, send)
+        await middlewares[dict(scope["headers"]).get(b"x-peer", b"")](scope, receive, send)

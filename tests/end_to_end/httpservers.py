@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -12,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
+import asyncpg
 import h2.config
 import h2.connection
 import h2.events
 
 from tenantcache.devservers import HOST, free_port, spawn
 from tests.end_to_end.workers import ROOT, our_environment
+from tests.servers.databases import Databases
 
 START_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 10.0
@@ -52,13 +55,37 @@ class Answer:
 
 
 @contextmanager
-def serving(names: Sequence[str], app: str, environment: Mapping[str, str]) -> Iterator[Mapping[str, int]]:
-    """Run these servers at once, on a port each; they start side by side."""
+def serving_tenants(commands: Mapping[str, Sequence[str]], databases: Databases) -> Iterator[Mapping[str, int]]:
+    """Serve the tenants of hosts.json with the application in `hosts_app`, in a database of their own."""
+    url = databases.create()
+    asyncio.run(_add_tenants(url))
+    environment = {"TENANTCACHE_DATABASE_URL": url, "TENANTCACHE_BASE_DOMAINS": "example.com,localhost"}
+    with serving(commands, "tests.end_to_end.hosts_app:app", environment) as ports:
+        yield ports
+    databases.drop(url)
+
+
+async def _add_tenants(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("""
+        insert into tenantcache.tenants (id, name, subdomain)
+            values ('acme', 'Acme', 'acme'), ('globex', 'Globex', 'globex');
+        insert into tenantcache.tenant_domains (domain, tenant_id)
+            values ('shop.acme.io', 'acme'), ('xn--bcher-kva.example', 'acme');
+    """)
+    await connection.close()
+
+
+@contextmanager
+def serving(
+    commands: Mapping[str, Sequence[str]], app: str, environment: Mapping[str, str]
+) -> Iterator[Mapping[str, int]]:
+    """Run these servers at once, on a port each; they start side by side. Commands as in `SERVERS`."""
     running: dict[str, tuple[subprocess.Popen[bytes], int, IO[bytes]]] = {}
     try:
-        for name in names:
+        for name, command in commands.items():
             port, log = free_port(), tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-            running[name] = (_start(name, app, port, environment, log), port, log)
+            running[name] = (_start(command, app, port, environment, log), port, log)
         for name, (process, port, log) in running.items():
             _wait_until_ready(name, process, port, log)
         yield {name: port for name, (_, port, _) in running.items()}
@@ -74,10 +101,11 @@ def serving(names: Sequence[str], app: str, environment: Mapping[str, str]) -> I
             log.close()
 
 
-def _start(name: str, app: str, port: int, environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command, *options = SERVERS[name]
-    where = f"{HOST}:{port}" if command == "hypercorn" else str(port)
-    words = [sys.executable, "-m", command, *options, where, app]
+def _start(
+    command: Sequence[str], app: str, port: int, environment: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    where = f"{HOST}:{port}" if command[0] == "hypercorn" else str(port)
+    words = [sys.executable, "-m", *command, where, app]
     return spawn(words, output=log, cwd=ROOT, env={**our_environment(), **environment})
 
 
@@ -103,9 +131,12 @@ def request(host: bytes | None, headers: Headers = (), target: bytes = b"/", ver
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def send_bytes(port: int, data: bytes) -> Answer:
-    """Send it on a connection of its own; return the first answer. Raises TimeoutError where nothing comes."""
-    with socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT) as link:
+def send_bytes(port: int, data: bytes, source: str = HOST) -> Answer:
+    """Send it on a connection of its own, from the address `source`; return the first answer.
+
+    Raises TimeoutError where nothing comes.
+    """
+    with socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT, source_address=(source, 0)) as link:
         link.sendall(data)
         received = b""
         while (answer := _first_answer(received)) is None:

@@ -1,0 +1,103 @@
+"""Whose word counts: addresses that are seen against addresses that are claimed."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantcache.web.peers import ADDRESS_HEADERS, Peers
+from tests.asgi import http_scope
+
+PEERS = Peers([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"), ip_network("127.0.0.1")])
+
+
+def seen(client: Any, *headers: tuple[bytes, bytes]) -> bool:
+    return PEERS.sent(http_scope(client=client, headers=headers))
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
+        (("10.1.2.3", 5000), True),
+        (("2001:db8::1", 5000), True),
+        (("2001:DB8:0::1", 5000), True),
+        (("::ffff:10.1.2.3", 5000), True),
+        (["10.1.2.3", "5000"], True),
+        (("11.1.2.3", 5000), False),
+        (("::1", 5000), False),
+        (("10.1.2.3", 0), False),
+        (("10.1.2.3", "0"), False),
+        (("10.1.2.3:80", 5000), False),
+        (("", 0), False),
+        (("unix:/run/app", 5000), False),
+        (("testclient", 5000), False),
+        ((), False),
+        (None, False),
+    ],
+)
+def test_an_address(client: Any, expected: bool) -> None:
+    assert seen(client) is expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"10.1.2.3",
+        b"203.0.113.7, 10.1.2.3",
+        b"10.1.2.3,203.0.113.7",
+        b"10.1.2.3:4711",
+        b"::ffff:10.1.2.3",
+        b"[::ffff:10.1.2.3]:80",
+        b'for="10.1.2.3:80";proto=https;by=203.0.113.7',
+        b"for=203.0.113.7;by=10.1.2.3",
+        b" 10.1.2.3 ",
+    ],
+)
+def test_an_address_that_a_header_names_as_well_is_a_claim(value: bytes) -> None:
+    for name in ADDRESS_HEADERS:
+        assert not seen(("10.1.2.3", 5000), (name, value)), "the server may have taken it from there"
+
+
+@pytest.mark.parametrize("value", [b"2001:db8::1", b"2001:DB8:0:0::1", b'for="[2001:db8::1]:4711"', b"[2001:db8::1]"])
+def test_an_address_of_version_6_however_it_is_spelt(value: bytes) -> None:
+    assert not seen(("2001:db8::1", 5000), (b"x-forwarded-for", value))
+    assert seen(("2001:db8::2", 5000), (b"x-forwarded-for", value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"203.0.113.7",
+        b"10.1.2.30",
+        b"110.1.2.3",
+        b"10.1.2.3.example.com",
+        b"unknown, _hidden",
+        b"",
+        b"\xff10.1.2.4",
+        b"::",
+    ],
+)
+def test_others_addresses_are_no_claim(value: bytes) -> None:
+    assert seen(("10.1.2.3", 5000), (b"x-forwarded-for", value))
+
+
+def test_headers_that_no_address_is_taken_from_do_not_count() -> None:
+    assert seen(("127.0.0.1", 5000), (b"host", b"127.0.0.1:8000"), (b"x-forwarded-host", b"127.0.0.1"))
+
+
+def test_a_header_without_end_counts_as_a_claim_and_costs_little() -> None:
+    started = time.perf_counter()
+    assert not seen(("10.1.2.3", 5000), (b"x-forwarded-for", b"1.1," * 16_000))
+    assert time.perf_counter() - started < 0.05
+    assert seen(("10.1.2.3", 5000), (b"x-forwarded-for", b"1.1.1.1," * 255))
+
+
+@given(st.binary(max_size=80), st.text(max_size=20), st.integers(0, 70_000))
+def test_never_raises(value: bytes, client: str, port: int) -> None:
+    seen((client, port), (b"x-forwarded-for", value))
+    assert not seen(("10.1.2.3", 1), (b"x-forwarded-for", value + b" 10.1.2.3"))
