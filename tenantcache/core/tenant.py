@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypedDict
 
 Status = Literal["active", "suspended", "maintenance"]
@@ -54,9 +55,14 @@ class FrozenDict(dict[str, Any]):
         return (FrozenDict, (dict(self),))
 
 
+_EMPTY = FrozenDict()
+
+
 def freeze(value: Any) -> Any:
     """Return `value` (any JSON value) with its objects and arrays made immutable."""
     if isinstance(value, Mapping):
+        if not value:
+            return _EMPTY
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
@@ -103,10 +109,14 @@ class LimitTable:
 
     def find(self, row: Row) -> Limits:
         plan = self.plans.get(row["plan"] or "", {})
-        return Limits(
+        return _shared_limits(
             _first(row["limit_per_minute"], plan, "per_minute", self.defaults.per_minute),
             _first(row["limit_per_day"], plan, "per_day", self.defaults.per_day),
         )
+
+
+# Most tenants have the limits of a few plans.
+_shared_limits = lru_cache(maxsize=1024)(Limits)
 
 
 def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: int | None) -> int | None:

@@ -9,6 +9,7 @@ come from files. Times are seconds since the Unix epoch, as floats.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Policy = Literal["minute", "day"]
@@ -47,7 +48,11 @@ Calendar = Callable[[float], Day]
 
 
 def utc_day(server_time: float) -> Day:
-    number = int(server_time // DAY)
+    return _utc_day(int(server_time // DAY))
+
+
+@lru_cache(maxsize=8)  # all tenants share their days
+def _utc_day(number: int) -> Day:
     return Day(number, number * DAY, (number + 1) * DAY)
 
 
