@@ -62,7 +62,7 @@ class Limiter:
     """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet.
 
     `enforced`: False makes every tenant unlimited. `counts_unlimited`: tenants without limits get a reservation as
-    well, so that `drain` knows of their requests.
+    well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Limiter:
         on_error: OnError = "local",
         enforced: bool = True,
         counts_unlimited: bool = False,
+        newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
     ) -> None:
         self.takes = 0
         self.denied = 0
@@ -85,6 +86,7 @@ class Limiter:
         self._on_error = on_error
         self._enforced = enforced
         self._counts_unlimited = counts_unlimited
+        self._newest = newest
         self._meters: dict[str, Meter] = {}
         self._shares = MemoryCounters()
         self._watcher: asyncio.Task[None] | None = None
@@ -114,8 +116,13 @@ class Limiter:
         return len(self._meters)
 
     def meter_of(self, tenant: Tenant) -> Reservation | None:
-        """The reservation of `tenant`, which has just been read; its limits are put in force. None: unlimited."""
+        """The reservation of `tenant`, made where there is none yet. None: unlimited."""
         meter = self._meter(tenant)
+        return None if meter is None else meter.reservation
+
+    def update(self, tenant: Tenant) -> Reservation | None:
+        """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""
+        meter = self._meters.get(tenant.id)
         if meter is None:
             return None
         limits, calendar = self._limits_of(tenant), calendar_of(tenant.time_zone)
@@ -139,7 +146,10 @@ class Limiter:
 
     def _meter(self, tenant: Tenant) -> Meter | None:
         meter = self._meters.get(tenant.id)
-        if meter is None and (self._counts_unlimited or self._limits_of(tenant) != Limits()):
+        if meter is not None:
+            return meter
+        tenant = self._newest(tenant)
+        if self._counts_unlimited or self._limits_of(tenant) != Limits():
             calendar = calendar_of(tenant.time_zone)
             reservation = Reservation(self._limits_of(tenant), self._server_now(), calendar=calendar)
             meter = Meter(tenant.id, reservation, calendar)

@@ -42,7 +42,7 @@ REFRESH_BATCH = 500
 
 
 class Resolver:
-    """`meter_of` gives a tenant's limits their place in memory; it is told of every tenant that is installed.
+    """`on_read` is told of every tenant that is installed, and gives the reservation that it has already, if any.
 
     `rules_out` says of an alias that it certainly leads nowhere, and `budget` bounds the look-ups of all others.
     `on_future` is called when a read has found another history than the one that the follower knows.
@@ -56,7 +56,7 @@ class Resolver:
         freshness: Freshness,
         limits: LimitTable,
         *,
-        meter_of: Callable[[Tenant], Reservation | None],
+        on_read: Callable[[Tenant], Reservation | None],
         rules_out: Callable[[str], bool],
         budget: LookupBudget,
         on_future: Callable[[], None],
@@ -74,7 +74,7 @@ class Resolver:
         self._memory = memory
         self._freshness = freshness
         self._limits = limits
-        self._meter_of = meter_of
+        self._on_read = on_read
         self._rules_out = rules_out
         self._budget = budget
         self._on_future = on_future
@@ -294,7 +294,7 @@ class Resolver:
         return None if row is None else tenant_from_row(row, self._limits)
 
     def _entry(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
-        meter = None if tenant is None else self._meter_of(tenant)
+        meter = None if tenant is None else self._on_read(tenant)
         due = self._clock() + self._memory.ttl
         return Entry(alias, tenant, asof, read_at, due, tier, meter)
 

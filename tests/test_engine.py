@@ -111,6 +111,7 @@ async def test_opened_again_it_is_hot_again(database: FakeDatabase, clock: FakeC
             assert (await cache.check(tenant)).allowed
             entry = cache.memory.get("subdomain:acme")
             assert entry is not None
+            cache.make_hot(b"acme.example.com", entry)
             assert entry.meter is not None
             assert entry.meter.minute > 0
 
@@ -287,6 +288,27 @@ async def test_a_tenant_that_comes_and_goes(database: FakeDatabase, cache: Tenan
     await cache.sync()
     assert await cache.resolve("late.example.com") is None
     assert await cache.get_many(["late"]) == {}
+
+
+async def test_a_tenant_that_nobody_asked_for_holds_no_tokens(cache: TenantCache) -> None:
+    tenant = await cache.resolve("acme.example.com")
+    assert tenant is not None
+    assert cache.stats()["limits"]["tenants"] == 0
+    await cache.check(tenant)
+    assert cache.stats()["limits"]["tenants"] == 1
+
+
+async def test_a_tenant_that_was_kept_for_long_brings_no_old_limit_with_it(
+    database: FakeDatabase, cache: TenantCache
+) -> None:
+    database.put(row("acme", limit_per_minute=100))
+    await cache.sync()
+    old = await cache.resolve("acme.example.com")
+    database.put(row("acme", limit_per_minute=2))
+    await cache.sync()
+    await cache.resolve("acme.example.com")
+    assert old is not None
+    assert [(await cache.check(old)).allowed for _ in range(4)] == [True, True, False, False]
 
 
 async def test_a_change_of_limits_takes_hold(database: FakeDatabase, cache: TenantCache) -> None:

@@ -233,7 +233,7 @@ async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
     admitted = []
     for per_minute, per_day in ((5, 7), (50, 7), (50, 12), (None, None)):
         tenant = limited(per_minute=per_minute, per_day=per_day)
-        limiter.meter_of(tenant)  # as whoever reads the tenant does
+        limiter.update(tenant)  # as whoever reads the tenant does
         admitted.append(await admitted_of(limiter, tenant, 20))
     assert admitted == [5, 2, 5, 20]
 
@@ -241,14 +241,14 @@ async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
 async def test_a_lowered_limit_holds_at_once(make_limiter: MakeLimiter) -> None:
     limiter = make_limiter()
     assert await admitted_of(limiter, limited(per_minute=1000), 10) == 10
-    limiter.meter_of(limited(per_minute=12))
+    limiter.update(limited(per_minute=12))
     assert await admitted_of(limiter, limited(per_minute=12), 20) == 2
 
 
 async def test_a_tenant_that_was_read_earlier_brings_no_old_limit_back(make_limiter: MakeLimiter) -> None:
     limiter, old = make_limiter(), limited(per_minute=1000)
     assert await admitted_of(limiter, old, 10) == 10
-    limiter.meter_of(limited(per_minute=12))
+    limiter.update(limited(per_minute=12))
     assert await admitted_of(limiter, old, 20) == 2
 
 
@@ -267,7 +267,7 @@ async def test_a_limit_raised_behind_a_waiting_line_serves_it(
     limiter = make_limiter()
     counters.gate.clear()
     tasks = await in_line(limiter, limited(per_minute=1), 3)
-    limiter.meter_of(limited(per_minute=3))
+    limiter.update(limited(per_minute=3))
     counters.gate.set()
     assert [(await task).allowed for task in tasks] == [True, True, True]
 
@@ -401,6 +401,7 @@ async def spend(cache):
     tenant = await cache.resolve("acme.example.com")
     entry = cache.memory.get("subdomain:acme")
     await cache.check(tenant)
+    cache.make_hot(b"acme.example.com", entry)
     return entry.meter
 
 async def in_parent():
@@ -456,5 +457,5 @@ async def test_another_time_zone_is_put_in_force(clock: FakeClock, make_limiter:
     tenant = limited(per_day=5)
     assert (await limiter.check(tenant)).allowed
     before = limiter.quotas(tenant)[0].reset
-    limiter.meter_of(replace(tenant, time_zone="Etc/GMT-1"))  # POSIX: an hour ahead of UTC
+    limiter.update(replace(tenant, time_zone="Etc/GMT-1"))  # POSIX: an hour ahead of UTC
     assert limiter.quotas(tenant)[0].reset == pytest.approx((before - 3600) % 86_400)

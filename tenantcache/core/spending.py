@@ -25,25 +25,24 @@ class Spending:
     __slots__ = ("_closed", "_drained")
 
     def __init__(self) -> None:
-        self._closed: list[Spent] = []
+        self._closed: tuple[Spent, ...] = ()
         self._drained = 0
 
     def close(self, day: int, spent: int) -> None:
         """The ledger ends with that total; the next one begins at 0."""
         if spent > self._drained:
-            self._closed.append(Spent(day, spent - self._drained))
+            self._closed += (Spent(day, spent - self._drained),)
         self._drained = 0
 
     def add(self, day: int, tokens: int) -> None:
         """Count `tokens` that were admitted without having been taken."""
         if self._closed and self._closed[-1].day == day:
-            tokens += self._closed.pop().tokens
-        self._closed.append(Spent(day, tokens))
+            tokens += self._closed[-1].tokens
+            self._closed = self._closed[:-1]
+        self._closed += (Spent(day, tokens),)
 
     def drain(self, day: int, spent: int) -> list[Spent]:
         """What was spent since the last call, oldest first."""
-        drained, self._closed = self._closed, []
-        if spent > self._drained:
-            drained.append(Spent(day, spent - self._drained))
-            self._drained = spent
+        self.close(day, spent)
+        drained, self._closed, self._drained = list(self._closed), (), spent
         return drained

@@ -19,8 +19,8 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from cachetools import TLRUCache, TTLCache
@@ -56,7 +56,7 @@ class Entry:
     meter: Reservation | None = None
     used: bool = False
     served: bool = False
-    spellings: list[bytes] = field(default_factory=list)
+    spellings: tuple[bytes, ...] = ()
 
 
 class _TenantEntries(TLRUCache[str, Entry]):
@@ -104,7 +104,7 @@ class Memory:
         self._clock = clock
         self._entries = _TenantEntries(max_tenants, grace, clock, self._left)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
-        self._by_tenant: dict[str, list[Entry]] = {}
+        self._by_tenant: dict[str, tuple[Entry, ...]] = {}
         self._by_age: deque[Entry] = deque()
 
     def get(self, alias: str) -> Entry | None:
@@ -122,17 +122,17 @@ class Memory:
             return
         self._entries[entry.alias] = entry
         if self._entries.get(entry.alias) is entry:  # a cache of size 0 holds nothing
-            self._by_tenant.setdefault(entry.tenant.id, []).append(entry)
+            self._by_tenant[entry.tenant.id] = (*self.of_tenant(entry.tenant.id), entry)
             self._by_age.append(entry)
 
     def spell(self, raw_host: bytes, entry: Entry) -> None:
         """Let `raw_host` lead straight to `entry`, if the entry is still held and has room for a spelling."""
         if len(entry.spellings) < MAX_SPELLINGS and self._entries.get(entry.alias) is entry:
             self.hot[raw_host] = entry
-            entry.spellings.append(raw_host)
+            entry.spellings = (*entry.spellings, raw_host)
 
-    def of_tenant(self, tenant_id: str) -> Iterable[Entry]:
-        return tuple(self._by_tenant.get(tenant_id, ()))
+    def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
+        return self._by_tenant.get(tenant_id, ())
 
     def drop_alias(self, alias: str) -> None:
         self._negatives.pop(alias, None)
@@ -175,10 +175,10 @@ class Memory:
     def _forget(self, entry: Entry) -> None:
         for raw_host in entry.spellings:
             self.hot.pop(raw_host, None)
-        entry.spellings.clear()
+        entry.spellings = ()
         assert entry.tenant is not None
-        siblings = self._by_tenant.get(entry.tenant.id)
-        if siblings is not None and entry in siblings:
-            siblings.remove(entry)
-            if not siblings:
-                del self._by_tenant[entry.tenant.id]
+        siblings = tuple(sibling for sibling in self.of_tenant(entry.tenant.id) if sibling is not entry)
+        if siblings:
+            self._by_tenant[entry.tenant.id] = siblings
+        else:
+            self._by_tenant.pop(entry.tenant.id, None)

@@ -193,7 +193,7 @@ class TenantMiddleware:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
         if scope["type"] == "http":
-            self.cache.memory.spell(host, entry)
+            self.cache.make_hot(host, entry)
         await self._pass_on(entry, decision.quotas, scope, receive, send)
 
     def _bypasses(self, path: str) -> bool:

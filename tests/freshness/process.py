@@ -94,7 +94,7 @@ class Process:
             self.memory,
             self.freshness,
             LIMITS,
-            meter_of=lambda _tenant: None,
+            on_read=lambda _tenant: None,
             rules_out=self._indexer.rules_out,
             budget=LookupBudget(lookups, lookups),
             on_future=self._wake_follower,
