@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import asyncpg
 import pytest
+import redis.asyncio
 
 from tenantcache import Settings, TenantCache
 from tenantcache.stores import schema
@@ -737,6 +740,43 @@ async def shape(db: asyncpg.Connection) -> list[Any]:
         " where conrelid = 'tenants'::regclass and contype <> 't' order by 1",
     )
     return [[tuple(row) for row in await db.fetch(query)] for query in queries]
+
+
+async def test_what_is_excluded_never_leaves_postgres(
+    db: asyncpg.Connection, empty_database_url: str, redis_url: str
+) -> None:
+    await db.execute(f"""
+        create table customers (id uuid primary key, slug text unique, domain text unique, colour text,
+            password_hash text, api_key bytea, "Card Number" text);
+        insert into customers values ('{ACME}', 'acme', 'acme.io', 'crimson', 'sesame', 'sesame', 'sesame');
+    """)
+    excluded = ["password_hash", "api_key", '"Card Number"']
+    names = {"subdomain": "slug", "custom_domain": "domain", "attributes": ["*"], "exclude": excluded}
+    assert await adopt(db, "customers", **names) == []
+    settings = Settings(database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"])
+    async with TenantCache(settings) as cache:
+        tenants = [await cache.resolve("acme.example.com"), await cache.resolve("acme.io")]
+        tenants += (await cache.get_many([ACME])).values()
+        await db.execute("update customers set colour = 'scarlet', password_hash = 'sesame2'")
+        await cache.sync()
+        tenants.append(await cache.resolve("acme.example.com"))
+        while cache.resolver._background:  # the copies on their way into Redis
+            await asyncio.sleep(0.005)
+        in_memory = repr([asdict(tenant) for tenant in tenants if tenant is not None])
+    async with redis.asyncio.from_url(redis_url) as client:
+        in_redis = b" ".join([key + b" " + (await client.get(key) or b"") for key in await client.keys()])
+    assert len(tenants) == 4
+    assert "crimson" in in_memory and "scarlet" in in_memory and b"scarlet" in in_redis, "this is how one looks"
+    secrets = ("sesame", b"sesame".hex(), "password_hash", "api_key", "Card")
+    for secret in secrets:
+        assert secret not in in_memory
+        assert secret.encode() not in in_redis
+    told = await db.fetchval(
+        "select string_agg(s::text, '') from (select s::text from tenantcache.tenant_source s"
+        " union all select l::text from tenantcache.change_log l"
+        " union all select f::text from tenantcache.find_tenants('{acme}', '{acme.io}', '{}') f) as parts (s)"
+    )
+    assert "scarlet" in told and not any(secret in told for secret in secrets)
 
 
 async def test_an_engine_serves_an_adopted_table(

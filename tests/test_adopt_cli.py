@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tenantcache import Settings, TenantCache
 from tenantcache.cli.main import main
 from tests.servers.databases import Databases
 
@@ -149,6 +152,84 @@ def test_who_does_not_own_the_table_is_told(
     assert status == 2
     assert "DATABASE_URL: this user may not do that (permission denied for table customers)" in errors
     assert "secret" not in errors
+
+
+@pytest.fixture
+def roles(databases: Databases, empty_database_url: str, ask: Callable[[str], Any]) -> Iterator[Callable[[str], str]]:
+    """A schema `shop` with a table of `adoptowner`'s, of which `adoptmember` is a member; gives the URL of a role."""
+    database = empty_database_url.rpartition("/")[2]
+    names = ("adoptowner", "adoptmember", "adoptreader")
+    for name in names:
+        databases.execute(f"CREATE ROLE {name} LOGIN")
+        databases.execute(f"GRANT CREATE ON DATABASE {database} TO {name}")
+    databases.execute("GRANT adoptowner TO adoptmember")
+    ask("""
+        create schema shop authorization adoptowner;
+        set role adoptowner;
+        create table shop.tenants (id int primary key, slug text unique);
+        insert into shop.tenants values (1, 'acme');
+    """)
+    yield lambda name: empty_database_url.replace("postgres@", f"{name}:secret@")
+    for name in reversed(names):
+        ask(f"drop owned by {name} cascade")
+        databases.execute(f"DROP ROLE {name}")
+
+
+class TestRoles:
+    ADOPT = ("init", "--adopt", "shop.tenants", "--subdomain", "slug")
+
+    def test_who_may_not_use_the_schema_is_told(
+        self, run: Run, roles: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], Any]
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", roles("adoptreader"))
+        assert "DATABASE_URL: this user may not do that (permission denied for schema shop)" in run(*self.ADOPT)[2]
+        ask("grant usage on schema shop to adoptreader; grant select, trigger on shop.tenants to adoptreader")
+        status, _, errors = run(*self.ADOPT)
+        assert status == 2
+        assert "(must be owner of table tenants); run it as the owner of the database and of the tables" in errors
+        assert ask("select to_regnamespace('tenantcache') is null"), "something was changed"
+
+    def test_a_member_of_the_owner_adopts_and_takes_away(
+        self, run: Run, roles: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", roles("adoptmember"))
+        assert run(*self.ADOPT)[0] == 0
+        assert run("uninstall", "--yes")[0] == 0
+
+    def test_a_superuser_adopts_for_an_application_that_has_less(
+        self,
+        run: Run,
+        roles: Callable[[str], str],
+        monkeypatch: pytest.MonkeyPatch,
+        ask: Callable[[str], Any],
+    ) -> None:
+        assert run(*self.ADOPT)[0] == 0
+        monkeypatch.setenv("DATABASE_URL", roles("adoptreader"))
+        assert run("check")[2] == (
+            "FAULT  DATABASE_URL: this user may not read the tables; "
+            "GRANT USAGE on the schema tenantcache and SELECT on it\n"
+        )
+        text = Path(__file__).parents[1].joinpath("docs/adopting.md").read_text(encoding="utf-8")
+        [grants] = re.findall(r"```sql\n(grant .*?)```", text, re.DOTALL)
+        ask(grants.replace("to app;", "to adoptreader;"))
+        assert run("check")[0] == 0
+
+        async def follow() -> list[str | None]:
+            names = []
+            settings = Settings(database_url=roles("adoptreader"), base_domains=["example.com"])
+            async with TenantCache(settings) as cache:
+                for label in ("acme", "acme2"):
+                    tenant = await cache.resolve(f"{label}.example.com")
+                    names.append(tenant and tenant.subdomain)
+                    if tenant is not None:
+                        assert (await cache.check(tenant)).allowed
+                    owner = await asyncpg.connect(roles("adoptowner"))
+                    await owner.execute("update shop.tenants set slug = 'acme2'")
+                    await owner.close()
+                    await cache.sync()
+            return names
+
+        assert asyncio.run(follow()) == ["acme", "acme2"]
 
 
 class TestUninstall:

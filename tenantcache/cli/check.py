@@ -37,10 +37,10 @@ async def _check_postgres(settings: Settings) -> bool:
 
 
 async def _check_schema(connection: asyncpg.Connection, variable: str) -> None:
-    missing = [part for part in _PARTS if await connection.fetchval("SELECT to_regclass($1) IS NULL", part)]
-    if missing:
-        raise ServerError(f"{variable}: the database lacks {', '.join(missing)}; run `tenantcache init`")
     try:
+        missing = [part for part in _PARTS if await connection.fetchval("SELECT to_regclass($1) IS NULL", part)]
+        if missing:
+            raise ServerError(f"{variable}: the database lacks {', '.join(missing)}; run `tenantcache init`")
         count = await connection.fetchval("SELECT count(*) FROM tenantcache.tenant_source")
     except asyncpg.InsufficientPrivilegeError:
         raise ServerError(

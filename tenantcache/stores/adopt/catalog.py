@@ -158,6 +158,8 @@ async def read_table(connection: asyncpg.Connection, given: str) -> Table:
     """The table that `given` names. Raises `CatalogError` where there is none, or none that triggers can follow."""
     try:
         found = await connection.fetchrow(_FIND, given)
+    except asyncpg.InsufficientPrivilegeError:
+        raise  # the schema is there, and closed to this user
     except (asyncpg.SyntaxOrAccessError, asyncpg.InvalidNameError, asyncpg.FeatureNotSupportedError):
         raise CatalogError(f'{given!r} is no table name; give one like public.tenants or public."Tenants"') from None
     if found is None:
