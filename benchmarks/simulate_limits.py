@@ -1,9 +1,8 @@
 """What the limits cost and how much of them can be used, in virtual time.
 
-The reservations are the real ones; the counters are a dict that bills as a metered Redis does: one command for
-each hour of minutes and for each day that a take touches, and one EXPIRE for each new key. Replies come at
-once. Tenants do not influence each other, so each is simulated by itself, and an hour of 3.6 million requests
-takes some seconds. Every run is a pure function of its options.
+The reservations are the real ones; the counters are a dict that bills as `RedisCounters` is billed: one command for
+each date that a take touches, and one EXPIRE for each new key. Replies come at once. Tenants do not influence each
+other, so each is simulated by itself. Every run is a pure function of its options.
 
     python benchmarks/simulate_limits.py busy zipf use
     python benchmarks/simulate_limits.py zipf --start-minute 20 --hours 2 --seed 7
@@ -20,7 +19,7 @@ from random import Random
 
 from tenantcache.core.reservation import Reservation, Take
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, Debit
+from tenantcache.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Debit, Window
 
 HOUR = 3600
 EPOCH = 20_000 * DAY
@@ -35,15 +34,12 @@ class Counters:
     """Counters that bill. `commands` is by the hour of the simulation, `takes` likewise."""
 
     start: float
-    values: Counter[tuple[str, int]] = field(default_factory=Counter)
-    keys: set[tuple[str, int]] = field(default_factory=set)
+    values: Counter[Window] = field(default_factory=Counter)
+    keys: set[int] = field(default_factory=set)
     commands: Counter[int] = field(default_factory=Counter)
 
     def debit(self, debits: Sequence[Debit], now: float) -> list[int]:
-        touched = {
-            ("hour", window.number // 60) if window.policy == "minute" else ("day", window.number)
-            for window, _ in debits
-        }
+        touched = {_date(window) for window, _ in debits}
         self.commands[int((now - self.start) // HOUR)] += len(touched) + len(touched - self.keys)
         self.keys |= touched
         replies = []
@@ -52,6 +48,10 @@ class Counters:
             self.values[window] = value
             replies.append(value)
         return replies
+
+
+def _date(window: Window) -> int:
+    return window.number if window.policy == "day" else window.number // MINUTES_PER_DAY
 
 
 @dataclass

@@ -37,7 +37,7 @@ class Take:
 
 
 class Ledger:
-    """What this process has in the counter of one window (for standing tokens: of each later minute of the hour)."""
+    """What this process has in the counter of one window (for standing tokens: of each later minute)."""
 
     __slots__ = ("over", "taken", "top")
 

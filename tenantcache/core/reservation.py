@@ -3,8 +3,8 @@
 Rules, each of which keeps "never exceeded" true by itself:
 
 1. A token is spendable only if a counter was debited for it before, at a position up to the limit (`ledger.py`).
-2. Tokens belong to their window and end with it. Standing tokens, taken in advance for each later minute of the
-   hour, become the minute's tokens when it begins.
+2. Tokens belong to their window and end with it. Standing tokens, taken in advance for later minutes (`standing.py`),
+   become a minute's tokens when it begins.
 3. What is given back is given up when the debit is planned, not when the reply comes: it is never spent meanwhile.
 4. A debit whose reply never came is counted as spent: nothing is granted on it.
 5. A counter below what this process knows to be in it has been lost. What is held, spent or not, is debited again
@@ -34,7 +34,7 @@ from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.spending import Spending, Spent
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import MINUTE, MINUTES_PER_HOUR, Calendar, Policy, Window, minute_at, minute_end, utc_day
+from tenantcache.core.windows import MINUTE, Calendar, Policy, Window, minute_at, minute_end, utc_day
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
 
@@ -108,8 +108,8 @@ class Reservation:
         """Where a face keeps what it tells clients; None whenever more than `minute` and `day` may have changed."""
         self._policy, self._calendar = policy, calendar
         self._demand = Demand(now)
-        self._current, self._standing, self._daily = Ledger(), Standing(), Ledger()
         self._number, self._today = minute_at(now), calendar(now)
+        self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
         self._exhausted = self._day_exhausted = False
         self._spending = Spending()
@@ -139,10 +139,7 @@ class Reservation:
         passed = number - self._number
         self._demand.close(self._spent(), passed, number * MINUTE)
         self._current = Ledger()
-        if number // MINUTES_PER_HOUR == self._number // MINUTES_PER_HOUR:
-            self._current.copy(self._standing)
-        else:
-            self._standing = Standing()
+        self._standing.enter(number, self._current)
         self._usage.close(passed, number * MINUTE)
         self._number, self._pace = number, None
         self._exhausted = self.refill = self.watched = False
@@ -273,7 +270,7 @@ class Reservation:
             return []
         return [
             self._current.claim(Window("minute", self._number), tokens),
-            *self._standing.plan(self._number, standing),
+            *self._standing.plan(self._number, standing, self._policy.horizon),
         ]
 
     def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:
@@ -318,7 +315,7 @@ class Reservation:
             elif window.number > self._number:
                 later.append((line, value))
         if self.limits.per_minute is not None:
-            self._standing.settle_all(later, self.limits.per_minute)
+            self._standing.settle_all(self._number, later, self.limits.per_minute)
         self._hold_back(now)
         self._watch(now)
         self.taking = bool(repairs)
@@ -452,7 +449,7 @@ class Reservation:
         held = self.minute + self.low
         self.low, self.refill, self._exhausted = 0, False, False
         if old is None or new is None:
-            self._current, self._standing = Ledger(), Standing()
+            self._current, self._standing = Ledger(), Standing(self._number)
             self.minute = UNLIMITED if new is None else 0
         elif new < old:
             self._current.drop(held)

@@ -1,7 +1,11 @@
-"""Tokens taken in advance for each later minute of the hour.
+"""Tokens taken in advance for the minutes that follow.
 
-One number stands for all of the hour's later minutes: what the scarcest of them granted. It keeps an idle reservation
-small, and differs only where the counters of some minutes were lost or the fleet grew.
+Rules:
+
+* They reach some minutes ahead, and never over midnight UTC, where other counters begin (another key in Redis). Each
+  take that is sent anyway moves their end on.
+* One number stands for all of these minutes. A minute is added only where it was granted as many tokens as the others
+  hold, and while nothing dropped is still to be given back. What it was granted otherwise is given up.
 """
 
 from __future__ import annotations
@@ -9,41 +13,84 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenantcache.core.ledger import Ledger, Line
-from tenantcache.core.windows import MINUTES_PER_HOUR, Debit, Window
+from tenantcache.core.windows import MINUTES_PER_DAY, Debit, Window
 
 
 class Standing(Ledger):
-    """The ledger of each later minute."""
+    """The ledger of each minute from the one after `minute`, the current one, to the one before `end`."""
 
-    __slots__ = ()
+    __slots__ = ("end",)
 
-    def plan(self, minute: int, target: int) -> list[Line]:
-        """Bring what each minute after `minute` holds to `target`, up or down; what goes back is given up at once."""
-        if target == self.taken and not self.over:
-            return []
-        hour_end = minute - minute % MINUTES_PER_HOUR + MINUTES_PER_HOUR
+    def __init__(self, minute: int) -> None:
+        super().__init__()
+        self.end = minute + 1
+
+    def enter(self, minute: int, current: Ledger) -> None:
+        """`minute` begins: what stood for it goes to `current`, its ledger."""
+        if minute < self.end:
+            current.copy(self)
+        if minute + 1 >= self.end:
+            self.taken = self.over = self.top = 0
+            self.end = minute + 1
+
+    def plan(self, minute: int, target: int, horizon: int = 0) -> list[Line]:
+        """Bring what each minute holds to `target`, up or down, and reach as far as `horizon` minutes.
+
+        What goes back is given up at once.
+        """
         claim, surplus = max(0, target - self.taken), max(0, self.taken - target)
         amount = claim - surplus - self.over
         self.taken -= surplus
         self.over = 0
-        return [Line(Debit(Window("minute", number), amount), claim) for number in range(minute + 1, hour_end)]
+        lines: list[Line] = []
+        if claim or amount:
+            lines += [_line(number, amount, claim) for number in range(minute + 1, self.end)]
+        if target:
+            midnight = minute - minute % MINUTES_PER_DAY + MINUTES_PER_DAY
+            lines += [_line(number, target, target) for number in range(self.end, min(minute + 1 + horizon, midnight))]
+        return lines
 
-    def settle_all(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
-        """Enter the counters' new values.
+    def settle_all(self, minute: int, replies: Sequence[tuple[Line, int]], limit: int) -> None:
+        """Enter the counters' new values for minutes after `minute`, in their order.
 
         Standing tokens are unspent, so a lost counter needs no repair: what was held is dropped, and what this
         very debit put into the counters is all there is.
         """
-        if any(self.lost(line, value) for line, value in replies):
-            self.taken = self.top = 0
-            replies = [(Line(line.debit, max(0, line.debit.amount)), value) for line, value in replies]
-        granted = min((max(0, min(line.claim, limit - (value - line.claim))) for line, value in replies), default=0)
+        known = [(line, value) for line, value in replies if line.debit.window.number < self.end]
+        fresh = replies[len(known) :]
+        if any(self.lost(line, value) for line, value in known):
+            self.taken = self.over = self.top = 0
+            known = [(Line(line.debit, max(0, line.debit.amount)), value) for line, value in known]
+        if minute + 1 == self.end:
+            self._raise(fresh, limit)
+            self.end += len(fresh)
+        else:
+            self._raise(known, limit)
+            self._extend(fresh, limit)
+
+    def _raise(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
+        granted = min((_granted(line, value, limit) for line, value in replies), default=0)
         if granted:
             self.taken += granted
             self.top = max(self.top, *(value - line.claim + granted for line, value in replies))
+
+    def _extend(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
+        for line, value in replies:
+            if self.over or _granted(line, value, limit) != self.taken:
+                return
+            self.top = max(self.top, value - line.claim + self.taken)
+            self.end += 1
 
     def cut(self, limit: int) -> None:
         """Drop everything unless all of it is within `limit`, which alone will govern these minutes."""
         if self.top > limit:
             self.over += self.taken
             self.taken = self.top = 0
+
+
+def _line(number: int, amount: int, claim: int) -> Line:
+    return Line(Debit(Window("minute", number), amount), claim)
+
+
+def _granted(line: Line, value: int, limit: int) -> int:
+    return max(0, min(line.claim, limit - (value - line.claim)))

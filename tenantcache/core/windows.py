@@ -16,7 +16,7 @@ Policy = Literal["minute", "day"]
 
 MINUTE = 60
 DAY = 86_400
-MINUTES_PER_HOUR = 60
+MINUTES_PER_DAY = 1440
 
 
 class Window(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from tenantcache import clock
 from tenantcache.core.breaker import Breaker
-from tenantcache.core.windows import DAY, MINUTES_PER_HOUR, Debit, Policy, Window
+from tenantcache.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.reasons import redis_reason
 
@@ -32,12 +33,15 @@ SUSPENDED_TEXTS = (
 )
 """How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
 
-HOUR_KEY_TTL = 2 * 3600
-DAY_KEY_TTL = 2 * DAY
-"""Counters outlive their window by at least as long as it lasted: clocks differ, and a person may want to look."""
+COUNTERS_OUTLIVE_DATE = 13 * 3600
+"""Seconds after midnight UTC for which a date's counters are kept: it ends last at noon of the next, in UTC-12."""
 
-_TOUCHES = MINUTES_PER_HOUR
-"""The field behind the 60 minutes of an hour counts the takes; the first one sets the key's expiry."""
+_DAY = ("u63", 0)
+_TAKES = ("u32", "#2")
+"""Counts the takes; the first one sets the key's expiry."""
+
+_MINUTES = 3
+"""The first minute's field, of 32 bits like all behind it."""
 
 
 class RedisLink:
@@ -171,12 +175,12 @@ class RedisCopies:
 
 
 class RedisCounters:
-    """`CounterStore`: the minutes of an hour in one string of 32-bit fields, a day in one integer.
+    """`CounterStore`: all counters of a tenant and a date in one string, `{prefix}:ratelimit:{tenant}:{YYYYMMDD}`.
 
-    `{prefix}:ratelimit:{tenant}:{YYYYMMDD}:{HH}` is debited by BITFIELD: billed once, however many minutes it
-    touches. `{prefix}:ratelimit:{tenant}:{YYYYMMDD}` is debited by INCRBY, and raised to 0 by a second one where tokens
-    came back into a counter that had been lost: below 0 it would grant more than the limit. Should somebody else debit
-    it in between, both raise it, which grants less.
+    It holds the day of that date, and the minutes that lie in it in UTC. (A day in another time zone lies in two of
+    them, and is counted in that of its own date.) A take is one BITFIELD, billed once, however many counters of a date
+    it touches; two where it touches two dates. A new key costs an EXPIRE. It has 12 bytes, and 4 for each minute of
+    the day until the last that was touched: 5,772 at most.
     """
 
     def __init__(self, link: RedisLink, *, prefix: str) -> None:
@@ -185,46 +189,33 @@ class RedisCounters:
         self._expiring: set[asyncio.Task[None]] = set()
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        groups: dict[tuple[Policy, str], list[int]] = {}
+        dates: dict[int, list[int]] = {}
         for position, debit in enumerate(debits):
-            groups.setdefault((debit.window.policy, self._key(tenant_id, debit.window)), []).append(position)
-        grouped = [[debits[position] for position in positions] for positions in groups.values()]
+            dates.setdefault(_date(debit.window), []).append(position)
         commands = [
-            _bitfield(key, group) if policy == "minute" else ("INCRBY", key, group[0].amount)
-            for (policy, key), group in zip(groups, grouped, strict=True)
+            _bitfield(self._key(tenant_id, date), [debits[position] for position in positions])
+            for date, positions in dates.items()
         ]
         replies = await self._link.run_many(commands)
         values = [0] * len(debits)
-        for ((policy, key), positions), group, reply in zip(groups.items(), grouped, replies, strict=True):
-            if policy == "minute":
-                *counts, touches = reply
-                if touches == 1:
-                    self._expire_later(key, HOUR_KEY_TTL)
-            else:
-                counts = [reply if reply >= 0 else await self._link.run("INCRBY", key, -reply)]
-                if reply == group[0].amount:
-                    self._expire_later(key, DAY_KEY_TTL)
+        for (date, positions), (*counts, takes) in zip(dates.items(), replies, strict=True):
+            if takes == 1:
+                self._expire_later(self._key(tenant_id, date), date)
             for position, value in zip(positions, counts, strict=True):
                 values[position] = value
         return values
 
     async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        commands = []
-        for window, _ in debits:
-            key = self._key(tenant_id, window)
-            field = f"#{window.number % MINUTES_PER_HOUR}"
-            commands.append(("BITFIELD", key, "SET", "u32", field, 0) if window.policy == "minute" else ("UNLINK", key))
+        commands = [
+            ("BITFIELD", self._key(tenant_id, _date(window)), "SET", *_field(window), 0) for window, _ in debits
+        ]
         await self._link.run_many(commands)
 
-    def _key(self, tenant_id: str, window: Window) -> str:
-        start = datetime.fromtimestamp(window.start, UTC)
-        return (
-            f"{self._prefix}{tenant_id}:{start:%Y%m%d:%H}"
-            if window.policy == "minute"
-            else (f"{self._prefix}{tenant_id}:{start:%Y%m%d}")
-        )
+    def _key(self, tenant_id: str, date: int) -> str:
+        return f"{self._prefix}{tenant_id}:{datetime.fromtimestamp(date * DAY, UTC):%Y%m%d}"
 
-    def _expire_later(self, key: str, seconds: int) -> None:
+    def _expire_later(self, key: str, date: int) -> None:
+        seconds = max(3600, int((date + 1) * DAY + COUNTERS_OUTLIVE_DATE - time.time()))
         task = asyncio.create_task(self._expire(key, seconds))
         self._expiring.add(task)
         task.add_done_callback(self._expiring.discard)
@@ -233,16 +224,24 @@ class RedisCounters:
         try:
             await self._link.run("EXPIRE", key, seconds)
         except StoreError:
-            return  # the key stays until the next first touch or until eviction: some 250 bytes
+            return  # the key stays until the next first touch or until eviction
 
     async def close(self) -> None:
         if self._expiring:
             await asyncio.wait(self._expiring, timeout=1.0)
 
 
+def _date(window: Window) -> int:
+    """The number of the date in whose key the window is counted."""
+    return window.number if window.policy == "day" else window.number // MINUTES_PER_DAY
+
+
+def _field(window: Window) -> tuple[str, int | str]:
+    return _DAY if window.policy == "day" else ("u32", f"#{_MINUTES + window.number % MINUTES_PER_DAY}")
+
+
 def _bitfield(key: str, debits: Sequence[Debit]) -> tuple[Any, ...]:
     command: list[Any] = ["BITFIELD", key, "OVERFLOW", "SAT"]
     for window, amount in debits:
-        field = f"#{window.number % MINUTES_PER_HOUR}"
-        command += ("INCRBY", "u32", field, amount) if amount else ("GET", "u32", field)
-    return (*command, "INCRBY", "u32", f"#{_TOUCHES}", 1)
+        command += ("INCRBY", *_field(window), amount) if amount else ("GET", *_field(window))
+    return (*command, "INCRBY", *_TAKES, 1)

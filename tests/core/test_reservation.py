@@ -171,16 +171,51 @@ def test_the_tokens_of_a_day_end_at_midnight(counters: Counters) -> None:
     assert counters.exhaust(r, MIDNIGHT + DAY) == 1_000
 
 
-def test_standing_tokens_serve_later_minutes_of_the_hour_without_a_take(counters: Counters) -> None:
-    r = Reservation(Limits(600, None), NOON + 56 * 60)
-    counters.serve(r, NOON + 56 * 60, processes=4)
-    windows = [debit.window.number - MINUTE for debit in counters.takes[0]]
-    assert windows == [56, 57, 58, 59]
-    assert [counters.values[minute(n)] for n in (57, 58, 59)] == [15, 15, 15]
-    for late in (57, 58, 59):
+def test_standing_tokens_serve_the_next_hour_without_a_take(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    assert [debit.window.number - MINUTE for debit in counters.takes[0]] == list(range(61))
+    assert {counters.values[minute(n)] for n in range(1, 61)} == {15}
+    for late in range(1, 61):
         assert sum(r.spend(NOON + late * 60, 1) for _ in range(40)) == 15
-    assert not r.spend(NOON + 3600, 1)
+    assert not r.spend(NOON + 61 * 60, 1)
     assert len(counters.takes) == 1
+
+
+def test_each_take_moves_the_end_of_what_stands(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.serve(r, NOON, processes=4)
+    counters.exhaust(r, NOON + 120, processes=2)
+    later = [debit.window.number - MINUTE for debit in counters.takes[1][1:]]
+    assert later == [*range(3, 61), 61, 62], "the fleet has shrunk: more stands here, and for two minutes more"
+    r = Reservation(Limits(6_000, None), NOON)
+    counters.takes.clear()
+    counters.serve(r, NOON, processes=4)
+    counters.serve(r, NOON + 60, cost=200, processes=4)
+    assert [debit.window.number - MINUTE for debit in counters.takes[1]] == [1, 61]
+    assert r.spend(NOON + 61 * 60, 150)
+
+
+def test_nothing_stands_over_midnight_utc(counters: Counters) -> None:
+    """There other counters begin, and a take of both would be two commands."""
+    r = Reservation(Limits(600, None), MIDNIGHT - 180)
+    counters.serve(r, MIDNIGHT - 180, processes=4)
+    numbers = [debit.window.number for debit in counters.takes[0]]
+    assert numbers == [MIDNIGHT // 60 - 3, MIDNIGHT // 60 - 2, MIDNIGHT // 60 - 1]
+    assert r.spend(MIDNIGHT - 1, 1)
+    assert not r.spend(MIDNIGHT, 1)
+
+
+def test_a_minute_that_others_hold_is_not_added(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.values[minute(40)] = 590
+    counters.serve(r, NOON, processes=4)
+    assert r.spend(NOON + 60, 10), "what the scarcest minute granted"
+    assert not r.spend(NOON + 60, 1)
+    counters.values[minute(61)] = 600
+    counters.serve(r, NOON + 60, cost=40, processes=4)
+    assert not r.spend(NOON + 61 * 60, 1)
+    assert counters.exhaust(r, NOON + 61 * 60) == 0
 
 
 def test_a_reply_that_comes_in_the_next_minute_grants_only_that_minute(counters: Counters) -> None:
@@ -189,7 +224,7 @@ def test_a_reply_that_comes_in_the_next_minute_grants_only_that_minute(counters:
     assert take is not None
     r.settle(take, counters.send(take), NOON + 60.1)
     assert r.minute + r.low == 15
-    r.settle(Take(()), [], NOON + 3600)
+    r.settle(Take(()), [], NOON + 62 * 60)
     assert r.minute + r.low == 0
 
 

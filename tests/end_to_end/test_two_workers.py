@@ -279,9 +279,7 @@ async def counted(redis: Redis, tenant_id: str) -> tuple[int, int]:
         value = await redis.get(key)
         assert isinstance(key, bytes)
         assert isinstance(value, bytes)
-        if key.count(b":") == 4:
-            fields = struct.unpack(f">{len(value) // 4}I", value)
-            minutes += sum(fields[:60])  # behind the sixty minutes stands the number of takes
-        else:
-            days += int(value)
+        day, _takes, *fields = struct.unpack(f">QI{len(value) // 4 - 3}I", value)
+        minutes += sum(fields)
+        days += day >> 1  # it has 63 bits
     return minutes, days

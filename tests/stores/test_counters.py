@@ -77,10 +77,18 @@ async def test_no_counter_falls_below_nothing(counters: CounterStore, window: Wi
 
 
 async def test_values_come_in_the_order_of_the_debits(counters: CounterStore) -> None:
-    """Minutes of two hours and a day, mixed: three keys in Redis."""
+    """Minutes of two hours and a day, mixed."""
     debits = [Debit(NEXT_HOUR, 1), Debit(DAY, 2), Debit(MINUTE, 3), Debit(NEXT_MINUTE, 4)]
     assert await counters.debit("acme", debits) == [1, 2, 3, 4]
     assert await counters.debit("acme", debits[::-1]) == [8, 6, 4, 2]
+
+
+async def test_minutes_around_midnight(counters: CounterStore) -> None:
+    """Two keys in Redis."""
+    midnight = DAY.number * 1440 + 1440
+    debits = [Debit(Window("minute", midnight + number), number + 5) for number in (-1, 0, 1)]
+    assert await counters.debit("acme", [*debits, Debit(DAY, 2), Debit(NEXT_DAY, 3)]) == [4, 5, 6, 2, 3]
+    assert await counters.debit("acme", [*debits[::-1], Debit(DAY, 0)]) == [12, 10, 8, 2]
 
 
 async def test_a_whole_hour_in_one_call(counters: CounterStore) -> None:

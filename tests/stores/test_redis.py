@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -14,14 +15,14 @@ from redis.asyncio import Redis
 from tenantcache.core.windows import Debit, Window
 from tenantcache.devservers import RedisServer, free_port
 from tenantcache.stores.base import StoreError
-from tenantcache.stores.redis import DAY_KEY_TTL, HOUR_KEY_TTL, RedisCopies, RedisCounters, RedisLink
+from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.servers.billing import BilledCommands
 
 MINUTE = Window("minute", 28_333_327)  # 2023-11-14 22:07 UTC
 NEXT_HOUR = Window("minute", 28_333_380)  # 2023-11-14 23:00 UTC
+MIDNIGHT = Window("minute", 28_333_440)
 DAY = Window("day", 19_675)  # 2023-11-14
-HOUR_KEY = "test:ratelimit:acme:20231114:22"
-DAY_KEY = "test:ratelimit:acme:20231114"
+KEY = "test:ratelimit:acme:20231114"
 
 SUSPENDED_REPLIES = [
     "ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
@@ -119,7 +120,7 @@ async def test_our_count_is_the_servers(
     assert link.billed == billed_commands.total() > 0
 
 
-async def test_an_hour_of_minutes_is_one_command(counters: RedisCounters, billed_commands: BilledCommands) -> None:
+async def test_many_minutes_are_one_command(counters: RedisCounters, billed_commands: BilledCommands) -> None:
     minutes = [Debit(Window("minute", MINUTE.number + ahead), 1) for ahead in range(53)]
     await counters.debit("acme", minutes)
     await counters.close()
@@ -134,17 +135,45 @@ async def test_an_hour_of_minutes_is_one_command(counters: RedisCounters, billed
 
 async def test_counters_are_where_the_design_says(counters: RedisCounters, plain: Redis) -> None:
     await counters.debit("acme", [Debit(MINUTE, 5), Debit(NEXT_HOUR, 6), Debit(DAY, 7)])
-    assert sorted(await plain.keys("*")) == [DAY_KEY.encode(), HOUR_KEY.encode(), b"test:ratelimit:acme:20231114:23"]
-    assert await plain.get(DAY_KEY) == b"7"
-    assert await plain.bitfield(HOUR_KEY).get("u32", "#7").execute() == [5]
-    assert await plain.strlen(HOUR_KEY) == 61 * 4, "sixty minutes, and the field that counts the takes"
+    await counters.debit("acme", [Debit(MIDNIGHT, 8)])
+    assert sorted(await plain.keys("*")) == [KEY.encode(), b"test:ratelimit:acme:20231115"]
+    fields = plain.bitfield(KEY).get("u63", 0).get("u32", "#2").get("u32", f"#{3 + 22 * 60 + 7}")
+    assert await fields.get("u32", f"#{3 + 23 * 60}").execute() == [7, 1, 5, 6], "the day, the takes, and two minutes"
+    assert await plain.strlen(KEY) == 12 + 4 * (23 * 60 + 1)
+    assert await plain.strlen("test:ratelimit:acme:20231115") == 12 + 4
+    await counters.debit("acme", [Debit(Window("minute", MIDNIGHT.number - 1), 1)])
+    assert await plain.strlen(KEY) == 5_772
 
 
-async def test_counters_outlive_their_window_and_no_longer(counters: RedisCounters, plain: Redis) -> None:
-    await counters.debit("acme", [Debit(MINUTE, 5), Debit(DAY, 7)])
+async def test_a_take_of_a_minute_and_its_day_is_one_command(
+    counters: RedisCounters, billed_commands: BilledCommands
+) -> None:
+    for debits in ([Debit(MINUTE, 1), Debit(DAY, 1)], [Debit(NEXT_HOUR, 1), Debit(DAY, 1)]):
+        await counters.debit("acme", debits)
+        await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 2, "expire": 1}
+    await counters.debit("acme", [Debit(MINUTE, 1), Debit(Window("day", DAY.number + 1), 1)])
     await counters.close()
-    assert HOUR_KEY_TTL - 5 <= await plain.ttl(HOUR_KEY) <= HOUR_KEY_TTL
-    assert DAY_KEY_TTL - 5 <= await plain.ttl(DAY_KEY) <= DAY_KEY_TTL
+    assert billed_commands.by_command() == {"bitfield": 4, "expire": 2}, "a day of another date has its own key"
+
+
+@pytest.mark.parametrize("window", [MINUTE, DAY])
+async def test_counters_are_kept_until_the_date_is_over_everywhere(
+    counters: RedisCounters, plain: Redis, window: Window
+) -> None:
+    today = int(time.time()) // 86_400
+    window = Window("day", today) if window.policy == "day" else Window("minute", int(time.time()) // 60)
+    await counters.debit("acme", [Debit(window, 5)])
+    await counters.close()
+    [key] = await plain.keys("*")
+    end = (today + 1) * 86_400
+    assert end + 12 * 3600 <= time.time() + await plain.ttl(key) <= end + 13 * 3600 + 1
+
+
+async def test_counters_of_a_date_long_past_do_not_stay(counters: RedisCounters, plain: Redis) -> None:
+    await counters.debit("acme", [Debit(MINUTE, 5)])
+    await counters.close()
+    assert 3_590 <= await plain.ttl(KEY) <= 3_600
 
 
 async def test_a_minute_saturates_and_touches_no_other(counters: RedisCounters) -> None:
