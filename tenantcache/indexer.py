@@ -18,6 +18,7 @@ import random
 from tenantcache.clock import Clock
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hostindex import HostIndex
+from tenantcache.core.tenant import ID_ALIAS
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import HostSource, LogEntry, StoreError
 
@@ -54,9 +55,11 @@ class Indexer:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def rules_out(self, alias: str) -> bool:
-        """True where `alias` certainly leads to no tenant; costs no I/O."""
+        """True where `alias` certainly leads to no tenant; costs no I/O. Ids are not in the index."""
         index = self._index
-        return index is not None and alias not in index and self._freshness.is_valid(self._clock())
+        if index is None or alias in index or alias.startswith(ID_ALIAS):
+            return False
+        return self._freshness.is_valid(self._clock())
 
     @property
     def is_ready(self) -> bool:

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, Self
 
@@ -89,18 +90,45 @@ def _parse_networks(value: Any) -> Any:
 
 
 def _parse_plans(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"is no JSON: {error}; give one like {_PLANS_EXAMPLE}") from None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"is no JSON object; give one like {_PLANS_EXAMPLE}")
+    value = _json_object(value, _PLANS_EXAMPLE)
     if faults := [fault for name, plan in value.items() for fault in _plan_faults(name, plan)]:
         raise ValueError("\n".join(faults))
     return value
 
 
+def _parse_status_codes(value: Any) -> Any:
+    value = _json_object(value, _STATUS_CODES_EXAMPLE)
+    faults = [
+        f"has the unknown reason {reason!r}; there are {', '.join(REASONS)}"
+        for reason in value
+        if reason not in REASONS
+    ]
+    faults += [
+        f"has {reason!r} with {_shown(code)}; give a status of an error, from 400 to 511"
+        for reason, code in value.items()
+        if type(code) is not int or code not in _ERRORS
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+    return value
+
+
+def _json_object(value: Any, example: str) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is no JSON: {error}; give one like {example}") from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"is no JSON object; give one like {example}")
+    return value
+
+
+REASONS = ("malformed", "unknown", "foreign", "suspended", "maintenance")
+"""Why a request is refused before its limits are looked at. `foreign`: unknown, and under no base domain."""
+
+_ERRORS = {status.value for status in HTTPStatus if status.value >= 400}
+_STATUS_CODES_EXAMPLE = '{"suspended": 402, "foreign": 421}'
 _PLANS_EXAMPLE = '{"pro": {"per_minute": 6000, "per_day": 1000000}}'
 
 
@@ -147,6 +175,16 @@ class Settings(BaseSettings):
     )
     reserved_subdomains: Annotated[Names, AfterValidator(_check_reserved)] = Field(
         ("www",), description="subdomains that are no tenant's and bypass, comma-separated"
+    )
+    strategies: Names = Field(
+        ("host",),
+        description="how a request names its tenant, first match wins: host, path:/t, header:x-tenant, comma-separated",
+    )
+    redirect_to_primary: bool = Field(
+        False, description="answer requests for another of a tenant's names with 308 to its primary domain"
+    )
+    status_codes: Annotated[Mapping[str, int], BeforeValidator(_parse_status_codes)] = Field(
+        {}, description=f"statuses of refusals, as JSON: {_STATUS_CODES_EXAMPLE}"
     )
     bypass_paths: Annotated[Names, AfterValidator(_check_paths)] = Field(
         ("/health",), description="paths, with all below them, without tenant and limit, comma-separated"

@@ -15,6 +15,7 @@ from tenantcache.core.hosts import HostRules
 from tenantcache.core.tenant import (
     DOMAIN_ALIAS,
     ID_ALIAS,
+    MAX_ID_LENGTH,
     STATUSES,
     SUBDOMAIN_ALIAS,
     LimitTable,
@@ -36,9 +37,6 @@ __all__ = [
     "Tenants",
     "UnknownTenantError",
 ]
-
-MAX_ID_LENGTH = 200
-"""Characters. Ids are parts of Redis keys, and of every row of the log."""
 
 
 class InvalidTenantError(TenantCacheError, ValueError):

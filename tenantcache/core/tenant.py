@@ -26,6 +26,10 @@ ID_ALIAS = "id:"
 """A tenant that is asked for by its id is kept like one that was found by host."""
 
 
+MAX_ID_LENGTH = 200
+"""Characters of an id. Ids are parts of Redis keys, and of every row of the log."""
+
+
 class Row(TypedDict):
     """The columns of one tenant as JSON: what Postgres returns and Redis keeps."""
 

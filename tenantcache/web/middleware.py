@@ -18,14 +18,12 @@ from tenantcache.context import serving
 from tenantcache.core.decision import Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
-from tenantcache.web import problems
 from tenantcache.web.peers import Peers
-from tenantcache.web.problems import Problem
+from tenantcache.web.problems import Problem, problems_of, unavailable
 from tenantcache.web.ratelimit import (
     FreshHeaders,
     Header,
@@ -34,6 +32,8 @@ from tenantcache.web.ratelimit import (
     ratelimit_headers,
     x_ratelimit_headers,
 )
+from tenantcache.web.redirect import leaves, redirect_of
+from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
 
 Reply = Callable[[Scope, Problem], ASGIApp | None]
 """Makes an answer of one's own out of a problem; None keeps ours."""
@@ -48,6 +48,7 @@ class TenantMiddleware:
     `cache` is an engine of one's own; without it one is made from `settings`, or from the environment. Faults in the
     environment end the start of the application, with one message: servers take an exception at that point for an
     application without lifespan, and would serve on. `reply` may replace each answer of ours, see `Reply`.
+    `strategies` say how a request names its tenant, in place of those in the settings: see `strategies.py`.
     """
 
     def __init__(
@@ -57,12 +58,13 @@ class TenantMiddleware:
         *,
         settings: Settings | None = None,
         reply: Reply | None = None,
+        strategies: Sequence[Strategy | Finder | str] | None = None,
     ) -> None:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
         self.app = app
         self._reply = reply
-        self._own, self._settings = cache, settings
+        self._own, self._settings, self._given_strategies = cache, settings, strategies
         self._fault: ConfigurationError | None = None
         self._hot: dict[bytes, Entry] = {}
         self._bypass: tuple[str, ...] = ()
@@ -89,7 +91,10 @@ class TenantMiddleware:
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
         self._adds_headers = self._shows_limits or self._shows_x_limits
-        self._hot = cache.memory.hot
+        self._problems = problems_of(settings.status_codes)
+        self._redirects = settings.redirect_to_primary
+        self._strategies = make_strategies(self._given_strategies, settings)
+        self._hot = {}  # until the first tenant was served, see `_serve_match`
         self._freshness = cache.freshness
         self._server_time = cache.server_time
         self._clock = cache.clock
@@ -159,41 +164,71 @@ class TenantMiddleware:
             await self.app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._bypasses(scope["path"]):
+        if self._bypasses(scope["path"]) or _is_served(scope):
             await self.app(scope, receive, send)
             return
         host = self._host_of(scope)
         match = HostMatch("malformed") if host is None else self.cache.hosts.classify(host)
         if match.kind == "malformed" or host is None:
-            await self._refuse(problems.BAD_HOST, scope, receive, send)
-        elif match.kind == "bypass":
+            await self._refuse(self._problems["malformed"], scope, receive, send)
+            return
+        by_host = match
+        if self._strategies:
+            match, scope = await self._ask_strategies(match, scope)
+        if match.kind == "bypass":
             await self.app(scope, receive, send)
         elif match.kind == "unknown":
-            await self._refuse(problems.UNKNOWN_HOST, scope, receive, send)
+            await self._refuse(self._unknown(match), scope, receive, send)
         else:
-            await self._serve_match(host, match, scope, receive, send)
+            await self._serve_match(host if match is by_host else None, match, scope, receive, send)
 
-    async def _serve_match(self, host: bytes, match: HostMatch, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> tuple[HostMatch, Scope]:
+        trusted = self._trusted
+        request = Request(scope, by_host, lambda: trusted is not None and trusted.sent(scope))
+        for strategy in self._strategies:
+            found = await strategy.find(request)
+            if found is not None:
+                return found
+        # Nobody has named a tenant: what the host names is none either, where it was not to be asked.
+        return (by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base)), scope
+
+    def _unknown(self, match: HostMatch) -> Problem:
+        return self._problems["unknown" if match.under_base else "foreign"]
+
+    async def _serve_match(
+        self, host: bytes | None, match: HostMatch, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve the tenant that `match` leads to; `host` is what named it, None where a strategy did."""
         try:
             if not self.cache.is_open:
                 await self.cache.open()  # the server sends no lifespan events
             entry = await self.cache.find(match)
         except StoreUnavailableError as error:
-            await self._refuse(problems.unavailable(error.retry_after), scope, receive, send)
+            await self._refuse(unavailable(error.retry_after), scope, receive, send)
             return
-        refusal = _refusal_of(entry.tenant)
-        if refusal is not None or entry.tenant is None:
-            await self._refuse(refusal or problems.UNKNOWN_HOST, scope, receive, send)
+        tenant = entry.tenant
+        if tenant is None or tenant.status != "active":
+            refusal = self._unknown(match) if tenant is None else self._problems[tenant.status]
+            await self._refuse(refusal, scope, receive, send)
             return
-        decision = await self.cache.check(entry.tenant)
+        if self._redirects and host is not None:
+            redirect = redirect_of(scope, host, match.alias, tenant)
+            if redirect is not None:
+                await redirect(scope, receive, send)
+                return
+        decision = await self.cache.check(tenant)
         if not decision.allowed:
             await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
-        if scope["type"] == "http":
+        if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
             self.cache.make_hot(host, entry)
+            # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
+            # another never comes here.
+            if not self._strategies:
+                self._hot = self.cache.memory.hot
         await self._pass_on(entry, decision.quotas, scope, receive, send)
 
     def _bypasses(self, path: str) -> bool:
@@ -282,14 +317,10 @@ def standing_in(cache: TenantCache) -> Iterator[None]:
             middleware._start()
 
 
-def _refusal_of(tenant: Tenant | None) -> Problem | None:
-    if tenant is None:
-        return problems.UNKNOWN_HOST
-    if tenant.status == "suspended":
-        return problems.SUSPENDED
-    if tenant.status == "maintenance":
-        return problems.MAINTENANCE
-    return None
+def _is_served(scope: Scope) -> bool:
+    """Whether another middleware, further out, has found the tenant and spent its token already."""
+    tenant = serving.get()
+    return tenant is not None and scope.get("state", {}).get("tenant") is tenant
 
 
 def _adding(headers: Sequence[Header], send: Send) -> Send:

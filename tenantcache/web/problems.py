@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -70,6 +71,25 @@ BAD_HOST = Problem(400, "Bad Request", "The request must carry exactly one valid
 UNKNOWN_HOST = Problem(404, "Not Found", "There is no tenant at this address.")
 SUSPENDED = Problem(403, "Forbidden", "This tenant is suspended.")
 MAINTENANCE = Problem(503, "Service Unavailable", "This tenant is under maintenance.", retry_after=60)
+
+
+_PROBLEMS: dict[str, Problem] = {
+    "malformed": BAD_HOST,
+    "unknown": UNKNOWN_HOST,
+    "foreign": UNKNOWN_HOST,
+    "suspended": SUSPENDED,
+    "maintenance": MAINTENANCE,
+}
+
+
+def problems_of(status_codes: Mapping[str, int]) -> dict[str, Problem]:
+    """The answer for each reason to refuse a request, with the status that is configured for it, if any."""
+    return {
+        reason: replace(problem, status=status_codes[reason], title=HTTPStatus(status_codes[reason]).phrase)
+        if reason in status_codes
+        else problem
+        for reason, problem in _PROBLEMS.items()
+    }
 
 
 def unavailable(retry_after: int) -> Problem:
