@@ -2,14 +2,21 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install demo test check consistency mutants limits
+.PHONY: install install-bench demo test check consistency mutants limits bench bench-short loadtest
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+install-bench: $(BENCH_INSTALLED)
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
 	touch $@
 
 demo: install
@@ -35,3 +42,15 @@ mutants: install
 # What limits cost and how well they can be used, in virtual time.
 limits: install
 	$(VENV)/bin/python -m benchmarks.simulate_limits
+
+# tenantcache beside what people would use instead, about ten minutes; writes docs/benchmarks.md and the README's table.
+bench: install-bench
+	$(VENV)/bin/python -m benchmarks.bench
+
+# The same in half a minute, to see that it runs: its figures mean nothing and are not written into the documents.
+bench-short: install-bench
+	$(VENV)/bin/python -m benchmarks.bench --short
+
+# Load on a deployment of one's own: make loadtest HOST=http://127.0.0.1:8000 ARGS='--tenants tenants.txt'
+loadtest: install-bench
+	$(VENV)/bin/tenantcache loadtest $(HOST) $(ARGS)

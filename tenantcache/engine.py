@@ -33,6 +33,7 @@ from tenantcache.stores.registry import Registry
 from tenantcache.tenants import Tenants
 from tenantcache.urls import address
 from tenantcache.usage import Usage
+from tenantcache.warmup import WarmUp
 from tenantcache.wiring import Stores
 from tenantcache.writethrough import WriteThrough
 
@@ -115,10 +116,13 @@ class TenantCache:
             self.settings.limit_table,
             on_read=self.limiter.update,
             rules_out=self.indexer.rules_out,
+            knows=self.indexer.knows,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
             on_future=self._wake_follower,
             clock=self.clock,
         )
+        rows, most = self._stores.rows if self.settings.warm_up else None, self.settings.memory_max_tenants
+        self.warm_up = WarmUp(rows, self.resolver, self.memory, self.sync, most=most)
         self.follower = Follower(
             self._stores.log,
             self.freshness,
@@ -166,6 +170,7 @@ class TenantCache:
         self.usage.open()
         self.indexer.open()
         self._is_open = True
+        self.warm_up.open()
 
     async def _open_stores(self) -> None:
         where = f"{variable_of('database_url')}, Postgres at {address(self.settings.database_url, POSTGRES_PORT)}"
@@ -193,6 +198,7 @@ class TenantCache:
         if not was_open:
             return
         for closing in (
+            self.warm_up.close,
             self.indexer.close,
             self.limiter.close,
             self.usage.close,
@@ -347,6 +353,7 @@ class TenantCache:
             },
             "lookups": {
                 "loads": self.resolver.loads,
+                "warmed_up": self.warm_up.tenants,
                 "ruled_out": self.resolver.ruled_out,
                 "over_budget": self.resolver.over_budget,
                 "redis_hits": self.resolver.copy_hits,

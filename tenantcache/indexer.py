@@ -61,6 +61,10 @@ class Indexer:
             return False
         return self._freshness.is_valid(self._clock())
 
+    def knows(self, alias: str) -> bool:
+        """True where `alias` leads to a tenant, save for one in some billions of strangers; costs no I/O."""
+        return self._index is not None and alias in self._index
+
     @property
     def is_ready(self) -> bool:
         return self._index is not None

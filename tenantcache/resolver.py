@@ -44,7 +44,8 @@ REFRESH_BATCH = 500
 class Resolver:
     """`on_read` is told of every tenant that is installed, and gives the reservation that it has already, if any.
 
-    `rules_out` says of an alias that it certainly leads nowhere, and `budget` bounds the look-ups of all others.
+    `rules_out` says of an alias that it certainly leads nowhere, `knows` that it leads somewhere; `budget` bounds the
+    look-ups of all others.
     `on_future` is called when a read has found another history than the one that the follower knows.
     """
 
@@ -59,6 +60,7 @@ class Resolver:
         on_read: Callable[[Tenant], Reservation | None],
         rules_out: Callable[[str], bool],
         budget: LookupBudget,
+        knows: Callable[[str], bool] = lambda _alias: False,
         on_future: Callable[[], None],
         clock: Clock,
         deadline: float = 2.0,
@@ -76,6 +78,7 @@ class Resolver:
         self._limits = limits
         self._on_read = on_read
         self._rules_out = rules_out
+        self._knows = knows
         self._budget = budget
         self._on_future = on_future
         self._clock = clock
@@ -135,6 +138,19 @@ class Resolver:
             return None
         return None if self._freshness.state(self._clock(), entry.read_at) is State.REFUSED else entry
 
+    def adopt(self, epoch: str, asof: int, row: Row) -> bool:
+        """Install a row of a snapshot under those of its hosts that are not held, where it is believed like a copy."""
+        tenant, adopted = tenant_from_row(row, self._limits), False
+        for alias in tenant.aliases[1:]:  # all but its id
+            if (
+                self._memory.get(alias) is None
+                and self._freshness.is_valid(self._clock())
+                and self._freshness.accepts_shared(epoch, asof, alias, tenant.id)
+            ):
+                entry = self._install(alias, tenant, asof, NEVER, "postgres")
+                entry.served = adopted = True  # no request had to wait for it
+        return adopted
+
     async def refresh_due(self) -> None:
         """Read again what has outlived its TTL, in one query. Raises `StoreError`."""
         aliases = [entry.alias for entry in self._memory.due(REFRESH_BATCH)]
@@ -170,8 +186,9 @@ class Resolver:
         if task is None:
             if len(self._loading) >= MAX_LOADS:
                 raise StoreError("too many tenants are being looked up at once")
-            # Who is in memory is no stranger: only the age of the entry makes this a look-up.
-            if self._memory.get(alias) is None and not self._budget.spend(self._clock()):
+            # Who is in memory or in the index is no stranger: a fleet that starts cold looks all of its tenants up.
+            is_stranger = self._memory.get(alias) is None and not self._knows(alias)
+            if is_stranger and not self._budget.spend(self._clock()):
                 self.over_budget += 1
                 raise StoreError("too many hosts that nobody knows were looked up within the last second")
             task = asyncio.create_task(self._load(alias), name="tenantcache load")

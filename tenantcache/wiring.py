@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tenantcache.settings import Settings
-from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, TenantStore
+from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, RowSource, TenantStore
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
@@ -19,6 +19,7 @@ class Stores:
     """What the engine stands on. `link` is the connection behind `copies` and `counters`, where that is Redis.
 
     `registry` writes tenants, and `usage` what they used; without one, nobody does.
+    `rows` is what memory is warmed up from, where that is wanted.
     """
 
     tenants: TenantStore
@@ -30,6 +31,7 @@ class Stores:
     usage: UsageStore | None = None
     postgres: PostgresTenants | None = None
     link: RedisLink | None = None
+    rows: RowSource | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -37,10 +39,12 @@ class Stores:
         log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
         registry, usage = Registry(postgres), PostgresUsage(postgres)
         if settings.redis_url is None:
-            return cls(postgres, postgres, log, PostgresCounters(postgres), None, registry, usage, postgres=postgres)
+            return cls(
+                postgres, postgres, log, PostgresCounters(postgres), None, registry, usage, postgres, None, postgres
+            )
         link = RedisLink(settings.redis_url)
         copies = RedisCopies(
             link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
         )
         counters = RedisCounters(link, prefix=settings.key_prefix)
-        return cls(postgres, postgres, log, counters, copies, registry, usage, postgres=postgres, link=link)
+        return cls(postgres, postgres, log, counters, copies, registry, usage, postgres, link, postgres)

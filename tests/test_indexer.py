@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache import Settings, TenantCache, clock
+from tenantcache import Settings, TenantCache, clock, engine
 from tenantcache.core import hostindex
 from tenantcache.engine import Stores
 from tenantcache.stores.base import AliasStream, HostSource
@@ -225,3 +225,14 @@ async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: Ope
     await database.execute("alter view tenantcache.elsewhere rename to domain_source")
     await ready(cache)
     assert cache.indexer.rules_out("subdomain:nobody")
+
+
+async def test_a_cold_start_may_look_up_more_known_hosts_than_strangers_may_cause(
+    database: Any, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LOOKUP_BURST", 1.0)
+    monkeypatch.setattr(engine, "LOOKUPS_PER_SECOND", 0.0)
+    cache = await ready(await open_cache(base_domains=["example.com"]))
+    found = [await cache.resolve(host) for host in ("acme.example.com", "shop.acme.io", "globex.example")]
+    assert [tenant.id for tenant in found if tenant is not None] == ["1", "1", "2"]
+    assert cache.stats()["lookups"]["over_budget"] == 0

@@ -101,6 +101,21 @@ class HostSource(Protocol):
     def stream_aliases(self, batch: int) -> AbstractAsyncContextManager[AliasStream]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """Tenants of one snapshot, in `batches`, as of entry `asof` of the log that `epoch` names."""
+
+    asof: int
+    epoch: str
+    batches: AsyncIterator[list[Row]]
+
+
+class RowSource(Protocol):
+    """Tenants in the order in which they were seen last. The snapshot is taken when the context is entered."""
+
+    def stream_rows(self, batch: int, most: int) -> AbstractAsyncContextManager[RowStream]: ...
+
+
 class ChangeLog(Protocol):
     """The log of changes, in the order in which their commits became visible.
 

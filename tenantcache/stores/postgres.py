@@ -17,7 +17,7 @@ import asyncpg
 
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, Snapshot, StoreError
+from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, RowStream, Snapshot, StoreError
 from tenantcache.stores.reasons import postgres_reason
 
 CHANNEL = "tenantcache"
@@ -43,6 +43,15 @@ _ALL_ALIASES = f"""
     select '{SUBDOMAIN_ALIAS}' || subdomain as alias from tenantcache.tenant_source where subdomain is not null
     union all
     select '{DOMAIN_ALIAS}' || domain from tenantcache.domain_source
+"""
+
+# Usage of a month says who comes often enough to be worth the place.
+_RECENT_ROWS = """
+    select to_jsonb(s) as row from tenantcache.tenant_source s left join (
+        select tenant_id, max(last_seen_at) as at from tenantcache.usage
+        where day > current_date - 30 group by tenant_id
+    ) as seen on seen.tenant_id = s.id
+    order by seen.at desc nulls last limit $1
 """
 
 COUNT_TIMEOUT = 10.0
@@ -180,6 +189,21 @@ class PostgresTenants:
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
             yield AliasStream(head["hosts"], head["epoch"], _in_batches(cursor, batch))
 
+    @asynccontextmanager
+    async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
+        """At most `most` tenants, those seen last first, in one snapshot, `batch` at a time."""
+        if self._pool is None:
+            raise StoreError("Postgres is not connected")
+        async with (
+            translate_errors("reading tenants ahead"),
+            self._pool.acquire(timeout=self._timeout) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            self.queries += 1
+            head = _head(await connection.fetch(_HEAD))
+            cursor = connection.cursor(_RECENT_ROWS, most, timeout=COUNT_TIMEOUT)
+            yield RowStream(head["asof"], head["epoch"], _rows_in_batches(cursor, batch))
+
     async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
         if self._pool is None:
@@ -199,6 +223,12 @@ async def _in_batches(cursor: Any, batch: int) -> AsyncIterator[list[str]]:
     opened = await cursor
     while records := await opened.fetch(batch):
         yield [record["alias"] for record in records]
+
+
+async def _rows_in_batches(cursor: Any, batch: int) -> AsyncIterator[list[Row]]:
+    opened = await cursor
+    while records := await opened.fetch(batch):
+        yield [json.loads(record["row"]) for record in records]
 
 
 class PostgresLog:

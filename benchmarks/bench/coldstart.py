@@ -1,0 +1,72 @@
+"""(e) A cold start: four workers begin at once, with empty memories and an empty Redis, in front of 10,000 tenants.
+
+Traffic is spread evenly over all tenants and goes as fast as the machine lets it: of all patterns the one that misses
+most. Queries are those for tenants; a follower's own are counted apart, because they do not grow with traffic. The hit
+rate is that of the whole fleet, by quarters of a second: the share of requests that caused no look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.bench import fleet
+from benchmarks.bench.member import SAMPLE
+from benchmarks.bench.plan import Plan
+from benchmarks.bench.stores import Stores
+
+HIT_RATE = 0.99
+
+VARIANTS: dict[str, tuple[dict[str, Any], float]] = {
+    "with Redis": ({}, 1.0),
+    "without Redis": ({"redis_url": None}, 1.0),
+    "with warm-up": ({"warm_up": True}, 0.25),
+}
+"""Settings, and the share of the time that is needed."""
+
+
+def measure(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, Any]:
+    found = {}
+    for name, (settings, share) in VARIANTS.items():
+        stores.meter.flush()
+        members = fleet.run(
+            stores.env(per_minute=600, per_day=100_000),
+            seconds=plan.cold_seconds * share,
+            tenants=plan.cold_tenants,
+            pattern="uniform",
+            settings={"limits": "off", **settings},
+        )
+        found[name] = _figures(members, stores.meter.by_command(), plan)
+        tick()
+    return found
+
+
+def _figures(members: list[dict[str, Any]], commands: dict[str, int], plan: Plan) -> dict[str, Any]:
+    touched = len(set().union(*(member["touched"] for member in members)))
+    queries = fleet.total(members, "stats", "postgres", "queries")
+    return {
+        "tenants": plan.cold_tenants,
+        "touched": touched,
+        "requests": sum(fleet.statuses(members).values()),
+        "statuses": fleet.statuses(members),
+        "queries": queries,
+        "queries_per_tenant": queries / plan.cold_tenants,
+        "commands": sum(commands.values()),
+        "commands_by_name": commands,
+        "seconds_to_open": max(member["opened"] for member in members),
+        "seconds_to_hit_rate": _seconds_to_hit_rate(members),
+    }
+
+
+def _seconds_to_hit_rate(members: list[dict[str, Any]]) -> float | None:
+    """None where it was not reached. A quarter in which nobody asked anything counts as a miss."""
+    length = min(len(member["samples"]) for member in members)
+    before = (0, 0)
+    for number in range(length):
+        requests = sum(member["samples"][number][0] for member in members)
+        loads = sum(member["samples"][number][1] for member in members)
+        asked, loaded = requests - before[0], loads - before[1]
+        if asked and loaded <= (1 - HIT_RATE) * asked:
+            return (number + 1) * SAMPLE
+        before = (requests, loads)
+    return None

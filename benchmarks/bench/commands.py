@@ -1,0 +1,130 @@
+"""(c) Billed Redis commands per request, counted by the Redis server, and what they cost a month.
+
+* An alternative bills the same for every request: it is asked for 100 tenants in turn until every key is there, and
+  then counted.
+* tenantcache bills by the minute and the hour. It is counted over a real minute from a cold start on four processes,
+  its orderly stop included, and its own meter beside the server's. Whole hours come from `benchmarks.simulate_limits`,
+  which runs the real reservations in virtual time, and are marked as simulated. They hold for limits; look-ups cost a
+  GET a process and tenant and a SET a tenant and hour more.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.bench import fleet
+from benchmarks.bench.contenders import OURS, Contender, by_name
+from benchmarks.bench.inprocess import BUSY_TENANTS
+from benchmarks.bench.plan import Plan
+from benchmarks.bench.stores import Env, Stores
+from benchmarks.bench.traffic import call, call_many, scope_of
+
+DENIED_LIMIT = 3
+DENIED_REQUESTS = 1_000
+SETTLED_REQUESTS = 500
+
+
+async def of_alternatives(stores: Stores, contenders: Sequence[Contender]) -> dict[str, Any]:
+    """Commands per admitted and per denied request, by contender that asks Redis for each."""
+    found: dict[str, Any] = {}
+    templates = [scope_of(number) for number in range(BUSY_TENANTS)]
+    for contender in contenders:
+        stores.meter.flush()
+        async with contender.open(stores.env()) as app:
+            await call_many(app, templates, 2 * BUSY_TENANTS, 4)
+            stores.meter.reset()
+            await call_many(app, templates, SETTLED_REQUESTS, 4)
+            by_command = stores.meter.by_command()
+        found[contender.name] = {
+            "per_request": sum(by_command.values()) / SETTLED_REQUESTS,
+            "by_command": by_command,
+            "per_denied": await denied(stores, contender),
+        }
+    return found
+
+
+async def denied(stores: Stores, contender: Contender) -> float:
+    """Commands for each request that is refused, after the first one that was."""
+    stores.meter.flush()
+    env = Env(stores.postgres.url, stores.redis.url, DENIED_LIMIT, 1_000, "denied")
+    async with contender.open(env) as app:
+        for _ in range(DENIED_LIMIT + 1):
+            status = await call(app, scope_of(1))
+        assert status == 429, f"{contender.name} did not refuse: {status}"
+        stores.meter.reset()
+        statuses = await call_many(app, [scope_of(1)], DENIED_REQUESTS, 1)
+        commands = stores.meter.total()
+    # A minute may have ended meanwhile; the few that the next one admits cost what admitted ones cost.
+    assert statuses.get(429, 0) >= DENIED_REQUESTS - 2 * DENIED_LIMIT, statuses
+    return commands / DENIED_REQUESTS
+
+
+def of_ours(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, Any]:
+    """tenantcache on four processes: `busy` (100 tenants) and `zipf`, counted by the server and by its own meter."""
+    found = {}
+    for name, tenants, pattern, limits in (
+        ("busy", BUSY_TENANTS, "uniform", (1_200, 100_000_000)),
+        ("zipf", plan.zipf_tenants, "zipf", (600, 100_000)),
+    ):
+        stores.meter.flush()
+        members = fleet.run(
+            stores.env(per_minute=limits[0], per_day=limits[1]),
+            seconds=plan.fleet_seconds,
+            rate=plan.fleet_rate,
+            tenants=tenants,
+            pattern=pattern,
+        )
+        by_command = stores.meter.by_command()
+        statuses = fleet.statuses(members)
+        requests = sum(statuses.values())
+        found[name] = {
+            "tenants": tenants,
+            "seconds": plan.fleet_seconds,
+            "requests": requests,
+            "statuses": statuses,
+            "commands": sum(by_command.values()),
+            "by_command": by_command,
+            "per_request": sum(by_command.values()) / requests,
+            "own_meter": fleet.total(members, "billed"),
+        }
+        tick()
+    return found
+
+
+async def denied_by_ours(stores: Stores) -> float:
+    return await denied(stores, by_name(OURS))
+
+
+class Simulation:
+    """`benchmarks.simulate_limits` for two virtual hours, beside whatever else is going on: no clock matters to it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "benchmarks.simulate_limits", "busy", "zipf", "--hours", "2"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def result(self) -> list[dict[str, Any]]:
+        """Rows with `load`, `hour`, `requests`, `commands` and `per_request`."""
+        output = self._process.communicate(timeout=900)[0]
+        pattern = r"^(.+?) +hour (\d+): +([\d,]+) requests +([\d,]+) commands ([\d.]+)/request$"
+        rows = [
+            {
+                "load": load,
+                "hour": int(hour),
+                "requests": int(requests.replace(",", "")),
+                "commands": int(commands.replace(",", "")),
+                "per_request": float(ratio),
+            }
+            for load, hour, requests, commands, ratio in re.findall(pattern, output, re.MULTILINE)
+        ]
+        if not rows:
+            raise RuntimeError(f"benchmarks.simulate_limits printed no figures:\n{output}")
+        return rows
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

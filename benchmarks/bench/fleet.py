@@ -1,0 +1,73 @@
+"""Four processes at once, with what each of them saw."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.bench.stores import Env
+
+PROCESSES = 4
+
+
+def run(
+    env: Env,
+    *,
+    seconds: float,
+    tenants: int,
+    pattern: str,
+    rate: float | None = None,
+    settings: dict[str, Any] | None = None,
+    at_once: int = 8,
+) -> list[dict[str, Any]]:
+    """Let them all start in the same moment; `rate` is the whole fleet's. What `member` prints, by process."""
+    processes = []
+    try:
+        for seed in range(PROCESSES):
+            options = {
+                "env": env.as_json(),
+                "settings": settings or {},
+                "seconds": seconds,
+                "tenants": tenants,
+                "pattern": pattern,
+                "rate": rate and rate / PROCESSES,
+                "at_once": at_once,
+                "seed": seed,
+            }
+            command = [sys.executable, "-m", "benchmarks.bench.member", json.dumps(options)]
+            processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise RuntimeError("a process of the fleet did not start; its messages are above")
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return [json.loads(process.communicate(timeout=seconds + 60)[0]) for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def total(found: list[dict[str, Any]], *path: str) -> int:
+    """The sum over all processes of the number at `path`."""
+    amount = 0
+    for one in found:
+        value: Any = one
+        for key in path:
+            value = value[key]
+        amount += value
+    return amount
+
+
+def statuses(found: list[dict[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for one in found:
+        for status, count in one["statuses"].items():
+            counts[status] = counts.get(status, 0) + count
+    return counts

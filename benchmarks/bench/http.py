@@ -1,0 +1,79 @@
+"""(b) Requests a second and latency over HTTP, through uvicorn.
+
+* One worker a contender, all of them up for the whole part; a round loads each of them once, in shuffled order.
+* The worker is pinned to one core; the load, Redis and Postgres have the others. On one core nothing is pinned.
+* Ratios are taken within a round, to what bare Starlette reached in that same round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from random import Random
+from typing import Any
+
+from benchmarks.bench import load
+from benchmarks.bench.contenders import BARE, Contender
+from benchmarks.bench.plan import Plan
+from benchmarks.bench.stats import summary
+from benchmarks.bench.stores import Env, Stores
+from tenantcache.devservers import HOST, DevServer, is_taken, spawn
+
+WARM_SECONDS = 0.5
+
+
+class Worker(DevServer):
+    """One contender's server."""
+
+    name = "uvicorn"
+
+    def __init__(self, contender: Contender, env: Env, core: int | None) -> None:
+        super().__init__()
+        self._options: Mapping[str, Any] = {"name": contender.name, "env": env.as_json(), "core": core}
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        options = json.dumps({**self._options, "port": self.port})
+        return spawn([sys.executable, "-m", "benchmarks.bench.serve", options])
+
+    def _is_ready(self, pid: int) -> bool:
+        return is_taken(self.port)
+
+    def _log_tail(self) -> str:
+        return f"its messages are above ({HOST}:{self.port})"
+
+
+def cores() -> tuple[int | None, int | None]:
+    """The core for the worker and one for the load; None where there is nothing to choose."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    own = sorted(os.sched_getaffinity(0))
+    return (own[0], own[1]) if len(own) > 1 else (None, None)
+
+
+def measure(
+    stores: Stores, contenders: Sequence[Contender], plan: Plan, random: Random, tick: Callable[[], None]
+) -> dict[str, Any]:
+    """By contender: `requests_per_second`, `p50`, `p90`, `p99` (seconds), and `over_bare` as a ratio."""
+    worker_core, load_core = cores()
+    runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
+    stores.meter.flush()
+    with ExitStack() as stack:
+        workers = {c.name: stack.enter_context(Worker(c, stores.env(), worker_core)) for c in contenders}
+        for worker in workers.values():
+            load.run(worker.port, min(WARM_SECONDS, plan.http_seconds), plan.http_connections, load_core)
+        for _ in range(plan.http_rounds):
+            for name in random.sample(list(workers), len(workers)):
+                runs[name].append(load.run(workers[name].port, plan.http_seconds, plan.http_connections, load_core))
+            tick()
+    rates = {name: [run["requests_per_second"] for run in found] for name, found in runs.items()}
+    return {
+        name: {
+            **{key: summary([run[key] for run in found]) for key in found[0]},
+            "over_bare": summary([rate / bare for rate, bare in zip(rates[name], rates[BARE], strict=True)]),
+        }
+        for name, found in runs.items()
+    }

@@ -1,0 +1,354 @@
+"""What was measured, as Markdown: the tables of docs/benchmarks.md, and the short one of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench.contenders import BARE, OURS, QUIET
+from benchmarks.bench.prices import PRICES, RATES
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+PLOTS = "bench"
+"""The directory of the plots, as seen from the document."""
+
+Results = dict[str, Any]
+
+
+def document(results: Results) -> str:
+    parts = [_measured_on(results), _targets(results)]
+    for name, write in SECTIONS.items():
+        if name in results:
+            parts.append(write(results))
+    parts.append(_set_up(results))
+    return "\n\n".join(part for part in parts if part)
+
+
+def summary_table(results: Results) -> str:
+    """The README's: all contenders that do the whole job."""
+    per_second = 100
+    head = (
+        "",
+        "added CPU a request",
+        "requests/s over bare Starlette",
+        "p99",
+        "Redis commands a request",
+        f"a month at {per_second} requests/s",
+    )
+    rows = []
+    for name in _of_job(results, "both", "floor"):
+        commands = commands_per_request(results, name)
+        cost = "" if commands is None else _dollars(PRICES[0].month(commands * per_second))
+        http = results["http"][name]
+        rows.append(
+            (
+                f"**{name}**" if name.startswith(OURS) else name,
+                f"{results['cost'][name]['added']['median']:.1f} µs",
+                f"{http['over_bare']['median']:.2f}",
+                f"{http['p99']['median'] * 1e3:.1f} ms",
+                "" if commands is None else _ratio(commands),
+                cost,
+            )
+        )
+    return "\n\n".join(
+        (
+            _measured_on(results),
+            _table(head, rows),
+            "Commands of tenantcache: limits of 10,000 Zipf(1.0) tenants on 4 processes, the second hour, simulated; "
+            f"of the others: counted by the server. Prices: those of {PRICES[0].name}. All tables, and how they "
+            "came about: [docs/benchmarks.md](docs/benchmarks.md).",
+        )
+    )
+
+
+def commands_per_request(results: Results, name: str) -> float | None:
+    """None for who has nothing to do with Redis. tenantcache's: simulated, of a full hour, else as counted."""
+    if "commands" not in results:
+        return None
+    if name.startswith(OURS):
+        hours = [row for row in results["commands"].get("simulated", ()) if row["load"].startswith("zipf")]
+        if not hours:
+            return float(results["commands"][OURS]["zipf"]["per_request"])
+        first_load = [row for row in hours if row["load"] == hours[0]["load"]]
+        return float(first_load[-1]["per_request"])
+    found = results["commands"]["alternatives"].get(name)
+    return None if found is None else float(found["per_request"])
+
+
+# Sections.
+
+
+def _measured_on(results: Results) -> str:
+    found, versions = results["machine"], results["machine"]["versions"]
+    named = ", ".join(
+        f"{name} {versions[name]}" for name in ("tenantcache", "starlette", "uvicorn", "redis", "hiredis")
+    )
+    return (
+        f"Measured on {found['date']}: {found['cpu']}, {found['cores']} cores, {found['system']}, {found['python']}, "
+        f"{named}; load by {found['load generator']}."
+    )
+
+
+def _targets(results: Results) -> str:
+    rows = [
+        (name, figure, aim, "yes" if met else "**no**")
+        for name, figure, aim, met in _judged(results)
+        if figure is not None
+    ]
+    return "## What was to be reached\n\n" + _table(("", "measured", "aim", "reached"), rows) if rows else ""
+
+
+def _judged(results: Results) -> Iterable[tuple[str, str, str, bool]]:
+    if "cost" in results:
+        cost = results["cost"]
+        over = cost[OURS]["over_floor"]
+        yield "(a) added CPU, both headers, over the floor's", f"{over:.2f}", "at most 2.0", over <= 2.0
+        cheapest = min(cost[name]["added"]["median"] for name in _on_redis(results))
+        times = cheapest / cost[OURS]["added"]["median"]
+        yield "(a) the cheapest alternative with Redis costs", f"{times:.0f} times that", "at least 30", times >= 30
+    if "http" in results:
+        http = results["http"]
+        for name, aim in ((OURS, 0.90), (QUIET, 0.97)):
+            ratio = http[name]["over_bare"]["median"]
+            yield f"(b) requests/s over bare Starlette, {name}", f"{ratio:.3f}", f"at least {aim:.2f}", ratio >= aim
+        best = max(http[name]["requests_per_second"]["median"] for name in _on_redis(results))
+        times = http[OURS]["requests_per_second"]["median"] / best
+        yield "(b) requests/s over the best alternative", f"{times:.1f}", "at least 4", times >= 4
+    if "commands" in results:
+        yield from _judged_commands(results["commands"])
+    if "scale" in results:
+        scale = results["scale"]
+        sizes = sorted(scale, key=int)
+        growth = scale[sizes[-1]]["busy"]["median"] / scale[sizes[0]]["busy"]["median"]
+        yield (
+            f"(d) cost at {int(sizes[-1]):,} tenants over that at {int(sizes[0]):,}",
+            f"{growth:.2f}",
+            "at most 1.3",
+            growth <= 1.3,
+        )
+        weight = scale[sizes[-1]]["bytes"]
+        yield "(d) bytes a cached tenant", f"{weight:,.0f}", "at most 1,229 (1.2 KB)", weight <= 1229
+    if "coldstart" in results:
+        cold = results["coldstart"]
+        queries = cold["with Redis"]["queries_per_tenant"]
+        yield "(e) queries a tenant, four workers with Redis", f"{queries:.2f}", "at most 1.2", queries <= 1.2
+        queries = cold["with warm-up"]["queries"]
+        yield "(e) queries with warm-up, four workers", f"{queries}", "one stream each", queries <= 4 * 4
+    if "staleness" in results:
+        p99 = results["staleness"]["p99"]
+        yield "(f) p99 from commit to the last stale answer", f"{p99 * 1e3:.1f} ms", "under 10 ms", p99 < 0.010
+
+
+def _judged_commands(commands: Results) -> Iterable[tuple[str, str, str, bool]]:
+    for row in commands.get("simulated", ()):
+        aim = 0.01 if row["load"].startswith("busy") else 0.04 if row["hour"] == 1 else 0.03
+        figure = f"{row['per_request']:.4f}"
+        yield f"(c) {row['load']}, hour {row['hour']}, simulated", figure, f"at most {aim}", row["per_request"] <= aim
+    denied = commands[OURS]["per_denied"]
+    yield "(c) commands for a denied request", f"{denied:g}", "0", denied == 0
+
+
+def _cost(results: Results) -> str:
+    rows = [
+        (
+            name,
+            _spread(found["cpu"], ".2f"),
+            _spread(found["added"], ".2f"),
+            f"{found['over_floor']:.2f}" if name != BARE else "",
+            f"{found['wall']['median']:.1f}",
+        )
+        for name, found in results["cost"].items()
+    ]
+    head = ("", "CPU, µs", "added, µs", "over the floor's", "wall clock, µs")
+    return f"## (a) Cost per request, in process\n\n![Added cost per request]({PLOTS}/cost.svg)\n\n" + _table(
+        head, rows
+    )
+
+
+def _http(results: Results) -> str:
+    rows = [
+        (
+            name,
+            _spread(found["requests_per_second"], ",.0f"),
+            _spread(found["over_bare"], ".3f"),
+            *(f"{found[key]['median'] * 1e3:.2f}" for key in ("p50", "p90", "p99")),
+        )
+        for name, found in results["http"].items()
+    ]
+    head = ("", "requests/s", "over bare", "p50, ms", "p90, ms", "p99, ms")
+    return f"## (b) Over HTTP\n\n![Requests per second]({PLOTS}/http.svg)\n\n" + _table(head, rows)
+
+
+def _commands(results: Results) -> str:
+    commands = results["commands"]
+    alternatives = [
+        (name, f"{found['per_request']:g}", f"{found['per_denied']:g}", _by_name(found["by_command"]))
+        for name, found in commands["alternatives"].items()
+    ]
+    counted = [
+        (
+            f"{name}: {found['tenants']:,} tenants",
+            f"{found['requests']:,}",
+            f"{found['commands']:,}",
+            f"{found['per_request']:.4f}",
+            f"{found['own_meter']:,}",
+            _by_name(found["by_command"]),
+        )
+        for name, found in commands[OURS].items()
+        if isinstance(found, dict)
+    ]
+    seconds = commands[OURS]["busy"]["seconds"]
+    parts = [
+        f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
+        _table(("", "a request", "a denied request", "counted in 500 requests"), alternatives),
+        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all that an orderly stop "
+        f"gives back; each denied request: {commands[OURS]['per_denied']:g}.",
+        _table(("", "requests", "commands", "a request", "its own meter", "of which"), counted),
+    ]
+    if simulated := commands.get("simulated"):
+        rows = [
+            (row["load"], str(row["hour"]), f"{row['requests']:,}", f"{row['commands']:,}", f"{row['per_request']:.4f}")
+            for row in simulated
+        ]
+        parts += [
+            "Whole hours, in virtual time (`make limits`), for limits alone:",
+            _table(("load", "hour", "requests", "commands", "a request"), rows),
+        ]
+    return "\n\n".join([*parts, _prices(results)])
+
+
+def _prices(results: Results) -> str:
+    head = ["", *(f"{price.name}, {rate:,}/s" for price in PRICES for rate in RATES)]
+    rows = []
+    for name in _of_job(results, "both"):
+        commands = commands_per_request(results, name)
+        if commands is not None and name != QUIET:
+            rows.append((name, *(_dollars(price.month(commands * rate)) for price in PRICES for rate in RATES)))
+    return "What that is in US dollars a month of 30 days, by list prices:\n\n" + _table(head, rows)
+
+
+def _scale(results: Results) -> str:
+    rows = [
+        (
+            f"{int(size):,}",
+            _spread(found["busy"], ".2f"),
+            _spread(found["all"], ".2f"),
+            f"{found['bytes']:,.0f}",
+            f"{found['fill_seconds']:.2f}",
+        )
+        for size, found in results["scale"].items()
+    ]
+    head = ("tenants cached", "100 busy ones, µs", "all of them, µs", "bytes a tenant", "filled in, s")
+    note = "With a hundred tenants their share of what a process allocates anyway is large; the last rows tell."
+    return (
+        f"## (d) Scale\n\n![Cost and memory by number of tenants]({PLOTS}/scale.svg)\n\n{_table(head, rows)}\n\n{note}"
+    )
+
+
+def _coldstart(results: Results) -> str:
+    rows = []
+    for name, found in results["coldstart"].items():
+        reached = found["seconds_to_hit_rate"]
+        failed = sum(count for status, count in found["statuses"].items() if status != "200")
+        rows.append(
+            (
+                name,
+                f"{found['touched']:,}",
+                f"{found['queries']:,}",
+                f"{found['queries_per_tenant']:.3f}",
+                f"{found['commands']:,}",
+                "not reached" if reached is None else f"{reached:.2f}",
+                f"{found['requests']:,}",
+                f"{failed:,}",
+            )
+        )
+    head = (
+        "",
+        "asked for",
+        "queries",
+        "a tenant",
+        "Redis commands",
+        "99 % hits after, s",
+        "requests",
+        "not 200",
+    )
+    return "## (e) Cold start\n\n" + _table(head, rows)
+
+
+def _staleness(results: Results) -> str:
+    found = results["staleness"]
+    row = [f"{found[key] * 1e3:.1f}" for key in ("p50", "p90", "p99", "longest")]
+    table = _table(("p50, ms", "p90, ms", "p99, ms", "longest, ms", "commits", "answers"), [
+        (*row, f"{found['commits']:,}", f"{found['answers']:,}")
+    ])  # fmt: skip
+    return f"## (f) An update under load\n\n{table}"
+
+
+SECTIONS = {
+    "cost": _cost,
+    "http": _http,
+    "commands": _commands,
+    "scale": _scale,
+    "coldstart": _coldstart,
+    "staleness": _staleness,
+}
+
+
+def _set_up(results: Results) -> str:
+    versions = results["machine"]["versions"]
+    rows = []
+    for name, found in results["contenders"].items():
+        version = versions.get(name.partition(",")[0], "")
+        rows.append((name, version, found["set_up"]))
+    lines = [f"- **{name}**: {reason}." for name, reason in results["left_out"].items()]
+    return (
+        "## Who took part\n\n"
+        + _table(("", "version", "set up"), rows)
+        + "\n\nLeft out, and why:\n\n"
+        + "\n".join(lines)
+    )
+
+
+# Texts.
+
+
+def _of_job(results: Results, *jobs: str) -> list[str]:
+    return [name for name, found in results["contenders"].items() if found["job"] in jobs]
+
+
+def _on_redis(results: Results) -> list[str]:
+    return [name for name, found in results["contenders"].items() if found["on_redis"]]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _spread(found: Results, style: str) -> str:
+    """Median, and the quartiles around it."""
+    return f"{found['median']:{style}} ({found['q1']:{style}} to {found['q3']:{style}})"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:g}"
+
+
+def _dollars(amount: float) -> str:
+    return "$0" if amount == 0 else f"${amount:,.2f}" if amount < 100 else f"${amount:,.0f}"
+
+
+def _by_name(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def put_between_markers(path: Path, text: str) -> bool:
+    """Replace what stands between the markers in `path`; False where they are not there."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return False
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    return True

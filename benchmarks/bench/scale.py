@@ -1,0 +1,190 @@
+"""(d) Cost per request and memory as the number of cached tenants grows: 100 to 1,000,000.
+
+Each size lives in a process of its own, filled through the engine from a store in memory by its warm-up; all of them
+are up at once, and batches alternate. Traffic goes to 100 tenants ("busy"), and for comparison evenly to all that
+are cached ("all"), which no processor cache can hold. Memory is what the process grew by while it was filled (resident
+set, after a collection), divided by the tenants: entry, limits and indexes included, with three attributes each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import psutil
+import uvloop
+
+from benchmarks.bench.contenders.ours import settings_of
+from benchmarks.bench.contenders.plain import bare
+from benchmarks.bench.plan import Plan
+from benchmarks.bench.stats import summary
+from benchmarks.bench.stores import Env
+from benchmarks.bench.traffic import call_many, scope_of
+from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.core.tenant import SUBDOMAIN_ALIAS, Row
+from tenantcache.engine import Stores as EngineStores
+from tenantcache.stores.base import AliasStream, LogMark, Pull, RowStream, Snapshot
+from tenantcache.stores.counters import MemoryCounters
+
+BUSY = 100
+MEASURED_ALL = 20_000
+"""Tenants of the "all" traffic for whom scopes are made: enough to leave any processor cache, few enough to hold."""
+
+
+class Directory:
+    """A database of `size` tenants that are never changed, in as little memory as it takes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._mark = LogMark(1, datetime.now(UTC))
+
+    def row(self, number: int) -> Row:
+        return Row(
+            id=f"t{number}",
+            name=f"Tenant {number}",
+            subdomain=f"tenant-{number}",
+            domains=[],
+            primary_domain=None,
+            status="active",
+            plan=None,
+            limit_per_minute=None,
+            limit_per_day=None,
+            attributes={"color": "#2563eb", "seats": number % 50, "region": "eu-central"},
+        )
+
+    async def read(self, aliases: Sequence[str]) -> Snapshot:
+        prefix = SUBDOMAIN_ALIAS + "tenant-"
+        return Snapshot(1, "one", {alias: self.row(int(alias.removeprefix(prefix))) for alias in aliases})
+
+    @asynccontextmanager
+    async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
+        async def batches() -> AsyncIterator[list[Row]]:
+            for start in range(0, min(most, self._size), batch):
+                yield [self.row(number) for number in range(start, min(start + batch, most, self._size))]
+
+        yield RowStream(1, "one", batches())
+
+    @asynccontextmanager
+    async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
+        async def batches() -> AsyncIterator[list[str]]:
+            return
+            yield []
+
+        yield AliasStream(0, "one", batches())
+
+    async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    async def open(self, on_change: Callable[[], None]) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def tail(self, max_age: float, max_entries: int) -> Pull:
+        return self._pull()
+
+    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+        return self._pull()
+
+    def _pull(self) -> Pull:
+        return Pull(time.time(), "one", self._mark, True, 1, False, [])
+
+    async def beat(self, process_id: object) -> None: ...
+
+    async def leave(self, process_id: object) -> None: ...
+
+    async def prune(self, max_age: float) -> None: ...
+
+    async def rotate(self, epoch: str) -> None: ...
+
+
+async def _serve(size: int) -> None:
+    """Fill the memory, say what it weighs, and run a batch for each line that comes in."""
+    directory = Directory(size)
+    env = Env("postgresql://nobody@127.0.0.1:1/none", "")
+    # A TTL beyond the run: what is due is read again, which is not what is measured here.
+    settings = settings_of(env, memory_max_tenants=size, memory_ttl=3600, host_index_max_hosts=0, warm_up=True)
+    stores = EngineStores(directory, directory, directory, MemoryCounters(), rows=directory)
+    async with TenantCache(settings, stores=stores) as cache:
+        app = TenantMiddleware(bare(), cache=cache)
+        gc.collect()
+        process, before, started = psutil.Process(), psutil.Process().memory_info().rss, time.perf_counter()
+        await cache.warm_up.wait()
+        seconds = time.perf_counter() - started
+        gc.collect()
+        assert len(cache.memory) == size, f"{len(cache.memory)} of {size} tenants are cached"
+        grown = process.memory_info().rss - before
+        random = Random(1)
+        busy = [scope_of(number) for number in range(min(BUSY, size))]
+        others = [scope_of(random.randrange(size)) for _ in range(min(MEASURED_ALL, size))]
+        for templates in (busy, others):  # each has its tokens and its place in front from here on
+            await call_many(app, templates, 3 * len(templates), 1)
+        # What is there stays there: without this each full collection would walk through a million tenants.
+        gc.collect()
+        gc.freeze()
+        print(json.dumps({"bytes": grown / size, "seconds": seconds}), flush=True)
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            count = int(line)
+            found = {}
+            for name, templates in (("busy", busy), ("all", others)):
+                cpu = time.process_time()
+                statuses = await call_many(app, templates, count, 1)
+                found[name] = (time.process_time() - cpu) / count * 1e6
+                assert statuses == {200: count}, statuses
+            print(json.dumps(found), flush=True)
+
+
+def measure(plan: Plan, random: Random, tick: Callable[[], None]) -> dict[str, Any]:
+    """By number of tenants: `bytes` a tenant, `fill_seconds`, and microseconds of CPU a request, `busy` and `all`."""
+    processes: dict[int, subprocess.Popen[str]] = {}
+    try:
+        fills = {}
+        for size in plan.scale_sizes:  # one after the other: each has the machine to itself while it fills
+            command = [sys.executable, "-m", "benchmarks.bench.scale", str(size)]
+            processes[size] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            fills[size] = _read(processes[size])
+            tick()
+        batches: dict[int, list[dict[str, float]]] = {size: [] for size in processes}
+        for _ in range(plan.scale_rounds):
+            for size in random.sample(list(processes), len(processes)):
+                stdin = processes[size].stdin
+                assert stdin is not None
+                stdin.write(f"{plan.scale_requests}\n")
+                stdin.flush()
+                batches[size].append(_read(processes[size]))
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    return {
+        str(size): {
+            "bytes": fills[size]["bytes"],
+            "fill_seconds": fills[size]["seconds"],
+            **{name: summary([batch[name] for batch in found]) for name in ("busy", "all")},
+        }
+        for size, found in batches.items()
+    }
+
+
+def _read(process: subprocess.Popen[str]) -> dict[str, float]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a process of the scale part ended; its messages are above")
+    found: dict[str, float] = json.loads(line)
+    return found
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    uvloop.run(_serve(int(sys.argv[1])))

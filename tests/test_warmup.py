@@ -1,0 +1,198 @@
+"""Memory is warmed up from one streamed query, and what it is warmed up with is judged like any other copy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tenantcache import Settings, TenantCache
+from tenantcache.stores.base import RowSource, RowStream, StoreError
+from tenantcache.wiring import Stores
+from tests.fakes import until
+
+
+class HeldRows:
+    """`source` one row at a time; holds the stream after `first` rows until `go_on` is set."""
+
+    def __init__(self, source: RowSource, first: int = 0) -> None:
+        self._source = source
+        self._first = first
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.epoch: str | None = None
+
+    def stream_rows(self, batch: int, most: int) -> AbstractAsyncContextManager[RowStream]:
+        return self._stream(most)
+
+    @asynccontextmanager
+    async def _stream(self, most: int) -> AsyncIterator[RowStream]:
+        async with self._source.stream_rows(1, most) as stream:
+            yield RowStream(stream.asof, self.epoch or stream.epoch, self._held(stream))
+
+    async def _held(self, stream: RowStream) -> AsyncIterator[list[Any]]:
+        number = 0
+        async for rows in stream.batches:
+            if number == self._first:
+                self.reached.set()
+                await self.go_on.wait()
+            number += 1
+            yield rows
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("""
+        insert into tenantcache.tenants (id, name, subdomain)
+            values ('1', 'Acme', 'acme'), ('2', 'Globex', 'globex'), ('3', 'Initech', 'initech');
+        insert into tenantcache.tenant_domains values ('shop.acme.io', '1');
+        insert into tenantcache.usage values
+            ('1', current_date, 1, now() - interval '2 minutes'), ('3', current_date, 1, now());
+    """)
+    yield connection
+    await connection.close()
+
+
+def make(database_url: str, hold: Callable[[RowSource], RowSource] | None = None, **settings: Any) -> TenantCache:
+    chosen = Settings(
+        _environ={}, database_url=database_url, base_domains=["example.com"], warm_up=True, limits="off", **settings
+    )
+    stores = Stores.from_settings(chosen)
+    if hold is not None:
+        assert stores.rows is not None
+        stores.rows = hold(stores.rows)
+    return TenantCache(chosen, stores=stores)
+
+
+async def loads_of(cache: TenantCache, *hosts: str) -> int:
+    """How many look-ups these hosts cause."""
+    before = cache.resolver.loads
+    for host in hosts:
+        await cache.resolve(host)
+    return cache.resolver.loads - before
+
+
+async def test_every_host_is_there_without_a_look_up(database: Any, database_url: str) -> None:
+    async with make(database_url) as cache:
+        await cache.warm_up.wait()
+        hosts = ("acme.example.com", "shop.acme.io", "globex.example.com", "initech.example.com")
+        assert await loads_of(cache, *hosts) == 0
+        tenant = await cache.resolve("shop.acme.io")
+        assert tenant is not None and tenant.name == "Acme"
+        assert cache.stats()["lookups"]["warmed_up"] == 3
+
+
+async def test_without_the_setting_nothing_is_read(database: Any, database_url: str) -> None:
+    cache = TenantCache(Settings(_environ={}, database_url=database_url, base_domains=["example.com"]))
+    async with cache:
+        await cache.warm_up.wait()
+        assert len(cache.memory) == 0
+
+
+async def test_those_seen_last_come_first_where_not_all_have_room(database: Any, database_url: str) -> None:
+    async with make(database_url, memory_max_tenants=1) as cache:
+        await cache.warm_up.wait()
+        assert [len(list(cache.memory.of_tenant(number))) for number in ("1", "2", "3")] == [0, 0, 1]
+        assert cache.memory.evictions == 0
+
+
+async def test_a_change_that_comes_while_rows_stream_is_not_covered_by_an_old_row(
+    database: Any, database_url: str
+) -> None:
+    async with make(database_url, HeldRows) as cache:
+        held = cache._stores.rows
+        assert isinstance(held, HeldRows)
+        await held.reached.wait()
+        await database.execute("update tenantcache.tenants set name = 'New' where id = '1'")
+        await database.execute("delete from tenantcache.tenants where id = '2'")
+        await cache.sync()
+        held.go_on.set()
+        await cache.warm_up.wait()
+        assert cache.stats()["lookups"]["warmed_up"] == 1, "only the tenant that did not change"
+        tenant = await cache.resolve("shop.acme.io")
+        assert tenant is not None and tenant.name == "New"
+        assert await cache.resolve("globex.example.com") is None
+
+
+async def test_what_a_request_has_read_meanwhile_stays(database: Any, database_url: str) -> None:
+    async with make(database_url, HeldRows) as cache:
+        held = cache._stores.rows
+        assert isinstance(held, HeldRows)
+        await held.reached.wait()
+        await cache.resolve("acme.example.com")
+        before = cache.memory.get("subdomain:acme")
+        held.go_on.set()
+        await cache.warm_up.wait()
+        assert before is not None and cache.memory.get("subdomain:acme") is before
+        assert cache.memory.get("domain:shop.acme.io") is not None
+
+
+async def test_rows_of_another_history_are_refused(database: Any, database_url: str) -> None:
+    async with make(database_url, HeldRows) as cache:
+        held = cache._stores.rows
+        assert isinstance(held, HeldRows)
+        held.epoch = "another"
+        held.go_on.set()
+        await cache.warm_up.wait()
+        assert cache.stats()["lookups"]["warmed_up"] == 0
+
+
+async def test_no_row_is_installed_that_is_newer_than_what_was_applied(database: Any, database_url: str) -> None:
+    """The follower may lag behind the stream's snapshot: then a later entry of the log would be taken for news."""
+
+    class FromTheFuture(HeldRows):
+        @asynccontextmanager
+        async def _stream(self, most: int) -> AsyncIterator[RowStream]:
+            async with super()._stream(most) as stream:
+                yield RowStream(stream.asof + 1, stream.epoch, stream.batches)
+
+    async with make(database_url, FromTheFuture) as cache:
+        held = cache._stores.rows
+        assert isinstance(held, HeldRows)
+        held.go_on.set()
+        await cache.warm_up.wait()
+        assert len(cache.memory) == 0
+
+
+async def test_a_stream_that_breaks_leaves_everything_working(database: Any, database_url: str) -> None:
+    class Broken(HeldRows):
+        async def _held(self, stream: RowStream) -> AsyncIterator[list[Any]]:
+            raise StoreError("the connection broke")
+            yield []
+
+    async with make(database_url, Broken) as cache:
+        await cache.warm_up.wait()
+        tenant = await cache.resolve("acme.example.com")
+        assert cache.warm_up.done and tenant is not None and tenant.name == "Acme"
+
+
+async def test_a_warmed_up_tenant_is_evicted_by_a_later_change(database: Any, database_url: str) -> None:
+    async with make(database_url) as cache:
+        await cache.warm_up.wait()
+        await database.execute("update tenantcache.tenants set name = 'New' where id = '3'")
+        await cache.sync()
+        tenant = await cache.resolve("initech.example.com")
+        assert tenant is not None and tenant.name == "New"
+
+
+async def test_requests_are_served_while_it_runs(database: Any, database_url: str) -> None:
+    """Between two batches others get their turn; the first requests do not wait for ten thousand rows."""
+    await database.execute("""
+        insert into tenantcache.tenants (id, name, subdomain)
+            select 'x' || n, 'X ' || n, 'x-' || n from generate_series(1, 5000) as n
+    """)
+    turns = 0
+    async with make(database_url) as cache:
+        started = time.perf_counter()
+        while not cache.warm_up.done and time.perf_counter() - started < 30:
+            await asyncio.sleep(0)
+            turns += 1
+        assert len(cache.memory) == 5004
+        await until(lambda: cache.indexer.is_ready)
+    assert turns > 25, f"5003 rows in batches of 200 leave at least 25 turns to others, not {turns}"
