@@ -3,16 +3,21 @@
 @app.get("/")
 async def home(tenant: CurrentTenant) -> dict[str, str]:
     return {"hello": tenant.name}
+
+@app.get("/reports", dependencies=[Depends(require_plan("pro", "enterprise"))])
+async def reports() -> list[Report]: ...
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
 
 from tenantcache.context import current_tenant
 from tenantcache.core.tenant import Tenant
+from tenantcache.web.plans import PLAN_NEEDED, check_plans, includes
 
 
 async def require_tenant() -> Tenant:
@@ -24,3 +29,18 @@ async def require_tenant() -> Tenant:
 
 
 CurrentTenant = Annotated[Tenant, Depends(require_tenant)]
+
+
+def require_plan(*plans: str, status_code: int = 403) -> Callable[[Tenant], Awaitable[Tenant]]:
+    """A dependency: the tenant, if it has one of `plans`. Answers `status_code` otherwise, and 404 without a tenant.
+
+    Raises TypeError without a plan.
+    """
+    known = check_plans(plans)
+
+    async def require(tenant: CurrentTenant) -> Tenant:
+        if not includes(known, tenant):
+            raise HTTPException(status_code, PLAN_NEEDED)
+        return tenant
+
+    return require

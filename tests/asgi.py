@@ -61,8 +61,10 @@ def http_scope(
     }
 
 
-def websocket_scope(host: bytes | None = b"acme.example.com", *, extension: bool = False) -> dict[str, Any]:
-    scope = http_scope(host) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
+def websocket_scope(
+    host: bytes | None = b"acme.example.com", path: str = "/", *, extension: bool = False
+) -> dict[str, Any]:
+    scope = http_scope(host, path) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
     del scope["method"]
     return scope | ({"extensions": {"websocket.http.response": {}}} if extension else {})
 
@@ -96,10 +98,12 @@ async def request(app: ASGIApp, scope: dict[str, Any]) -> Answer:
     return Answer(start["status"], list(start["headers"]), b"".join(message.get("body", b"") for message in bodies))
 
 
-async def connect(app: ASGIApp, host: bytes | None = b"acme.example.com", *, extension: bool = False) -> list[Message]:
+async def connect(
+    app: ASGIApp, host: bytes | None = b"acme.example.com", path: str = "/", *, extension: bool = False
+) -> list[Message]:
     """Open a WebSocket, and close it from the client's side if it was accepted."""
     received: list[Message] = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]
-    return await exchange(app, websocket_scope(host, extension=extension), received)
+    return await exchange(app, websocket_scope(host, path, extension=extension), received)
 
 
 class Lifespan:

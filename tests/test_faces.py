@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
+import httpx
+import litestar
 import pytest
+import uvicorn
+import websockets
+from fastapi import BackgroundTasks, FastAPI
+from litestar.middleware import DefineMiddleware
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from tenantcache import TenantMiddleware, current_tenant
+from tenantcache.devservers import free_port
+from tenantcache.logs import TenantFilter
 from tenantcache.testing import MemoryCache, TenantTable
-from tests.asgi import Lifespan, get
+from tenantcache.web.plans import RequirePlan
+from tenantcache.web.strategies import PathPrefix
+from tests.asgi import Lifespan, connect, get
 
 
 async def who(_request: Request) -> PlainTextResponse:
@@ -106,3 +122,220 @@ async def test_a_request_within_a_request_has_a_tenant_of_its_own(cache: MemoryC
     app = TenantMiddleware(Starlette(routes=[Route("/", calls)]), cache=cache)
     for _ in range(2):
         assert (await get(app, b"acme.testserver")).body == b"acme calls globex"
+
+
+# Frameworks.
+
+
+@pytest.mark.parametrize("plan", ["free", "pro"])
+async def test_starlette_and_any_other_may_require_a_plan(cache: MemoryCache, plan: str) -> None:
+    TenantTable(cache).update("acme", plan=plan)
+    guarded = Route("/who", who, middleware=[Middleware(RequirePlan, "pro", "enterprise", status=402)])
+    app = Starlette(
+        routes=[guarded, Mount("/m", RequirePlan(Starlette(routes=routes()), "pro"))],
+        middleware=[Middleware(TenantMiddleware, cache=cache)],
+    )
+    expected = {"/who": 402, "/m/who": 403} if plan == "free" else {"/who": 200, "/m/who": 200}
+    for path, status in expected.items():
+        answer = await get(app, b"acme.testserver", path)
+        assert answer.status == status
+        assert plan == "pro" or answer.json()["detail"] == "The tenant's plan does not include this."
+        assert (await get(app, b"testserver", path)).status == 404
+    websocket = (await connect(app, b"acme.testserver", "/m/ws", extension=True))[0]
+    assert websocket.get("status") == (403 if plan == "free" else None), "with the plan, Starlette has no such route"
+    with pytest.raises(TypeError, match="give the names of plans"):
+        RequirePlan(app)
+
+
+async def test_fastapi_endpoints_in_threads_and_background_tasks_see_the_tenant(cache: MemoryCache) -> None:
+    seen: list[str] = []
+
+    def note(where: str) -> None:
+        tenant = current_tenant()
+        seen.append(f"{where}: {tenant and tenant.id}, {threading.current_thread() is threading.main_thread()}")
+
+    async def note_later() -> None:
+        await asyncio.sleep(0)
+        note("task")
+
+    app = FastAPI()
+    app.add_middleware(TenantMiddleware, cache=cache)
+
+    @app.get("/thread")
+    def in_a_thread(background: BackgroundTasks) -> None:
+        note("endpoint")
+        background.add_task(note, "background")
+
+    tasks: set[asyncio.Task[None]] = set()
+
+    @app.get("/task")
+    async def with_a_task() -> None:
+        tasks.add(asyncio.create_task(note_later()))
+
+    for path in ("/thread", "/task"):
+        assert (await get(app, b"acme.testserver", path)).status == 200
+    await asyncio.gather(*tasks)
+    assert seen == ["endpoint: acme, False", "background: acme, False", "task: acme, True"]
+    assert current_tenant() is None
+
+
+async def test_litestar(cache: MemoryCache) -> None:
+    TenantTable(cache).add("globex", limit_per_minute=1)
+
+    @litestar.get("/who")
+    async def coroutine(request: litestar.Request[Any, Any, Any]) -> str:
+        assert request.state.tenant is current_tenant()
+        return str(request.state.tenant.id)
+
+    @litestar.get("/thread", sync_to_thread=True)
+    def in_a_thread() -> str:
+        tenant = current_tenant()
+        return "nobody" if tenant is None else tenant.id
+
+    @litestar.websocket("/ws")
+    async def socket(socket: litestar.WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        await socket.close()
+
+    started: list[bool] = []
+    handlers = [coroutine, in_a_thread, socket]
+    inside = litestar.Litestar(
+        handlers, middleware=[DefineMiddleware(TenantMiddleware, cache=cache)], openapi_config=None
+    )
+    around = TenantMiddleware(
+        litestar.Litestar(handlers, on_startup=[lambda: started.append(cache.is_open)], openapi_config=None),
+        cache=cache,
+    )
+    for app in (inside, around):
+        assert (await get(app, b"acme.testserver", "/who")).body == b"acme"
+        assert (await get(app, b"acme.testserver", "/thread")).body == b"acme"
+        answer = await get(app, b"nobody.testserver", "/who")
+        assert (answer.status, answer.header("content-type")) == (404, "application/problem+json")
+        assert (await connect(app, b"acme.testserver", "/ws"))[0]["type"] == "websocket.accept"
+    assert await statuses(inside, "/who", 2, b"globex.testserver") == [200, 429]
+    prefixed = TenantMiddleware(
+        litestar.Litestar(handlers, openapi_config=None), cache=cache, strategies=[PathPrefix("/t")]
+    )
+    assert (await get(prefixed, b"testserver", "/t/acme/who")).body == b"acme"
+    await cache.close()
+    async with Lifespan(around) as lifespan:
+        assert cache.is_open
+    assert (lifespan.types, started) == (["lifespan.startup.complete", "lifespan.shutdown.complete"], [True])
+    assert not cache.is_open
+
+
+# Logs.
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    found: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(self.format(record))
+
+    handler = Keeper()
+    handler.addFilter(TenantFilter())
+    handler.setFormatter(logging.Formatter("%(name)s %(tenant_id)s %(tenant_name)s %(tenant_plan)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("shop", "uvicorn.access")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    yield found
+    for logger, (level, propagate) in zip(loggers, before, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+async def test_log_lines_say_whose_they_are(cache: MemoryCache, lines: list[str]) -> None:
+    TenantTable(cache).add("globex", name="Globex", plan="pro")
+    logger = logging.getLogger("shop.orders")
+
+    def ordered(_request: Request) -> PlainTextResponse:
+        logger.info("ordered")
+        logger.info("for another", extra={"tenant_id": "acme"})
+        return PlainTextResponse("")
+
+    app = TenantMiddleware(Starlette(routes=[Route("/", ordered)]), cache=cache)
+    await get(app, b"globex.testserver")
+    logger.info("outside")
+    assert lines == [
+        "shop.orders globex Globex pro ordered",
+        "shop.orders acme - - for another",
+        "shop.orders - - - outside",
+    ]
+
+
+# A server.
+
+
+@asynccontextmanager
+async def serving(app: Any, **options: Any) -> AsyncIterator[int]:
+    """Uvicorn in this event loop; gives the port."""
+    port = free_port()
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options)
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the test's are its own
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            assert not task.done(), task
+            await asyncio.sleep(0.005)
+        yield port
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.mark.parametrize("implementation", ["websockets", "websockets-sansio", "wsproto"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_websockets_on_a_server(implementation: str) -> None:
+    cache = MemoryCache()
+    table = TenantTable(cache)
+    table.add("acme", limit_per_minute=2)
+    table.add("suspended", status="suspended")
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        tenant = current_tenant()
+        await websocket.send_text(f"{tenant and tenant.id} {await websocket.receive_text()}")
+        await websocket.close()
+
+    app = TenantMiddleware(Starlette(routes=[WebSocketRoute("/ws", echo)]), cache=cache)
+    async with serving(app, ws=implementation) as port:
+
+        async def open_as(host: str) -> Any:
+            return await websockets.connect(f"ws://{host}/ws", host="127.0.0.1", port=port, proxy=None)
+
+        for left in (1, 0):
+            connection = await open_as("acme.testserver")
+            assert connection.response.headers["ratelimit"].startswith(f'"minute";r={left};')
+            await connection.send("hello")
+            assert await connection.recv() == "acme hello"
+            await connection.close()
+        for host, status in {"acme": 429, "nobody": 404, "suspended": 403, "a.b": 404, "-": 400}.items():
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await open_as(f"{host}.testserver")
+            response = refused.value.response
+            assert response.status_code == status
+            assert response.headers["content-type"] == "application/problem+json"
+            assert json.loads(response.body)["status"] == status
+            assert (response.headers.get("retry-after") == "60") == (status == 429)
+    assert not cache.is_open, "the server's lifespan closed it"
+
+
+async def test_access_logs_say_whose_request_it_was(lines: list[str]) -> None:
+    cache = MemoryCache()
+    TenantTable(cache).add("acme")
+    app = TenantMiddleware(Starlette(routes=routes()), cache=cache)
+    async with serving(app, http="h11", access_log=True) as port, httpx.AsyncClient(trust_env=False) as client:
+        for host in ("acme.testserver", "acme.testserver", "testserver"):
+            await client.get(f"http://127.0.0.1:{port}/who", headers={"host": host})
+    assert [line.split()[:2] for line in lines] == [
+        ["uvicorn.access", "acme"],
+        ["uvicorn.access", "acme"],
+        ["uvicorn.access", "-"],
+    ]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, WebSocket
 
-from tenantcache import TenantMiddleware
-from tenantcache.fastapi import CurrentTenant, require_tenant
-from tests.asgi import get
+from tenantcache import Tenant, TenantMiddleware
+from tenantcache.fastapi import CurrentTenant, require_plan, require_tenant
+from tests.asgi import connect, get
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 
 
 @pytest.fixture
 async def app() -> AsyncIterator[FastAPI]:
     clock = FakeClock()
-    database = FakeDatabase(clock, row("acme", name="Acme", attributes={"colour": "red", "tags": ["a"]}), row("globex"))
+    database = FakeDatabase(
+        clock, row("acme", name="Acme", attributes={"colour": "red", "tags": ["a"]}), row("globex", plan="pro")
+    )
     async with make_cache(database, clock) as cache:
         app = FastAPI(dependencies=[])
         app.add_middleware(TenantMiddleware, cache=cache)
@@ -40,6 +43,22 @@ async def app() -> AsyncIterator[FastAPI]:
         @app.get("/health/who")
         async def who(tenant: CurrentTenant) -> str:
             return tenant.name
+
+        @app.get("/pro", dependencies=[Depends(require_plan("pro", "enterprise"))])
+        async def pro() -> str:
+            return "pro"
+
+        @app.get("/paid")
+        async def paid(tenant: Annotated[Tenant, Depends(require_plan("pro", status_code=402))]) -> str:
+            return tenant.name
+
+        @app.websocket("/ws")
+        async def socket(websocket: WebSocket, tenant: CurrentTenant) -> None:
+            await websocket.accept()
+
+        @app.websocket("/pro/ws")
+        async def pro_socket(websocket: WebSocket, tenant: Annotated[Tenant, Depends(require_plan("pro"))]) -> None:
+            await websocket.accept()
 
         yield app
 
@@ -70,5 +89,31 @@ async def test_a_path_that_bypasses_needs_none(app: FastAPI) -> None:
 
 async def test_it_is_no_parameter_of_the_api(app: FastAPI) -> None:
     operations = [operation for path in app.openapi()["paths"].values() for operation in path.values()]
-    assert len(operations) == 5
+    assert len(operations) == 7
     assert all("parameters" not in operation for operation in operations)
+
+
+async def test_a_plan_may_be_required(app: FastAPI) -> None:
+    assert (await get(app, b"globex.example.com", "/pro")).json() == "pro"
+    assert (await get(app, b"globex.example.com", "/paid")).json() == "globex"
+    refused = await get(app, b"acme.example.com", "/pro")
+    assert (refused.status, refused.json()) == (403, {"detail": "The tenant's plan does not include this."})
+    assert (await get(app, b"acme.example.com", "/paid")).status == 402
+    assert (await get(app, b"example.com", "/pro")).status == 404
+
+
+@pytest.mark.parametrize("plans", [(), (None,), (["pro"],)])
+def test_a_plan_that_is_none(plans: tuple[str, ...]) -> None:
+    with pytest.raises(TypeError, match="give the names of plans"):
+        require_plan(*plans)
+
+
+async def test_websockets_have_the_same_dependencies(app: FastAPI) -> None:
+    async def first(host: bytes, path: str) -> tuple[str, int | None]:
+        message = (await connect(app, host, path, extension=True))[0]
+        return message["type"], message.get("status")
+
+    assert await first(b"globex.example.com", "/ws") == ("websocket.accept", None)
+    assert await first(b"globex.example.com", "/pro/ws") == ("websocket.accept", None)
+    assert await first(b"acme.example.com", "/pro/ws") == ("websocket.http.response.start", 403)
+    assert await first(b"example.com", "/ws") == ("websocket.http.response.start", 404)
