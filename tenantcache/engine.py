@@ -271,11 +271,13 @@ class TenantCache:
     def make_hot(self, host: bytes, entry: Entry) -> None:
         """Let requests whose Host is `host` find `entry`, of an active tenant, and its tokens with one look.
 
-        Tokens first: without a reservation the entry would count as unlimited.
+        Tokens first: without a reservation the entry would count as unlimited. That way asks for no more than that
+        memory is valid, so it is open only once the log, which vouches for memory, has come to the entry's number.
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        self.memory.spell(host, entry)
+        if entry.asof <= self.freshness.applied:
+            self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
         """The tenants of `ids` that exist, by id: from memory, then one MGET, then one query. Raises as `resolve`."""

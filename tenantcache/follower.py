@@ -14,10 +14,11 @@ import uuid
 from typing import Protocol
 
 from tenantcache.clock import Clock
-from tenantcache.core.freshness import Freshness
+from tenantcache.core.freshness import Freshness, Question
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.servertime import ServerTime
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
-from tenantcache.stores.base import ChangeLog, LogEntry, LogMark, Pull, StoreError
+from tenantcache.stores.base import ChangeLog, LogEntry, Pull, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,7 @@ class Follower:
         self._tail_age = tail_age
         self._pull_interval = pull_interval
         self._mark: LogMark | None = None
-        self._epoch: str | None = None
-        self._left: set[str | None] = set()  # identities of histories that were left
+        self._generation = 0  # of `freshness`, in which the mark was set
         self._wake = asyncio.Event()
         self._started = 0
         self._finished = asyncio.Condition()
@@ -175,66 +175,68 @@ class Follower:
 
     async def _pull_once(self) -> bool:
         """One round trip; true once this process is up to date."""
-        mark, generation = self._mark, self._freshness.generation
-        sent = self._clock()
+        asked = self._freshness.question(self._clock())
+        if asked.generation != self._generation:
+            self._mark = None  # a direct read has found another history, and does not know what led there
+        mark = self._mark
         if mark is None:
             pull = await self._log.tail(self._tail_age, PAGE)
         else:
             pull = await self._log.pull(mark, MAX_BEHIND, PAGE)
         self.pulls += 1
-        self._server_time.observe(sent, self._clock(), pull.server_time)
+        self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)
         self.processes = max(1, pull.processes)
-        if generation != self._freshness.generation:
+        if asked.generation != self._freshness.generation:
             return False  # a direct read has found another history meanwhile
         if mark is None:
-            if pull.epoch == self._freshness.epoch and pull.head.seq < self._freshness.newest_known:
-                return False  # a direct read has seen more of this history
+            overtaken = asked.newest_known <= pull.head.seq < self._freshness.newest_known
+            if overtaken and pull.epoch == self._freshness.epoch:
+                return False  # a direct read has seen more of this history meanwhile
             self._begin(pull)
-        elif not (pull.continuous and pull.epoch == self._epoch == self._freshness.epoch):
-            await self._leave_history(pull)
+        elif not self._continues(pull, asked):
+            self._leave_history()
             return False
         elif not self._absorb(pull):
             return False
-        self._mark, self._epoch = pull.head, pull.epoch
-        self._freshness.applied = max(self._freshness.applied, pull.head.seq)
-        self._freshness.extend(sent)
+        self._mark = pull.head
+        self._freshness.extend(asked.sent_at)
         return True
 
     def _begin(self, pull: Pull) -> None:
-        """Start at the newest entry; the tail's floors make the copies in Redis usable at once."""
-        first = pull.entries[0].seq if pull.entries else pull.head.seq + 1
-        self._freshness.restart(pull.epoch, pull.head.seq, tail_start=first - 1)
-        for entry in pull.entries:
-            self._freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+        """Start at the newest entry; the tail's floors and marks make the copies in Redis usable at once."""
+        first, *later = pull.entries
+        self._freshness.restart(pull.epoch, first)
+        self._generation = self._freshness.generation
+        for entry in later:
+            self._freshness.apply(entry, entry.tenant_id, entry.aliases)
         # What was read while one history was left for another may have missed entries that are only floors here.
         self._sink.flush()
+
+    def _continues(self, pull: Pull, asked: Question) -> bool:
+        """Whether this is the history that the process knows, as far as anybody can see."""
+        same = pull.continuous and pull.epoch == self._freshness.epoch
+        return same and self._freshness.agrees(asked, pull.head, pull.entries)
 
     def _absorb(self, pull: Pull) -> bool:
         """Apply what is new; true where that was all of it."""
         if pull.truncated:
             logger.warning("more than %d changes behind: dropping every cached tenant", MAX_BEHIND)
-            self._freshness.collapse(pull.head.seq)
+            self._freshness.collapse(pull.head)
             self._sink.flush()
             return True
         for entry in pull.entries:
-            self._freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+            self._freshness.apply(entry, entry.tenant_id, entry.aliases)
             self._sink.changed(entry)
         if len(pull.entries) < PAGE:
             return True
-        self._mark = LogMark(pull.entries[-1].seq, pull.entries[-1].at)
+        self._mark = pull.entries[-1]
         return False
 
-    async def _leave_history(self, pull: Pull) -> None:
+    def _leave_history(self) -> None:
         """The database is not the one that this process knew: it was restored, or replaced."""
         logger.warning("the change log has another history (a restored database?): dropping every cached tenant")
-        self._left.add(self._epoch)
-        self._freshness.restart(pull.epoch, pull.head.seq, tail_start=pull.head.seq)
+        self._freshness.lose()
         self._sink.flush()
-        if pull.epoch in self._left:
-            # A restored storage snapshot brings an old identity back, and Redis holds copies from its lost future.
-            # Another identity makes those worthless. The mark is kept until that is done: where it fails, the next
-            # pull comes here again.
-            await self._log.rotate(pull.epoch)
         self._mark = None
 
     async def _keep_house(self) -> None:

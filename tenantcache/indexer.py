@@ -2,7 +2,8 @@
 
 Rules:
 
-* The stream is one snapshot. Every change that the follower applies from before the snapshot on is noted and added at
+* The stream is one snapshot, of the history that the follower knows: the snapshot's newest log entry must be in the log
+  that was applied. Every change that the follower applies from before the snapshot on is noted and added at
   the end, so that the finished index lacks nothing that was there at the snapshot or came since.
 * Hosts are only ever added: one that was deleted costs a look-up until the index is loaded anew.
 * While memory is not valid (the follower has lost touch), nothing is ruled out.
@@ -29,6 +30,10 @@ BATCH = 2_000
 
 MIN_PAUSE, MAX_PAUSE = 1.0, 30.0
 """Seconds between two loads: changes to everything may come in bursts."""
+
+
+FOLLOWING = 0.02
+"""Seconds between two looks whether the follower has come as far as the snapshot; as a rule it is there already."""
 
 
 class Indexer:
@@ -115,8 +120,10 @@ class Indexer:
                 index = HostIndex(stream.count)
                 async for aliases in stream.batches:
                     index.add(aliases)
+            while self._meanwhile is meanwhile and self._freshness.applied < stream.mark.seq:  # noqa: ASYNC110
+                await asyncio.sleep(FOLLOWING)
             # From here on without an await: no change can come in between.
-            if self._meanwhile is not meanwhile or stream.epoch != self._freshness.epoch:
+            if self._meanwhile is not meanwhile or not self._freshness.knows(stream.mark):
                 self._needed.set()  # everything changed meanwhile
                 return
             index.add(meanwhile)

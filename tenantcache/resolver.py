@@ -24,6 +24,7 @@ from tenantcache.clock import Clock
 from tenantcache.core import copies as codec
 from tenantcache.core.breaker import Breaker
 from tenantcache.core.freshness import NEVER, Freshness, State
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
@@ -93,7 +94,7 @@ class Resolver:
         if entry is None:
             return None
         now = self._clock()
-        if now >= entry.due or self._freshness.state(now, entry.read_at) is not State.VALID:
+        if now >= entry.due or self._freshness.state(now, entry.asof, entry.read_at) is not State.VALID:
             return None
         return entry
 
@@ -136,18 +137,18 @@ class Resolver:
         entry = self._memory.get(alias)
         if entry is None or entry.tenant is None:
             return None
-        return None if self._freshness.state(self._clock(), entry.read_at) is State.REFUSED else entry
+        return None if self._freshness.state(self._clock(), entry.asof, entry.read_at) is State.REFUSED else entry
 
-    def adopt(self, epoch: str, asof: int, row: Row) -> bool:
+    def adopt(self, epoch: str, mark: LogMark, row: Row) -> bool:
         """Install a row of a snapshot under those of its hosts that are not held, where it is believed like a copy."""
         tenant, adopted = tenant_from_row(row, self._limits), False
         for alias in tenant.aliases[1:]:  # all but its id
             if (
                 self._memory.get(alias) is None
                 and self._freshness.is_valid(self._clock())
-                and self._freshness.accepts_shared(epoch, asof, alias, tenant.id)
+                and self._freshness.accepts_shared(epoch, mark, alias, tenant.id)
             ):
-                entry = self._install(alias, tenant, asof, NEVER, "postgres")
+                entry = self._install(alias, tenant, mark.seq, NEVER, "postgres")
                 entry.served = adopted = True  # no request had to wait for it
         return adopted
 
@@ -242,13 +243,13 @@ class Resolver:
         believed = (
             alias in tenant.aliases
             and self._freshness.is_valid(self._clock())
-            and self._freshness.accepts_shared(copy.epoch, copy.asof, alias, tenant.id)
+            and self._freshness.accepts_shared(copy.epoch, copy.mark, alias, tenant.id)
         )
         if not believed:
             self.copies_refused += 1
             return None
         self.copy_hits += 1
-        return self._install(alias, tenant, copy.asof, NEVER, "redis")
+        return self._install(alias, tenant, copy.mark.seq, NEVER, "redis")
 
     async def _read(self, aliases: Sequence[str], *, copy: bool) -> dict[str, Entry]:
         """Read from Postgres, again where a change has overtaken the answer; `copy` puts what was found in Redis."""
@@ -257,17 +258,17 @@ class Resolver:
             asked = [alias for alias in aliases if alias not in found]
             question = self._freshness.question(self._clock())
             snapshot = await self._ask_origin(asked)
-            is_current = self._freshness.is_current(question, self._clock())
-            if is_current and self._freshness.is_other_history(question, snapshot.epoch, snapshot.asof):
-                self._freshness.restart(snapshot.epoch, snapshot.asof, tail_start=snapshot.asof)
+            generation = self._freshness.generation
+            is_believed = self._freshness.believes(question, self._clock(), snapshot.epoch, snapshot.mark)
+            if self._freshness.generation != generation:
                 self.flush()
                 self._on_future()  # only the follower can make memory valid again
             for alias, row in snapshot.rows.items():
-                entry = self._judge(alias, row, snapshot, question.sent_at) if is_current else None
+                entry = self._judge(alias, row, snapshot, question.sent_at) if is_believed else None
                 if entry is not None:
                     found[alias] = entry
                     if copy and row is not None:
-                        self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.asof, row))
+                        self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.mark, row))
             if len(found) == len(aliases):
                 return found
             # An answer that is served although it was refused goes to those alone who came before it was read.
@@ -278,7 +279,7 @@ class Resolver:
         if self._clock() >= question.sent_at + self._freshness.max_staleness:
             raise StoreError("Postgres answered, but too late")
         return found | {
-            alias: self._entry(alias, self._tenant(row), snapshot.asof, question.sent_at, "postgres")
+            alias: self._entry(alias, self._tenant(row), snapshot.mark.seq, question.sent_at, "postgres")
             for alias, row in snapshot.rows.items()
             if alias not in found
         }
@@ -302,10 +303,10 @@ class Resolver:
         tenant_id = tenant.id if tenant is not None else None
         if tenant_id is None and alias.startswith(ID_ALIAS):
             tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
-        if not self._freshness.accepts(snapshot.asof, alias, tenant_id):
+        if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id):
             return None
-        self._freshness.observe(snapshot.asof, tenant_id, alias)
-        return self._install(alias, tenant, snapshot.asof, sent_at, "postgres")
+        self._freshness.observe(snapshot.mark, tenant_id, alias)
+        return self._install(alias, tenant, snapshot.mark.seq, sent_at, "postgres")
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)

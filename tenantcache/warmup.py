@@ -70,7 +70,7 @@ class WarmUp:
                     for row in rows:
                         if len(self._memory) >= self._most:
                             return
-                        self.tenants += self._resolver.adopt(stream.epoch, stream.asof, row)
+                        self.tenants += self._resolver.adopt(stream.epoch, stream.mark, row)
                     await asyncio.sleep(0)
         except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)

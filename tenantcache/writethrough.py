@@ -33,7 +33,7 @@ class WriteThrough:
             snapshot = await self._tenants.read([alias])
             row = snapshot.rows[alias]
             if row is not None:
-                value = codec.encode(codec.Copy(snapshot.epoch, snapshot.asof, row))
+                value = codec.encode(codec.Copy(snapshot.epoch, snapshot.mark, row))
                 for name in aliases_of(row)[:MAX_COPIES]:
                     await self._copies.put(name, value)
         except StoreError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from tenantcache import Settings, Tenant, TenantCache
@@ -103,7 +102,7 @@ class FakeDatabase:
             self._on_change()
 
     def _entry(self, seq: int, tenant_id: str | None, aliases: tuple[str, ...] | None) -> LogEntry:
-        at = datetime.fromtimestamp(self._clock.server_time(), UTC) + timedelta(microseconds=seq)
+        at = round(self._clock.server_time() * 1e6) + seq
         return LogEntry(seq, at, tenant_id, aliases)
 
     def _require_up(self) -> None:
@@ -118,7 +117,7 @@ class FakeDatabase:
         found: dict[str, Row | None] = dict.fromkeys(aliases)
         for one in self._rows.values():
             found |= {alias: one for alias in _aliases(one) if alias in found}
-        return Snapshot(self._log[-1].seq, self.epoch, found)
+        return Snapshot(self._head, self.epoch, found)
 
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
@@ -130,7 +129,7 @@ class FakeDatabase:
         async def batches() -> AsyncIterator[list[str]]:
             yield aliases
 
-        yield AliasStream(len(aliases), self.epoch, batches())
+        yield AliasStream(len(aliases), self.epoch, self._head, batches())
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         self._require_up()
@@ -158,8 +157,11 @@ class FakeDatabase:
 
     def _pull(self, entries: Sequence[LogEntry], *, continuous: bool) -> Pull:
         self._require_up()
-        head = LogMark(self._log[-1].seq, self._log[-1].at)
-        return Pull(self._clock.server_time(), self.epoch, head, continuous, 1, False, entries)
+        return Pull(self._clock.server_time(), self.epoch, self._head, continuous, 1, False, entries)
+
+    @property
+    def _head(self) -> LogMark:
+        return LogMark(self._log[-1].seq, self._log[-1].at)
 
     async def beat(self, process_id: object) -> None:
         self._require_up()
@@ -168,9 +170,6 @@ class FakeDatabase:
         self.calls.append("leave")
 
     async def prune(self, max_age: float) -> None:
-        self._require_up()
-
-    async def rotate(self, epoch: str) -> None:
         self._require_up()
 
 

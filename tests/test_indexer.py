@@ -34,7 +34,7 @@ class HeldSource:
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[AliasStream]:
         async with self.source.stream_aliases(self.batch) as stream:
-            yield AliasStream(stream.count, stream.epoch, self._held(stream))
+            yield AliasStream(stream.count, stream.epoch, stream.mark, self._held(stream))
 
     async def _held(self, stream: AliasStream) -> AsyncIterator[list[str]]:
         async for aliases in stream.batches:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
+from tenantcache.core.logmark import LogMark
 from tenantcache.stores.base import RowSource, RowStream, StoreError
 from tenantcache.wiring import Stores
 from tests.fakes import until
@@ -33,7 +34,7 @@ class HeldRows:
     @asynccontextmanager
     async def _stream(self, most: int) -> AsyncIterator[RowStream]:
         async with self._source.stream_rows(1, most) as stream:
-            yield RowStream(stream.asof, self.epoch or stream.epoch, self._held(stream))
+            yield RowStream(stream.mark, self.epoch or stream.epoch, self._held(stream))
 
     async def _held(self, stream: RowStream) -> AsyncIterator[list[Any]]:
         number = 0
@@ -150,7 +151,7 @@ async def test_no_row_is_installed_that_is_newer_than_what_was_applied(database:
         @asynccontextmanager
         async def _stream(self, most: int) -> AsyncIterator[RowStream]:
             async with super()._stream(most) as stream:
-                yield RowStream(stream.asof + 1, stream.epoch, stream.batches)
+                yield RowStream(LogMark(stream.mark.seq + 1, stream.mark.at), stream.epoch, stream.batches)
 
     async with make(database_url, FromTheFuture) as cache:
         held = cache._stores.rows

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -33,7 +32,7 @@ from benchmarks.bench.traffic import call_many, scope_of
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.core.tenant import SUBDOMAIN_ALIAS, Row
 from tenantcache.engine import Stores as EngineStores
-from tenantcache.stores.base import AliasStream, LogMark, Pull, RowStream, Snapshot
+from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, RowStream, Snapshot
 from tenantcache.stores.counters import MemoryCounters
 
 BUSY = 100
@@ -46,7 +45,7 @@ class Directory:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._mark = LogMark(1, datetime.now(UTC))
+        self._entry = LogEntry(1, 1, None, None)
 
     def row(self, number: int) -> Row:
         return Row(
@@ -64,7 +63,7 @@ class Directory:
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
         prefix = SUBDOMAIN_ALIAS + "tenant-"
-        return Snapshot(1, "one", {alias: self.row(int(alias.removeprefix(prefix))) for alias in aliases})
+        return Snapshot(self._entry, "one", {alias: self.row(int(alias.removeprefix(prefix))) for alias in aliases})
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
@@ -72,7 +71,7 @@ class Directory:
             for start in range(0, min(most, self._size), batch):
                 yield [self.row(number) for number in range(start, min(start + batch, most, self._size))]
 
-        yield RowStream(1, "one", batches())
+        yield RowStream(self._entry, "one", batches())
 
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
@@ -80,7 +79,7 @@ class Directory:
             return
             yield []
 
-        yield AliasStream(0, "one", batches())
+        yield AliasStream(0, "one", self._entry, batches())
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError
@@ -90,21 +89,19 @@ class Directory:
     async def close(self) -> None: ...
 
     async def tail(self, max_age: float, max_entries: int) -> Pull:
-        return self._pull()
+        return self._pull(self._entry)
 
     async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
         return self._pull()
 
-    def _pull(self) -> Pull:
-        return Pull(time.time(), "one", self._mark, True, 1, False, [])
+    def _pull(self, *entries: LogEntry) -> Pull:
+        return Pull(time.time(), "one", self._entry, True, 1, False, entries)
 
     async def beat(self, process_id: object) -> None: ...
 
     async def leave(self, process_id: object) -> None: ...
 
     async def prune(self, max_age: float) -> None: ...
-
-    async def rotate(self, epoch: str) -> None: ...
 
 
 async def _serve(size: int) -> None:

@@ -1,8 +1,9 @@
 """How a tenant is written into Redis, and read back.
 
-A copy is JSON: `[schema version, epoch, asof, row]`. Whoever reads it decides from epoch and asof whether to
-believe it; anything that does not look like this is no copy at all, never an error: Redis belongs to others too,
-and to older and newer versions of this library.
+A copy is JSON: `[schema version, epoch, asof, at, row]`, where asof is the number of a log entry and at its time in
+microseconds since the Unix epoch. Whoever reads it decides from these whether to believe it; anything that does not
+look like this is no copy at all, never an error: Redis belongs to others too, and to older and newer versions of
+this library.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import STATUSES, Row
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT = (str,)
 _OPTIONAL_TEXT = (str, type(None))
@@ -35,15 +37,15 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A row as some process saw it: `asof` in the log that `epoch` names."""
+    """A row as some process saw it when `mark` was the newest entry of the log that `epoch` names."""
 
     epoch: str
-    asof: int
+    mark: LogMark
     row: Row
 
 
 def encode(copy: Copy) -> bytes:
-    parts = [SCHEMA_VERSION, copy.epoch, copy.asof, copy.row]
+    parts = [SCHEMA_VERSION, copy.epoch, copy.mark.seq, copy.mark.at, copy.row]
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -53,12 +55,12 @@ def decode(value: bytes) -> Copy | None:
         parts = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(parts, list) or len(parts) != 4 or parts[0] != SCHEMA_VERSION:
+    if not isinstance(parts, list) or len(parts) != 5 or parts[0] != SCHEMA_VERSION:
         return None
-    _, epoch, asof, row = parts
-    if not isinstance(epoch, str) or type(asof) is not int or not _is_row(row):
+    _, epoch, asof, at, row = parts
+    if not isinstance(epoch, str) or type(asof) is not int or type(at) is not int or not _is_row(row):
         return None
-    return Copy(epoch, asof, row)
+    return Copy(epoch, LogMark(asof, at), row)
 
 
 def _is_row(row: Any) -> bool:

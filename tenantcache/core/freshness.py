@@ -25,23 +25,32 @@ Rules
 3. Past both, an entry has *lapsed*: it is read again, from Postgres only. If Postgres cannot be read it may be
    served for `stale_if_error` more; after that it is *refused*.
 4. A copy from Redis may be believed only by a process whose memory is valid (rule 1), because only such a process
-   knows the floors, and only if it is not newer than what this process has applied: a copy from the future may
-   come from a history that a restored backup has undone.
-5. Another epoch, a log that does not hold the entry applied last, or a log that ends before an entry that was known
-   when it was asked, is another history: forget everything. Whoever sees it first, pull or direct read, begins a new
-   *generation*; the answer to a question of an earlier one is not believed, because nobody can say any more which
-   history it is from. Nor is one that took longer than max_staleness.
+   knows the floors, and only if the entry that it names, number and time, is in the log that this process has
+   applied. A copy from the future may come from a history that a restored backup has undone; its number will be given
+   again one day, but not with its time. Histories are equal up to any entry that they share. So this holds
+   even where everybody was down while the database was put back and Redis was kept.
+5. Another epoch, a log that does not hold the entry applied last, a log that ends before an entry that was known
+   when it was asked, or another entry of a known number: that is another history, and everything is forgotten. Whoever
+   sees it first, pull or direct read, begins a new *generation*; the answer to a question of an earlier one is not
+   believed, because nobody can say any more which history it is from. Nor is one that took longer than max_staleness.
 6. A direct read may be newer than what was applied. What it has seen becomes the floor of its names, so that this
-   process never answers with something older afterwards.
+   process never answers with something older afterwards. The log does not vouch for it (rule 1) before it was applied
+   that far, and the newest entry that was seen must then turn up in it (rule 5).
+
+The epoch and the times find the same restores: the epoch at once, by any answer at all; the times those that the
+server itself cannot tell (a storage snapshot that was put back), as soon as the log has come to that number.
 
 Times are seconds on one clock that never goes backwards and that runs while the machine is suspended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
+
+from tenantcache.core.logmark import LogMark
 
 NEVER: Final = float("-inf")
 
@@ -67,6 +76,7 @@ class Freshness:
 
     __slots__ = (
         "_alias_floors",
+        "_marks",
         "_max_floors",
         "_seen",
         "_tenant_floors",
@@ -92,48 +102,70 @@ class Freshness:
         # A floor costs some 200 bytes: 50,000 of them 10 MB. A process that sees more changes than that within the
         # life of a Redis copy gains little from Redis anyway.
         self._max_floors = max_floors
-        self._seen = 0
+        # When each entry was written, oldest first, and as many as floors; a copy from before them is refused.
+        self._marks: OrderedDict[int, int] = OrderedDict()
+        self._seen: LogMark | None = None
 
-    def restart(self, epoch: str, applied: int, tail_start: int) -> None:
-        """Rule 5: begin a history. Nothing is known of changes up to `tail_start`."""
-        self.generation += 1
+    def restart(self, epoch: str | None, mark: LogMark) -> None:
+        """Rule 5: begin a history at `mark`. Nothing is known of changes up to there."""
+        self.lose()
         self.epoch = epoch
-        self.applied = applied
-        self.tail_start = tail_start
+        self.applied = self.tail_start = mark.seq
+        self._note(mark)
+
+    def lose(self) -> None:
+        """Rule 5: believe nothing until a history begins."""
+        self.generation += 1
+        self.epoch = None
+        self.applied = self.tail_start = 0
         self.valid_until = NEVER
-        self._seen = 0
+        self._seen = None
+        self._marks.clear()
         self._alias_floors.clear()
         self._tenant_floors.clear()
 
     @property
     def newest_known(self) -> int:
         """The newest entry of this history that a pull or a direct read has seen."""
-        return max(self.applied, self._seen)
+        return self.applied if self._seen is None else max(self.applied, self._seen.seq)
 
-    def collapse(self, applied: int) -> None:
-        """Skip to `applied` without having seen what lies between: one number stands for all floors."""
-        self.applied = applied
+    def collapse(self, mark: LogMark) -> None:
+        """Skip to `mark` without having seen what lies between: one number stands for all floors."""
+        self.applied = max(self.applied, mark.seq)
+        self._note(mark)
+        self._forget_floors()
+
+    def apply(self, mark: LogMark, tenant_id: str | None, aliases: Iterable[str] | None) -> None:
+        """Note one log entry, in order. `tenant_id` None: everything may have changed."""
+        if tenant_id is None or aliases is None:
+            self.collapse(mark)
+            return
+        self.applied = max(self.applied, mark.seq)
+        self._note(mark)
+        if self._is_full():
+            self._forget_floors()
+        self._raise(mark.seq, tenant_id, aliases)
+
+    def observe(self, mark: LogMark, tenant_id: str | None, alias: str) -> None:
+        """Rule 6: note what a direct read has seen."""
+        if mark.seq > self.applied:
+            if mark.seq > self.newest_known:
+                self._seen = mark
+            if self._is_full():
+                self._forget_floors()
+            self._raise(mark.seq, tenant_id, (alias,))
+
+    def _note(self, mark: LogMark) -> None:
+        if len(self._marks) >= self._max_floors:
+            self._marks.popitem(last=False)
+        self._marks[mark.seq] = mark.at
+        if self._seen is not None and self._seen.seq <= self.applied:
+            self._seen = None
+
+    def _forget_floors(self) -> None:
         self.tail_start = self.newest_known
         self._alias_floors.clear()
         self._tenant_floors.clear()
-
-    def apply(self, seq: int, tenant_id: str | None, aliases: Iterable[str] | None) -> None:
-        """Note one log entry, in order. `tenant_id` None: everything may have changed."""
-        if tenant_id is None or aliases is None:
-            self.collapse(seq)
-            return
-        if self._is_full():
-            self.collapse(seq)
-        self._raise(seq, tenant_id, aliases)
-        self.applied = max(self.applied, seq)
-
-    def observe(self, asof: int, tenant_id: str | None, alias: str) -> None:
-        """Rule 6: note what a direct read has seen."""
-        if asof > self.applied:
-            self._seen = max(self._seen, asof)
-            if self._is_full():
-                self.collapse(self.applied)
-            self._raise(asof, tenant_id, (alias,))
 
     def _is_full(self) -> bool:
         return len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors
@@ -152,13 +184,37 @@ class Freshness:
         """To be noted just before Postgres is asked."""
         return Question(now, self.generation, self.newest_known)
 
-    def is_current(self, asked: Question, now: float) -> bool:
-        """Rule 5: whether an answer that has come `now` may be looked at."""
-        return asked.generation == self.generation and now < asked.sent_at + self.max_staleness
+    def believes(self, asked: Question, now: float, epoch: str, mark: LogMark) -> bool:
+        """Rule 5: whether a direct read's answer that has come `now` may be looked at.
 
-    def is_other_history(self, asked: Question, epoch: str, asof: int) -> bool:
-        """Rule 5, of an answer that is current."""
-        return epoch != self.epoch or asof < asked.newest_known
+        Begins another generation where the answer is from another history; the caller drops everything then.
+        """
+        if asked.generation != self.generation or now >= asked.sent_at + self.max_staleness:
+            return False
+        if epoch != self.epoch or mark.seq < asked.newest_known:
+            self.restart(epoch, mark)
+        elif self._contradicts(mark):
+            self.lose()  # which of the two came later, the next answer tells
+            return False
+        return True
+
+    def _contradicts(self, mark: LogMark) -> bool:
+        """Whether another entry of that number is known."""
+        known = self._marks.get(mark.seq)
+        if known is None and self._seen is not None and self._seen.seq == mark.seq:
+            known = self._seen.at
+        return known is not None and known != mark.at
+
+    def agrees(self, asked: Question, head: LogMark, entries: Sequence[LogMark]) -> bool:
+        """Rule 5, of a pull that ends at `head`: whether the newest entry that was seen is in it, if it should be."""
+        seen = self._seen
+        if seen is None:
+            return True
+        if head.seq < seen.seq:
+            return asked.newest_known < seen.seq  # it was asked before that was seen
+        if not entries or entries[-1].seq < seen.seq:
+            return True  # it comes with a later page
+        return any(entry.seq == seen.seq and entry.at == seen.at for entry in entries)
 
     def accepts(self, asof: int, alias: str, tenant_id: str | None) -> bool:
         """Whether a copy has seen every change that this process knows of. `tenant_id` None: there was no tenant."""
@@ -167,20 +223,29 @@ class Freshness:
             floor = max(floor, self._tenant_floors.get(tenant_id, 0))
         return asof >= floor
 
-    def accepts_shared(self, epoch: str, asof: int, alias: str, tenant_id: str | None) -> bool:
+    def accepts_read(self, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
+        """The same of a direct read's answer, which may be newer than the log that was applied."""
+        return (mark.seq > self.applied or self.knows(mark)) and self.accepts(mark.seq, alias, tenant_id)
+
+    def accepts_shared(self, epoch: str, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
         """Rule 4, for a copy that somebody else has made. The caller asks only while `is_valid`."""
-        return epoch == self.epoch and asof <= self.applied and self.accepts(asof, alias, tenant_id)
+        return epoch == self.epoch and self.knows(mark) and self.accepts(mark.seq, alias, tenant_id)
+
+    def knows(self, mark: LogMark) -> bool:
+        """Whether that very entry is in the log that was applied, and not forgotten."""
+        return self._marks.get(mark.seq) == mark.at
 
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until
 
-    def until(self, read_sent_at: float) -> float:
-        """When an entry that was read at `read_sent_at` lapses (rules 1 and 2)."""
-        return max(self.valid_until, read_sent_at + self.max_staleness)
+    def until(self, asof: int, read_sent_at: float) -> float:
+        """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2 and 6)."""
+        own = read_sent_at + self.max_staleness
+        return max(self.valid_until, own) if asof <= self.applied else own
 
-    def state(self, now: float, read_sent_at: float) -> State:
+    def state(self, now: float, asof: int, read_sent_at: float) -> State:
         """Rule 3, of an entry that was accepted and not evicted since."""
-        until = self.until(read_sent_at)
+        until = self.until(asof, read_sent_at)
         if now < until:
             return State.VALID
         return State.LAPSED if now < until + self.stale_if_error else State.REFUSED

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import Row
 from tenantcache.core.windows import Debit
 
@@ -28,32 +28,19 @@ class StoreError(Exception):
 class Snapshot:
     """What one statement saw.
 
-    `asof` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
+    `mark` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
     every alias that was asked for, with None where there is no such tenant.
     """
 
-    asof: int
+    mark: LogMark
     epoch: str
     rows: Mapping[str, Row | None]
 
 
 @dataclass(frozen=True, slots=True)
-class LogMark:
-    """Where in the log somebody stands: an entry's number and when it was written.
-
-    The time is what tells the entry from one of the same number in a database that was restored and written again.
-    """
-
-    seq: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(LogMark):
     """One change: the tenant, and every alias that led to it before or after. Both None: everything changed."""
 
-    seq: int
-    at: datetime
     tenant_id: str | None
     aliases: tuple[str, ...] | None
 
@@ -77,7 +64,7 @@ class Pull:
 
 
 class TenantStore(Protocol):
-    """The truth. Every read is one statement: rows and `asof` come from the same snapshot."""
+    """The truth. Every read is one statement: rows and mark come from the same snapshot."""
 
     async def read(self, aliases: Sequence[str]) -> Snapshot: ...
 
@@ -88,10 +75,11 @@ class TenantStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AliasStream:
-    """Every alias of one snapshot: `count` of them, in `batches`, as of the log that `epoch` names."""
+    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names."""
 
     count: int
     epoch: str
+    mark: LogMark
     batches: AsyncIterator[list[str]]
 
 
@@ -103,9 +91,9 @@ class HostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """Tenants of one snapshot, in `batches`, as of entry `asof` of the log that `epoch` names."""
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names."""
 
-    asof: int
+    mark: LogMark
     epoch: str
     batches: AsyncIterator[list[Row]]
 
@@ -117,7 +105,7 @@ class RowSource(Protocol):
 
 
 class ChangeLog(Protocol):
-    """The log of changes, in the order in which their commits became visible.
+    """The log of changes, in the order in which their commits became visible. It is never empty.
 
     Every method answers within a fraction of a second or raises `StoreError`, after which only `close` and then
     `open` may be called.
@@ -127,7 +115,9 @@ class ChangeLog(Protocol):
 
     async def close(self) -> None: ...
 
-    async def tail(self, max_age: float, max_entries: int) -> Pull: ...
+    async def tail(self, max_age: float, max_entries: int) -> Pull:
+        """The entries of the last `max_age` seconds, and the one before them; at most the newest `max_entries`."""
+        ...
 
     async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull: ...
 
@@ -136,8 +126,6 @@ class ChangeLog(Protocol):
     async def leave(self, process_id: object) -> None: ...
 
     async def prune(self, max_age: float) -> None: ...
-
-    async def rotate(self, epoch: str) -> None: ...
 
 
 class CopyStore(Protocol):

@@ -10,14 +10,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, RowStream, Snapshot, StoreError
+from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot, StoreError
 from tenantcache.stores.reasons import postgres_reason
 
 CHANNEL = "tenantcache"
@@ -30,13 +31,14 @@ _HEAD = """
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
 # planner inlines it, so that own tables are read by the same plan as if its body stood here.
 _READ = f"""
-    select head.asof, head.epoch, found.alias, found.row
+    select head.*, found.alias, found.row
     from ({_HEAD}) as head left join tenantcache.find_tenants($1, $2, $3) as found on true
 """
 
-_COUNT_ALIASES = """
-    select tenantcache.epoch() as epoch, (select count(subdomain) from tenantcache.tenant_source)
+_COUNT_ALIASES = f"""
+    select head.*, (select count(subdomain) from tenantcache.tenant_source)
         + (select count(*) from tenantcache.domain_source) as hosts
+    from ({_HEAD}) as head
 """
 
 _ALL_ALIASES = f"""
@@ -69,9 +71,9 @@ _PULL = f"""
     order by new.seq
 """
 
-# The tail of the log at the start: its oldest entry tells how far back it reaches. It begins after the newest entry
-# that is too old, and not with the oldest that is young enough: a clock that was set makes those two differ, and the
-# tail must have no gaps.
+# The tail of the log at the start: its oldest entry tells how far back it reaches. It begins with the newest entry
+# that is too old: where little changes, most copies are from then. Not before the oldest that is young enough, which is
+# another one where a clock was set: the tail must have no gaps.
 _TAIL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
@@ -79,7 +81,7 @@ _TAIL = f"""
     from ({_HEAD}) as head left join (
         with newest as (select seq, at, tenant_id, hosts from tenantcache.change_log order by seq desc limit $2)
         select * from newest
-        where seq > coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
+        where seq >= coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
     ) as new on true
     order by new.seq
 """
@@ -103,10 +105,6 @@ _PRUNE = """
     where (select mine from lucky) and seq < coalesce(
         (select min(seq) from tenantcache.change_log where at >= now() - make_interval(secs => $1)),
         (select max(seq) from tenantcache.change_log))
-"""
-
-_ROTATE = """
-    update tenantcache.log_identity set id = gen_random_uuid() where tenantcache.epoch() = $1
 """
 
 
@@ -169,7 +167,7 @@ class PostgresTenants:
             if record["alias"] is not None:
                 rows[record["alias"]] = json.loads(record["row"])
         head = _head(records)
-        return Snapshot(head["asof"], head["epoch"], rows)
+        return Snapshot(_mark(head), head["epoch"], rows)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
@@ -185,9 +183,9 @@ class PostgresTenants:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             self.queries += 2
-            head = await connection.fetchrow(_COUNT_ALIASES, timeout=COUNT_TIMEOUT)
+            head = _head(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
-            yield AliasStream(head["hosts"], head["epoch"], _in_batches(cursor, batch))
+            yield AliasStream(head["hosts"], head["epoch"], _mark(head), _in_batches(cursor, batch))
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
@@ -202,7 +200,7 @@ class PostgresTenants:
             self.queries += 1
             head = _head(await connection.fetch(_HEAD))
             cursor = connection.cursor(_RECENT_ROWS, most, timeout=COUNT_TIMEOUT)
-            yield RowStream(head["asof"], head["epoch"], _rows_in_batches(cursor, batch))
+            yield RowStream(_mark(head), head["epoch"], _rows_in_batches(cursor, batch))
 
     async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
@@ -282,12 +280,11 @@ class PostgresLog:
         return self._listener is not None and not self._listener.is_closed()
 
     async def tail(self, max_age: float, max_entries: int) -> Pull:
-        """The entries of the last `max_age` seconds, the newest `max_entries` of them."""
         return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
 
     async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
         """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
-        rows = await self._fetch("pulling the log", _PULL, applied.seq, applied.at, max_behind, page)
+        rows = await self._fetch("pulling the log", _PULL, applied.seq, _time(applied.at), max_behind, page)
         return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def beat(self, process_id: object) -> None:
@@ -298,10 +295,6 @@ class PostgresLog:
 
     async def prune(self, max_age: float) -> None:
         await self._fetch("pruning the log", _PRUNE, max_age)
-
-    async def rotate(self, epoch: str) -> None:
-        """Give the log another identity, unless somebody else has done so since `epoch` was read."""
-        await self._fetch("renewing the identity of the log", _ROTATE, epoch)
 
     async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         if self._connection is None or not self.listening:
@@ -324,13 +317,28 @@ def _head(records: list[Any]) -> Any:
     return records[0]
 
 
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)  # Postgres keeps no more digits
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _START) // _MICROSECOND
+
+
+def _time(microseconds: int) -> datetime:
+    return _START + timedelta(microseconds=microseconds)
+
+
+def _mark(head: Any) -> LogMark:
+    return LogMark(head["asof"], _microseconds(head["asof_at"]))
+
+
 def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
     first = _head(records)
-    asof_at: datetime = first["asof_at"]
     entries = [
         LogEntry(
             record["seq"],
-            record["at"],
+            _microseconds(record["at"]),
             record["tenant_id"],
             None if record["hosts"] is None else tuple(record["hosts"]),
         )
@@ -340,7 +348,7 @@ def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
     return Pull(
         server_time=first["server_time"],
         epoch=first["epoch"],
-        head=LogMark(first["asof"], asof_at),
+        head=_mark(first),
         continuous=first["continuous"],
         processes=first["processes"],
         truncated=truncated,

@@ -48,13 +48,6 @@ create table if not exists tenantcache.change_log (
 );
 create index if not exists change_log_by_age on tenantcache.change_log (at);
 
--- The identity of this log: a copy taken under another identity is refused.
-create table if not exists tenantcache.log_identity (
-    one boolean primary key default true check (one),
-    id uuid not null default gen_random_uuid()
-);
-insert into tenantcache.log_identity default values on conflict do nothing;
-
 -- A log that is never empty always has a newest entry, so that a follower can tell it from a restored one.
 insert into tenantcache.change_log (seq)
     select nextval('tenantcache.change_seq') where not exists (select from tenantcache.change_log);
@@ -122,12 +115,11 @@ create table if not exists tenantcache.spellings (
 );
 create index if not exists spellings_by_canonical on tenantcache.spellings (canonical);
 
--- The part of the log's identity that comes from the server itself: a dump that was restored is another table, a
--- database made from a template another database, a failover or a point-in-time recovery another timeline. (A storage
--- snapshot put back looks the same: followers find that out and renew log_identity.)
+-- What names this log: a dump that was restored is another table, a database made from a template another database, a
+-- failover or a point-in-time recovery another timeline. A storage snapshot put back looks the same; that is told by
+-- the times of the entries.
 create or replace function tenantcache.epoch() returns text stable language sql as $$
     select concat_ws(':',
-        (select id from tenantcache.log_identity),
         (select oid from pg_database where datname = current_database()),
         'tenantcache.change_log'::regclass::oid,
         (select system_identifier from pg_control_system()),

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import ID_ALIAS, Row
-from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, Snapshot
+from tenantcache.stores.base import AliasStream, LogEntry, Pull, Snapshot
 from tenantcache.stores.usage import UsageDay, UsageRow
 from tenantcache.testing.clock import FakeClock
 from tenantcache.writethrough import aliases_of
@@ -23,7 +24,7 @@ class MemoryDatabase:
         self.rows: dict[str, Row] = {}
         self.on_entry: Callable[[LogEntry], None] = lambda _entry: None
         self._clock = clock
-        self._log = [LogEntry(1, clock.now, None, None)]
+        self._log = [LogEntry(1, 1, None, None)]
 
     def put(self, row: Row) -> None:
         """Insert or update one tenant, by its id."""
@@ -38,15 +39,15 @@ class MemoryDatabase:
         return next((row for row in self.rows.values() if alias in aliases_of(row)), None)
 
     def _note(self, tenant_id: str, hosts: set[str]) -> None:
-        at = self._clock.now + timedelta(microseconds=len(self._log))
-        entry = LogEntry(self._log[-1].seq + 1, at, tenant_id, tuple(sorted(hosts)))
+        seq = self._log[-1].seq + 1
+        entry = LogEntry(seq, seq, tenant_id, tuple(sorted(hosts)))  # nothing is ever restored: any time will do
         self._log.append(entry)
         self.on_entry(entry)
 
     # `TenantStore` and `HostSource`.
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
-        return Snapshot(self._log[-1].seq, EPOCH, {alias: self.owner(alias) for alias in aliases})
+        return Snapshot(self._log[-1], EPOCH, {alias: self.owner(alias) for alias in aliases})
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         self._note(tenant_id, set(aliases))
@@ -59,7 +60,7 @@ class MemoryDatabase:
         async def batches() -> AsyncIterator[list[str]]:
             yield hosts
 
-        yield AliasStream(len(hosts), EPOCH, batches())
+        yield AliasStream(len(hosts), EPOCH, self._log[-1], batches())
 
     # `ChangeLog`.
 
@@ -78,8 +79,7 @@ class MemoryDatabase:
         return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page])
 
     def _pull(self, entries: Sequence[LogEntry]) -> Pull:
-        newest = self._log[-1]
-        return Pull(self._clock.server_time(), EPOCH, LogMark(newest.seq, newest.at), True, 1, False, entries)
+        return Pull(self._clock.server_time(), EPOCH, self._log[-1], True, 1, False, entries)
 
     async def beat(self, process_id: object) -> None:
         pass
@@ -88,9 +88,6 @@ class MemoryDatabase:
         pass
 
     async def prune(self, max_age: float) -> None:
-        pass
-
-    async def rotate(self, epoch: str) -> None:
         pass
 
 

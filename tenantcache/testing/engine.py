@@ -60,7 +60,7 @@ class MemoryCache(TenantCache):
     def _apply(self, entry: LogEntry) -> None:
         def apply() -> None:
             if self.freshness.epoch is not None:
-                self.freshness.apply(entry.seq, entry.tenant_id, entry.aliases)
+                self.freshness.apply(entry, entry.tenant_id, entry.aliases)
                 self.changed(entry)
 
         self._call_in_loop(apply)

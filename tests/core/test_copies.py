@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantcache.core.copies import SCHEMA_VERSION, Copy, decode, encode
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import Row
 
 ROW: Row = {
@@ -53,15 +54,17 @@ def stored(*parts: Any) -> bytes:
     return json.dumps(list(parts)).encode()
 
 
-@given(epoch=st.text(max_size=80), asof=st.integers(0, 2**63 - 1), found=rows)
-def test_what_goes_in_comes_out(epoch: str, asof: int, found: Row) -> None:
-    assert decode(encode(Copy(epoch, asof, found))) == Copy(epoch, asof, found)
+@given(epoch=st.text(max_size=80), seq=st.integers(0, 2**63 - 1), at=st.integers(0, 2**63 - 1), found=rows)
+def test_what_goes_in_comes_out(epoch: str, seq: int, at: int, found: Row) -> None:
+    copy = Copy(epoch, LogMark(seq, at), found)
+    assert decode(encode(copy)) == copy
 
 
 def test_the_format_is_fixed() -> None:
     """Older and newer versions of the library read each other's copies while a deployment rolls."""
-    assert json.loads(encode(Copy("e:1", 42, ROW))) == [1, "e:1", 42, ROW]
-    assert "Bücher".encode() in encode(Copy("e:1", 42, ROW)), "not escaped: that would cost memory"
+    value = encode(Copy("e:1", LogMark(42, 1735689600123456), ROW))
+    assert json.loads(value) == [2, "e:1", 42, 1735689600123456, ROW]
+    assert "Bücher".encode() in value, "not escaped: that would cost memory"
 
 
 @given(st.binary(max_size=60))
@@ -80,16 +83,20 @@ def test_no_json_makes_it_raise(value: Any) -> None:
         pytest.param(b"", id="nothing"),
         pytest.param(b"[" * 100_000, id="deeper than the parser goes"),
         pytest.param(b"\xff\xfe", id="no UTF-8"),
-        pytest.param(stored(SCHEMA_VERSION + 1, "e", 1, ROW), id="another version"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1), id="a part missing"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1, ROW, None), id="a part too many"),
-        pytest.param(stored(SCHEMA_VERSION, 7, 1, ROW), id="an epoch that is no text"),
-        pytest.param(stored(SCHEMA_VERSION, "e", "1", ROW), id="asof as text"),
-        pytest.param(stored(SCHEMA_VERSION, "e", True, ROW), id="asof as a truth value"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1.0, ROW), id="asof as a float"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1, []), id="a row that is no object"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1, {**ROW, "more": 1}), id="a column too many"),
-        pytest.param(stored(SCHEMA_VERSION, "e", 1, {k: v for k, v in ROW.items() if k != "plan"}), id="one missing"),
+        pytest.param(stored(SCHEMA_VERSION + 1, "e", 1, 5, ROW), id="another version"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1, 5), id="a part missing"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1, 5, ROW, None), id="a part too many"),
+        pytest.param(stored(SCHEMA_VERSION, 7, 1, 5, ROW), id="an epoch that is no text"),
+        pytest.param(stored(SCHEMA_VERSION, "e", "1", 5, ROW), id="asof as text"),
+        pytest.param(stored(SCHEMA_VERSION, "e", True, 5, ROW), id="asof as a truth value"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1.0, 5, ROW), id="asof as a float"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1, "5", ROW), id="at as text"),
+        pytest.param(stored(1, "e", 1, ROW), id="the version before, without at"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1, 5, []), id="a row that is no object"),
+        pytest.param(stored(SCHEMA_VERSION, "e", 1, 5, {**ROW, "more": 1}), id="a column too many"),
+        pytest.param(
+            stored(SCHEMA_VERSION, "e", 1, 5, {k: v for k, v in ROW.items() if k != "plan"}), id="one missing"
+        ),
     ],
 )
 def test_anything_else_is_no_copy(value: bytes) -> None:
@@ -114,4 +121,4 @@ def test_anything_else_is_no_copy(value: bytes) -> None:
     ],
 )
 def test_a_column_of_the_wrong_type_is_no_copy(column: str, value: Any) -> None:
-    assert decode(stored(SCHEMA_VERSION, "e", 1, {**ROW, column: value})) is None
+    assert decode(stored(SCHEMA_VERSION, "e", 1, 5, {**ROW, column: value})) is None

@@ -6,11 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.freshness import NEVER, Freshness, State
+from tenantcache.core.freshness import NEVER, Freshness, Question, State
+from tenantcache.core.logmark import LogMark
 
 EPOCH = "history-1"
 ACME, ACME_HOST, ACME_DOMAIN = "acme", "subdomain:acme", "domain:shop.acme.io"
 GLOBEX, GLOBEX_HOST = "globex", "subdomain:globex"
+
+
+def mark(seq: int, *, lost: bool = False) -> LogMark:
+    """An entry of the log, or another one of that number: from a history that a restore has undone."""
+    return LogMark(seq, 1_735_689_600_000_000 + seq * 60_000_000 + (1 if lost else 0))
 
 
 def following(
@@ -18,7 +24,9 @@ def following(
 ) -> Freshness:
     """A process that has applied the log up to `applied` and knows the floors above `tail_start`."""
     freshness = Freshness(max_staleness=3.0, stale_if_error=stale_if_error, max_floors=max_floors)
-    freshness.restart(EPOCH, applied, tail_start)
+    freshness.restart(EPOCH, mark(tail_start))
+    for seq in range(tail_start + 1, applied + 1):
+        freshness.apply(mark(seq), "somebody", ())
     return freshness
 
 
@@ -27,35 +35,35 @@ class TestFloors:
 
     def test_a_change_refuses_older_copies_of_its_alias(self) -> None:
         freshness = following()
-        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
         assert not freshness.accepts(4, ACME_HOST, None)
         assert freshness.accepts(5, ACME_HOST, None)
 
     def test_a_change_refuses_older_copies_of_its_tenant_under_any_alias(self) -> None:
         freshness = following()
-        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
         assert not freshness.accepts(4, ACME_DOMAIN, ACME)
         assert freshness.accepts(5, ACME_DOMAIN, ACME)
 
     def test_a_change_says_nothing_of_other_tenants(self) -> None:
         freshness = following()
-        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
         assert freshness.accepts(0, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(0, ACME_DOMAIN, None)
 
     def test_the_newest_change_counts(self) -> None:
         freshness = following()
-        freshness.apply(5, ACME, (ACME_HOST,))
-        freshness.apply(6, GLOBEX, (GLOBEX_HOST,))
-        freshness.apply(7, ACME, ())
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
+        freshness.apply(mark(6), GLOBEX, (GLOBEX_HOST,))
+        freshness.apply(mark(7), ACME, ())
         assert not freshness.accepts(6, ACME_HOST, ACME)
         assert freshness.accepts(5, ACME_HOST, None)
         assert freshness.applied == 7
 
     def test_a_domain_that_moved_refuses_both_sides(self) -> None:
         freshness = following()
-        freshness.apply(5, GLOBEX, (ACME_DOMAIN,))
-        freshness.apply(6, ACME, (ACME_DOMAIN,))
+        freshness.apply(mark(5), GLOBEX, (ACME_DOMAIN,))
+        freshness.apply(mark(6), ACME, (ACME_DOMAIN,))
         assert not freshness.accepts(4, ACME_DOMAIN, ACME)
         assert not freshness.accepts(4, ACME_HOST, ACME)
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
@@ -63,7 +71,7 @@ class TestFloors:
 
     def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
         freshness = following()
-        freshness.apply(5, None, None)
+        freshness.apply(mark(5), None, None)
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(5, GLOBEX_HOST, GLOBEX)
 
@@ -74,8 +82,8 @@ class TestFloors:
 
     def test_a_collapse_stands_for_all_floors(self) -> None:
         freshness = following()
-        freshness.apply(5, ACME, (ACME_HOST,))
-        freshness.collapse(9)
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
+        freshness.collapse(mark(9))
         assert freshness.applied == 9
         assert not freshness.accepts(8, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(9, ACME_HOST, ACME)
@@ -83,7 +91,7 @@ class TestFloors:
     def test_floors_are_bounded_and_forgetting_them_refuses_more(self) -> None:
         freshness = following(max_floors=4)
         for seq in range(1, 50):
-            freshness.apply(seq, f"t{seq}", (f"subdomain:t{seq}",))
+            freshness.apply(mark(seq), f"t{seq}", (f"subdomain:t{seq}",))
         assert len(freshness._alias_floors) + len(freshness._tenant_floors) <= 4
         assert freshness.applied == 49
         for seq in range(1, 50):
@@ -94,7 +102,7 @@ class TestFloors:
         # Without a follower every read is ahead of the log, and anybody can ask for made-up hosts.
         freshness = following(applied=1, max_floors=4)
         for number in range(50):
-            freshness.observe(5, None, f"domain:made-up-{number}.example")
+            freshness.observe(mark(5), None, f"domain:made-up-{number}.example")
         assert len(freshness._alias_floors) + len(freshness._tenant_floors) <= 4
         assert freshness.applied == 1
         assert not freshness.accepts(4, "domain:made-up-0.example", None)
@@ -120,23 +128,31 @@ class TestRule1:
     def test_a_pull_makes_every_entry_valid(self) -> None:
         freshness = following()
         freshness.extend(sent_at=10.0)
-        assert freshness.state(12.999, read_sent_at=1.0) is State.VALID
-        assert freshness.state(12.999, NEVER) is State.VALID
-        assert freshness.state(13.0, NEVER) is State.REFUSED
+        assert freshness.state(12.999, 0, read_sent_at=1.0) is State.VALID
+        assert freshness.state(12.999, 0, NEVER) is State.VALID
+        assert freshness.state(13.0, 0, NEVER) is State.REFUSED
 
 
 class TestRule2:
     def test_a_direct_read_makes_its_own_entry_valid(self) -> None:
         freshness = following()
-        assert freshness.state(12.999, read_sent_at=10.0) is State.VALID
-        assert freshness.state(13.0, read_sent_at=10.0) is State.REFUSED
+        assert freshness.state(12.999, 0, read_sent_at=10.0) is State.VALID
+        assert freshness.state(13.0, 0, read_sent_at=10.0) is State.REFUSED
         assert not freshness.is_valid(10.0)
+
+    def test_the_log_does_not_vouch_for_what_it_has_not_come_to(self) -> None:
+        freshness = following(applied=9)
+        freshness.extend(sent_at=10.0)
+        assert freshness.state(12.0, 9, read_sent_at=8.0) is State.VALID
+        assert freshness.state(12.0, 10, read_sent_at=8.0) is State.REFUSED
+        freshness.apply(mark(10), ACME, ())
+        assert freshness.state(12.0, 10, read_sent_at=8.0) is State.VALID
 
     def test_the_later_of_pull_and_read_counts(self) -> None:
         freshness = following()
         freshness.extend(sent_at=10.0)
-        assert freshness.until(read_sent_at=8.0) == 13.0
-        assert freshness.until(read_sent_at=11.0) == 14.0
+        assert freshness.until(0, read_sent_at=8.0) == 13.0
+        assert freshness.until(0, read_sent_at=11.0) == 14.0
 
 
 class TestRule3:
@@ -152,52 +168,61 @@ class TestRule3:
     def test_a_lapsed_entry_is_refused_in_the_end(self, now: float, expected: State) -> None:
         freshness = following(stale_if_error=300.0)
         freshness.extend(sent_at=10.0)
-        assert freshness.state(now, NEVER) is expected
+        assert freshness.state(now, 0, NEVER) is expected
 
     def test_a_pull_revives_what_had_lapsed(self) -> None:
         freshness = following(stale_if_error=300.0)
         freshness.extend(sent_at=10.0)
         freshness.extend(sent_at=100.0)
-        assert freshness.state(102.0, NEVER) is State.VALID
+        assert freshness.state(102.0, 0, NEVER) is State.VALID
 
 
 class TestRule4:
     def test_a_shared_copy_of_this_history_up_to_what_was_applied(self) -> None:
         freshness = following(applied=9)
-        assert freshness.accepts_shared(EPOCH, 9, ACME_HOST, ACME)
+        assert freshness.accepts_shared(EPOCH, mark(9), ACME_HOST, ACME)
 
     def test_not_one_from_the_future(self) -> None:
         freshness = following(applied=9)
-        assert not freshness.accepts_shared(EPOCH, 10, ACME_HOST, ACME)
+        assert not freshness.accepts_shared(EPOCH, mark(10), ACME_HOST, ACME)
 
     def test_not_one_of_another_history(self) -> None:
         freshness = following(applied=9)
-        assert not freshness.accepts_shared("history-0", 9, ACME_HOST, ACME)
+        assert not freshness.accepts_shared("history-0", mark(9), ACME_HOST, ACME)
 
     def test_not_one_that_missed_a_change(self) -> None:
         freshness = following(applied=9)
-        freshness.apply(10, ACME, ())
-        assert not freshness.accepts_shared(EPOCH, 9, ACME_HOST, ACME)
-        assert freshness.accepts_shared(EPOCH, 10, ACME_HOST, ACME)
+        freshness.apply(mark(10), ACME, ())
+        assert not freshness.accepts_shared(EPOCH, mark(9), ACME_HOST, ACME)
+        assert freshness.accepts_shared(EPOCH, mark(10), ACME_HOST, ACME)
+
+    def test_not_one_from_a_future_that_was_lost_though_its_number_was_given_again(self) -> None:
+        freshness = following(applied=9)
+        assert not freshness.accepts_shared(EPOCH, mark(9, lost=True), ACME_HOST, ACME)
+
+    def test_not_one_whose_entry_is_forgotten(self) -> None:
+        freshness = following(applied=9, max_floors=4)
+        assert freshness.accepts_shared(EPOCH, mark(6), ACME_HOST, ACME)
+        assert not freshness.accepts_shared(EPOCH, mark(5), ACME_HOST, ACME)
 
     def test_nothing_before_the_history_is_known(self) -> None:
         freshness = Freshness(max_staleness=3.0, stale_if_error=0.0)
-        assert not freshness.accepts_shared(EPOCH, 0, ACME_HOST, ACME)
+        assert not freshness.accepts_shared(EPOCH, mark(0), ACME_HOST, ACME)
 
 
 class TestRule5:
     def test_another_history_forgets_everything(self) -> None:
         freshness = following(stale_if_error=300.0)
-        freshness.apply(5, ACME, (ACME_HOST,))
-        freshness.observe(8, GLOBEX, GLOBEX_HOST)
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
+        freshness.observe(mark(8), GLOBEX, GLOBEX_HOST)
         freshness.extend(sent_at=10.0)
-        freshness.restart("history-2", applied=2, tail_start=1)
+        freshness.restart("history-2", mark(1))
         assert freshness.epoch == "history-2"
         assert not freshness.is_valid(10.0)
         assert freshness.accepts(1, ACME_HOST, ACME)
         assert freshness.accepts(1, GLOBEX_HOST, GLOBEX)
         assert not freshness.accepts(0, GLOBEX_HOST, GLOBEX)
-        freshness.collapse(3)
+        freshness.collapse(mark(3))
         assert freshness.tail_start == 3
 
 
@@ -205,39 +230,105 @@ class TestRule5OfAnswers:
     def test_an_answer_of_this_generation_that_came_in_time(self) -> None:
         freshness = following(applied=9)
         asked = freshness.question(10.0)
-        assert freshness.is_current(asked, 12.999)
-        assert not freshness.is_current(asked, 13.0)
+        assert freshness.believes(asked, 12.999, EPOCH, mark(9))
+        assert freshness.believes(asked, 12.999, EPOCH, mark(10))
+        assert not freshness.believes(asked, 13.0, EPOCH, mark(9))
+        assert freshness.generation == asked.generation
 
     def test_an_answer_to_a_question_of_an_earlier_generation(self) -> None:
         freshness = following(applied=9)
         asked = freshness.question(10.0)
-        freshness.restart(EPOCH, applied=9, tail_start=9)
-        assert not freshness.is_current(asked, 10.0)
-        assert freshness.is_current(freshness.question(10.0), 10.0)
+        freshness.restart(EPOCH, mark(9))
+        assert not freshness.believes(asked, 10.0, EPOCH, mark(9))
+        assert freshness.believes(freshness.question(10.0), 10.0, EPOCH, mark(9))
 
     def test_another_epoch(self) -> None:
         freshness = following(applied=9)
-        assert freshness.is_other_history(freshness.question(10.0), "history-2", 9)
-        assert not freshness.is_other_history(freshness.question(10.0), EPOCH, 9)
+        asked = freshness.question(10.0)
+        assert freshness.believes(asked, 10.0, "history-2", mark(12))
+        assert (freshness.epoch, freshness.applied, freshness.generation) == ("history-2", 12, asked.generation + 1)
 
     def test_a_log_that_ends_before_what_was_known_when_it_was_asked(self) -> None:
         freshness = following(applied=8)
-        freshness.observe(9, ACME, ACME_HOST)
+        freshness.observe(mark(9), ACME, ACME_HOST)
         asked = freshness.question(10.0)
-        assert freshness.is_other_history(asked, EPOCH, 8)
-        assert not freshness.is_other_history(asked, EPOCH, 9)
+        assert freshness.believes(asked, 10.0, EPOCH, mark(9))
+        assert freshness.generation == asked.generation
+        assert freshness.believes(asked, 10.0, EPOCH, mark(8))
+        assert (freshness.applied, freshness.generation) == (8, asked.generation + 1)
+        assert freshness.accepts(8, ACME_HOST, ACME)
 
     def test_what_became_known_after_it_was_asked_proves_nothing(self) -> None:
         freshness = following(applied=8)
         asked = freshness.question(10.0)
-        freshness.apply(9, ACME, ())
-        assert not freshness.is_other_history(asked, EPOCH, 8)
+        freshness.apply(mark(9), ACME, ())
+        assert freshness.believes(asked, 10.0, EPOCH, mark(8))
+        assert freshness.generation == asked.generation
+
+    def test_another_entry_of_a_number_that_was_applied(self) -> None:
+        freshness = following(applied=9)
+        freshness.extend(sent_at=10.0)
+        asked = freshness.question(10.0)
+        assert not freshness.believes(asked, 10.0, EPOCH, mark(9, lost=True))
+        assert freshness.generation == asked.generation + 1
+        assert not freshness.is_valid(10.0)
+        assert not freshness.accepts_shared(EPOCH, mark(9), ACME_HOST, ACME)
+
+    def test_another_entry_of_a_number_that_was_seen(self) -> None:
+        freshness = following(applied=8)
+        freshness.observe(mark(9), ACME, ACME_HOST)
+        assert not freshness.believes(freshness.question(10.0), 10.0, EPOCH, mark(9, lost=True))
+
+    def test_an_answer_whose_entry_is_forgotten_is_not_accepted(self) -> None:
+        freshness = following(applied=9, max_floors=4)
+        assert freshness.accepts_read(mark(6), ACME_HOST, None)
+        assert not freshness.accepts_read(mark(5), ACME_HOST, None)
+
+
+class TestRule5OfPulls:
+    """The newest entry that a direct read has seen must turn up in the log."""
+
+    def test_it_is_there(self) -> None:
+        freshness, asked = self.ahead()
+        assert freshness.agrees(asked, mark(9), [mark(8), mark(9)])
+
+    def test_it_comes_with_a_later_page(self) -> None:
+        freshness, asked = self.ahead()
+        assert freshness.agrees(asked, mark(12), [mark(8)])
+
+    @pytest.mark.parametrize("entries", [[mark(8), mark(9, lost=True)], [mark(8), mark(10)]])
+    def test_another_one_or_none_is_in_its_place(self, entries: list[LogMark]) -> None:
+        freshness, asked = self.ahead()
+        assert not freshness.agrees(asked, mark(10), entries)
+
+    def test_the_log_ends_before_it(self) -> None:
+        freshness, asked = self.ahead()
+        assert not freshness.agrees(asked, mark(8), [mark(8)])
+
+    def test_the_log_ended_before_it_when_it_was_not_yet_seen(self) -> None:
+        freshness = following(applied=7)
+        asked = freshness.question(10.0)
+        freshness.observe(mark(9), ACME, ACME_HOST)
+        assert freshness.agrees(asked, mark(8), [mark(8)])
+
+    def test_once_applied_it_is_asked_for_no_more(self) -> None:
+        freshness, _ = self.ahead()
+        for seq in (8, 9, 10):
+            freshness.apply(mark(seq), GLOBEX, ())
+        assert freshness.agrees(freshness.question(11.0), mark(10), [])
+        assert freshness.newest_known == 10
+
+    @staticmethod
+    def ahead() -> tuple[Freshness, Question]:
+        freshness = following(applied=7)
+        freshness.observe(mark(9), ACME, ACME_HOST)
+        return freshness, freshness.question(10.0)
 
 
 class TestRule6:
     def test_what_a_read_has_seen_is_never_gone_behind(self) -> None:
         freshness = following(applied=3)
-        freshness.observe(7, ACME, ACME_HOST)
+        freshness.observe(mark(7), ACME, ACME_HOST)
         assert not freshness.accepts(6, ACME_HOST, None)
         assert not freshness.accepts(6, ACME_DOMAIN, ACME)
         assert freshness.accepts(7, ACME_DOMAIN, ACME)
@@ -245,26 +336,26 @@ class TestRule6:
 
     def test_a_host_that_was_absent_counts_by_its_alias(self) -> None:
         freshness = following(applied=3)
-        freshness.observe(7, None, ACME_HOST)
+        freshness.observe(mark(7), None, ACME_HOST)
         assert not freshness.accepts(6, ACME_HOST, ACME)
         assert freshness.accepts(6, GLOBEX_HOST, GLOBEX)
 
     def test_a_read_within_the_applied_log_raises_nothing(self) -> None:
         # Every change up to there has its floor already, and an older copy may be just as true.
         freshness = following(applied=9)
-        freshness.observe(9, ACME, ACME_HOST)
+        freshness.observe(mark(9), ACME, ACME_HOST)
         assert freshness.accepts(4, ACME_HOST, ACME)
 
     def test_a_late_entry_does_not_lower_a_floor(self) -> None:
         freshness = following(applied=3)
-        freshness.observe(7, ACME, ACME_HOST)
-        freshness.apply(5, ACME, (ACME_HOST,))
+        freshness.observe(mark(7), ACME, ACME_HOST)
+        freshness.apply(mark(5), ACME, (ACME_HOST,))
         assert not freshness.accepts(6, ACME_HOST, ACME)
 
     def test_a_collapse_remembers_what_was_seen(self) -> None:
         freshness = following(applied=3)
-        freshness.observe(7, ACME, ACME_HOST)
-        freshness.collapse(5)
+        freshness.observe(mark(7), ACME, ACME_HOST)
+        freshness.collapse(mark(5))
         assert not freshness.accepts(6, ACME_HOST, ACME)
         assert freshness.accepts(7, ACME_HOST, ACME)
 
@@ -283,9 +374,9 @@ def test_accepts_says_whether_a_copy_missed_a_change(
         if seq <= start:
             continue
         if entry is None:
-            freshness.apply(seq, None, None)
+            freshness.apply(mark(seq), None, None)
         else:
-            freshness.apply(seq, str(entry[0]), [f"a{name}" for name in entry[1]])
+            freshness.apply(mark(seq), str(entry[0]), [f"a{name}" for name in entry[1]])
         names_it = entry is None or entry[0] == tenant or alias in entry[1]
         missed = missed or (seq > asof and names_it)
     assert freshness.accepts(asof, f"a{alias}", None if tenant is None else str(tenant)) is not missed

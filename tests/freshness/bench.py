@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from tenantcache.core import copies as codec
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import Tenant
 from tests.freshness.database import set_columns
 from tests.freshness.network import Flight
@@ -71,8 +72,13 @@ class Bench(World):
         """What a fill would put into Redis now, unless told otherwise."""
         row = self.database.tables.row(alias)
         assert row is not None
-        head = self.database.head.seq
-        return codec.encode(codec.Copy(epoch or self.database.epoch, head if asof is None else asof, row))
+        at = self.database.head.at
+        mark = (
+            self.database.head
+            if asof is None
+            else next((entry for entry in self.database.log if entry.seq == asof), LogMark(asof, at))
+        )
+        return codec.encode(codec.Copy(epoch or self.database.epoch, mark, row))
 
     def waiting(self, name: str) -> list[Flight]:
         """The messages on their way whose name begins so: "read", "get", "pull" ..."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import TypedDict, Unpack
 
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 from tenantcache.stores.base import LogEntry, LogMark, Pull, Snapshot
 
 LIMITS = LimitTable()
-START_OF_TIME = datetime(2025, 1, 1, tzinfo=UTC)
+START_OF_TIME = 1_735_689_600.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,6 @@ class Backup:
     tables: Tables
     log: tuple[LogEntry, ...]
     last_seq: int
-    identity: int
 
 
 class Database:
@@ -149,7 +147,7 @@ class Database:
         self.tables = tables
         self.log: list[LogEntry] = []
         self._last_seq = 0
-        self._identity = self._identities = 0
+        self._drawn = 0
         self._incarnation = 0
         self._history = 0
         self.moments: list[Moment] = []
@@ -162,7 +160,7 @@ class Database:
 
     @property
     def epoch(self) -> str:
-        return f"{self._identity}:{self._incarnation}"
+        return str(self._incarnation)
 
     @property
     def head(self) -> LogMark:
@@ -171,9 +169,13 @@ class Database:
     def _server_time(self) -> float:
         return self._clock() + self.clock_offset
 
+    def _microseconds(self) -> int:
+        return round((START_OF_TIME + self._server_time()) * 1e6)
+
     def _entry(self, named: Named) -> LogEntry:
         self._last_seq += 1
-        at = START_OF_TIME + timedelta(seconds=self._server_time(), microseconds=self._last_seq)
+        self._drawn += 1  # a restore does not take the clock back: no two entries were ever written at one time
+        at = self._microseconds() + self._drawn
         return LogEntry(self._last_seq, at, *named)
 
     def _show(self) -> None:
@@ -226,14 +228,14 @@ class Database:
     # Operators.
 
     def back_up(self) -> Backup:
-        return Backup(self.tables, tuple(self.log), self.log[-1].seq, self._identity)
+        return Backup(self.tables, tuple(self.log), self.log[-1].seq)
 
     def restore(self, backup: Backup, *, same_storage: bool) -> None:
         """Put a backup back. `same_storage`: the server cannot tell (a storage snapshot); otherwise it is a dump."""
         self.open_transactions.clear()
         self.sessions.clear()
         self.tables, self.log = backup.tables, list(backup.log)
-        self._last_seq, self._identity = backup.last_seq, backup.identity
+        self._last_seq = backup.last_seq
         self._incarnation += 0 if same_storage else 1
         self._history += 1
         self._show()
@@ -244,7 +246,7 @@ class Database:
     # What processes ask: one statement each, one snapshot each.
 
     def read(self, aliases: Sequence[str]) -> Snapshot:
-        return Snapshot(self.log[-1].seq, self.epoch, {alias: self.tables.row(alias) for alias in aliases})
+        return Snapshot(self.head, self.epoch, {alias: self.tables.row(alias) for alias in aliases})
 
     def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
         truncated = self.head.seq - applied.seq > max_behind
@@ -253,10 +255,10 @@ class Database:
         return self._pull(entries, continuous=continuous, truncated=truncated)
 
     def tail(self, max_age: float, max_entries: int) -> Pull:
-        oldest = START_OF_TIME + timedelta(seconds=self._server_time() - max_age)
+        oldest = self._microseconds() - round(max_age * 1e6)
         newest = self.log[-max_entries:]
         too_old = max((entry.seq for entry in newest if entry.at <= oldest), default=0)
-        return self._pull([entry for entry in newest if entry.seq > too_old])
+        return self._pull([entry for entry in newest if entry.seq >= too_old])
 
     def _pull(self, entries: Sequence[LogEntry], *, continuous: bool = True, truncated: bool = False) -> Pull:
         alive = sum(1 for seen_at in self._seen_at.values() if seen_at > self._clock() - 30)
@@ -269,14 +271,9 @@ class Database:
         self._seen_at.pop(process_id, None)
 
     def prune(self, max_age: float) -> None:
-        oldest = START_OF_TIME + timedelta(seconds=self._server_time() - max_age)
+        oldest = self._microseconds() - round(max_age * 1e6)
         first_young = next((entry.seq for entry in self.log if entry.at >= oldest), self.log[-1].seq)
         self.log = [entry for entry in self.log if entry.seq >= first_young]
-
-    def rotate(self, epoch: str) -> None:
-        if epoch == self.epoch:
-            self._identities += 1  # never one that a restore has brought back
-            self._identity = self._identities
 
 
 def set_columns(tenant_id: str, **columns: Unpack[NewColumns]) -> Change:

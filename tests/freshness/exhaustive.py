@@ -116,7 +116,7 @@ class Path:
             copy = codec.decode(value)
             assert copy is not None
             if freshness.is_valid(self.world.now) and freshness.accepts_shared(
-                copy.epoch, copy.asof, alias, copy.row["id"]
+                copy.epoch, copy.mark, alias, copy.row["id"]
             ):
                 yield alias, process.resolver._tenant(copy.row)
 

@@ -191,17 +191,17 @@ class SimulatedTenants:
         """One snapshot, but a message for each alias."""
         del batch
 
-        def snapshot() -> tuple[list[str], str]:
-            return self._database.tables.aliases(), self._database.epoch
+        def snapshot() -> tuple[list[str], str, LogMark]:
+            return self._database.tables.aliases(), self._database.epoch, self._database.head
 
-        aliases, epoch = await self._link.call("stream", snapshot, READ_TIMEOUT)
+        aliases, epoch, mark = await self._link.call("stream", snapshot, READ_TIMEOUT)
 
         async def batches() -> AsyncIterator[list[str]]:
             for alias in aliases:
                 await self._link.call("next", lambda: None, READ_TIMEOUT)
                 yield [alias]
 
-        yield AliasStream(len(aliases), epoch, batches())
+        yield AliasStream(len(aliases), epoch, mark, batches())
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError("the simulation changes the database by itself")
@@ -254,9 +254,6 @@ class SimulatedLog:
 
     async def prune(self, max_age: float) -> None:
         await self._ask("prune", lambda: self._database.prune(max_age))
-
-    async def rotate(self, epoch: str) -> None:
-        await self._ask("rotate", lambda: self._database.rotate(epoch))
 
 
 class SimulatedCopies:

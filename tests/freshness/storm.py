@@ -50,6 +50,7 @@ class Storm:
             self._restart,
             self._restore_dump,
             self._restore_storage,
+            self._restore_while_all_are_down,
             self._terminate,
             self._truncate,
             self._set_server_clock,
@@ -203,8 +204,6 @@ class Storm:
 
     def _restart(self) -> str:
         process = self._process()
-        if not self.world.may_restart(process):
-            return "nobody else would tell that storage was put back"
         self.world.restart(process)
         return f"restart {process.name}"
 
@@ -219,10 +218,16 @@ class Storm:
             self.world.backups.append(self.world.database.back_up())
             return "back up"
         backup = self.rng.choice(self.world.backups)
-        if not self.world.may_restore(backup, same_storage=same_storage):
-            return "nobody could tell that storage was put back"
-        self.world.restore(backup, same_storage=same_storage)
+        self.world.database.restore(backup, same_storage=same_storage)
         return f"restore {'storage' if same_storage else 'dump'} of {backup.last_seq}"
+
+    def _restore_while_all_are_down(self) -> str:
+        if self.rng.random() < 0.5:
+            self.world.backups.append(self.world.database.back_up())
+            return "back up"
+        backup, changes = self.rng.choice(self.world.backups), self.rng.randrange(4)
+        self.world.restore_while_all_are_down(backup, changes)
+        return f"all down, restore storage of {backup.last_seq}, and {changes} changes"
 
     def _terminate(self) -> str:
         self.world.database.terminate_backends()

@@ -215,13 +215,15 @@ class Freshness(RuleBasedStateMachine):
     @rule(index=any_index, same_storage=st.booleans())
     def restore(self, index: int, same_storage: bool) -> None:
         backup = self.world.backups[index % len(self.world.backups)]
-        if self.world.may_restore(backup, same_storage=same_storage):
-            self.world.restore(backup, same_storage=same_storage)
+        self.world.database.restore(backup, same_storage=same_storage)
+
+    @rule(index=any_index, changes=st.integers(0, 3))
+    def restore_while_all_are_down(self, index: int, changes: int) -> None:
+        self.world.restore_while_all_are_down(self.world.backups[index % len(self.world.backups)], changes)
 
     @rule(index=any_index)
     def restart(self, index: int) -> None:
-        if self.world.may_restart(self.process(index)):
-            self.world.restart(self.process(index))
+        self.world.restart(self.process(index))
 
     # Promises.
 

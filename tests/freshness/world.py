@@ -42,7 +42,6 @@ class World:
         self.versions = 0
         self.backups = [self.database.back_up()]
         self.answers = 0
-        self._lost_epoch: str | None = None
         self._sizes = sizes
         self.processes = [self._start(f"P{number + 1}") for number in range(processes)]
 
@@ -114,23 +113,21 @@ class World:
     def truncate(self) -> None:
         self.database.commit(lambda tables: Tables(tables.tenants, {}), [(None, None)])
 
-    # Restores. A storage snapshot that is put back looks like nothing happened. It is found by those who have applied
-    # what it lacks; where nobody has, only the operator can tell, and has to empty Redis.
+    # Operators.
 
-    def may_restore(self, backup: Backup, *, same_storage: bool) -> bool:
-        head = self.database.head
-        return not same_storage or (
-            head.seq > backup.last_seq
-            and all(process.is_open and process.follower._mark == head for process in self.processes)
-        )
+    def restore_while_all_are_down(self, backup: Backup, changes: int) -> None:
+        """Put a storage snapshot back, and let as much be written as was lost, before anybody is there to see it.
 
-    def may_restart(self, process: Process) -> bool:
-        return self._lost_epoch is None or process.freshness.epoch != self._lost_epoch
-
-    def restore(self, backup: Backup, *, same_storage: bool) -> None:
-        if same_storage:
-            self._lost_epoch = self.database.epoch
-        self.database.restore(backup, same_storage=same_storage)
+        Redis is kept: it holds copies from the lost future, under the numbers that are given again now.
+        """
+        for process in self.processes:
+            self.answers += process.watch.answers
+            process.die()
+            self.database.leave(process.follower.process_id)
+        self.database.restore(backup, same_storage=True)
+        for _ in range(changes):
+            self.database.commit(set_columns("t2", name=self.next_version()))
+        self.processes = [self._start(process.name) for process in self.processes]
 
     # The end.
 

@@ -1,0 +1,17 @@
+"""A place in the log of changes, told by number and time.
+
+The time tells an entry from another one of the same number: a database that was put back to an earlier state and
+written again counts on from there, and gives the numbers of what it has lost a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LogMark:
+    """An entry's number, and when it was written: microseconds since the Unix epoch, by the database's clock."""
+
+    seq: int
+    at: int

@@ -1,0 +1,25 @@
+"""Storage snapshots of a Postgres: taken and put back behind its back, as a cloud's console does it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tenantcache.devservers import PostgresServer
+
+
+def take_snapshot(server: PostgresServer, target: Path) -> None:
+    """Copy everything that `server` has on its disk; it is stopped for that."""
+    server.stop()
+    shutil.copytree(server.data_dir, target, copy_function=shutil.copy2)
+    server.start()
+
+
+def put_back(server: PostgresServer, snapshot: Path) -> None:
+    server.stop()
+    owner = server.data_dir.stat()
+    shutil.rmtree(server.data_dir)
+    shutil.copytree(snapshot, server.data_dir)
+    for path in (server.data_dir, *server.data_dir.rglob("*")):
+        shutil.chown(path, owner.st_uid, owner.st_gid)
+    server.start()
