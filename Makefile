@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test check consistency mutants limits bench bench-short loadtest
+.PHONY: install install-bench demo test check consistency mutants limits bench bench-short loadtest flood
 
 install: $(INSTALLED)
 
@@ -54,3 +54,7 @@ bench-short: install-bench
 # Load on a deployment of one's own: make loadtest HOST=http://127.0.0.1:8000 ARGS='--tenants tenants.txt'
 loadtest: install-bench
 	$(VENV)/bin/tenantcache loadtest $(HOST) $(ARGS)
+
+# A flood of unknown hosts beside real traffic, two minutes; writes its table into docs/flood.md.
+flood: install
+	$(VENV)/bin/python -m benchmarks.flood

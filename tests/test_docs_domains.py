@@ -5,6 +5,7 @@ nginx reads those of docs/proxies.md in tests/end_to_end/test_proxies.py.
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 
 import asyncpg
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from tenantcache import Settings, TenantCache
+from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.cli.main import main
 from tenantcache.stores.adopt import Adoption
+from tenantcache.web.ask import AskApp
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -59,7 +63,20 @@ async def test_a_tenant_signs_up_and_connects_a_domain(names: dict[str, Any]) ->
 
 def test_the_app_answers_the_front(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     with TestClient(names["app"], base_url="http://127.0.0.1:8000", client=("127.0.0.1", 40000)) as client:
-        assert client.get("/tls/ask?domain=nobody.io").status_code == 404
+        assert client.get("/tls/ask?domain=nobody.io").json()["detail"] == "This name is not served here."
+    cache = TenantCache(Settings())
+    forgotten = Starlette(routes=[Mount("/tls", AskApp(cache))], middleware=[Middleware(TenantMiddleware, cache=cache)])
+    with TestClient(forgotten, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 40000)) as client:
+        assert client.get("/tls/ask?domain=nobody.io").json()["detail"] == "There is no tenant at this address."
+
+
+def test_each_example_of_the_front_brings_its_own_imports() -> None:
+    text = (DOCS / "domains.md").read_text(encoding="utf-8")
+    [example] = [part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "AskApp" in part]
+    compiled = ast.parse(example)
+    imported = {alias.name for node in compiled.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = {node.id for node in ast.walk(compiled) if isinstance(node, ast.Name) and node.id[0].isupper()}
+    assert used <= imported
 
 
 async def test_the_proxys_word_counts_and_the_application_sees_the_client(

@@ -90,7 +90,7 @@ def _read(value: bytes) -> frozenset[Address] | None:
     if len(words) > MAX_WORDS:
         return None
     # A word's last colon may part a port from it.
-    found = [_parse(part) for word in words for part in (word, word.rpartition(":")[0])]
+    found = [_parse(part) for word in words for part in (word, word.rpartition(":")[0]) if part]
     return frozenset(address for address in found if address is not None)
 
 
