@@ -1,5 +1,7 @@
 """Usage, write-behind: requests by tenant and day, and when a tenant was last seen: `cache.usage`.
 
+Days are those of the tenant's time zone, as for its limits.
+
 Rules:
 
 * Requests pay nothing for it. What was admitted is read off the tokens every `interval` seconds, and so "last seen" is
@@ -103,7 +105,7 @@ class Usage:
             await self._flush()
 
     async def read(self, tenant_id: str, since: date | None = None) -> list[UsageDay]:
-        """The tenant's usage by UTC day from `since` on (without it: of the last 30 days), oldest first.
+        """The tenant's usage by day from `since` on (without it: of the last 30 days), oldest first.
 
         Of all processes, as far as it has been written: up to `interval` seconds late. Raises `StoreUnavailableError`.
         """

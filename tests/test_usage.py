@@ -122,7 +122,7 @@ async def test_a_tenants_usage_can_be_read(usage: Usage, source: Source) -> None
     await usage.flush()
     noon = datetime(2023, 11, 14, 12, tzinfo=UTC)
     assert await usage.read("acme") == [
-        (date(2023, 10, 16), 1, datetime(2023, 10, 17, tzinfo=UTC)),
+        (date(2023, 10, 16), 1, datetime(2023, 10, 17, 12, tzinfo=UTC)),
         (date(2023, 11, 14), 7, noon),
     ]
     assert await usage.read("acme", date(2023, 11, 14)) == [(date(2023, 11, 14), 7, noon)]

@@ -83,7 +83,7 @@ create table if not exists tenantcache.domain_challenges (
 );
 create index if not exists domain_challenges_by_tenant on tenantcache.domain_challenges (tenant_id);
 
--- Requests admitted, by tenant and UTC day. It outlives the tenant: somebody may want to send a last bill.
+-- Requests admitted, by tenant and day of its time zone. It outlives the tenant: somebody may want to send a last bill.
 create table if not exists tenantcache.usage (
     tenant_id text not null,
     day date not null,

@@ -12,7 +12,8 @@ from tenantcache.stores.counters import Fetcher
 
 
 class UsageRow(NamedTuple):
-    """Requests of a tenant on a UTC day (by number since the Unix epoch); `seen_at` in seconds since the epoch."""
+    """Requests of a tenant on a day of its time zone (the number of its date since 1970-01-01); `seen_at` in seconds
+    since the Unix epoch."""
 
     tenant_id: str
     day: int
@@ -79,6 +80,11 @@ _LAST_SEEN = """
 """
 
 
+def _latest_end(day: int) -> float:
+    """When a day of that date has ended everywhere (UTC-12): what is collected later was not seen later."""
+    return (day + 1) * DAY + DAY / 2
+
+
 class PostgresUsage:
     """`UsageStore`, in the table `tenantcache.usage`."""
 
@@ -94,7 +100,7 @@ class PostgresUsage:
             [row.tenant_id for row in rows],
             [date(1970, 1, 1) + timedelta(days=row.day) for row in rows],
             [row.requests for row in rows],
-            [datetime.fromtimestamp(min(row.seen_at, (row.day + 1) * DAY), UTC) for row in rows],
+            [datetime.fromtimestamp(min(row.seen_at, _latest_end(row.day)), UTC) for row in rows],
         )
 
     async def leave(self, process_id: UUID) -> None:

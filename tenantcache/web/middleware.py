@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from tenantcache.context import serving
 from tenantcache.core.decision import Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
+from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.settings import Settings
@@ -90,7 +92,6 @@ class TenantMiddleware:
         self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
-        self._adds_headers = self._shows_limits or self._shows_x_limits
         self._problems = problems_of(settings.status_codes)
         self._redirects = settings.redirect_to_primary
         self._strategies = make_strategies(self._given_strategies, settings)
@@ -117,8 +118,10 @@ class TenantMiddleware:
                 return
             meter.minute -= 1
             meter.day -= 1
-            if self._adds_headers:
-                shown = meter.shown or self._show(meter, server_now)
+            shown = meter.shown
+            if shown is None:
+                shown = self._show(meter, server_now)
+            if shown:
                 send = _adding(shown.of(meter, server_now), send)
         entry.used = True
         if "state" not in scope:
@@ -145,8 +148,13 @@ class TenantMiddleware:
                 host = value
         return host
 
-    def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders:
-        shown = FreshHeaders(self._headers) if self._shows_x_limits else HotHeaders(meter, server_now)
+    def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | Literal[False]:
+        """What makes the headers of hot requests; False where there are none to send."""
+        shown: HotHeaders | FreshHeaders | Literal[False] = False
+        if self._shows_x_limits:
+            shown = FreshHeaders(self._headers)
+        elif self._shows_limits and meter.limits != Limits():
+            shown = HotHeaders(meter, server_now)
         meter.shown = shown
         return shown
 
