@@ -124,7 +124,7 @@ def _json_object(value: Any, example: str) -> Mapping[str, Any]:
     return value
 
 
-REASONS = ("malformed", "unknown", "foreign", "suspended", "maintenance")
+REASONS = ("malformed", "unknown", "foreign", "suspended", "maintenance", "deleted")
 """Why a request is refused before its limits are looked at. `foreign`: unknown, and under no base domain."""
 
 _ERRORS = {status.value for status in HTTPStatus if status.value >= 400}

@@ -558,7 +558,7 @@ class TestFaults:
             ),
             (
                 {"subdomain": "subdomain", "status": "Plan", "status_map": {"x": "off"}},
-                "--status-map: 'x' is mapped to 'off'; there are active, suspended, maintenance",
+                "--status-map: 'x' is mapped to 'off'; there are active, suspended, maintenance, deleted",
             ),
             ({"subdomain": "subdomain", "status_map": {"x": "active"}}, "--status-map goes with --status"),
             (

@@ -28,6 +28,7 @@ ROWS = [
     row("limited", limit_per_minute=2),
     row("suspended", status="suspended", domains=["old.io"], primary_domain="old.io"),
     row("maintenance", status="maintenance"),
+    row("deleted", status="deleted", domains=["gone.io"]),
 ]
 
 
@@ -98,7 +99,7 @@ async def test_www_is_another_name_only_where_it_is_stored() -> None:
 
 # Statuses.
 
-CODES = {"malformed": 421, "unknown": 410, "foreign": 421, "suspended": 402, "maintenance": 500}
+CODES = {"malformed": 421, "unknown": 410, "foreign": 421, "suspended": 402, "maintenance": 500, "deleted": 404}
 
 
 async def test_every_refusal_has_a_status_of_ones_own() -> None:
@@ -111,6 +112,7 @@ async def test_every_refusal_has_a_status_of_ones_own() -> None:
         assert await _refusal(made, b"127.0.0.1") == (421, "Misdirected Request")
         assert await _refusal(made, b"suspended.example.com") == (402, "Payment Required")
         assert await _refusal(made, b"maintenance.example.com") == (500, "Internal Server Error")
+        assert await _refusal(made, b"deleted.example.com") == (404, "Not Found")
         assert (await get(made.app, b"maintenance.example.com")).header("retry-after") == "60"
 
 
@@ -127,6 +129,16 @@ async def test_foreign_hosts_are_404_like_all_others_unless_told_otherwise() -> 
         assert [await made.status(host) for host in (b"nobody.io", b"127.0.0.1", b"nobody.example.com")] == [404] * 3
 
 
+async def test_a_tombstone_answers_410_under_all_its_names() -> None:
+    async with world() as made:
+        for _ in range(2):
+            assert await _refusal(made, b"deleted.example.com") == (410, "Gone")
+            assert await _refusal(made, b"gone.io") == (410, "Gone")
+        made.database.delete("deleted")
+        await made.cache.sync()
+        assert await made.status(b"gone.io") == 404, "nothing is left to tell it from one that never was"
+
+
 async def test_a_refused_websocket_gets_that_status_too() -> None:
     async with world(status_codes=CODES) as made:
         start, _ = await connect(made.app, b"suspended.example.com", extension=True)
@@ -136,7 +148,10 @@ async def test_a_refused_websocket_gets_that_status_too() -> None:
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ('{"deleted": 410}', "unknown reason 'deleted'; there are malformed, unknown, foreign, suspended, maintenance"),
+        (
+            '{"banned": 410}',
+            "unknown reason 'banned'; there are malformed, unknown, foreign, suspended, maintenance, deleted",
+        ),
         ('{"suspended": 200}', "'suspended' with 200; give a status of an error"),
         ('{"suspended": true}', "'suspended' with True"),
         ("402", "is no JSON object"),

@@ -144,7 +144,7 @@ class TestCreate:
         assert str(raised.value).splitlines() == [
             "name is ' '; give a text",
             "subdomain 'www' is reserved and would never be reached; choose another",
-            "status is 'off'; there are active, suspended, maintenance",
+            "status is 'off'; there are active, suspended, maintenance, deleted",
             "plan is 7; give a text",
             "limit_per_minute is -1; give a whole number from 0 (unlimited) to 2147483647, or None",
             "limit_per_day is 9007199254740992; give a whole number from 0 (unlimited) to 9007199254740991, or None",
@@ -227,6 +227,13 @@ class TestUpdate:
         assert found is not None and found.name == "Other"
         assert other.stats()["postgres"]["queries"] == queries
 
+    async def test_a_tombstone_keeps_its_names(self, cache: TenantCache) -> None:
+        await cache.tenants.update("t1", status="deleted")
+        found = await cache.resolve("acme.io")
+        assert found is not None and found.status == "deleted"
+        with pytest.raises(NameTakenError):
+            await cache.tenants.create("Other", domains=["acme.io"])
+
     async def test_suspend_and_resume(self, cache: TenantCache) -> None:
         assert (await cache.tenants.suspend("t1")).status == "suspended"
         found = await cache.resolve("acme.io")
@@ -252,7 +259,7 @@ class TestUpdate:
         with pytest.raises(InvalidTenantError) as raised:
             await cache.tenants.update("t1", **wrong)
         assert str(raised.value).splitlines() == [
-            "status is 'Active'; there are active, suspended, maintenance",
+            "status is 'Active'; there are active, suspended, maintenance, deleted",
             "limit_per_minute is True; give a whole number from 0 (unlimited) to 2147483647, or None",
         ]
 

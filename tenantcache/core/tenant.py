@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NoReturn, TypedDict
 
-Status = Literal["active", "suspended", "maintenance"]
-STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance")
+Status = Literal["active", "suspended", "maintenance", "deleted"]
+STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance", "deleted")
+"""`deleted` is a tombstone: a row that is kept so that its names answer 410, and are nobody else's."""
 
 SUBDOMAIN_ALIAS = "subdomain:"
 DOMAIN_ALIAS = "domain:"

@@ -16,7 +16,7 @@ create table if not exists tenantcache.tenants (
     subdomain text unique
         constraint subdomain_is_a_label check (subdomain ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
     status text not null default 'active'
-        constraint status_is_known check (status in ('active', 'suspended', 'maintenance')),
+        constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted')),
     plan text,
     limit_per_minute integer constraint limit_per_minute_not_negative check (limit_per_minute >= 0),
     limit_per_day bigint
@@ -27,6 +27,18 @@ create table if not exists tenantcache.tenants (
 
 -- An IANA name: days end at midnight there. Whatever PostgreSQL takes for a zone passes; what is no IANA name is read as
 -- UTC.
+do $$
+begin
+    if not exists (
+        select from pg_constraint where conrelid = 'tenantcache.tenants'::regclass and conname = 'status_is_known'
+            and pg_get_constraintdef(oid) like '%deleted%'
+    ) then
+        alter table tenantcache.tenants drop constraint if exists status_is_known;
+        alter table tenantcache.tenants
+            add constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted'));
+    end if;
+end
+$$;
 alter table tenantcache.tenants add column if not exists time_zone text
     constraint time_zone_is_known check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
 

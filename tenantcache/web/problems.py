@@ -70,6 +70,7 @@ class Problem:
 BAD_HOST = Problem(400, "Bad Request", "The request must carry exactly one valid Host header.")
 UNKNOWN_HOST = Problem(404, "Not Found", "There is no tenant at this address.")
 SUSPENDED = Problem(403, "Forbidden", "This tenant is suspended.")
+DELETED = Problem(410, "Gone", "There is no tenant at this address any more.")
 MAINTENANCE = Problem(503, "Service Unavailable", "This tenant is under maintenance.", retry_after=60)
 
 
@@ -79,6 +80,7 @@ _PROBLEMS: dict[str, Problem] = {
     "foreign": UNKNOWN_HOST,
     "suspended": SUSPENDED,
     "maintenance": MAINTENANCE,
+    "deleted": DELETED,
 }
 
 

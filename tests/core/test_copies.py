@@ -111,7 +111,7 @@ def test_anything_else_is_no_copy(value: bytes) -> None:
         ("subdomain", ["acme"]),
         ("domains", "shop.acme.io"),
         ("domains", [1]),
-        ("status", "deleted"),
+        ("status", "banned"),
         ("status", None),
         ("limit_per_minute", "60"),
         ("limit_per_minute", True),

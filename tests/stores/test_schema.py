@@ -336,3 +336,17 @@ class TestTimeZones:
             await schema.install(db)
         assert await db.fetchval("select count(time_zone) from tenantcache.tenant_source where time_zone is null") == 0
         await db.execute("update tenantcache.tenants set time_zone = 'Asia/Tokyo'")
+
+
+async def test_tables_from_before_tombstones_learn_of_them(db: asyncpg.Connection) -> None:
+    old = "check (status in ('active', 'suspended', 'maintenance'))"
+    await db.execute(f"""alter table tenantcache.tenants drop constraint status_is_known,
+        add constraint status_is_known {old}""")
+    tombstone = "update tenantcache.tenants set status = 'deleted' where id = 'acme'"
+    with pytest.raises(asyncpg.CheckViolationError):
+        await db.execute(tombstone)
+    for _ in range(2):
+        await schema.install(db)
+        await db.execute(tombstone)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await db.execute("update tenantcache.tenants set status = 'banned' where id = 'acme'")
