@@ -9,7 +9,7 @@ the start and may wait.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -30,6 +30,7 @@ from tenantcache.web.ratelimit import (
     FreshHeaders,
     Header,
     HotHeaders,
+    adding,
     quota_exceeded,
     ratelimit_headers,
     x_ratelimit_headers,
@@ -122,7 +123,7 @@ class TenantMiddleware:
             if shown is None:
                 shown = self._show(meter, server_now)
             if shown:
-                send = _adding(shown.of(meter, server_now), send)
+                send = shown.add_to(send, meter, server_now)
         entry.used = True
         if "state" not in scope:
             scope["state"] = {}
@@ -136,7 +137,8 @@ class TenantMiddleware:
     def _plain_host(self, scope: Scope) -> bytes | None:
         """The Host of a request that needs no second look; None sends it the long way."""
         path: str = scope["path"]
-        if path[:1] != "/" or path.startswith(self._bypass):
+        # An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+        if path >= "0" or path.startswith(self._bypass):
             return None
         if self._trusted is not None:
             return self._host_of(scope)
@@ -267,7 +269,7 @@ class TenantMiddleware:
         headers = self._headers(quotas)
         token = serving.set(entry.tenant)
         try:
-            await self.app(scope, receive, _adding(headers, send) if headers else send)
+            await self.app(scope, receive, adding(headers, send) if headers else send)
         finally:
             serving.reset(token)
 
@@ -329,17 +331,3 @@ def _is_served(scope: Scope) -> bool:
     """Whether another middleware, further out, has found the tenant and spent its token already."""
     tenant = serving.get()
     return tenant is not None and scope.get("state", {}).get("tenant") is tenant
-
-
-def _adding(headers: Sequence[Header], send: Send) -> Send:
-    """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
-
-    def send_with_headers(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind in ("http.response.start", "websocket.accept"):
-            # A new message with a new list: the application may keep the old ones and send them again.
-            message = {**message}
-            message["headers"] = [*message.get("headers", ()), *headers]
-        return send(message)
-
-    return send_with_headers

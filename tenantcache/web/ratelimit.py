@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from math import ceil
+
+from starlette.types import Message, Send
 
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation
@@ -53,20 +55,20 @@ class HotHeaders:
         self._seconds = -1
         self._state = b""
 
-    def of(self, meter: Reservation, now: float) -> tuple[Header, ...]:
-        """What to send with a request that `meter` has just admitted at server time `now`."""
+    def add_to(self, send: Send, meter: Reservation, now: float) -> Send:
+        """`send`, with the headers of a request that `meter` has just admitted at server time `now`."""
         seconds = ceil(meter.until - now)
         if seconds != self._seconds:
             self._seconds, self._state = seconds, self._template(seconds)
         if self._day_more is None:
             if self._minute_more is None:
-                return ()
+                return send
             state = self._state % (meter.minute + self._minute_more)
         elif self._minute_more is None:
             state = self._state % (meter.day + self._day_more)
         else:
             state = self._state % (meter.minute + self._minute_more, meter.day + self._day_more)
-        return self._policy, (b"ratelimit", state)
+        return adding((self._policy, (b"ratelimit", state)), send)
 
     def _template(self, seconds: int) -> bytes:
         """A format for the tokens that are left, the same for a second: half of what it takes to write all numbers."""
@@ -83,8 +85,22 @@ class FreshHeaders:
     def __init__(self, make: Callable[[Sequence[Quota]], list[Header]]) -> None:
         self._make = make
 
-    def of(self, meter: Reservation, now: float) -> list[Header]:
-        return self._make(meter.quotas(now))
+    def add_to(self, send: Send, meter: Reservation, now: float) -> Send:
+        return adding(self._make(meter.quotas(now)), send)
+
+
+def adding(headers: Sequence[Header], send: Send) -> Send:
+    """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
+
+    def send_with_headers(message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.accept"):
+            # A new message with a new list: the application may keep the old ones and send them again.
+            message = {**message}
+            message["headers"] = [*message.get("headers", ()), *headers]
+        return send(message)
+
+    return send_with_headers
 
 
 def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
