@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -19,9 +21,10 @@ from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot, StoreError
+from tenantcache.stores.listener import CHANNEL, FAULTS, Listener
 from tenantcache.stores.reasons import postgres_reason
 
-CHANNEL = "tenantcache"
+logger = logging.getLogger(__name__)
 
 _HEAD = """
     select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch
@@ -120,7 +123,7 @@ async def translate_errors(doing: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise StoreError(f"Postgres did not answer in time while {doing}") from error
     # asyncpg says "internal error" where a backend was terminated while nothing was asked of it.
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
+    except FAULTS as error:
         raise StoreError(f"Postgres {postgres_reason(error)} (while {doing})") from error
 
 
@@ -234,6 +237,10 @@ class PostgresLog:
 
     A statement that takes longer than `timeout` seconds makes the connection useless (it may be half-open: the
     network swallowed the other side without a word): it is dropped, and the caller opens another.
+
+    With `listen_url` a connection of its own listens, and whether that works does not matter to anything else. Without,
+    and behind a pooler, nobody listens: in transaction mode LISTEN would succeed on a server connection that belongs
+    to somebody else a moment later, and would stay there.
     """
 
     def __init__(self, url: str, *, listen_url: str | None = None, timeout: float = 0.5) -> None:
@@ -241,20 +248,21 @@ class PostgresLog:
         self._listen_url = listen_url
         self._timeout = timeout
         self._connection: asyncpg.Connection | None = None
-        self._listener: asyncpg.Connection | None = None
+        self._listener: Listener | None = None
+        self._listens_itself = False
+        self._has_complained = False
         self.queries = 0
 
     async def open(self, on_change: Callable[[], None]) -> None:
         """Connect and listen; `on_change` is called, from the event loop, whenever a change was committed."""
         async with translate_errors("connecting the follower"):
             self._connection = await self._connect(self._url)
-            self._listener = self._connection
-            if self._listen_url is not None:
-                self._listener = await self._connect(self._listen_url)
-            await self._listener.add_listener(CHANNEL, lambda *_: on_change())
             # A connection that is lost is found out by the next pull: now, rather than within a second.
-            for connection in {self._connection, self._listener}:
-                connection.add_termination_listener(lambda *_: on_change())
+            self._connection.add_termination_listener(lambda *_: on_change())
+            if self._listen_url is None:
+                self._listens_itself = await self._listen(self._connection, on_change)
+        if self._listen_url is not None:
+            self._listener = Listener(partial(self._connect, self._listen_url), on_change)
 
     async def _connect(self, url: str) -> asyncpg.Connection:
         async with asyncio.timeout(self._timeout * 4):
@@ -265,19 +273,40 @@ class PostgresLog:
                 server_settings={"application_name": "tenantcache follower"},
             )
 
+    async def _listen(self, connection: asyncpg.Connection, on_change: Callable[[], None]) -> bool:
+        # A pooler makes up the process id that it tells its clients: they may use it to cancel, and for nothing else.
+        if await connection.fetchval("select pg_backend_pid()") != connection.get_server_pid():
+            self._complain("it is behind a pooler; set TENANTCACHE_LISTEN_URL to the address of Postgres itself")
+            return False
+        try:
+            await connection.add_listener(CHANNEL, lambda *_: on_change())
+        except asyncpg.PostgresError as error:  # a server in recovery, for one
+            self._complain(str(error))
+            return False
+        return True
+
+    def _complain(self, reason: str) -> None:
+        if not self._has_complained:
+            logger.warning("Postgres cannot tell of changes: %s. They are seen by pulling, once a second", reason)
+        self._has_complained = True
+
     async def close(self) -> None:
         """Say good-bye if that is quick; never raises."""
-        for connection in {self._connection, self._listener} - {None}:
-            assert connection is not None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
             try:
                 await connection.close(timeout=self._timeout)
             except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
-        self._connection = self._listener = None
+        self._listens_itself = False
 
     @property
     def listening(self) -> bool:
-        return self._listener is not None and not self._listener.is_closed()
+        """Whether commits are told of at once."""
+        return self._listens_itself if self._listener is None else self._listener.listening
 
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
@@ -297,7 +326,7 @@ class PostgresLog:
         await self._fetch("pruning the log", _PRUNE, max_age)
 
     async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
-        if self._connection is None or not self.listening:
+        if self._connection is None or self._connection.is_closed():
             raise StoreError("the follower is not connected to Postgres")
         self.queries += 1
         async with translate_errors(doing):

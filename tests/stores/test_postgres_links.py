@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Awaitable
 import asyncpg
 import pytest
 
-from tenantcache.stores.base import LogMark, StoreError
+from tenantcache.core.logmark import LogMark
+from tenantcache.stores import listener
+from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tests.freshness.proxy import SwallowingProxy
 
@@ -71,14 +73,35 @@ class TestListening:
             async with asyncio.timeout(5):
                 await woken.wait()
             mark = await head(log)
-            lost = asyncio.Event()
-            assert log._listener is not None
-            log._listener.add_termination_listener(lambda _connection: lost.set())
+            woken.clear()
             direct.cut()
+            assert (await log.pull(mark, BOUND, PAGE)).continuous, "pulling does not depend on it"
             async with asyncio.timeout(5):
-                await lost.wait()
-            with pytest.raises(StoreError, match="not connected"):
-                await log.pull(mark, BOUND, PAGE)
+                await woken.wait()  # it listens again, and whatever was missed meanwhile is pulled
+            woken.clear()
+            await rename(db, "Two")
+            async with asyncio.timeout(5):
+                await woken.wait()
+            await log.close()
+
+    async def test_a_half_open_connection_of_its_own_is_found(
+        self, database_url: str, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(listener, "CHECK_INTERVAL", 0.1)
+        woken = asyncio.Event()
+        async with SwallowingProxy(database_url) as direct:
+            log = PostgresLog(database_url, listen_url=direct.url, timeout=0.3)
+            await log.open(woken.set)
+            async with asyncio.timeout(5):
+                await woken.wait()
+            woken.clear()
+            direct.swallowing = True
+            await asyncio.sleep(0.6)
+            assert not log.listening
+            direct.swallowing = False
+            async with asyncio.timeout(5):
+                await woken.wait()
+            assert log.listening
             await log.close()
 
     async def test_a_backend_that_was_terminated(self, log: PostgresLog, db: asyncpg.Connection) -> None:

@@ -1,0 +1,78 @@
+"""Hears of commits over a connection of its own, and goes on trying where it cannot.
+
+Nothing depends on it: who pulls the log sees every change without it, only later. So its faults are logged, and never
+raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import asyncpg
+
+from tenantcache.stores.reasons import postgres_reason
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "tenantcache"
+
+MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
+"""Seconds between two attempts."""
+
+CHECK_INTERVAL = 10.0
+"""Seconds between two looks whether the connection is half-open."""
+
+FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
+
+
+class Listener:
+    """`connect` opens a connection or raises one of `FAULTS`; `on_change` is called from the event loop."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], on_change: Callable[[], None]) -> None:
+        self.listening = False
+        self._connect = connect
+        self._on_change = on_change
+        self._has_complained = False
+        self._task = asyncio.create_task(self._run(), name="tenantcache listener")
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pause = MIN_PAUSE
+        while True:
+            try:
+                await self._listen()
+            except FAULTS as error:
+                if self.listening:
+                    pause = MIN_PAUSE
+                self._complain(error)
+            self.listening = False
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, MAX_PAUSE)
+
+    async def _listen(self) -> None:
+        """Until the connection is lost; raises then."""
+        connection = await self._connect()
+        try:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda *_: lost.set())
+            await connection.add_listener(CHANNEL, lambda *_: self._on_change())
+            self.listening, self._has_complained = True, False
+            self._on_change()  # what was committed before this was not heard of
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), CHECK_INTERVAL)
+                await connection.fetchval("select 1")
+        finally:
+            connection.terminate()
+
+    def _complain(self, error: BaseException) -> None:
+        if not self._has_complained:
+            logger.warning("changes cannot be listened for, only pulled: Postgres %s", postgres_reason(error))
+        self._has_complained = True
