@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from granian.utils.proxies import wrap_asgi_with_proxy_headers
+from hypercorn.middleware import ProxyFixMiddleware
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tenantcache.web.peers import ADDRESS_HEADERS, Peers
 from tests.asgi import http_scope
@@ -26,6 +31,7 @@ def seen(client: Any, *headers: tuple[bytes, bytes]) -> bool:
         (("10.1.2.3", 5000), True),
         (("2001:db8::1", 5000), True),
         (("2001:DB8:0::1", 5000), True),
+        (("2001:db8::1%eth0", 5000), True),
         (("::ffff:10.1.2.3", 5000), True),
         (["10.1.2.3", "5000"], True),
         (("11.1.2.3", 5000), False),
@@ -63,9 +69,14 @@ def test_an_address_that_a_header_names_as_well_is_a_claim(value: bytes) -> None
         assert not seen(("10.1.2.3", 5000), (name, value)), "the server may have taken it from there"
 
 
-@pytest.mark.parametrize("value", [b"2001:db8::1", b"2001:DB8:0:0::1", b'for="[2001:db8::1]:4711"', b"[2001:db8::1]"])
+@pytest.mark.parametrize(
+    "value", [b"2001:db8::1", b"2001:DB8:0:0::1", b'for="[2001:db8::1]:4711"', b"[2001:db8::1%z]:80"]
+)
 def test_an_address_of_version_6_however_it_is_spelt(value: bytes) -> None:
     assert not seen(("2001:db8::1", 5000), (b"x-forwarded-for", value))
+    assert not seen(("2001:db8::1%25", 5000), (b"x-forwarded-for", value)), (
+        "a zone (RFC 4007 11) makes no other address"
+    )
     assert seen(("2001:db8::2", 5000), (b"x-forwarded-for", value))
 
 
@@ -84,6 +95,34 @@ def test_an_address_of_version_6_however_it_is_spelt(value: bytes) -> None:
 )
 def test_others_addresses_are_no_claim(value: bytes) -> None:
     assert seen(("10.1.2.3", 5000), (b"x-forwarded-for", value))
+
+
+REWRITERS: dict[str, Callable[[Any], Any]] = {
+    "uvicorn, from anybody": lambda app: ProxyHeadersMiddleware(app, "*"),
+    "uvicorn, from the proxy": lambda app: ProxyHeadersMiddleware(app, ["10.1.2.3"]),
+    "granian, from anybody": lambda app: wrap_asgi_with_proxy_headers(app, "*"),
+    "hypercorn, X-Forwarded-For": lambda app: ProxyFixMiddleware(app, "legacy"),
+    "hypercorn, Forwarded": lambda app: ProxyFixMiddleware(app, "modern"),
+}
+
+
+@pytest.mark.parametrize("name", REWRITERS)
+@pytest.mark.parametrize("claimed", ["10.1.2.3", "10.9.9.9", "127.0.0.1", "203.0.113.7"])
+async def test_what_servers_take_from_a_header_is_no_peer(name: str, claimed: str) -> None:
+    told: list[bool] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["client"][0] == claimed, "the server has believed it"
+        told.append(PEERS.sent(scope))
+
+    headers = [(b"x-forwarded-for", claimed.encode()), (b"forwarded", f"for={claimed}".encode())]
+    scope = http_scope(client=("10.1.2.3", 5000), headers=headers)
+    await REWRITERS[name](application)(scope, nothing, nothing)
+    assert told == [False]
+
+
+async def nothing(*_: object) -> None:
+    raise AssertionError("nobody reads or answers here")
 
 
 def test_headers_that_no_address_is_taken_from_do_not_count() -> None:

@@ -99,7 +99,8 @@ _named_in = lru_cache(maxsize=MAX_REMEMBERED)(_read)
 
 def _parse(text: str) -> Address | None:
     try:
-        address = ip_address(text)
+        # Without its zone (RFC 4007 11): that would make two of one address.
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
     # How a socket for both families shows an IPv4 address.
