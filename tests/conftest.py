@@ -3,6 +3,7 @@
 `database_url`     a new database with the schema installed, dropped afterwards
 `empty_database_url`  a new database without anything in it
 `redis_url`        the session's Redis, emptied before the test
+`redis_cluster`    six Redis processes that are one cluster, emptied; `redis_cluster_url` is that of one of them
 `billed_commands`  what that Redis would have billed since the test began
 
 A test that stops, kills or pauses a server starts one of its own: `postgres_factory`, `redis_factory`.
@@ -21,6 +22,7 @@ import pytest
 
 from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
+from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
 
 
@@ -89,6 +91,26 @@ def billed_commands(_session_billing: BilledCommands) -> BilledCommands:
 @pytest.fixture
 def redis_url(redis_server: RedisServer, billed_commands: BilledCommands) -> str:
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def session_redis_cluster() -> Iterator[RedisCluster]:
+    with (
+        tempfile.TemporaryDirectory(prefix="tenantcache-cluster-") as directory,
+        RedisCluster(Path(directory)) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def redis_cluster(session_redis_cluster: RedisCluster) -> RedisCluster:
+    session_redis_cluster.flush()
+    return session_redis_cluster
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster: RedisCluster) -> str:
+    return redis_cluster.url
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ SUSPENDED_PAUSE = 60.0
 
 
 class Breaker:
-    __slots__ = ("_failures", "_max_pause", "_min_pause", "_opened_until", "_pause", "_threshold", "state")
+    __slots__ = ("_failures", "_max_pause", "_min_pause", "_opened_until", "_pause", "_threshold", "state", "suspended")
 
     def __init__(self, *, threshold: int = 3, min_pause: float = 0.5, max_pause: float = 15.0) -> None:
         self.state: BreakerState = "closed"
+        self.suspended = False
+        """Whether the provider's refusal was what opened it."""
         self._threshold = threshold
         self._min_pause = min_pause
         self._max_pause = max_pause
@@ -42,6 +44,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         self.state = "closed"
+        self.suspended = False
         self._failures = 0
         self._pause = self._min_pause
 
@@ -52,4 +55,5 @@ class Breaker:
         elif not suspended and self._failures < self._threshold:
             return
         self.state = "open"
+        self.suspended = suspended
         self._opened_until = now + (SUSPENDED_PAUSE if suspended else self._pause)

@@ -8,6 +8,7 @@ would send, and the probe is PING, which is free. Nothing is retried: a repeated
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -17,13 +18,16 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AskError, ClusterCrossSlotError, MovedError, RedisError, ResponseError
 
 from tenantcache import clock
 from tenantcache.core.breaker import Breaker
 from tenantcache.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.stores.base import StoreError
+from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import redis_reason
+
+logger = logging.getLogger(__name__)
 
 SUSPENDED_TEXTS = (
     "max requests limit exceeded",
@@ -32,6 +36,9 @@ SUSPENDED_TEXTS = (
     "max daily request limit",
 )
 """How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
+
+_OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
+"""How a node of a cluster answers what is not, or not only, its own."""
 
 COUNTERS_OUTLIVE_DATE = 13 * 3600
 """Seconds after midnight UTC for which a date's counters are kept: it ends last at noon of the next, in UTC-12."""
@@ -47,6 +54,8 @@ _MINUTES = 3
 class RedisLink:
     """A pool of connections behind a breaker. `timeout` is in seconds and holds for one round trip.
 
+    A server that answers as a node of a Redis Cluster does is talked to as one from then on (`cluster.py`).
+
     Takes must not fail because Redis is too far away for look-ups: a call with less time than `timeout` that runs out
     of it does not count against the connection.
     """
@@ -56,7 +65,8 @@ class RedisLink:
         self._timeout = timeout
         self._max_connections = max_connections
         self._redis = self._make_client()
-        self._parents: list[Redis] = []
+        self._cluster: ClusterClient | None = None
+        self._parents: list[Redis | ClusterClient] = []
         self.breaker = Breaker()
         self.billed = 0
 
@@ -76,15 +86,25 @@ class RedisLink:
     def leave_to_parent(self) -> None:
         """In a forked child: connect anew. The old connections are kept, never closed: that would end the parent's
         interest in them, since both share one epoll instance, and anything sent on them would answer the parent."""
-        self._parents.append(self._redis)
-        self._redis = self._make_client()
+        self._parents += [client for client in (self._redis, self._cluster) if client is not None]
+        self._redis, self._cluster = self._make_client(), None
 
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
         await self._call([("PING",)], billed=0, timeout=1.0)
 
+    async def ping(self) -> None:
+        """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
+        await self._call([("PING",)], billed=0, timeout=self._timeout)
+
+    async def try_account(self) -> None:
+        """Ask for something that is billed, as soon as the breaker lets it through. Raises `StoreError`."""
+        await self.run("EXISTS", "tenantcache")
+
     async def close(self) -> None:
         await self._redis.aclose()
+        if self._cluster is not None:
+            await self._cluster.close()
 
     async def run(self, *command: Any, timeout: float | None = None) -> Any:
         """Send one command and return its reply. Raises `StoreError`."""
@@ -93,7 +113,7 @@ class RedisLink:
     async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
         """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
         if not self.breaker.allows(clock.now()):
-            raise StoreError("Redis is not asked: the breaker is open")
+            raise StoreError("Redis is not asked: the breaker is open", suspended=self.breaker.suspended)
         if self.breaker.state == "probing":
             await self._call([("PING",)], billed=0, timeout=self._timeout)
         return await self._call(commands, billed=len(commands), timeout=timeout or self._timeout)
@@ -118,14 +138,33 @@ class RedisLink:
         return replies
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if len(commands) == 1:
-            execute: Any = self._redis.execute_command  # redis-py has no annotations there
-            return [await execute(*commands[0])]
+        if self._cluster is not None:
+            return await self._cluster.send(commands)
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute()
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        sent_elsewhere = [place for place, reply in enumerate(replies) if isinstance(reply, _OTHER_NODE)]
+        if sent_elsewhere:
+            # None of these has been applied, nor is it billed.
+            again = await self._become_cluster().send([commands[place] for place in sent_elsewhere])
+            for place, reply in zip(sent_elsewhere, again, strict=True):
+                replies[place] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
         return replies
+
+    def _become_cluster(self) -> ClusterClient:
+        if self._cluster is None:
+            logger.info("this Redis is a cluster: its nodes are talked to one by one from now on")
+            self._cluster = ClusterClient(
+                self._url, timeout=self._timeout, max_connections=self._max_connections, bill=self._bill
+            )
+        return self._cluster
+
+    def _bill(self, commands: int) -> None:
+        self.billed += commands
 
 
 class RedisCopies:

@@ -1,4 +1,4 @@
-"""One contract for every counter store: in memory, in a real Redis, in a real Postgres."""
+"""One contract for every counter store: in memory, in a real Redis, in a Redis Cluster, in a real Postgres."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DAY = Window("day", HOUR_START // 1440)
 NEXT_DAY = Window("day", HOUR_START // 1440 + 1)
 
 
-@pytest.fixture(params=["memory", "redis", "postgres"])
+@pytest.fixture(params=["memory", "redis", "cluster", "postgres"])
 def server(request: pytest.FixtureRequest) -> tuple[str, str]:
     """What kind of store, and the URL of its server."""
-    fixture = {"redis": "redis_url", "postgres": "database_url"}.get(request.param)
+    fixture = {"redis": "redis_url", "cluster": "redis_cluster_url", "postgres": "database_url"}.get(request.param)
     return request.param, "" if fixture is None else request.getfixturevalue(fixture)
 
 
@@ -34,7 +34,7 @@ async def counters(server: tuple[str, str]) -> AsyncIterator[CounterStore]:
     kind, url = server
     if kind == "memory":
         yield MemoryCounters()
-    elif kind == "redis":
+    elif kind in ("redis", "cluster"):
         link = RedisLink(url, timeout=5.0)
         store = RedisCounters(link, prefix="test")
         yield store

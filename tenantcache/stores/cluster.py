@@ -1,0 +1,110 @@
+"""Redis Cluster, as `RedisLink` sends through it.
+
+redis-py follows MOVED and ASK by itself: a command that was redirected has not been applied. Nothing else is sent again
+(`retry` is 0): a connection that broke may have applied what it was given. A take that was sent twice would only waste
+tokens, but nobody could say any more what a counter holds.
+
+What is billed beside the commands: one CLUSTER SLOTS each time the cluster is explored, so at the start and after a
+node was lost; the COMMAND that redis-py asks as well is free. A command on several keys becomes one for each slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MovedError, RedisClusterException, RedisError, ResponseError
+
+MULTI_KEY = frozenset({"MGET", "UNLINK"})
+
+
+class ClusterClient:
+    """`timeout` is in seconds for one round trip; `bill` is told of every billed command that the caller cannot see."""
+
+    def __init__(self, url: str, *, timeout: float, max_connections: int, bill: Callable[[int], None]) -> None:
+        self._client = RedisCluster.from_url(
+            url,
+            max_connections=max_connections,
+            socket_timeout=timeout,
+            socket_connect_timeout=max(timeout, 1.0),
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._bill = bill
+        self._gate = asyncio.Semaphore(max_connections)  # the pools of the nodes raise where they could wait
+        self._exploring: asyncio.Task[None] | None = None
+        self._known = False
+
+    async def send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send all at once, and return their replies. Raises what redis-py does, always as `RedisError`."""
+        await self._explore()
+        replies = await asyncio.gather(*map(self._execute, commands), return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return list(replies)
+
+    async def close(self) -> None:
+        if self._exploring is not None:
+            self._exploring.cancel()
+            await asyncio.gather(self._exploring, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _explore(self) -> None:
+        """Learn which node has which slots. It takes several round trips: whoever has no time for that leaves it to the
+        next one."""
+        if self._known:
+            return
+        if self._exploring is None or self._exploring.done():
+            self._bill(1)
+            self._exploring = asyncio.create_task(self._initialize(), name="tenantcache cluster")
+        await asyncio.shield(self._exploring)
+
+    async def _initialize(self) -> None:
+        try:
+            await self._client.initialize()
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+        self._known = True
+
+    async def _execute(self, command: tuple[Any, ...]) -> Any:
+        if command[0] in MULTI_KEY and len(command) > 2:
+            return await self._execute_by_slot(command[0], command[1:])
+        options = {"target_nodes": RedisCluster.PRIMARIES} if command[0] == "PING" else {}
+        return await self._execute_one(*command, **options)
+
+    async def _execute_one(self, *command: Any, **options: Any) -> Any:
+        execute: Any = self._client.execute_command
+        try:
+            async with self._gate:
+                return await execute(*command, **options)
+        except RedisClusterException as error:  # which is no RedisError
+            self._known = False
+            raise RedisConnectionError(str(error)) from error
+        except RedisError as error:
+            if not isinstance(error, ResponseError) or isinstance(error, MovedError):
+                self._known = False
+            raise
+
+    async def _execute_by_slot(self, name: str, keys: Sequence[Any]) -> Any:
+        slots: dict[int, list[int]] = {}
+        for position, key in enumerate(keys):
+            slots.setdefault(self._client.keyslot(key), []).append(position)
+        self._bill(len(slots) - 1)
+        groups = list(slots.values())
+        replies = await asyncio.gather(
+            *(self._execute_one(name, *(keys[position] for position in positions)) for positions in groups)
+        )
+        if name != "MGET":
+            return sum(replies)
+        values: list[Any] = [None] * len(keys)
+        for positions, reply in zip(groups, replies, strict=True):
+            for position, value in zip(positions, reply, strict=True):
+                values[position] = value
+        return values

@@ -1,0 +1,148 @@
+"""What a Redis Cluster adds to the contracts: slots, redirections, masters that die, and what is billed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tenantcache.core.windows import Debit, Window
+from tenantcache.stores.base import StoreError
+from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tests.servers.cluster import RedisCluster
+
+MINUTE = Window("minute", 28_333_327)
+TENANTS = [f"tenant-{number}" for number in range(20)]
+"""Enough to have some on each master: the odds against it are one in a thousand."""
+
+
+@pytest.fixture
+async def link(redis_cluster: RedisCluster) -> AsyncIterator[RedisLink]:
+    link = RedisLink(redis_cluster.url, timeout=5.0)
+    yield link
+    await link.close()
+
+
+@pytest.fixture
+async def counters(link: RedisLink) -> AsyncIterator[RedisCounters]:
+    counters = RedisCounters(link, prefix="test")
+    yield counters
+    await counters.close()
+
+
+async def test_tenants_are_counted_on_the_masters_that_have_them(
+    counters: RedisCounters, redis_cluster: RedisCluster
+) -> None:
+    assert [await counters.debit(tenant, [Debit(MINUTE, 3)]) for tenant in TENANTS] == [[3]] * len(TENANTS)
+    await counters.close()
+    keys = []
+    for server in redis_cluster.servers[:3]:
+        with redis_cluster.client_of(server) as client:
+            keys.append(client.dbsize())
+    assert sum(keys) == len(TENANTS)
+    assert all(keys)
+
+
+async def test_every_billed_command_is_counted(
+    link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
+) -> None:
+    """The cluster is explored by one command; a command on keys of several slots is several."""
+    copies = RedisCopies(link, prefix="test", ttl=60, read_timeout=5.0)
+    await link.open()
+    for tenant in TENANTS:
+        await counters.debit(tenant, [Debit(MINUTE, 1)])
+        await copies.put(tenant, b"value")
+    await counters.close()
+    assert await copies.get_many(TENANTS) == [b"value"] * len(TENANTS)
+    await copies.drop(TENANTS)
+    assert await copies.get_many(TENANTS) == [None] * len(TENANTS)
+    assert link.billed == redis_cluster.billed()
+
+
+async def test_values_of_several_slots_come_in_the_order_of_the_keys(link: RedisLink) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60, read_timeout=5.0)
+    for tenant in TENANTS[::2]:
+        await copies.put(tenant, tenant.encode())
+    expected = [tenant.encode() if number % 2 == 0 else None for number, tenant in enumerate(TENANTS)]
+    assert await copies.get_many(TENANTS) == expected
+
+
+async def test_a_slot_that_moves_takes_its_counters_along(
+    link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
+) -> None:
+    """ASK while it moves, MOVED afterwards: each debit is applied once."""
+    key = "test:ratelimit:mover:20231114"
+    window = Window("minute", 28_333_327)
+    assert await counters.debit("mover", [Debit(window, 1)]) == [1]
+    await counters.close()
+    source = redis_cluster.master_of(key)
+    target = next(server for server in redis_cluster.servers[:3] if server is not source)
+    with redis_cluster.client_of(source) as old, redis_cluster.client_of(target) as new:
+        assert old.exists(key) == 1
+        slot = old.execute_command("CLUSTER KEYSLOT", key)
+        old_id, new_id = (one.execute_command("CLUSTER MYID").decode() for one in (old, new))
+        new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", old_id)
+        old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", new_id)
+        old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        assert await counters.debit("mover", [Debit(window, 2)]) == [3]
+        for one in (new, old):
+            one.execute_command("CLUSTER SETSLOT", slot, "NODE", new_id)
+        assert await counters.debit("mover", [Debit(window, 4)]) == [7]
+        assert await counters.debit("mover", [Debit(window, 8)]) == [15]
+        # Back again, for the other tests.
+        old.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", new_id)
+        new.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", old_id)
+        new.execute_command("MIGRATE", "127.0.0.1", source.port, key, 0, 5000)
+        for one in (old, new):
+            one.execute_command("CLUSTER SETSLOT", slot, "NODE", old_id)
+    assert await counters.debit("mover", [Debit(window, 16)]) == [31]
+
+
+async def test_a_replica_takes_over_from_a_master_that_dies(tmp_path: Path) -> None:
+    with RedisCluster(tmp_path) as cluster:
+        link = RedisLink(cluster.url, timeout=0.5)
+        counters = RedisCounters(link, prefix="test")
+        for tenant in TENANTS:
+            assert await counters.debit(tenant, [Debit(MINUTE, 5)]) == [5]
+        await counters.close()
+        dead = cluster.master_of("test:ratelimit:tenant-0:20231114")
+        dead.stop(9)
+        with pytest.raises(StoreError):
+            await link.ping()  # it asks every master, since some tenants are counted nowhere else
+        await _until_it_answers(link)
+        for tenant in TENANTS:
+            assert await counters.debit(tenant, [Debit(MINUTE, 2)]) in ([7], [2])  # 2: the replica had not heard of it
+        await counters.close()
+        await link.close()
+
+
+async def _until_it_answers(link: RedisLink) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            await link.ping()
+            return
+        except StoreError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+async def test_a_debit_that_may_have_been_applied_is_not_sent_again(
+    link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
+) -> None:
+    """The connection breaks between the command and its answer."""
+    await counters.debit("acme", [Debit(MINUTE, 1)])
+    await counters.close()
+    server = redis_cluster.master_of("test:ratelimit:acme:20231114")
+    with redis_cluster.client_of(server) as client:
+        client.execute_command("CLIENT", "PAUSE", 500, "WRITE")
+        waiting = asyncio.create_task(counters.debit("acme", [Debit(MINUTE, 10)]))
+        await asyncio.sleep(0.1)
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        with pytest.raises(StoreError):
+            await waiting
+        client.execute_command("CLIENT", "UNPAUSE")
+    assert await counters.debit("acme", [Debit(MINUTE, 0)]) in ([1], [11])  # and never 21
