@@ -122,7 +122,7 @@ class TenantCache:
             clock=self.clock,
         )
         rows, most = self._stores.rows if self.settings.warm_up else None, self.settings.memory_max_tenants
-        self.warm_up = WarmUp(rows, self.resolver, self.memory, self.sync, most=most)
+        self.warm_up = WarmUp(rows, self.resolver, self.memory, self._is_valid, self.sync, most=most)
         self.follower = Follower(
             self._stores.log,
             self.freshness,
@@ -332,6 +332,9 @@ class TenantCache:
     def _newest(self, tenant: Tenant) -> Tenant:
         held = self.memory.of_tenant(tenant.id)
         return held[-1].tenant or tenant if held else tenant
+
+    def _is_valid(self) -> bool:
+        return self.freshness.is_valid(self.clock())
 
     def _wake_follower(self) -> None:
         self.follower.wake()

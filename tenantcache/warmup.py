@@ -16,9 +16,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from tenantcache.core.tenant import Row
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.resolver import Resolver
-from tenantcache.stores.base import RowSource, StoreError
+from tenantcache.stores.base import RowSource, RowStream, StoreError
 from tenantcache.stores.memory import Memory
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class WarmUp:
         source: RowSource | None,
         resolver: Resolver,
         memory: Memory,
+        is_valid: Callable[[], bool],
         sync: Callable[[], Awaitable[None]],
         *,
         most: int,
@@ -44,6 +46,7 @@ class WarmUp:
         self._source = source
         self._resolver = resolver
         self._memory = memory
+        self._is_valid = is_valid
         self._sync = sync
         self._most = most
         self._task: asyncio.Task[None] | None = None
@@ -62,6 +65,14 @@ class WarmUp:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def _adopt(self, stream: RowStream, row: Row) -> bool:
+        adopted = self._resolver.adopt(stream.epoch, stream.mark, row)
+        if adopted or self._is_valid():
+            return adopted
+        # Memory has lapsed: a collection of garbage among a million tenants can take that long.
+        await self._sync()
+        return self._resolver.adopt(stream.epoch, stream.mark, row)
+
     async def _run(self, source: RowSource) -> None:
         try:
             async with source.stream_rows(BATCH, self._most) as stream:
@@ -70,7 +81,7 @@ class WarmUp:
                     for row in rows:
                         if len(self._memory) >= self._most:
                             return
-                        self.tenants += self._resolver.adopt(stream.epoch, stream.mark, row)
+                        self.tenants += await self._adopt(stream, row)
                     await asyncio.sleep(0)
         except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)

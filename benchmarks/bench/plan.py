@@ -10,8 +10,8 @@ class Plan:
     """Sizes of the parts; seconds where nothing else is said."""
 
     # (a) cost in process
-    cost_rounds: int = 12
-    cost_requests: int = 3_000
+    cost_rounds: int = 30
+    cost_requests: int = 5_000
     cost_redis_requests: int = 600
     # (b) over HTTP
     http_rounds: int = 6

@@ -236,10 +236,18 @@ def _scale(results: Results) -> str:
             _spread(found["all"], ".2f"),
             f"{found['bytes']:,.0f}",
             f"{found['fill_seconds']:.2f}",
+            f"{found['longest_block'] * 1e3:.0f}",
         )
         for size, found in results["scale"].items()
     ]
-    head = ("tenants cached", "100 busy ones, µs", "all of them, µs", "bytes a tenant", "filled in, s")
+    head = (
+        "tenants cached",
+        "100 busy ones, µs",
+        "all of them, µs",
+        "bytes a tenant",
+        "filled in, s",
+        "longest block, ms",
+    )
     note = "With a hundred tenants their share of what a process allocates anyway is large; the last rows tell."
     return (
         f"## (d) Scale\n\n![Cost and memory by number of tenants]({PLOTS}/scale.svg)\n\n{_table(head, rows)}\n\n{note}"
