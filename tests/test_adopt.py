@@ -687,6 +687,19 @@ class TestAgain:
         assert not await prepared.install(db)
         assert await db.fetchval("select max(seq) from tenantcache.change_log") == before
 
+    async def test_of_four_at_once_one_does_it(self, db: asyncpg.Connection, empty_database_url: str) -> None:
+        await db.execute(f"{PLAIN}); insert into tenants values (1, 'acme')")
+
+        async def deploy() -> bool:
+            connection = await asyncpg.connect(empty_database_url)
+            prepared = await prepare(connection, Adoption("tenants", subdomain="subdomain"))
+            changed = await prepared.install(connection)
+            await connection.close()
+            return changed
+
+        assert sum(await asyncio.gather(*(deploy() for _ in range(4)))) == 1
+        assert await logged(db, "delete from tenants") == {change("1", "subdomain:acme")}
+
     async def test_a_trigger_that_was_lost_comes_back(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN})")
         for damage in ("drop trigger tenantcache_changed on tenants", "alter table tenants disable trigger all"):

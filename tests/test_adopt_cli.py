@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tenantcache import Settings, TenantCache
 from tenantcache.cli.main import main
+from tenantcache.stores.adopt import AdoptionError, plan_uninstall
 from tests.servers.databases import Databases
 
 Run = Callable[..., tuple[int, str, str]]
@@ -278,6 +280,46 @@ class TestUninstall:
         run("init")
         assert ask("select name from tenantcache.tenant_source") == "Other"
         assert run("uninstall", "--yes", "--drop-data")[0] == 0
+        assert ask("select to_regnamespace('tenantcache') is null")
+
+    def test_rows_that_came_while_a_person_was_asked_are_kept(
+        self, run: Run, ask: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+    ) -> None:
+        run("init")
+
+        def confirm(*_: object, **__: object) -> bool:
+            with ThreadPoolExecutor(1) as pool:  # asyncio runs in this thread already
+                pool.submit(ask, "insert into tenantcache.tenants (id, name) values ('acme', 'Acme')").result()
+            return True
+
+        monkeypatch.setattr("typer.confirm", confirm)
+        status, _, errors = run("uninstall")
+        assert (status, errors) == (
+            2,
+            "tenantcache: nothing was changed: what is there has changed meanwhile; run it again\n",
+        )
+        assert ask("select count(*) from tenantcache.tenant_source") == 1
+
+    def test_two_at_once(self, ask: Callable[[str], Any], run: Run, empty_database_url: str) -> None:
+        ask(CUSTOMERS)
+        run(*ADOPT)
+
+        async def take_away() -> bool:
+            connection = await asyncpg.connect(empty_database_url)
+            try:
+                plan = await plan_uninstall(connection, drop_data=False)
+                if plan is not None:
+                    await plan.run(connection)
+                return plan is not None
+            except AdoptionError:
+                return False
+            finally:
+                await connection.close()
+
+        async def at_once() -> list[bool]:
+            return await asyncio.gather(*(take_away() for _ in range(5)))
+
+        assert sum(asyncio.run(at_once())) == 1
         assert ask("select to_regnamespace('tenantcache') is null")
 
     def test_a_dry_run_prints_what_works_and_changes_nothing(self, run: Run, ask: Callable[[str], Any]) -> None:

@@ -6,6 +6,10 @@ from importlib.resources import files
 
 import asyncpg
 
+LOCK = "select pg_advisory_xact_lock(7307199741)"
+"""Two who install at once would race past "if not exists", or one would take away what the other puts there: the second
+waits here instead, to the end of the first one's transaction."""
+
 
 def sql() -> str:
     """The statements that `install` runs, as one script that may be run again."""
@@ -15,6 +19,5 @@ def sql() -> str:
 async def install(connection: asyncpg.Connection) -> None:
     """Create what is missing, in one transaction. Raises `asyncpg.PostgresError` where the role may not."""
     async with connection.transaction():
-        # Two installers at once would race past "if not exists"; the second waits here instead.
-        await connection.execute("select pg_advisory_xact_lock(7307199741)")
+        await connection.execute(LOCK)
         await connection.execute(sql())

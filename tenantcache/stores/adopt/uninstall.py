@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from tenantcache.stores import schema
 from tenantcache.stores.adopt.adoption import AdoptionError
 
 DATA = ("tenants", "tenant_domains", "domain_challenges", "usage")
@@ -47,11 +48,16 @@ class Uninstall:
     sql: str
     kept: Sequence[str]
     adopted: str | None
+    drop_data: bool
 
     async def run(self, connection: asyncpg.Connection) -> None:
-        """Raises `AdoptionError` where something of somebody else's depends on it, or somebody holds a lock."""
+        """Raises `AdoptionError` where something of somebody else's depends on it, where somebody holds a lock, and
+        where it is not what was planned any more: a table may have got its first rows while a person was asked."""
         try:
             async with connection.transaction():
+                await connection.execute(schema.LOCK)
+                if await _plan(connection, drop_data=self.drop_data) != self:
+                    raise AdoptionError("nothing was changed: what is there has changed meanwhile; run it again")
                 await connection.execute(self.sql)
         except asyncpg.DependentObjectsStillExistError as error:
             raise AdoptionError(f"nothing was changed: {error.detail}; drop that first") from None
@@ -61,7 +67,14 @@ class Uninstall:
 
 async def plan_uninstall(connection: asyncpg.Connection, *, drop_data: bool) -> Uninstall | None:
     """What there is to take away; None where there is nothing. Tables with rows stay unless `drop_data`."""
-    if await connection.fetchval("select to_regnamespace('tenantcache') is null"):
+    async with connection.transaction():
+        await connection.execute(schema.LOCK)
+        return await _plan(connection, drop_data=drop_data)
+
+
+async def _plan(connection: asyncpg.Connection, *, drop_data: bool) -> Uninstall | None:
+    # By a query of the catalogue, which to_regnamespace is not: that one may answer from before we waited for the lock.
+    if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):
         return None
     kept = [] if drop_data else [table for table in DATA if await _has_rows(connection, table)]
     parts = ["set local lock_timeout = '5s';"]
@@ -72,7 +85,7 @@ async def plan_uninstall(connection: asyncpg.Connection, *, drop_data: bool) -> 
     adopted = None
     if await connection.fetchval("select to_regclass('tenantcache.adoption') is not null"):
         adopted = await connection.fetchval("select tenants_table from tenantcache.adoption")
-    return Uninstall("\n".join(parts) + "\n", kept, adopted)
+    return Uninstall("\n".join(parts) + "\n", kept, adopted, drop_data)
 
 
 async def _has_rows(connection: asyncpg.Connection, table: str) -> bool:
