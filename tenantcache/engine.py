@@ -388,6 +388,7 @@ class TenantCache:
                 "errors": self.limiter.errors,
                 "degraded": self.limiter.degraded,
             },
+            "usage": {"batches": self.usage.batches, "waiting": self.usage.waiting},
             "redis": {
                 "configured": link is not None,
                 "billed_commands": 0 if link is None else link.billed,

@@ -72,6 +72,11 @@ class Usage:
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Tenants and days that were collected and are not in Postgres yet."""
+        return len(self._pending) + len(self._unanswered)
+
     def open(self) -> None:
         if self._store is not None and self._interval:
             self._writing = asyncio.Lock()  # one belongs to one event loop

@@ -144,6 +144,18 @@ def test_time_stands_still(tenant_cache: MemoryCache, tenant_clock: FakeClock) -
         tenant_clock.advance(-1)
 
 
+def test_it_outlives_an_event_loop(tenant_cache: MemoryCache) -> None:
+    async def use(name: str) -> None:
+        await tenant_cache.open()
+        async with asyncio.timeout(1):
+            await tenant_cache.sync()
+            await tenant_cache.tenants.create(name, subdomain=name)
+        assert await tenant_cache.resolve(f"{name}.testserver") is not None
+
+    for name in ("one", "two"):
+        asyncio.run(use(name))
+
+
 def test_middlewares_get_their_own_engine_back(tmp_path: Path) -> None:
     """Those that were there before, and those that came while another stood in."""
     (tmp_path / "test_it.py").write_text(

@@ -3,6 +3,7 @@ limits, and without a command or a query for any of them."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +16,10 @@ from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.core.servertime import ServerTime
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.stores import schema
+from tenantcache.wiring import Stores
 from tests.asgi import get
 from tests.end_to_end.workers import Fleet
-from tests.fakes import until
+from tests.fakes import FakeCounters, until
 from tests.servers.billing import BilledCommands
 
 TENANTS = {"both": (1000, 1000), "minute": (1000, 0), "day": (0, 1000), "unlimited": (0, 0), "few": (5, 0)}
@@ -141,6 +143,25 @@ async def test_what_is_let_through_counts_whatever_the_limits_say(url: str, limi
         assert await totals(cache) == dict.fromkeys(TENANTS, 20) | {"few": few}
 
 
+async def test_who_waits_for_a_token_at_the_stop_is_counted(url: str) -> None:
+    settings = Settings(database_url=url, base_domains=["example.com"], usage_interval=NEVER)
+    stores = Stores.from_settings(settings)
+    stores.counters = counters = FakeCounters()
+    cache = TenantCache(settings, stores=stores)
+    await cache.open()
+    counters.gate.clear()
+    app = TenantMiddleware(PlainTextResponse("hello"), cache=cache)
+    waiting = [asyncio.create_task(get(app, b"both.example.com")) for _ in range(3)]
+    await until(lambda: len(counters.takes) == 1)
+    closing = asyncio.create_task(cache.close())
+    await asyncio.sleep(0.05)
+    counters.gate.set()
+    await closing
+    assert [(await task).status for task in waiting] == [200] * 3
+    async with make(url) as reader:
+        assert (await totals(reader))["both"] == 3
+
+
 async def test_it_may_be_switched_off(url: str) -> None:
     async with make(url, usage_interval=0) as cache:
         await send(cache, 3)
@@ -165,6 +186,7 @@ async def test_it_waits_while_postgres_is_away(
         await send(cache, 5)
         written = cache.usage.batches
         await send(cache, 10)
+        await until(lambda: cache.stats()["usage"]["waiting"] >= len(TENANTS))
         postgres.start()
         await until(lambda: cache.usage.batches > written, seconds=20)
     async with make(postgres.url) as reader:

@@ -24,7 +24,7 @@ from starlette.types import Scope
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, MAX_ID_LENGTH, SUBDOMAIN_ALIAS
 from tenantcache.errors import ConfigurationError
-from tenantcache.settings import Settings
+from tenantcache.settings import Settings, variable_of
 
 Kind = Literal["id", "subdomain", "domain"]
 """What a name is: a tenant's id, its subdomain (the label alone), or one of its domains."""
@@ -182,6 +182,7 @@ def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple
 
     Raises ConfigurationError, with every fault in its text.
     """
+    label = variable_of("strategies") if given is None else "strategies"
     faults: list[str] = []
     strategies: list[Strategy] = []
     for one in settings.strategies if given is None else given:
@@ -190,9 +191,9 @@ def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple
             strategy.start(settings)
             strategies.append(strategy)
         except ConfigurationError as fault:
-            faults.append(f"strategies: {fault}")
+            faults.append(f"{label}: {fault}")
     if not faults and not strategies:
-        faults.append("strategies: there are none; leave them out for the host alone")
+        faults.append(f"{label}: there are none; leave them out for the host alone")
     if faults:
         raise ConfigurationError("\n".join(faults))
     return () if strategies == [Host()] else tuple(strategies)
