@@ -1,22 +1,26 @@
-"""Take each guard away in turn and see that the tests notice: `python -m tests.mutants [WORD ...]`.
+"""Take each guard away in turn and see that the tests notice: `python -m tests.mutants [--short] [WORD ...]`.
 
 Works on a copy of the project in a temporary directory. Prints what killed what, and ends with status 1 where a
-mutant survived. With words, only the mutants whose names hold one of them.
+mutant survived. With words, only the mutants whose names hold one of them. A run over all of them is written into
+docs/guards.md; `--short` takes the guards that everything else rests on, and of the tests only those that are enough.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mutants.guards import MUTANTS, SUITES, Mutant
+from tests.mutants.guards import MUTANTS, SUITES, WHAT_SUITES_DO, Mutant
 
 ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- guards -->", "<!-- /guards -->"
 SUITE_TIMEOUT = 300.0
 """Seconds. A mutant may well make something wait for ever."""
 
@@ -35,39 +39,59 @@ def apply(mutant: Mutant, project: Path) -> None:
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def kills(suite: str, project: Path) -> bool:
-    """Whether the suite fails on what is in `project`."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *SUITES[suite]]
+def kills(tests: Sequence[str], project: Path) -> bool:
+    """Whether the tests fail on what is in `project`."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "FRESHNESS_NO_SHRINKING": "1"}
     try:
         done = subprocess.run(command, cwd=project, env=env, capture_output=True, timeout=SUITE_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
         return True
     if done.returncode not in (0, 1):
-        raise SystemExit(f"{suite}: pytest ended with status {done.returncode}\n{done.stdout.decode()}")
+        raise SystemExit(f"{tests}: pytest ended with status {done.returncode}\n{done.stdout.decode()}")
     return done.returncode == 1
 
 
-def run(mutant: Mutant) -> list[str]:
+def run(mutant: Mutant, *, short: bool) -> list[str]:
     """The suites that notice."""
     with tempfile.TemporaryDirectory(prefix="tenantcache-mutant-") as directory:
         project = Path(directory)
         project.chmod(0o755)
         copy_project(project)
         apply(mutant, project)
-        return [suite for suite in mutant.suites if kills(suite, project)]
+        if short:
+            return ["the tests that are enough"] if kills(mutant.quick, project) else []
+        return [suite for suite in mutant.suites if kills(SUITES[suite], project)]
+
+
+def write_table(rows: Sequence[str]) -> None:
+    """Into docs/guards.md, between its markers."""
+    path = ROOT / "docs" / "guards.md"
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    suites = [f"- **{name}**: {what}" for name, what in WHAT_SUITES_DO.items()]
+    path.write_text("\n".join([before + begin, *suites, "", *rows, end + after]), encoding="utf-8")
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.guard for word in words)]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if mutant.quick or not options.short]
+    if options.words:
+        chosen = [mutant for mutant in chosen if any(word in mutant.guard for word in options.words)]
     survivors, started = 0, time.monotonic()
-    print("| without | noticed by |\n|---|---|", flush=True)
+    rows = ["| without | noticed by |", "|---|---|"]
+    print(*rows, sep="\n", flush=True)
     for mutant in chosen:
-        killers = run(mutant)
+        killers = run(mutant, short=options.short)
         survivors += not killers
-        print(f"| {mutant.guard} | {', '.join(killers) or '**nobody**'} |", flush=True)
+        rows.append(f"| {mutant.guard} | {', '.join(killers) or '**nobody**'} |")
+        print(rows[-1], flush=True)
     print(f"\n{len(chosen)} mutants, {survivors} survived, {time.monotonic() - started:.0f} s")
+    if len(chosen) == len(MUTANTS):
+        write_table(rows)
     raise SystemExit(1 if survivors else 0)
 
 

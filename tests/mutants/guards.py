@@ -1,7 +1,8 @@
 """Every guard of the freshness protocol, and how to take it away.
 
 A mutant is a piece of text that is replaced in a copy of the package. `suites` are those that may kill it; a guard of
-the database itself can only be missed by tests on a real one.
+the database itself can only be missed by tests on a real one. `quick` names the tests that are enough to kill it in a
+short run, for the guards that everything else rests on.
 """
 
 from __future__ import annotations
@@ -10,19 +11,45 @@ from dataclasses import dataclass
 
 SUITES = {
     "rules": ["tests/core/test_freshness.py"],
-    "units": ["tests/test_resolver.py", "tests/test_resolver_races.py", "tests/test_follower.py"],
+    "units": [
+        "tests/test_resolver.py",
+        "tests/test_resolver_races.py",
+        "tests/test_follower.py",
+        "tests/test_engine_races.py",
+    ],
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
-    "postgres": ["tests/stores/test_schema.py", "tests/stores/test_postgres.py", "tests/stores/test_postgres_links.py"],
+    "index": ["tests/test_indexer.py"],
+    "postgres": [
+        "tests/stores/test_schema.py",
+        "tests/stores/test_postgres.py",
+        "tests/stores/test_postgres_links.py",
+        "tests/test_restore.py",
+    ],
+}
+WHAT_SUITES_DO = {
+    "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
+    "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
+    "those with one update)",
+    "storms": "700 seeds of random schedules with faults, on the simulated network",
+    "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "index": "the index of known hosts on a real Postgres",
+    "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
+RULES = ("tests/core/test_freshness.py",)
+UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
+ON_SCHEMA = "tests/stores/test_schema.py::"
 
 FRESHNESS = "tenantcache/core/freshness.py"
 FOLLOWER = "tenantcache/follower.py"
 RESOLVER = "tenantcache/resolver.py"
 STORE = "tenantcache/stores/postgres.py"
+INDEXER = "tenantcache/indexer.py"
+ENGINE = "tenantcache/engine.py"
 SQL = "tenantcache/stores/schema.sql"
 
 
@@ -35,14 +62,15 @@ class Mutant:
     old: str
     new: str
     suites: tuple[str, ...] = PROTOCOL
+    quick: tuple[str, ...] = ()
 
 
 MUTANTS = [
-    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True"),
+    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True", quick=RULES),
     Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
     Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
-    Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, "),
-    Mutant("shared copies: not of another epoch", FRESHNESS, "return epoch == self.epoch and ", "return "),
+    Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, ", quick=RULES),
+    Mutant("shared copies: not of another epoch", FRESHNESS, "return epoch == self.epoch and ", "return ", quick=RULES),
     Mutant(
         "shared copies: their entry is in the log",
         FRESHNESS,
@@ -54,6 +82,7 @@ MUTANTS = [
         FRESHNESS,
         "return self._marks.get(mark.seq) == mark.at",
         "return mark.seq in self._marks",
+        quick=RULES,
     ),
     Mutant("what reads have seen", FRESHNESS, "        if mark.seq > self.applied:\n", "        if False:\n"),
     Mutant(
@@ -96,14 +125,22 @@ MUTANTS = [
         FOLLOWER,
         "self._freshness.extend(asked.sent_at)",
         "self._freshness.extend(self._clock())",
+        quick=UNITS,
     ),
     Mutant(
         "a read counts from its sending",
         RESOLVER,
         "snapshot, question.sent_at) if is_believed",
         "snapshot, self._clock()) if is_believed",
+        quick=UNITS,
     ),
-    Mutant("the log's epoch", FOLLOWER, "pull.continuous and pull.epoch == self._freshness.epoch", "pull.continuous"),
+    Mutant(
+        "the log's epoch",
+        FOLLOWER,
+        "pull.continuous and pull.epoch == self._freshness.epoch",
+        "pull.continuous",
+        quick=UNITS,
+    ),
     Mutant("the log's continuity", FOLLOWER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
     Mutant(
         "a pull of an earlier generation", FOLLOWER, "if asked.generation != self._freshness.generation:", "if False:"
@@ -122,12 +159,14 @@ MUTANTS = [
         RESOLVER,
         "if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id):",
         "if False:",
+        quick=UNITS,
     ),
     Mutant(
         "a change cuts loads off",
         RESOLVER,
         "            self._loading.pop(alias, None)\n            held_here",
         "            held_here",
+        quick=UNITS,
     ),
     Mutant(
         "a refused answer cuts its load off",
@@ -159,11 +198,65 @@ MUTANTS = [
         " and self._freshness.accepts(self._freshness.applied, alias, None):",
         ":",
     ),
+    Mutant(
+        "the index is of the history that is followed",
+        INDEXER,
+        "if self._meanwhile is not meanwhile or not self._freshness.knows(stream.mark):",
+        "if self._meanwhile is not meanwhile:",
+    ),
+    Mutant(
+        "a change during the load of the index",
+        INDEXER,
+        "            self._meanwhile += entry.aliases",
+        "            pass",
+        ("storms", "machine", "index"),
+    ),
+    Mutant(
+        "the index is not trusted while memory has lapsed",
+        INDEXER,
+        "return self._freshness.is_valid(self._clock())",
+        "return True",
+        ("storms", "machine", "index"),
+    ),
+    Mutant(
+        "the short way is open to what the log vouches for",
+        ENGINE,
+        "if entry.asof <= self.freshness.applied:",
+        "if True:",
+    ),
     Mutant("an id that was not there", RESOLVER, "tenant_id = alias[len(ID_ALIAS) :]  #", "pass  #"),
-    Mutant("the advisory lock", SQL, "perform pg_advisory_xact_lock(7307199742);", "", SCHEMA),
-    Mutant("OLD in the trigger: the label", SQL, "'subdomain:' || old.subdomain, ", "", SCHEMA),
-    Mutant("OLD in the trigger: the domain", SQL, "array['domain:' || old.domain, ", "array[", SCHEMA),
-    Mutant("OLD in the trigger: the tenant", SQL, "old.tenant_id <> new.tenant_id", "false", SCHEMA),
+    Mutant(
+        "the advisory lock",
+        SQL,
+        "perform pg_advisory_xact_lock(7307199742);",
+        "",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_nobody_overtakes_a_commit_that_has_drawn_its_number",),
+    ),
+    Mutant(
+        "OLD in the trigger: the label",
+        SQL,
+        "'subdomain:' || old.subdomain, ",
+        "",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_rename_names_the_old_and_the_new",),
+    ),
+    Mutant(
+        "OLD in the trigger: the domain",
+        SQL,
+        "array['domain:' || old.domain, ",
+        "array[",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_is_renamed_names_both_domains",),
+    ),
+    Mutant(
+        "OLD in the trigger: the tenant",
+        SQL,
+        "old.tenant_id <> new.tenant_id",
+        "false",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_moves_names_both_tenants",),
+    ),
     Mutant(
         "triggers fire always",
         SQL,

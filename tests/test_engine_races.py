@@ -1,0 +1,26 @@
+"""What the short way of the middleware may find: only what the log vouches for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenantcache.core.freshness import NEVER
+from tenantcache.core.tenant import Tenant
+from tenantcache.stores.memory import Entry
+from tests.fakes import FakeClock, FakeDatabase, make_cache, row
+
+HOST = b"acme.example.com"
+
+
+@pytest.mark.parametrize(("ahead", "is_hot"), [(0, True), (1, False)])
+async def test_an_entry_is_hot_once_the_log_has_come_to_its_number(ahead: int, is_hot: bool) -> None:
+    clock = FakeClock()
+    async with make_cache(FakeDatabase(clock, row("acme")), clock) as cache:
+        asof = cache.freshness.applied + ahead
+        entry = Entry(
+            "subdomain:acme", Tenant("acme", "Acme", subdomain="acme"), asof, clock.now, clock.now + 300, "postgres"
+        )
+        cache.memory.put(entry)
+        cache.make_hot(HOST, entry)
+        assert (HOST in cache.memory.hot) is is_hot
+        assert cache.freshness.state(clock.now, asof, NEVER).value == ("valid" if is_hot else "refused")
