@@ -6,16 +6,20 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from fastapi import FastAPI, Request
+from hypothesis import example, given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.core.tenant import Row
+from tenantcache.core.tenant import Row, Tenant
+from tenantcache.web.redirect import redirect_of
 from tenantcache.web.strategies import Header, Host, PathPrefix, match_of
 from tests.asgi import Answer, connect, get, http_scope, request
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
@@ -409,6 +413,42 @@ def test_what_names_no_tenant() -> None:
     for wrong in ("acme", "", "tenant:acme"):
         with pytest.raises(ValueError, match="a strategy returned"):
             match_of(wrong)
+
+
+@given(
+    st.sampled_from(["id", "subdomain", "domain"]), st.text() | st.from_regex(r"[a-zA-Z0-9.-]{1,70}", fullmatch=True)
+)
+def test_whatever_is_named_can_be_looked_up_or_is_nobody(kind: str, name: str) -> None:
+    match = match_of(f"{kind}:{name}")
+    assert match.kind in ("alias", "unknown")
+    if match.alias is not None:
+        found = match.alias.removeprefix(f"{kind}:")
+        assert 0 < len(found) <= 253
+        assert "\0" not in found.encode("utf-8").decode("utf-8"), "what Postgres takes as a text"
+        if kind != "id":
+            assert found == name.lower().removesuffix(".") and found.isascii()
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=40),
+    st.from_regex(rb"[!\"$-~]{0,20}", fullmatch=True),
+    st.sampled_from(["http", "https"]),
+)
+@example("//evil.example/", b"", "https")
+@example("/\\evil.example", b"?@evil.example", "https")
+@example("/..//@evil.example:80", b"//x", "http")
+def test_a_redirect_always_leads_to_the_primary_domain(path: str, query: bytes, scheme: str) -> None:
+    tenant = Tenant("acme", "acme", "acme", ("acme.io", "shop.acme.io"), "shop.acme.io")
+    scope = http_scope(b"acme.io", path) | {"query_string": query, "scheme": scheme}
+    del scope["raw_path"]
+    redirect = redirect_of(scope, b"acme.io:8443", "domain:acme.io", tenant)
+    if not path.startswith("/"):
+        assert redirect is None
+        return
+    assert redirect is not None
+    found = urlsplit(redirect.location.decode("latin-1"))
+    assert (found.scheme, found.netloc) == (scheme, "shop.acme.io:8443")
+    assert (unquote(found.path), found.query.encode()) == (path, query)
 
 
 # Where they come from.
