@@ -339,3 +339,31 @@ async def test_access_logs_say_whose_request_it_was(lines: list[str]) -> None:
         ["uvicorn.access", "acme"],
         ["uvicorn.access", "-"],
     ]
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_redirects_and_prefixes_on_a_server(http: str) -> None:
+    cache = MemoryCache(redirect_to_primary=True)
+    TenantTable(cache).add("acme", domains=["acme.io", "shop.acme.io"], primary_domain="shop.acme.io")
+
+    async def tell(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{request.state.tenant.id} {request.url.path} {request.path_params['rest']}")
+
+    app = TenantMiddleware(
+        Starlette(routes=[Route("/{rest:path}", tell, methods=["GET", "POST"])]),
+        cache=cache,
+        strategies=[PathPrefix("/t"), "host"],
+    )
+    async with serving(app, http=http) as port, httpx.AsyncClient(trust_env=False) as client:
+
+        async def ask(host: str, target: str, method: str = "GET") -> httpx.Response:
+            return await client.request(method, f"http://127.0.0.1:{port}{target}", headers={"host": host})
+
+        for method in ("GET", "HEAD", "POST"):
+            answer = await ask("acme.io:8443", "/a%20b/%2F?q=%C3%BC", method)
+            assert (answer.status_code, answer.text) == (308, "")
+            assert answer.headers["location"] == "http://shop.acme.io:8443/a%20b/%2F?q=%C3%BC"
+        answer = await ask("shop.acme.io", "/a%20b")
+        assert (answer.status_code, answer.text) == (200, "acme /a b a b")
+        answer = await ask("testserver", "/t/acme/a%20b")
+        assert (answer.status_code, answer.text) == (200, "acme /t/acme/a b a b"), "what a path names stays where it is"
