@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tenantcache.core.reservation import Reservation, Take
+from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.tenant import Limits
 from tenantcache.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Debit, Window
 
@@ -68,8 +69,8 @@ class Outcome:
 class Fleet:
     """The processes that serve one tenant."""
 
-    def __init__(self, limits: Limits, processes: int, start: float) -> None:
-        self.limits, self.size = limits, processes
+    def __init__(self, limits: Limits, processes: int, start: float, kind: type[Reservation]) -> None:
+        self.limits, self.size, self.kind = limits, processes, kind
         self.reservations: list[Reservation | None] = [None] * processes
         self.outcome = Outcome(Counters(start))
         self.watched: set[int] = set()
@@ -101,7 +102,7 @@ class Fleet:
         """Admit or refuse one request, as a shell does off its hot path."""
         reservation = self.reservations[process]
         if reservation is None:
-            reservation = self.reservations[process] = Reservation(self.limits, now)
+            reservation = self.reservations[process] = self.kind(self.limits, now)
         decision = reservation.decide(now, 1)
         if decision is None:
             self.outcome.waits += 1
@@ -113,9 +114,15 @@ class Fleet:
         return decision is not None and decision.allowed
 
 
-def simulate(limits: Limits, arrivals: Iterator[Arrival], processes: int, start: float) -> Outcome:
+def simulate(
+    limits: Limits,
+    arrivals: Iterator[Arrival],
+    processes: int,
+    start: float,
+    kind: type[Reservation] = Reservation,
+) -> Outcome:
     """Run one tenant's requests, in order of time, through a fleet."""
-    fleet = Fleet(limits, processes, start)
+    fleet = Fleet(limits, processes, start, kind)
     outcome, reservations = fleet.outcome, fleet.reservations
     requests, demand, admitted = outcome.requests, outcome.demand, outcome.admitted
     for now, process in arrivals:
@@ -188,6 +195,10 @@ def over_admitted(outcome: Outcome, limit: int) -> int:
     return sum(max(0, count - limit) for count in outcome.admitted.values())
 
 
+def _kind(options: argparse.Namespace) -> type[Reservation]:
+    return SlidingReservation if options.sliding else Reservation
+
+
 def run_load(name: str, tenants: Sequence[tuple[Limits, float]], options: argparse.Namespace) -> None:
     """Print billed commands per request, by the hour, for tenants with their rates (requests a second)."""
     start = EPOCH + options.start_minute * MINUTE
@@ -199,7 +210,7 @@ def run_load(name: str, tenants: Sequence[tuple[Limits, float]], options: argpar
     for rank, (limits, rate) in enumerate(tenants):
         random = Random(f"{options.seed}/{name}/{rank}")
         arrivals = even(rate, options.processes, start, end, random)
-        outcome = simulate(limits, arrivals, options.processes, start)
+        outcome = simulate(limits, arrivals, options.processes, start, _kind(options))
         commands += outcome.counters.commands
         requests += outcome.requests
         waits += outcome.waits
@@ -242,7 +253,8 @@ def use(options: argparse.Namespace) -> None:
                 random = Random(f"{options.seed}/{pattern}/{limit}")
                 end = start + minutes * MINUTE
                 requests = arrivals(limit * factor / MINUTE, processes, start, end, random)
-                _print_use(pattern, factor, limit, simulate(Limits(limit, None), requests, processes, start))
+                outcome = simulate(Limits(limit, None), requests, processes, start, _kind(options))
+                _print_use(pattern, factor, limit, outcome)
 
 
 def _print_use(pattern: str, factor: int, limit: int, outcome: Outcome) -> None:
@@ -274,6 +286,7 @@ def main() -> None:
     parser.add_argument(
         "--start-minute", type=int, default=0, help="minutes after a full hour (and midnight) to start at"
     )
+    parser.add_argument("--sliding", action="store_true", help="minutes slide")
     parser.add_argument("--processes", type=int, default=4, help="processes in busy and zipf")
     options = parser.parse_args()
     for name in options.scenarios or SCENARIOS:

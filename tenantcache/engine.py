@@ -82,6 +82,7 @@ class TenantCache:
             processes=self._count_processes,
             on_error=self.settings.on_limiter_error,
             enforced=self.settings.limits != "off",
+            sliding=self.settings.minute_window == "sliding",
             counts_unlimited=self.settings.usage_interval > 0,
             newest=self._newest,
         )

@@ -22,6 +22,7 @@ from typing import Literal
 
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation, Take
+from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Calendar, Debit, Window, minute_at, minute_end
@@ -61,8 +62,8 @@ class Meter:
 class Limiter:
     """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet.
 
-    `enforced`: False makes every tenant unlimited. `counts_unlimited`: tenants without limits get a reservation as
-    well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last.
+    `enforced`: False makes every tenant unlimited. `sliding`: minutes slide. `counts_unlimited`: tenants without limits
+    get a reservation as well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Limiter:
         processes: Callable[[], int],
         on_error: OnError = "local",
         enforced: bool = True,
+        sliding: bool = False,
         counts_unlimited: bool = False,
         newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
     ) -> None:
@@ -85,6 +87,7 @@ class Limiter:
         self._processes = processes
         self._on_error = on_error
         self._enforced = enforced
+        self._kind = SlidingReservation if sliding else Reservation
         self._counts_unlimited = counts_unlimited
         self._newest = newest
         self._meters: dict[str, Meter] = {}
@@ -151,7 +154,7 @@ class Limiter:
         tenant = self._newest(tenant)
         if self._counts_unlimited or self._limits_of(tenant) != Limits():
             calendar = calendar_of(tenant.time_zone)
-            reservation = Reservation(self._limits_of(tenant), self._server_now(), calendar=calendar)
+            reservation = self._kind(self._limits_of(tenant), self._server_now(), calendar=calendar)
             meter = Meter(tenant.id, reservation, calendar)
             self._meters[tenant.id] = meter
         return meter

@@ -201,6 +201,9 @@ class Settings(BaseSettings):
     limits: Literal["enforce", "shadow", "off"] = Field(
         "enforce", description="enforce limits, only count what would be denied (shadow), or do neither (off)"
     )
+    minute_window: Literal["fixed", "sliding"] = Field(
+        "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
+    )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
         "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
     )

@@ -173,6 +173,35 @@ class Reservation:
         """Count what was admitted without tokens: no store answered, or the limit is only watched."""
         self._spending.add(self._today.number, cost)
 
+    def refund(self, cost: int, now: float, admitted_at: float | None) -> int:
+        """Take back the admission of `cost` tokens at server time `admitted_at`; return the day's tokens given back.
+
+        In windows that have ended since there is nothing to give back. Without a time the minute is one of them. Never
+        more than was spent here.
+        """
+        if self.released:
+            return 0
+        self._roll(now)
+        if admitted_at is not None and minute_at(admitted_at) == self._number:
+            self.minute += min(cost, self._spent())
+        if admitted_at is not None and not self._today.start <= admitted_at < self._today.end:
+            return 0
+        returned = min(cost, self._spent_today())
+        self.day += returned
+        return returned
+
+    def restart(self, now: float) -> None:
+        """Somebody has set the counters of this minute and this day to nothing: what was held in them is gone."""
+        if self.released:
+            return
+        self._roll(now)
+        self._spending.close(self._today.number, self._spent_today())
+        self._current, self._daily, self._usage = Ledger(), Ledger(), Usage(now)
+        self._exhausted = self._day_exhausted = self.refill = self.watched = False
+        self._day_used, self.low, self._pace = 0, 0, None
+        self.minute = UNLIMITED if self.limits.per_minute is None else 0
+        self.day = UNLIMITED if self.limits.per_day is None else 0
+
     def _hold_back(self, now: float) -> None:
         """Set the low-water mark: the demand of `lead` seconds, at most a quarter of what is held."""
         if self.limits.per_minute is None:
@@ -206,8 +235,8 @@ class Reservation:
         if never := policies_below(self.limits, cost):
             return Decision(False, never, None, self.quotas(now))
         short: dict[Policy, float] = {}
-        if self._exhausted and self.minute < cost:
-            short["minute"] = minute_end(self._number)
+        if self.minute < cost and now < (ends := self._refused_until(cost)):
+            short["minute"] = ends
         if self._day_exhausted and self.day < cost:
             short["day"] = self._today.end
         if not short:
@@ -216,12 +245,21 @@ class Reservation:
         violated, ends = tuple(short), max(short.values())
         return Decision(False, violated, min(ends, self._cut_until or ends) - now, self.quotas(now))
 
+    def _refused_until(self, cost: int) -> float:
+        """When a minute that is used up has room for `cost` again; in the past where it is not."""
+        return float(minute_end(self._number)) if self._exhausted else 0.0
+
+    def _ceiling(self, limit: int, now: float) -> int:
+        """The highest position in the minute's counter that is granted now."""
+        return limit
+
     def quotas(self, now: float) -> tuple[Quota, ...]:
         """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
         lines: list[Quota] = []
         minute, day = self.limits.per_minute, self.limits.per_day
         if minute is not None:
-            left = 0 if self._exhausted else minute - max(self._usage.value, self._current.taken)
+            used = max(self._usage.value, self._current.taken)
+            left = 0 if self._exhausted else self._ceiling(minute, now) - used
             lines.append(quota("minute", minute, self.minute + self.low, left, minute_end(self._number) - now))
         if day is not None:
             left = 0 if self._day_exhausted else day - max(self._day_used, self._daily.taken)
@@ -239,7 +277,7 @@ class Reservation:
             return None
         self._roll(now)
         if cost:
-            cost = self._affordable(cost)
+            cost = self._affordable(now, cost)
             if not cost:
                 return None
         minute = self._plan_minute(now, cost, processes)
@@ -247,11 +285,11 @@ class Reservation:
         self.taking = bool(lines)
         return Take(tuple(lines)) if lines else None
 
-    def _affordable(self, cost: int) -> int:
+    def _affordable(self, now: float, cost: int) -> int:
         """What of `cost` a take can still make possible."""
         if policies_below(self.limits, cost):
             return 0
-        if self._exhausted:
+        if now < self._refused_until(1):
             cost = min(cost, self.minute + self.low)
         if self._day_exhausted:
             cost = min(cost, self.day)
@@ -260,9 +298,9 @@ class Reservation:
     def _plan_minute(self, now: float, cost: int, processes: int) -> list[Line]:
         limit = self.limits.per_minute
         held = self.minute + self.low
-        if limit is None or self._exhausted or (cost and held >= cost):
+        if limit is None or now < self._refused_until(1) or (cost and held >= cost):
             return []
-        standing = self._policy.standing(limit, processes, self._usage.peak())
+        standing = self._standing_target(limit, processes)
         tokens = max(cost, self._wanted(now, cost, limit, processes, standing if cost else 0)) - held
         if self._day_exhausted:
             tokens = min(tokens, self.day - held)
@@ -277,9 +315,16 @@ class Reservation:
         """Tokens to hold for `cost` and the rest of the minute."""
         rest = min(MINUTE, max(0.0, minute_end(self._number) - now))
         expected = cost + self._demand.rate(self._spent(), now) * rest
+        return self._policy.wanted(expected, self._left(now, limit) / processes, standing, limit)
+
+    def _left(self, now: float, limit: int) -> float:
+        """What the minute's counter is expected to have left."""
         pressed = self._policy.pressed(limit, self._usage.peak())
-        left = max(0.0, limit - self._usage.estimate(now, limit, pressed=pressed))
-        return self._policy.wanted(expected, left / processes, standing, limit)
+        return max(0.0, limit - self._usage.estimate(now, limit, pressed=pressed))
+
+    def _standing_target(self, limit: int, processes: int) -> int:
+        """Tokens to have in each later minute."""
+        return self._policy.standing(limit, processes, self._usage.peak())
 
     def _plan_day(self, now: float, cost: int, processes: int, along: bool) -> list[Line]:
         """Ask for the next hour's demand when the day's tokens run out (`along`: or would within the minute)."""
@@ -324,7 +369,9 @@ class Reservation:
     def _settle_minute(self, line: Line, value: int, now: float, repaired: bool) -> list[Line]:
         if self.limits.per_minute is None:
             return []
-        granted, used_up, repairs = self._current.settle(line, value, self.limits.per_minute, repaired)
+        granted, used_up, repairs = self._current.settle(
+            line, value, self._ceiling(self.limits.per_minute, now), repaired
+        )
         self.minute += granted
         self._usage.see(value, now)
         self._exhausted = self._exhausted or used_up

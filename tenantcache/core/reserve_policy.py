@@ -48,12 +48,19 @@ class ReservePolicy:
     cut_settles: float = 5.0
     """Seconds after which every process has followed a lowered limit: longer than the bound on staleness, 3 s."""
 
+    slide: float = 1 / 30
+    """Share of a limit that must have become free again before a refusal in a sliding minute ends: one look at the
+    counters every two seconds."""
+
     keep: float = 0.02
     """Share of a limit that is not worth a command to give back: three idle processes leave 94 %."""
 
     def standing(self, limit: int, processes: int, used: int) -> int:
         """Return the tokens that one of `processes` may hold idle in a minute; `used`: taken by all lately."""
         return 0 if self.pressed(limit, used) else int(self.reserve * limit / processes)
+
+    def slide_step(self, limit: int) -> int:
+        return max(1, int(self.slide * limit))
 
     def pressed(self, limit: int, used: int) -> bool:
         return used > self.pressure * limit

@@ -2,9 +2,10 @@
 
 Rules:
 
-* Of a day's tokens, those that were taken and are not held any more were spent. That number only grows until the
-  ledger is closed: at the end of the day, when the limit comes or goes, when everything is given back.
-* Each token is handed out once, by `drain`, under the day in which it was spent.
+* Of a day's tokens, those that were taken and are not held any more were spent. That number grows, or falls by a
+  refund, until the ledger is closed: at the end of the day, when the limit comes or goes, when all is given back.
+* Each token is handed out once, by `drain`, under the day in which it was spent. One that was handed out before it was
+  refunded is taken back by a negative number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Spending:
 
     def close(self, day: int, spent: int) -> None:
         """The ledger ends with that total; the next one begins at 0."""
-        if spent > self._drained:
+        if spent != self._drained:
             self._closed += (Spent(day, spent - self._drained),)
         self._drained = 0
 

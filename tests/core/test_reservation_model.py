@@ -1,4 +1,5 @@
-"""No interleaving of takes, spends, window changes, crashes, returns and limit changes exceeds a limit.
+"""No interleaving of takes, spends, window changes, crashes, returns, refunds, resets, and changes of limits and time
+zones exceeds a limit; nor does one with sliding minutes exceed what the previous minute leaves.
 
 The model's processes hold real reservations. Their takes reach the counters late, the replies come later still and in
 any order, or never. The model alone counts what was admitted, by the window in which it was admitted.
@@ -20,15 +21,36 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tenantcache.core.reservation import Reservation, Take
+from tenantcache.core.reserve_policy import DEFAULT_POLICY
+from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, Debit, Window, minute_at, utc_day
+from tenantcache.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
 
 MIDNIGHT = 20_000 * DAY
 U32 = 2**32 - 1
 
+STARTS = [30.0, 58 * 60.0 + 5, 23 * 3600 + 29 * 60.0 + 30, 23 * 3600 + 59 * 60.0 + 20]
+"""Seconds after midnight: some of these are just before the day ends, in one of the calendars."""
+
 limits_of_minutes = st.sampled_from([10, 40, 3, 400, 1, None])
 limits_of_days = st.sampled_from([None, 30, 200, 3])
 pick = st.integers(0, 5)
+
+
+def shifted_day(now: float) -> Day:
+    """Days that end 23 hours and 50 s before those of UTC do, in the middle of a minute, as they did before 1900."""
+    shift = 3_550
+    day = utc_day(now - shift)
+    return Day(day.number, day.start + shift, day.end + shift)
+
+
+def early_day(now: float) -> Day:
+    """Days whose date is ahead of UTC for half an hour."""
+    day = utc_day(now + 1_800)
+    return Day(day.number, day.start - 1_800, day.end - 1_800)
+
+
+CALENDARS: list[Calendar] = [utc_day, shifted_day, early_day]
 
 
 class Counters:
@@ -49,7 +71,10 @@ class Counters:
 @dataclass
 class Process:
     limits: Limits
+    calendar: Calendar = utc_day
     reservation: Reservation | None = None
+    admitted: Counter[Window] = field(default_factory=Counter)
+    """By the reservation that it holds."""
 
 
 @dataclass
@@ -75,6 +100,7 @@ class Fleet(RuleBasedStateMachine):
     """Several processes, one tenant."""
 
     size = 3
+    kind: type[Reservation] = Reservation
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,31 +114,35 @@ class Fleet(RuleBasedStateMachine):
     @initialize(
         minute=limits_of_minutes,
         day=limits_of_days,
-        start=st.sampled_from([30.0, 58 * 60.0 + 5, 23 * 3600 + 59 * 60.0 + 20]),
+        start=st.sampled_from(STARTS),
+        calendar=st.sampled_from(CALENDARS),
     )
-    def begin(self, minute: int | None, day: int | None, start: float) -> None:
+    def begin(self, minute: int | None, day: int | None, start: float, calendar: Calendar) -> None:
         self.now = MIDNIGHT + start
-        self.processes = [Process(Limits(minute, day)) for _ in range(self.size)]
+        self.processes = [Process(Limits(minute, day), calendar) for _ in range(self.size)]
         self._see_limits()
 
     def _see_limits(self) -> None:
         for process in self.processes:
             self.ceiling.see(Window("minute", minute_at(self.now)), process.limits.per_minute)
-            self.ceiling.see(Window("day", utc_day(self.now).number), process.limits.per_day)
+            self.ceiling.see(Window("day", process.calendar(self.now).number), process.limits.per_day)
 
     def _reservation(self, number: int) -> Reservation:
         process = self.processes[number % self.size]
         if process.reservation is None:
-            process.reservation = Reservation(process.limits, self.now)
+            process.reservation = self.kind(process.limits, self.now, DEFAULT_POLICY, process.calendar)
+            process.admitted.clear()
         return process.reservation
 
     def _send(self, reservation: Reservation | None, take: Take | None) -> None:
         if take is not None:
             self.messages.append(Message(take, reservation))
 
-    def _admit(self, cost: int) -> None:
-        self.admitted[Window("minute", minute_at(self.now))] += cost
-        self.admitted[Window("day", utc_day(self.now).number)] += cost
+    def _admit(self, number: int, cost: int) -> None:
+        process = self.processes[number % self.size]
+        for window in (Window("minute", minute_at(self.now)), Window("day", process.calendar(self.now).number)):
+            self.admitted[window] += cost
+            process.admitted[window] += cost
 
     @rule(number=pick, cost=st.integers(1, 5), fleet=st.integers(1, 4))
     def ask(self, number: int, cost: int, fleet: int) -> None:
@@ -121,7 +151,7 @@ class Fleet(RuleBasedStateMachine):
         if decision is None:
             self._send(reservation, reservation.plan(self.now, cost, fleet))
         elif decision.allowed:
-            self._admit(cost)
+            self._admit(number, cost)
 
     @rule(number=pick, times=st.sampled_from([1, 5, 50, 500]), cost=st.integers(1, 3), fleet=st.sampled_from([1, 3]))
     def serve(self, number: int, times: int, cost: int, fleet: int) -> None:
@@ -136,7 +166,7 @@ class Fleet(RuleBasedStateMachine):
                 decision = reservation.decide(self.now, cost)
             if decision is None or not decision.allowed:
                 break
-            self._admit(cost)
+            self._admit(number, cost)
 
     @rule(number=pick, times=st.sampled_from([1, 5, 50, 500]))
     def spend_on_the_hot_path(self, number: int, times: int) -> None:
@@ -146,7 +176,7 @@ class Fleet(RuleBasedStateMachine):
                 break
             r.minute -= 1
             r.day -= 1
-            self._admit(1)
+            self._admit(number, 1)
 
     @rule(number=pick, fleet=st.integers(1, 4))
     def refill(self, number: int, fleet: int) -> None:
@@ -157,6 +187,26 @@ class Fleet(RuleBasedStateMachine):
     def give_back(self, number: int) -> None:
         reservation = self._reservation(number)
         self._send(reservation, reservation.surplus(self.now))
+
+    @rule(number=pick, cost=st.sampled_from([1, 3, 500]), ago=st.sampled_from([0.0, 0.0, 61.0, None]))
+    def refund(self, number: int, cost: int, ago: float | None) -> None:
+        """What comes back was spent by this process, in the window in which it comes back."""
+        reservation, process = self._reservation(number), self.processes[number % self.size]
+        if reservation.released:
+            assert reservation.refund(cost, self.now, self.now) == 0
+            return
+        reservation.refund(0, self.now, self.now)  # enter the windows of now
+        minute, day = reservation.minute, reservation.day
+        reservation.refund(cost, self.now, None if ago is None else self.now - ago)
+        back = [
+            (Window("minute", minute_at(self.now)), reservation.minute - minute),
+            (Window("day", process.calendar(self.now).number), reservation.day - day),
+        ]
+        for window, tokens in back:
+            assert 0 <= tokens <= min(cost, process.admitted[window])
+            self.admitted[window] -= tokens
+            process.admitted[window] -= tokens
+        assert back[0][1] == 0 or ago == 0.0, "what was admitted in another minute, or nobody knows when"
 
     @precondition(lambda self: any(m.values is None for m in self.messages))
     @rule(index=pick)
@@ -240,6 +290,15 @@ class CrashingFleet(Fleet):
             process.reservation.change(process.limits, self.now)
         self._see_limits()
 
+    @rule(number=pick, calendar=st.sampled_from(CALENDARS))
+    def move(self, number: int, calendar: Calendar) -> None:
+        """The tenant gets another time zone, and each process hears of it at its own time."""
+        process = self.processes[number % self.size]
+        process.calendar = calendar
+        if process.reservation is not None:
+            process.reservation.change(process.limits, self.now, calendar)
+        self._see_limits()
+
 
 class LosingFleet(Fleet):
     """The counters are lost now and then: each loss lets through at most one more limit, or the value that was lost."""
@@ -250,9 +309,25 @@ class LosingFleet(Fleet):
 
     @rule()
     def flush(self) -> None:
-        for window, value in self.counters.values.items():
+        self._lose(list(self.counters.values))
+
+    @rule()
+    def reset(self) -> None:
+        """Somebody resets the tenant: its counters of now are gone. Processes hear of it later."""
+        calendar = self.processes[0].calendar
+        self._lose([Window("minute", minute_at(self.now)), Window("day", calendar(self.now).number)])
+
+    @rule(number=pick)
+    def hear_of_a_reset(self, number: int) -> None:
+        reservation = self._reservation(number)
+        reservation.restart(self.now)
+        process = self.processes[number % self.size]
+        process.admitted.clear()
+
+    def _lose(self, windows: list[Window]) -> None:
+        for window in windows:
+            value = self.counters.values.pop(window, 0)
             self.lost[window] += value and max(value, self._limit(window))
-        self.counters.values.clear()
 
     def _limit(self, window: Window) -> int:
         limits = self.processes[0].limits
@@ -278,6 +353,36 @@ class LosingProcess(Fleet):
         self.counters.values.clear()
 
 
+class SlidingFleet(Fleet):
+    """Minutes slide: at no time is more admitted than the previous minute leaves."""
+
+    kind = SlidingReservation
+
+    def _admit(self, number: int, cost: int) -> None:
+        super()._admit(number, cost)
+        limit = self.processes[0].limits.per_minute
+        if limit is not None:
+            current = minute_at(self.now)
+            weight = 1 - (self.now - current * MINUTE) / MINUTE
+            previous = self.admitted[Window("minute", current - 1)]
+            weighed = previous * weight + self.admitted[Window("minute", current)]
+            assert weighed <= limit + 1e-6, f"{weighed} of {limit}"
+
+    @rule(number=pick)
+    def stop(self, number: int) -> None:
+        reservation = self._reservation(number)
+        self._send(None, reservation.release(self.now))
+        self.processes[number % self.size].reservation = None
+
+    @rule(number=pick)
+    def crash(self, number: int) -> None:
+        process = self.processes[number % self.size]
+        for message in self.messages:
+            if message.reservation is process.reservation:
+                message.reservation = None
+        process.reservation = None
+
+
 SETTINGS = settings(max_examples=100, stateful_step_count=60, deadline=None)
 
 TestFleet = Fleet.TestCase
@@ -286,6 +391,8 @@ TestCrashingFleet = CrashingFleet.TestCase
 TestCrashingFleet.settings = SETTINGS
 TestLosingFleet = LosingFleet.TestCase
 TestLosingFleet.settings = SETTINGS
+TestSlidingFleet = SlidingFleet.TestCase
+TestSlidingFleet.settings = SETTINGS
 TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
@@ -327,6 +434,7 @@ def walk(fleet: Fleet, random: Random) -> None:
         (1, lambda: maybe(lambda: fleet.messages, fleet.time_out)),
         (3, lambda: fleet.wait(random.choice([0.01, 1.5, 7.0, 60.0]))),
         (1, lambda: fleet.wait_for_the_next_minute(random.choice([0.0, 0.2]))),
+        (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, None]))),
     ]
     if isinstance(fleet, CrashingFleet):
         usual += [
@@ -334,12 +442,17 @@ def walk(fleet: Fleet, random: Random) -> None:
             (1, lambda: fleet.stop(number(), random.random() < 0.7)),
             (1, lambda: fleet.change(number(), *limits())),
             (1, lambda: _change_all(fleet, *limits())),
+            (1, lambda: fleet.move(number(), random.choice(CALENDARS))),
         ]
-    if isinstance(fleet, LosingFleet):
+    if isinstance(fleet, LosingFleet | SlidingFleet):
         usual += [(1, lambda: fleet.stop(number()))]
+    if isinstance(fleet, SlidingFleet):
+        usual += [(1, lambda: fleet.crash(number()))]
+    if isinstance(fleet, LosingFleet):
+        usual += [(1, fleet.reset), (1, lambda: fleet.hear_of_a_reset(number()))]
     if isinstance(fleet, LosingFleet | LosingProcess):
         usual += [(1, fleet.flush)]
-    fleet.begin(*limits(), random.choice([30.0, 58 * 60.0 + 5, 23 * 3600 + 59 * 60.0 + 20]))
+    fleet.begin(*limits(), random.choice(STARTS), random.choice(CALENDARS))
     steps = random.choices([step for _, step in usual], [weight for weight, _ in usual], k=STEPS)
     for step in steps:
         step()
@@ -351,7 +464,7 @@ def _change_all(fleet: CrashingFleet, minute: int | None, day: int | None) -> No
         fleet.change(number, minute, day)
 
 
-@pytest.mark.parametrize("kind", [Fleet, CrashingFleet, LosingFleet, LosingProcess])
+@pytest.mark.parametrize("kind", [Fleet, CrashingFleet, LosingFleet, LosingProcess, SlidingFleet])
 def test_no_limit_is_exceeded_on_long_walks(kind: type[Fleet]) -> None:
     for seed in range(WALKS):
         walk(kind(), Random(f"{kind.__name__}/{seed}"))
