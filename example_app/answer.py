@@ -87,7 +87,8 @@ def compose_answer(request: Request, cache: TenantCache, tenant: Tenant) -> Answ
 def _quotas(cache: TenantCache, tenant: Tenant) -> Quotas:
     found: Quotas = {"minute": None, "day": None}
     for quota in cache.quotas(tenant):
-        found[quota.name] = {"limit": quota.limit, "remaining": quota.remaining, "reset": round(quota.reset, 1)}
+        key: Literal["minute", "day"] = "day" if quota.name == "day" else "minute"
+        found[key] = {"limit": quota.limit, "remaining": quota.remaining, "reset": round(quota.reset, 1)}
     return found
 
 

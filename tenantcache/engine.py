@@ -19,17 +19,18 @@ from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.servertime import ServerTime
-from tenantcache.core.tenant import Tenant
+from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
-from tenantcache.limiter import Limiter
+from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
+from tenantcache.shadow import ShadowLog
 from tenantcache.stores.base import LogEntry, StoreError
 from tenantcache.stores.memory import Entry, Memory
-from tenantcache.stores.registry import Registry
+from tenantcache.stores.registry import Registry, UnknownTenantError
 from tenantcache.tenants import Tenants
 from tenantcache.urls import address
 from tenantcache.usage import Usage
@@ -96,7 +97,7 @@ class TenantCache:
         write_through = WriteThrough(self._stores.tenants, self._stores.copies, self.sync)
         self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
         self.domains = Domains(registry, write_through, self.hosts, self._require_open)
-        self.shadowed = 0
+        self.shadow = ShadowLog()
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -248,6 +249,8 @@ class TenantCache:
     def changed(self, entry: LogEntry) -> None:
         self.resolver.changed(entry)
         self.indexer.changed(entry)
+        if entry.tenant_id is not None and RESET_ALIAS in (entry.aliases or ()):
+            self.limiter.restart(entry.tenant_id)
 
     def flush(self) -> None:
         self.resolver.flush()
@@ -317,10 +320,56 @@ class TenantCache:
         self._require_open()
         decision = await self.limiter.check(tenant, cost)
         if not decision.allowed and self.settings.limits == "shadow":
-            self.shadowed += 1
+            self.shadow.note(tenant.id, decision, self.server_now())
             self.limiter.note_unbacked(tenant, cost)
             return Decision(True, quotas=decision.quotas)
         return decision
+
+    async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
+        """As `check`, for a limit beside the tenant's own: `tenantcache.limits` is the usual way to it."""
+        self._require_open()
+        if self.settings.limits == "off":
+            return ADMITTED
+        decision = await self.limiter.check_named(tenant, name, limits, cost)
+        if not decision.allowed and self.settings.limits == "shadow":
+            self.shadow.note(tenant.id, decision, self.server_now())
+            return Decision(True, quotas=decision.quotas)
+        return decision
+
+    async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
+        """What is left of each of the tenant's limits, for one Redis command; what other processes hold in advance
+        counts as used. Raises `StoreUnavailableError`. `quotas` tells what is known here, for nothing."""
+        self._require_open()
+        try:
+            return await self.limiter.peek(tenant)
+        except StoreError as error:
+            raise StoreUnavailableError(str(error)) from error
+
+    def refund(self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None) -> int:
+        """Give back `cost` tokens that were admitted in this process; return how many the day got back.
+
+        `admitted_at` is `Decision.at` of the admission. Without it nobody knows whether its minute is over, and only
+        the day gets tokens back. Never more than was spent here; no I/O.
+        """
+        self._require_open()
+        return self.limiter.refund(tenant, cost, admitted_at)
+
+    async def reset(self, tenant_id: str) -> None:
+        """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
+
+        So at most one more limit is admitted in them. Costs one Redis command a window, and two reads and a write of
+        Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
+        """
+        self._require_open()
+        tenant = (await self.get_many([tenant_id])).get(tenant_id)
+        if tenant is None:
+            raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
+        try:
+            await self.limiter.reset(tenant)
+            await self._stores.tenants.log_change(tenant_id, [RESET_ALIAS])
+        except StoreError as error:
+            raise StoreUnavailableError(str(error)) from error
+        await self.sync()
 
     def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each of the tenant's limits, as far as this process knows. No I/O, and nothing is spent."""
@@ -385,7 +434,7 @@ class TenantCache:
                 "tenants": len(self.limiter),
                 "takes": self.limiter.takes,
                 "denied": self.limiter.denied,
-                "shadowed": self.shadowed,
+                "shadowed": self.shadow.count,
                 "errors": self.limiter.errors,
                 "degraded": self.limiter.degraded,
             },

@@ -7,6 +7,7 @@ Rules:
 * A request that finds tokens never waits. A refill runs in the background.
 * What a store did not answer is not granted. Then `on_error` decides: "local" admits this process's share of the
   limit (limit / processes), "allow" everything, "deny" nothing.
+* A named limit is a reservation of its own beside the tenant's, with counters of its own.
 * Nothing that was held before a fork is spent after it in the child.
 """
 
@@ -17,7 +18,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tenantcache.core.decision import Decision, Quota
@@ -44,6 +45,13 @@ MAX_RETURNS = 32
 
 
 Line = deque[tuple[int, asyncio.Future[Decision]]]
+NAME_SEPARATOR = "\x1f"
+"""Stands between a tenant's id and a limit's name where counters are called by both: U+001F, the unit separator, which
+no id has that a person can type."""
+
+declared: dict[str, Limits] = {}
+"""The named limits that were made in this process, whichever engine counts them."""
+
 NOBODY: Line = deque()
 """Who waits for a tenant that nobody waits for: an empty deque takes 600 bytes, and most tenants never need one."""
 
@@ -91,6 +99,7 @@ class Limiter:
         self._counts_unlimited = counts_unlimited
         self._newest = newest
         self._meters: dict[str, Meter] = {}
+        self._named: dict[str, Meter] = {}
         self._shares = MemoryCounters()
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
@@ -103,15 +112,18 @@ class Limiter:
         if self._watcher is not None:
             self._watcher.cancel()
         meters = list(self._meters.values())
+        everything = meters + list(self._named.values())
         self._meters.clear()
-        await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
-        for start in range(0, len(meters), MAX_RETURNS):
-            await asyncio.gather(*(self._release(meter) for meter in meters[start : start + MAX_RETURNS]))
+        self._named.clear()
+        await asyncio.gather(*(meter.task for meter in everything if meter.task is not None), return_exceptions=True)
+        for start in range(0, len(everything), MAX_RETURNS):
+            await asyncio.gather(*(self._release(meter) for meter in everything[start : start + MAX_RETURNS]))
         self._departed += [(meter.tenant_id, meter.reservation.drain()) for meter in meters]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
+        self._named.clear()
         self._departed.clear()
         self._watcher = None
 
@@ -177,8 +189,29 @@ class Limiter:
         if cost < 1:
             raise ValueError(f"a request costs at least 1 token, not {cost}")
         meter = self._meter(tenant)
+        return ADMITTED if meter is None else await self._check(meter, cost)
+
+    async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
+        """As `check`, for the limit of that name, whose policies are `{name}-minute` and `{name}-day`."""
+        if cost < 1:
+            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        decision = await self._check(self._named_meter(tenant, name, limits), cost)
+        quotas = tuple(quota._replace(name=f"{name}-{quota.name}") for quota in decision.quotas)
+        return replace(decision, violated=tuple(f"{name}-{policy}" for policy in decision.violated), quotas=quotas)
+
+    def _named_meter(self, tenant: Tenant, name: str, limits: Limits) -> Meter:
+        owner, calendar = tenant.id + NAME_SEPARATOR + name, calendar_of(tenant.time_zone)
+        meter = self._named.get(owner)
         if meter is None:
-            return ADMITTED
+            reservation = self._kind(limits, self._server_now(), calendar=calendar)
+            meter = self._named[owner] = Meter(owner, reservation, calendar)
+        elif meter.reservation.limits != limits or meter.calendar is not calendar:
+            meter.calendar = calendar
+            meter.reservation.change(limits, self._server_now(), calendar)
+            self._work_on(meter)
+        return meter
+
+    async def _check(self, meter: Meter, cost: int) -> Decision:
         decision = None if meter.waiting else self._decide(meter, cost)
         if decision is None:
             waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
@@ -206,6 +239,43 @@ class Limiter:
                     return
                 waiter.set_result(decision)
             meter.waiting.popleft()
+
+    # Beside the requests.
+
+    async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
+        """What is left of each limit, from one look at the counters. Raises `StoreError`."""
+        meter = self._meter(tenant)
+        if meter is None or meter.reservation.limits == Limits():
+            return ()
+        windows = [window for window, _, _ in self._windows(meter, self._server_now())]
+        if self._kind is SlidingReservation:
+            windows += [Window("minute", window.number - 1) for window in windows if window.policy == "minute"]
+        values = await self._store.debit(tenant.id, [Debit(window, 0) for window in windows])
+        meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
+        return meter.reservation.quotas(self._server_now())
+
+    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None) -> int:
+        """Give back what a request was admitted on; return the day's tokens that are here again."""
+        meter = self._meters.get(tenant.id)
+        return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
+
+    async def reset(self, tenant: Tenant) -> None:
+        """Forget the counters of this minute and day, those of all `declared` limits as well. Raises `StoreError`.
+
+        Every process must then be told to `restart`: it may hold tokens, or refuse, by what the counters said before.
+        """
+        now = self._server_now()
+        minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
+        windows = (Window("minute", minute), Window("minute", minute - 1), Window("day", day))
+        for owner in (tenant.id, *(tenant.id + NAME_SEPARATOR + name for name in declared)):
+            await self._store.reset(owner, [Debit(window, 0) for window in windows])
+
+    def restart(self, tenant_id: str) -> None:
+        """Begin anew in this minute and this day: somebody has reset the tenant's counters."""
+        named = [meter for owner, meter in self._named.items() if owner.startswith(tenant_id + NAME_SEPARATOR)]
+        for meter in (self._meters.get(tenant_id), *named):
+            if meter is not None:
+                meter.reservation.restart(self._server_now())
 
     # Taking.
 
@@ -269,7 +339,7 @@ class Limiter:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(SURPLUS_INTERVAL)
-            for meter in list(self._meters.values()):
+            for meter in [*self._meters.values(), *self._named.values()]:
                 if meter.reservation.watched:
                     self._work_on(meter)
 
@@ -293,7 +363,7 @@ class Limiter:
         quotas = meter.reservation.quotas(now)
         if self._on_error == "allow":
             meter.reservation.note_unbacked(cost)
-            return Decision(True, quotas=quotas)
+            return Decision(True, quotas=quotas, at=now)
         windows = self._windows(meter, now)
         violated = [
             (window, end)
@@ -306,7 +376,7 @@ class Limiter:
         for window, _, _ in windows:
             self._shares.add(meter.tenant_id, Debit(window, cost))
         meter.reservation.note_unbacked(cost)
-        return Decision(True, quotas=quotas)
+        return Decision(True, quotas=quotas, at=now)
 
     def _has_share(self, tenant_id: str, window: Window, limit: int, cost: int) -> bool:
         used = self._shares.add(tenant_id, Debit(window, 0))

@@ -189,11 +189,14 @@ class Settings(BaseSettings):
     bypass_paths: Annotated[Names, AfterValidator(_check_paths)] = Field(
         ("/health",), description="paths, with all below them, without tenant and limit, comma-separated"
     )
+    unlimited_paths: Annotated[Names, AfterValidator(_check_paths)] = Field(
+        (), description="paths, with all below them, with tenant and without limit, comma-separated"
+    )
     limit_per_minute: int = Field(
         600, ge=0, le=MAX_PER_MINUTE, description="requests a tenant may make in a minute; 0 = unlimited"
     )
     limit_per_day: int = Field(
-        100_000, ge=0, le=MAX_PER_DAY, description="requests a tenant may make in a day (UTC); 0 = unlimited"
+        100_000, ge=0, le=MAX_PER_DAY, description="requests a tenant may make in a day; 0 = unlimited"
     )
     plans: Annotated[Mapping[str, Mapping[str, int | None]], BeforeValidator(_parse_plans)] = Field(
         {}, description=f"limits of the plans, as JSON: {_PLANS_EXAMPLE}"

@@ -26,6 +26,7 @@ LAYER_OF = {
     "tenantcache.devservers": "devservers",
     "tenantcache.testing": "testing",
     "tenantcache.web": "faces",
+    "tenantcache.limits": "faces",
     "tenantcache.fastapi": "faces",
     "tenantcache.cli": "cli",
 }

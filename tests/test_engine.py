@@ -23,6 +23,7 @@ from tenantcache.devservers import free_port
 from tenantcache.engine import Stores
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.counters import MemoryCounters
+from tenantcache.stores.registry import UnknownTenantError
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.servers.billing import BilledCommands
 
@@ -493,3 +494,34 @@ async def test_stats_work_before_and_after(database: FakeDatabase, clock: FakeCl
         pass
     assert before["freshness"]["valid"] is False
     assert cache.stats()["freshness"]["following"] is False
+
+
+async def test_a_reset_ends_a_denial_in_every_process(database_url: str, redis_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute) values ('t', 'T', 't', 5)"
+    )
+    await connection.close()
+    settings = Settings(database_url=database_url, redis_url=redis_url, base_domains=["example.com"], limit_per_day=8)
+    async with TenantCache(settings) as here, TenantCache(settings) as there:
+        tenant = await here.resolve("t.example.com")
+        assert tenant is not None
+        await enough_of_a_minute(there)
+
+        async def admitted() -> int:
+            return sum([(await cache.check(tenant)).allowed for cache in (here, there) for _ in range(9)])
+
+        assert await admitted() == 5
+        assert (await here.peek(tenant))[0].remaining == 0
+        await here.reset("t")
+        await there.sync()
+        assert (await there.peek(tenant))[0].remaining == 5
+        assert await admitted() == 5
+        with pytest.raises(UnknownTenantError, match="no tenant with the id 'nobody'"):
+            await here.reset("nobody")
+
+
+async def enough_of_a_minute(cache: TenantCache) -> None:
+    """Wait for the next minute where this one ends within seconds."""
+    while cache.server_now() % 60 > 50:
+        await asyncio.sleep(0.2)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tenantcache.core.reservation import Decision
-from tenantcache.core.tenant import Tenant
+from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import minute_at
 from tenantcache.limiter import Limiter, OnError
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
@@ -459,3 +459,184 @@ async def test_another_time_zone_is_put_in_force(clock: FakeClock, make_limiter:
     before = limiter.quotas(tenant)[0].reset
     limiter.update(replace(tenant, time_zone="Etc/GMT-1"))  # POSIX: an hour ahead of UTC
     assert limiter.quotas(tenant)[0].reset == pytest.approx((before - 3600) % 86_400)
+
+
+# Beside the requests.
+
+
+async def test_a_peek_is_one_look_at_the_counters(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=100, per_day=1000)
+    assert await admitted_of(limiter, tenant, 3) == 3
+    takes = len(counters.takes)
+    minute, day = await limiter.peek(tenant)
+    assert len(counters.takes) == takes + 1
+    assert [amount for _, amount in counters.takes[-1]] == [0, 0]
+    assert (minute.limit, minute.remaining) == (100, 97), "what is held here is not used"
+    assert (day.limit, day.remaining) == (1000, 997)
+
+
+async def test_a_peek_sees_what_others_took(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    here, there = make_limiter(), make_limiter()
+    tenant = limited(per_minute=7)  # too small for anything to stand in advance
+    assert here.quotas(tenant)[0].remaining == 7
+    assert await admitted_of(there, tenant, 20) == 7
+    assert here.quotas(tenant)[0].remaining == 7, "as far as is known here"
+    assert (await here.peek(tenant))[0].remaining == 0
+    assert await make_limiter().peek(limited("free")) == ()
+
+
+async def test_quotas_are_never_those_of_a_window_that_is_over(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=7)
+    assert await admitted_of(limiter, tenant, 9) == 7
+    clock.advance(59.999)
+    [quota] = limiter.quotas(tenant)
+    assert (quota.remaining, quota.reset) == (0, pytest.approx(0.001, abs=1e-5))
+    clock.advance(0.001)
+    [quota] = limiter.quotas(tenant)
+    assert (quota.remaining, quota.reset) == (7, pytest.approx(60, abs=1e-5))
+
+
+async def test_a_refund_is_there_to_spend_again(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=5, per_day=100)
+    decisions = [await limiter.check(tenant) for _ in range(6)]
+    assert [decision.allowed for decision in decisions] == [True] * 5 + [False]
+    assert decisions[0].at == clock.server_time()
+    assert limiter.refund(tenant, 2, decisions[0].at) == 2
+    assert await admitted_of(limiter, tenant, 5) == 2
+    assert limiter.refund(tenant, 50, decisions[0].at) == 5, "never more than was spent"
+    assert limiter.refund(tenant, 1, decisions[0].at) == 0
+    assert await admitted_of(limiter, tenant, 9) == 5
+
+
+async def test_a_refund_without_a_time_gives_the_day_its_tokens(make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=5, per_day=5)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    assert limiter.refund(tenant, 3, None) == 3
+    assert not (await limiter.check(tenant)).allowed, "the minute's are not given back: it may be another one's"
+    assert limiter.refund(limited("nobody"), 3, None) == 0
+
+
+async def test_a_refund_of_an_earlier_minute_is_none(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=5)
+    admitted_at = (await limiter.check(tenant)).at
+    clock.advance(60)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    limiter.refund(tenant, 1, admitted_at)
+    assert not (await limiter.check(tenant)).allowed
+
+
+async def test_what_is_refunded_goes_back_once(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_day=50)
+    assert await admitted_of(limiter, tenant, 10) == 10
+    assert limiter.refund(tenant, 4, None) == 4
+    assert sum(spent.tokens for _, days in limiter.drain() for spent in days) == 6
+    await limiter.close()
+    assert counters.total("day") == 6
+
+
+async def test_a_reset_is_one_more_limit(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, other, tenant = make_limiter(), make_limiter(), limited(per_minute=5)
+    assert await admitted_of(limiter, tenant, 9) + await admitted_of(other, tenant, 9) == 5
+    await limiter.reset(tenant)
+    assert not (await limiter.check(tenant)).allowed, "it has not heard of it yet"
+    for each in (limiter, other):
+        each.restart(tenant.id)
+    assert await admitted_of(limiter, tenant, 9) + await admitted_of(other, tenant, 9) == 5
+
+
+async def test_a_reset_is_of_the_day_as_well(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=5, per_day=8)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    await limiter.reset(tenant)
+    limiter.restart(tenant.id)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    clock.advance(60)
+    assert await admitted_of(limiter, tenant, 9) == 3
+
+
+async def test_a_reset_is_of_one_tenant(make_limiter: MakeLimiter) -> None:
+    limiter, acme, globex = make_limiter(), limited(per_minute=5), limited("globex", per_minute=5)
+    assert [await admitted_of(limiter, tenant, 9) for tenant in (acme, globex)] == [5, 5]
+    await limiter.reset(acme)
+    limiter.restart("acme")
+    assert [await admitted_of(limiter, tenant, 9) for tenant in (acme, globex)] == [5, 0]
+
+
+# Named limits.
+
+EXPORTS = Limits(3, None)
+
+
+async def named(limiter: Limiter, tenant: Tenant, count: int, name: str = "exports") -> int:
+    return sum([(await limiter.check_named(tenant, name, EXPORTS)).allowed for _ in range(count)])
+
+
+async def test_a_named_limit_is_beside_the_tenants_own(make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=5)
+    assert await named(limiter, tenant, 9) == 3
+    assert await named(limiter, tenant, 9, "imports") == 3
+    assert await admitted_of(limiter, tenant, 9) == 5
+    assert await named(limiter, limited("globex"), 9) == 3
+    refused = await limiter.check_named(tenant, "exports", EXPORTS)
+    assert (refused.violated, [quota.name for quota in refused.quotas]) == (("exports-minute",), ["exports-minute"])
+    assert (await limiter.check_named(tenant, "exports", EXPORTS, 4)).retry_after is None
+    with pytest.raises(ValueError, match="at least 1 token, not 0"):
+        await limiter.check_named(tenant, "exports", EXPORTS, 0)
+
+
+async def test_processes_share_a_named_limit(make_limiter: MakeLimiter) -> None:
+    limiters = [make_limiter(processes=3) for _ in range(3)]
+    assert sum([await named(limiter, limited(), 9) for limiter in limiters]) == 3
+
+
+async def test_a_stop_gives_back_named_tokens_too(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+    limiter = make_limiter()
+    limits = Limits(None, 1000)
+    assert (await limiter.check_named(limited(), "exports", limits)).allowed
+    assert counters.total("day") > 1
+    await limiter.close()
+    assert counters.total("day") == 1
+
+
+async def test_a_forked_copy_has_no_named_tokens(make_limiter: MakeLimiter, counters: FakeCounters) -> None:
+    limiter = make_limiter()
+    assert await named(limiter, limited(), 1) == 1
+    limiter.forget()
+    takes = len(counters.takes)
+    assert await named(limiter, limited(), 1) == 1
+    assert len(counters.takes) > takes, "it asks the counters, and spends nothing of its parent's"
+
+
+async def test_a_reset_is_of_named_limits_too(make_limiter: MakeLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenantcache.limiter.declared", {"exports": EXPORTS})
+    limiter, tenant = make_limiter(), limited()
+    assert await named(limiter, tenant, 9) == 3
+    await limiter.reset(tenant)
+    limiter.restart(tenant.id)
+    assert await named(limiter, tenant, 9) == 3
+
+
+async def test_days_of_named_limits_end_in_the_tenants_zone(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited()
+    first = (await limiter.check_named(tenant, "exports", Limits(None, 1))).quotas[0].reset
+    moved = replace(tenant, time_zone="Etc/GMT-1")
+    again = (await limiter.check_named(moved, "exports", Limits(None, 1))).quotas[0].reset
+    assert again == pytest.approx((first - 3600) % 86_400)
+
+
+async def test_sliding_minutes_have_no_edge(clock: FakeClock, counters: FakeCounters) -> None:
+    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, sliding=True)
+    tenant = limited(per_minute=60)
+    clock.advance(59)
+    assert await admitted_of(limiter, tenant, 90) == 60
+    clock.advance(2)
+    assert await admitted_of(limiter, tenant, 90) <= 1
+    refused = await limiter.check(tenant)
+    takes = len(counters.takes)
+    assert refused.retry_after is not None
+    clock.advance(refused.retry_after - 0.01)
+    assert not (await limiter.check(tenant)).allowed
+    assert len(counters.takes) == takes, "no commands meanwhile"
+    clock.advance(0.02)
+    assert (await limiter.check(tenant)).allowed
+    await limiter.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tenantcache.core.tenant import Limits
@@ -10,9 +10,12 @@ from tenantcache.core.windows import Policy
 
 
 class Quota(NamedTuple):
-    """One policy's line in the headers. `remaining` is as known here; `reset` is seconds until the window ends."""
+    """One policy's line in the headers: "minute", "day", or "exports-minute" of a named limit.
 
-    name: Policy
+    `remaining` is as known here; `reset` is seconds until the window ends.
+    """
+
+    name: str
     limit: int
     remaining: int
     reset: float
@@ -27,9 +30,11 @@ class Decision:
     """
 
     allowed: bool
-    violated: tuple[Policy, ...] = ()
+    violated: tuple[str, ...] = ()
     retry_after: float | None = None
     quotas: tuple[Quota, ...] = ()
+    at: float | None = field(default=None, compare=False)
+    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by."""
 
 
 def quota(name: Policy, limit: int, held: int, left: int, reset: float) -> Quota:

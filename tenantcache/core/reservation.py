@@ -23,7 +23,7 @@ How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -188,7 +188,15 @@ class Reservation:
             return 0
         returned = min(cost, self._spent_today())
         self.day += returned
+        self._watch(now)
         return returned
+
+    def observe(self, values: Mapping[Window, int], now: float) -> None:
+        """Take note of counters that somebody has read."""
+        self._roll(now)
+        if (value := values.get(Window("minute", self._number))) is not None:
+            self._usage.see(value, now)
+        self._day_used = values.get(Window("day", self._today.number), self._day_used)
 
     def restart(self, now: float) -> None:
         """Somebody has set the counters of this minute and this day to nothing: what was held in them is gone."""
@@ -229,7 +237,7 @@ class Reservation:
     def decide(self, now: float, cost: int) -> Decision | None:
         """Return admitted or refused; None when a take is needed to know (never after `release`: always None)."""
         if self.spend(now, cost):
-            return Decision(True, quotas=self.quotas(now))
+            return Decision(True, quotas=self.quotas(now), at=now)
         if self.released:
             return None
         if never := policies_below(self.limits, cost):
@@ -255,6 +263,8 @@ class Reservation:
 
     def quotas(self, now: float) -> tuple[Quota, ...]:
         """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
+        if now >= self.until and not self.released:
+            self._roll(now)
         lines: list[Quota] = []
         minute, day = self.limits.per_minute, self.limits.per_day
         if minute is not None:

@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -72,6 +72,10 @@ class SlidingReservation(Reservation):
         super()._enter_minute(number)
         self._previous = used if next_one else 0
         self._exhausted = refused
+
+    def observe(self, values: Mapping[Window, int], now: float) -> None:
+        super().observe(values, now)
+        self._previous = values.get(Window("minute", self._number - 1), self._previous)
 
     def restart(self, now: float) -> None:
         super().restart(now)

@@ -22,6 +22,8 @@ from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
+from tenantcache.limiter import ADMITTED
+from tenantcache.limits import LimitExceededError
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.peers import Peers
@@ -71,6 +73,8 @@ class TenantMiddleware:
         self._fault: ConfigurationError | None = None
         self._hot: dict[bytes, Entry] = {}
         self._bypass: tuple[str, ...] = ()
+        self._unlimited: tuple[str, ...] = ()
+        self._apart: tuple[str, ...] = ()
         self._trusted: Peers | None = None
         _mounted.add(self)
         self._start()
@@ -90,6 +94,8 @@ class TenantMiddleware:
         settings = cache.settings
         self.cache = cache
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
+        self._unlimited = tuple(path.rstrip("/") for path in settings.unlimited_paths)
+        self._apart = self._bypass + self._unlimited
         self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
@@ -128,9 +134,12 @@ class TenantMiddleware:
         if "state" not in scope:
             scope["state"] = {}
         scope["state"]["tenant"] = entry.tenant
+        scope["state"]["tenantcache"] = self.cache
         token = serving.set(entry.tenant)
         try:
             await self.app(scope, receive, send)
+        except LimitExceededError as error:
+            await self._refuse_route(error, scope, receive, send)
         finally:
             serving.reset(token)
 
@@ -138,7 +147,7 @@ class TenantMiddleware:
         """The Host of a request that needs no second look; None sends it the long way."""
         path: str = scope["path"]
         # An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
-        if path >= "0" or path.startswith(self._bypass):
+        if path >= "0" or path.startswith(self._apart):
             return None
         if self._trusted is not None:
             return self._host_of(scope)
@@ -174,7 +183,7 @@ class TenantMiddleware:
             await self.app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._bypasses(scope["path"]) or _is_served(scope):
+        if _is_under(scope["path"], self._bypass) or _is_served(scope):
             await self.app(scope, receive, send)
             return
         host = self._host_of(scope)
@@ -226,7 +235,8 @@ class TenantMiddleware:
             if redirect is not None:
                 await redirect(scope, receive, send)
                 return
-        decision = await self.cache.check(tenant)
+        unlimited = _is_under(scope["path"], self._unlimited)
+        decision = ADMITTED if unlimited else await self.cache.check(tenant)
         if not decision.allowed:
             await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
             return
@@ -240,9 +250,6 @@ class TenantMiddleware:
             if not self._strategies:
                 self._hot = self.cache.memory.hot
         await self._pass_on(entry, decision.quotas, scope, receive, send)
-
-    def _bypasses(self, path: str) -> bool:
-        return any(path == prefix or path.startswith(prefix + "/") for prefix in self._bypass)
 
     def _host_of(self, scope: Scope) -> bytes | None:
         """The Host value that counts, or None where the request is to be answered with 400."""
@@ -258,6 +265,11 @@ class TenantMiddleware:
         answer: ASGIApp | None = self._reply(scope, problem) if self._reply is not None else None
         await (answer or problem)(scope, receive, send)
 
+    async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
+        headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
+        await self._refuse(quota_exceeded(error.decision, headers), scope, receive, send)
+
     # On to the application.
 
     def _headers(self, quotas: Sequence[Quota]) -> list[Header]:
@@ -265,11 +277,14 @@ class TenantMiddleware:
         return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
 
     async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["tenant"] = entry.tenant
+        state = scope.setdefault("state", {})
+        state["tenant"], state["tenantcache"] = entry.tenant, self.cache
         headers = self._headers(quotas)
         token = serving.set(entry.tenant)
         try:
             await self.app(scope, receive, adding(headers, send) if headers else send)
+        except LimitExceededError as error:
+            await self._refuse_route(error, scope, receive, send)
         finally:
             serving.reset(token)
 
@@ -331,3 +346,7 @@ def _is_served(scope: Scope) -> bool:
     """Whether another middleware, further out, has found the tenant and spent its token already."""
     tenant = serving.get()
     return tenant is not None and scope.get("state", {}).get("tenant") is tenant
+
+
+def _is_under(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)

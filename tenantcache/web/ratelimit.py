@@ -20,8 +20,10 @@ _SECONDS = {"minute": MINUTE, "day": DAY}
 
 @lru_cache(maxsize=1024)
 def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
-    """`"minute";q=600;w=60, "day";q=100000;w=86400` of (name, limit) pairs."""
-    return ", ".join(f'"{name}";q={limit};w={_SECONDS[name]}' for name, limit in limits).encode()
+    """`"minute";q=600;w=60, "day";q=100000;w=86400` of (name, limit) pairs; a named limit's end in those two words."""
+    seconds = [_SECONDS[name.rpartition("-")[2]] for name, _ in limits]
+    parts = zip(limits, seconds, strict=True)
+    return ", ".join(f'"{name}";q={limit};w={window}' for (name, limit), window in parts).encode()
 
 
 def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:

@@ -33,9 +33,7 @@ def test_the_previous_minute_weighs_less_by_the_second(
     used=st.integers(0, 10_000),
     tokens=st.integers(1, 10_000),
 )
-def test_free_at_is_neither_early_nor_late(
-    limit: int, previous: int, used: int, tokens: int
-) -> None:
+def test_free_at_is_neither_early_nor_late(limit: int, previous: int, used: int, tokens: int) -> None:
     """From both sides: at that time there is room, and just before there was none."""
     used, tokens = min(used, limit), min(tokens, limit)
     at = free_at(limit, previous, used, tokens)

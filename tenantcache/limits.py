@@ -1,0 +1,163 @@
+"""Limits for single routes, each tenant its own: as FastAPI dependencies and as decorators.
+
+    @app.get("/exports", dependencies=[Depends(limit("exports", per_minute=5, per_day=100))])
+    async def exports(tenant: CurrentTenant) -> ...
+
+    @limited("exports", per_minute=5)          # Starlette
+    async def exports(request: Request) -> ...
+
+The tenant's own limits hold on such a route as well. Where a request has no tenant (a base domain, a bypass path, no
+`TenantMiddleware`), there is nobody to count it for, and it passes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from tenantcache.core.decision import Decision, Quota, policies_below
+from tenantcache.core.tenant import Limits, Tenant
+from tenantcache.engine import TenantCache
+from tenantcache.errors import TenantCacheError
+from tenantcache.limiter import declared
+from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
+from tenantcache.web.ratelimit import Header, ratelimit_headers
+
+__all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
+
+Dependency = Callable[[HTTPConnection, Response], Awaitable[None]]
+Endpoint = Callable[..., Any]
+
+UNLIMITED = Limits()
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
+
+class LimitExceededError(TenantCacheError):
+    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others."""
+
+    def __init__(self, decision: Decision, named_quotas: tuple[Quota, ...] = ()) -> None:
+        super().__init__(f"refused by {', '.join(decision.violated)}")
+        self.decision = decision
+        self.named_quotas = named_quotas
+
+
+@dataclass(frozen=True, slots=True)
+class _Spending:
+    """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
+
+    tokens: int
+    name: str | None = None
+    limits: Limits = UNLIMITED
+
+    async def spend(self, connection: HTTPConnection) -> list[Header]:
+        """Return the headers that tell of a named limit. Raises `LimitExceededError`."""
+        state: dict[str, Any] = connection.scope.get("state") or {}
+        tenant, cache = state.get("tenant"), state.get("tenantcache")
+        if not isinstance(tenant, Tenant) or not isinstance(cache, TenantCache):
+            return []
+        if self.name is None:
+            decision = await self._spend_more(cache, tenant)
+            if not decision.allowed:
+                raise LimitExceededError(decision)
+            return []
+        decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
+        if not decision.allowed:
+            raise LimitExceededError(decision, decision.quotas)
+        return ratelimit_headers(decision.quotas) if cache.settings.rate_limit_headers else []
+
+    async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
+        """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
+        if cache.settings.limits == "enforce" and (never := policies_below(tenant.limits, self.tokens)):
+            decision = Decision(False, never)
+        elif self.tokens == 1:
+            return Decision(True)
+        else:
+            decision = await cache.check(tenant, self.tokens - 1)
+        if not decision.allowed:
+            cache.refund(tenant, 1)
+        return decision
+
+
+def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
+    """A dependency that spends `cost` tokens of the limit `name` in each request.
+
+    Routes that give the same name share one limit, and must give it the same figures. Raises ValueError.
+    """
+    return _dependency(_named(name, per_minute, per_day, cost))
+
+
+def limited(
+    name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1
+) -> Callable[[Endpoint], Endpoint]:
+    """As `limit`, as a decorator of a Starlette endpoint: a function, or a method of an `HTTPEndpoint`."""
+    return _decorator(_named(name, per_minute, per_day, cost))
+
+
+def cost(tokens: int) -> Dependency:
+    """A dependency that makes each request of a route cost `tokens` of the tenant's own limits, in place of 1.
+
+    One that is refused gives back the day's token that it came in with. Raises ValueError.
+    """
+    return _dependency(_Spending(_positive("cost", tokens)))
+
+
+def costs(tokens: int) -> Callable[[Endpoint], Endpoint]:
+    """As `cost`, as a decorator of a Starlette endpoint."""
+    return _decorator(_Spending(_positive("cost", tokens)))
+
+
+def _dependency(spending: _Spending) -> Dependency:
+    async def spend(connection: HTTPConnection, response: Response) -> None:
+        response.headers.raw.extend(await spending.spend(connection))
+
+    return spend
+
+
+def _decorator(spending: _Spending) -> Callable[[Endpoint], Endpoint]:
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        async def spend_first(*args: Any, **kwargs: Any) -> Any:
+            connection = next((each for each in (*args, *kwargs.values()) if isinstance(each, HTTPConnection)), None)
+            if connection is None:
+                raise TypeError(f"{endpoint.__qualname__} is called without a request, by which its tenant is known")
+            headers = await spending.spend(connection)
+            if inspect.iscoroutinefunction(endpoint):
+                response = await endpoint(*args, **kwargs)
+            else:
+                response = await run_in_threadpool(endpoint, *args, **kwargs)
+            if isinstance(response, Response):
+                response.headers.raw.extend(headers)
+            return response
+
+        return spend_first
+
+    return decorate
+
+
+def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> _Spending:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"limit {name!r}: a name is 1 to 40 of a-z, 0-9, _ and -, and begins with a letter")
+    if per_minute is None and per_day is None:
+        raise ValueError(f"limit {name!r} limits nothing: give per_minute, per_day or both")
+    for key, value, most in (("per_minute", per_minute, MAX_PER_MINUTE), ("per_day", per_day, MAX_PER_DAY)):
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            raise ValueError(f"limit {name!r}: {key} is {value!r}; give a whole number from 1 to {most}")
+    limits = Limits(per_minute, per_day)
+    if declared.setdefault(name, limits) != limits:
+        raise ValueError(f"limit {name!r} was made with other figures before: {declared[name]}; use one name for one")
+    return _Spending(_positive(f"limit {name!r}: cost", tokens), name, limits)
+
+
+def _positive(what: str, tokens: int) -> int:
+    if type(tokens) is not int or tokens < 1:
+        raise ValueError(f"{what} is {tokens!r}; give a whole number from 1")
+    return tokens

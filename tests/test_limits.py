@@ -1,0 +1,306 @@
+"""Limits of single routes: dependencies, decorators, costs; paths without limits; what shadow mode says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import Depends, FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from tenantcache import TenantMiddleware, limiter
+from tenantcache.limits import cost, costs, limit, limited
+from tenantcache.web.problems import Problem
+from tests.asgi import Answer, connect, get
+from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
+
+ACME, GLOBEX = b"acme.example.com", b"globex.example.com"
+
+
+@pytest.fixture(autouse=True)
+def undeclared() -> Iterator[None]:
+    """Names are of the process; each test has its own."""
+    before = dict(limiter.declared)
+    limiter.declared.clear()
+    yield
+    limiter.declared.clear()
+    limiter.declared.update(before)
+
+
+class World:
+    def __init__(self, **settings: Any) -> None:
+        self.clock = FakeClock()
+        rows = [row("acme", limit_per_minute=100), row("globex", limit_per_minute=100), row("free", limit_per_minute=0)]
+        self.counters = FakeCounters()
+        values = {"limit_per_day": 0} | settings
+        self.cache = make_cache(FakeDatabase(self.clock, *rows), self.clock, counters=self.counters, **values)
+
+
+@asynccontextmanager
+async def world(**settings: Any) -> AsyncIterator[World]:
+    made = World(**settings)
+    async with made.cache:
+        yield made
+
+
+def fastapi(made: World, **options: Any) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(TenantMiddleware, cache=made.cache, **options)
+    exports = limit("exports", per_minute=2, per_day=3)
+
+    @app.get("/exports", dependencies=[Depends(exports)])
+    async def export() -> str:
+        return "exported"
+
+    @app.get("/thread", dependencies=[Depends(exports)])
+    def in_a_thread() -> str:
+        return "exported"
+
+    @app.get("/plain")
+    async def plain() -> str:
+        return "plain"
+
+    @app.get("/dear", dependencies=[Depends(cost(10))])
+    async def dear() -> str:
+        return "dear"
+
+    @app.get("/too-dear", dependencies=[Depends(cost(101))])
+    async def too_dear() -> str:
+        return "never"
+
+    @app.websocket("/ws")
+    async def socket(websocket: WebSocket, _: None = Depends(exports)) -> None:
+        await websocket.accept()
+
+    return app
+
+
+def lines(answer: Answer, name: bytes) -> list[str]:
+    """The lines of a header that is a list, and may be sent in several (RFC 9110 5.3)."""
+    return [value.decode() for each, value in answer.headers if each == name]
+
+
+async def test_a_named_limit_holds_for_its_routes_together() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        assert [(await get(app, ACME, path)).status for path in ("/exports", "/thread", "/exports")] == [200, 200, 429]
+        assert (await get(app, ACME, "/plain")).status == 200
+
+
+async def test_each_tenant_has_its_own() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        for host in (ACME, GLOBEX):
+            assert [(await get(app, host, "/exports")).status for _ in range(3)] == [200, 200, 429]
+
+
+async def test_a_refusal_is_a_problem_like_the_others() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        for _ in range(2):
+            await get(app, ACME, "/exports")
+        refused = await get(app, ACME, "/exports")
+        assert refused.header("content-type") == "application/problem+json"
+        assert refused.json()["violated-policies"] == ["exports-minute"]
+        assert refused.json()["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        assert refused.header("retry-after") == "60"
+        assert lines(refused, b"ratelimit-policy") == [
+            '"exports-minute";q=2;w=60, "exports-day";q=3;w=86400',
+            '"minute";q=100;w=60',
+        ]
+        assert lines(refused, b"ratelimit") == [
+            '"exports-minute";r=0;t=60, "exports-day";r=1;t=6000',
+            '"minute";r=97;t=60',
+        ]
+        made.clock.advance(60)
+        assert [(await get(app, ACME, "/exports")).status for _ in range(2)] == [200, 429]
+        assert (await get(app, ACME, "/exports")).json()["violated-policies"] == ["exports-day"]
+
+
+async def test_what_is_admitted_tells_of_it_as_well() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        for left in (1, 0):  # the long way and the hot one
+            answer = await get(app, ACME, "/exports")
+            named, own = lines(answer, b"ratelimit")
+            assert named == f'"exports-minute";r={left};t=60, "exports-day";r={left + 1};t=6000'
+            assert own.startswith('"minute";r=')
+        assert len(lines(await get(app, ACME, "/plain"), b"ratelimit")) == 1
+
+
+async def test_an_unlimited_tenant_is_held_to_it_too() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        answers = [await get(app, b"free.example.com", "/exports") for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[2].header("ratelimit-policy") == '"exports-minute";q=2;w=60, "exports-day";q=3;w=86400'
+
+
+async def test_a_websocket_is_refused_before_it_is_accepted() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        kinds = [(await connect(app, ACME, "/ws", extension=True))[0] for _ in range(3)]
+        assert [kind["type"] for kind in kinds[:2]] == ["websocket.accept"] * 2
+        assert (kinds[2]["type"], kinds[2]["status"]) == ("websocket.http.response.start", 429)
+        assert (await connect(app, ACME, "/ws"))[0] == {
+            "type": "websocket.close",
+            "code": 1013,
+            "reason": "Too Many Requests",
+        }
+
+
+async def test_the_reply_of_ones_own_gets_the_decision() -> None:
+    seen: list[Problem] = []
+
+    def reply(_scope: Any, problem: Problem) -> PlainTextResponse:
+        seen.append(problem)
+        return PlainTextResponse("later", 429)
+
+    async with world() as made:
+        app = fastapi(made, reply=reply)
+        answers = [await get(app, ACME, "/exports") for _ in range(3)]
+        assert answers[2].body == b"later"
+        [problem] = seen
+        assert problem.retry_after == 60
+        assert problem.members["violated-policies"] == ["exports-minute"]
+
+
+async def test_a_route_may_cost_more() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        statuses = [(await get(app, ACME, "/dear")).status for _ in range(11)]
+        assert statuses == [200] * 10 + [429]
+        assert (await get(app, GLOBEX, "/dear")).status == 200
+        assert (await get(app, GLOBEX, "/plain")).header("ratelimit") == '"minute";r=89;t=60'
+
+
+async def test_a_cost_above_the_limit_is_refused_for_good() -> None:
+    async with world() as made:
+        refused = await get(fastapi(made), ACME, "/too-dear")
+        assert refused.status == 429
+        assert refused.json()["violated-policies"] == ["minute"]
+        assert [name for name, _ in refused.headers if name == b"retry-after"] == []
+
+
+async def test_shadow_and_off_let_everything_pass(caplog: pytest.LogCaptureFixture) -> None:
+    async with world(limits="shadow") as made:
+        app = fastapi(made)
+        with caplog.at_level(logging.WARNING, "tenantcache.shadow"):
+            assert {(await get(app, ACME, "/exports")).status for _ in range(5)} == {200}
+            assert {(await get(app, ACME, "/too-dear")).status for _ in range(3)} == {200}
+        assert made.cache.stats()["limits"]["shadowed"] >= 3
+        said = [record.getMessage() for record in caplog.records]
+        assert said.count("shadow: requests of tenant 'acme' would be refused: exports-minute limit of 2") == 1
+    async with world(limits="off") as made:
+        app = fastapi(made)
+        assert {(await get(app, ACME, "/exports")).status for _ in range(5)} == {200}
+        assert made.counters.takes == []
+
+
+async def test_shadow_says_it_once_a_tenant_and_window(caplog: pytest.LogCaptureFixture) -> None:
+    async with world(limits="shadow") as made:
+        tenants = [await made.cache.resolve(f"{name}.example.com") for name in ("acme", "globex")]
+        with caplog.at_level(logging.WARNING, "tenantcache.shadow"):
+            for _ in range(2):
+                for tenant in tenants:
+                    assert tenant is not None
+                    for _ in range(105):
+                        assert (await made.cache.check(tenant)).allowed
+                made.clock.advance(60)
+        said = [record.getMessage() for record in caplog.records]
+        acme, globex = (
+            f"shadow: requests of tenant '{name}' would be refused: minute limit of 100" for name in ("acme", "globex")
+        )
+        assert said == [acme, globex, acme, globex]
+        assert made.cache.stats()["limits"]["shadowed"] == 20
+
+
+async def test_a_path_without_limits_has_its_tenant(caplog: pytest.LogCaptureFixture) -> None:
+    async with world(unlimited_paths=["/plain"], limit_per_day=1) as made:
+        app = fastapi(made)
+        for _ in range(3):
+            answer = await get(app, ACME, "/plain")
+            assert (answer.status, b"ratelimit" in dict(answer.headers)) == (200, False)
+        assert made.counters.takes == []
+        assert [(await get(app, ACME, "/exports")).status for _ in range(2)] == [200, 429]
+        assert (await get(app, ACME, "/plain")).status == 200, "used up, and the path is hot"
+        assert (await get(app, ACME, "/plainer")).status == 429
+
+
+# Starlette.
+
+
+class Exports(HTTPEndpoint):
+    @limited("exports", per_minute=2)
+    async def get(self, _request: Request) -> PlainTextResponse:
+        return PlainTextResponse("exported")
+
+
+async def test_decorators_of_starlette_endpoints() -> None:
+    limiter.declared.clear()
+
+    @limited("reports", per_minute=1)
+    async def report(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("reported")
+
+    @limited("sync", per_minute=1)
+    def sync(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("reported")
+
+    @costs(50)
+    async def dear(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("dear")
+
+    async with world() as made:
+        routes = [Route("/exports", Exports), Route("/report", report), Route("/sync", sync), Route("/dear", dear)]
+        app = Starlette(routes=routes, middleware=[Middleware(TenantMiddleware, cache=made.cache)])
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+        assert [(await get(app, ACME, "/report")).status for _ in range(2)] == [200, 429]
+        assert [(await get(app, ACME, "/sync")).status for _ in range(2)] == [200, 429]
+        assert [(await get(app, GLOBEX, "/dear")).status for _ in range(3)] == [200, 200, 429]
+
+
+async def test_without_a_tenant_there_is_nobody_to_count_for() -> None:
+    @limited("reports", per_minute=1)
+    async def report(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("reported")
+
+    app = Starlette(routes=[Route("/report", report)])
+    assert [(await get(app, ACME, "/report")).status for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("Exports", {"per_minute": 1}, "limit 'Exports': a name is 1 to 40 of a-z, 0-9, _ and -"),
+        ("a b", {"per_minute": 1}, "begins with a letter"),
+        ("a", {}, "limit 'a' limits nothing: give per_minute, per_day or both"),
+        ("a", {"per_minute": 0}, "limit 'a': per_minute is 0; give a whole number from 1 to 2147483647"),
+        ("a", {"per_day": "5"}, "limit 'a': per_day is '5'; give a whole number from 1"),
+        ("a", {"per_day": 5, "cost": 0}, "limit 'a': cost is 0; give a whole number from 1"),
+    ],
+)
+def test_what_is_wrong_with_a_limit_is_said(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        limit(name, **options)
+
+
+def test_one_name_is_one_limit() -> None:
+    limit("exports", per_minute=5)
+    limit("exports", per_minute=5)
+    with pytest.raises(ValueError, match="limit 'exports' was made with other figures before"):
+        limit("exports", per_minute=6)
+
+
+@pytest.mark.parametrize("tokens", [0, -1, 1.5, True])
+def test_a_cost_is_a_positive_number(tokens: Any) -> None:
+    with pytest.raises(ValueError, match="cost is"):
+        cost(tokens)
