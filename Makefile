@@ -59,6 +59,6 @@ bench-short: install-bench
 loadtest: install-bench
 	$(VENV)/bin/tenantcache loadtest $(HOST) $(ARGS)
 
-# A flood of unknown hosts beside real traffic, two minutes; writes its table into docs/flood.md.
+# A flood of unknown hosts beside real traffic, three minutes; writes its tables into docs/flood.md.
 flood: install
 	$(VENV)/bin/python -m benchmarks.flood

@@ -5,7 +5,7 @@ requests a second of 1,000 tenants in memory are timed from the moment at which 
 requests a second of other tenants (what any load costs), and beside 10,000 a second of distinct unknown hosts. All of
 it runs once with the index of known hosts and once without.
 
-    python -m benchmarks.flood                       two minutes; writes docs/flood.md and benchmarks/flood.json
+    python -m benchmarks.flood                       three minutes; writes docs/flood.md and benchmarks/flood.json
     python -m benchmarks.flood --strangers 20000 --dry-run
 
 The exit status is 1 where the promise is broken.
@@ -33,6 +33,7 @@ import psutil
 import redis
 from starlette.types import Message, Receive, Scope, Send
 
+from benchmarks.flood_http import HttpPhase, http_table, measure_http
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.stores import schema
@@ -40,6 +41,7 @@ from tenantcache.stores import schema
 DOCUMENT = Path(__file__).parents[1] / "docs/flood.md"
 RESULTS = Path(__file__).with_suffix(".json")
 BEGIN, END = "<!-- flood -->", "<!-- /flood -->"
+BEGIN_HTTP, END_HTTP = "<!-- flood over HTTP -->", "<!-- /flood over HTTP -->"
 
 TENANTS = 1_000
 COLD = 50
@@ -182,13 +184,23 @@ class Scene:
         await schema.install(connection)
         await connection.execute(f"""
             create extension pg_stat_statements;
-            insert into tenantcache.tenants (name, subdomain)
-                select 'Tenant', 'tenant-' || n from generate_series(0, {TENANTS - 1}) as n;
+            insert into tenantcache.tenants (name, subdomain, attributes)
+                select 'Tenant', 'tenant-' || n, '{{"version": 1}}' from generate_series(0, {TENANTS - 1}) as n;
             insert into tenantcache.tenants (name, subdomain)
                 select 'Cold', 'cold-' || n from generate_series(0, {2 * COLD - 1}) as n;
             analyze tenantcache.tenants;
         """)
         await connection.close()
+
+    def environment(self, index: bool) -> dict[str, str]:
+        """What a worker needs to serve the same."""
+        return {
+            "TENANTCACHE_DATABASE_URL": self.postgres_url,
+            "TENANTCACHE_REDIS_URL": self.redis_url,
+            "TENANTCACHE_BASE_DOMAINS": "example.com",
+            "TENANTCACHE_LIMITS": "off",
+            "TENANTCACHE_HOST_INDEX_MAX_HOSTS": "2000000" if index else "0",
+        }
 
     async def counted(self, app: TenantMiddleware) -> Phase:
         """Everything that is counted, since the start."""
@@ -310,19 +322,24 @@ def table(results: dict[bool, list[Phase]]) -> str:
     return "\n".join(lines)
 
 
-def write(results: dict[bool, list[Phase]]) -> None:
+def write(results: dict[bool, list[Phase]], over_http: dict[bool, list[HttpPhase]]) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    DOCUMENT.write_text(head + BEGIN + "\n" + table(results) + "\n" + END + rest.split(END)[1], encoding="utf-8")
-    rows: list[dict[str, Any]] = []
-    for index, phases in results.items():
-        for phase in phases:
-            times = {f"p{percent:g}": phase.percentile(percent) for percent in (50, 99, 99.9, 100)}
-            rows.append(
-                {"index": index, **asdict(phase), "late": {name: round(value, 6) for name, value in times.items()}}
-            )
-    told = {"python": platform.python_version(), "cores": os.cpu_count(), "phases": rows}
+    for begin, end, shown in ((BEGIN, END, table(results)), (BEGIN_HTTP, END_HTTP, http_table(over_http))):
+        head, rest = text.split(begin)
+        text = head + begin + "\n" + shown + "\n" + end + rest.split(end)[1]
+    DOCUMENT.write_text(text, encoding="utf-8")
+    told = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "phases": [_row(index, phase) for index, phases in results.items() for phase in phases],
+        "over_http": [_row(index, phase) for index, phases in over_http.items() for phase in phases],
+    }
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _row(index: bool, phase: Phase | HttpPhase) -> dict[str, Any]:
+    times = {f"p{percent:g}": round(phase.percentile(percent), 6) for percent in (50, 99, 99.9, 100)}
+    return {"index": index, **asdict(phase), "late": times}
 
 
 def main() -> int:
@@ -330,7 +347,7 @@ def main() -> int:
     parser.add_argument("--strangers", type=int, default=200_000)
     parser.add_argument("--dry-run", action="store_true", help="print the table and write nothing")
     options = parser.parse_args()
-    results = {}
+    results, over_http = {}, {}
     with tempfile.TemporaryDirectory(prefix="tenantcache-flood-") as directory, RedisServer() as copies:
         Path(directory).chmod(0o755)  # Postgres may run as another account
         preload = {"shared_preload_libraries": "pg_stat_statements"}
@@ -339,9 +356,11 @@ def main() -> int:
             asyncio.run(scene.prepare())
             for index in (True, False):
                 results[index] = asyncio.run(measure(scene, options.strangers, index))
-    print(table(results))
+            for index in (True, False):
+                over_http[index] = measure_http(scene.environment(index), known_hosts, TENANTS, strangers())
+    print(f"{table(results)}\n\nOver HTTP:\n\n{http_table(over_http)}")
     if not options.dry_run:
-        write(results)
+        write(results, over_http)
     faults = [fault for index, phases in results.items() for fault in faults_of(index, phases)]
     for fault in faults:
         print(f"BROKEN: {fault}", file=sys.stderr)
