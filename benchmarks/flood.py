@@ -255,7 +255,7 @@ async def measure(scene: Scene, count: int, index: bool) -> list[Phase]:
         redis_url=scene.redis_url,
         base_domains=["example.com"],
         limits="off",
-        memory_max_tenants=TENANTS + 2 * COLD,  # full at the end: one more would push a tenant out
+        memory_max_tenants=TENANTS + 2 * COLD,  # 100 strangers among them would begin to push tenants out
         memory_ttl=3600,
         host_index_max_hosts=2_000_000 if index else 0,
     )
