@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.core.decision import Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
@@ -64,15 +66,16 @@ class _Spending:
         tenant, cache = state.get("tenant"), state.get("tenantcache")
         if not isinstance(tenant, Tenant) or not isinstance(cache, TenantCache):
             return []
+        quotas: tuple[Quota, ...] = ()
         if self.name is None:
             decision = await self._spend_more(cache, tenant)
-            if not decision.allowed:
-                raise LimitExceededError(decision)
-            return []
-        decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
+        else:
+            decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
+            quotas = decision.quotas
         if not decision.allowed:
-            raise LimitExceededError(decision, decision.quotas)
-        return ratelimit_headers(decision.quotas) if cache.settings.rate_limit_headers else []
+            _answer_within(connection.scope, cache)
+            raise LimitExceededError(decision, quotas)
+        return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
 
     async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
         """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
@@ -85,6 +88,32 @@ class _Spending:
         if not decision.allowed:
             cache.refund(tenant, 1)
         return decision
+
+
+def _answer_within(scope: Scope, cache: TenantCache) -> None:
+    """Let the application that the route belongs to hand the error to the middleware, unless it has a handler itself.
+
+    A mounted application answers 500 to whatever it does not know; the middleware would be too late.
+    """
+    handlers: tuple[dict[Any, Any], Any] | None = scope.get("starlette.exception_handlers")
+    find = _refusers.get(cache)
+    refuse = None if find is None else find()
+    if handlers is None or refuse is None:
+        return
+
+    async def answer(_request: object, error: LimitExceededError) -> ASGIApp:
+        return partial(refuse, error)
+
+    handlers[0].setdefault(LimitExceededError, answer)
+
+
+Refuser = Callable[[LimitExceededError, Scope, Receive, Send], Awaitable[None]]
+_refusers: weakref.WeakKeyDictionary[TenantCache, weakref.WeakMethod[Refuser]] = weakref.WeakKeyDictionary()
+
+
+def refuse_with(cache: TenantCache, refuse: Refuser) -> None:
+    """For the middleware: `refuse`, a method of its, answers for routes that `cache` refuses. It is not kept alive."""
+    _refusers[cache] = weakref.WeakMethod(refuse)
 
 
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:

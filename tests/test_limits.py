@@ -15,9 +15,11 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tenantcache import TenantMiddleware, limiter
-from tenantcache.limits import cost, costs, limit, limited
+from tenantcache.core.decision import Decision
+from tenantcache.limits import LimitExceededError, cost, costs, limit, limited
 from tenantcache.web.problems import Problem
 from tests.asgi import Answer, connect, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
@@ -171,6 +173,50 @@ async def test_the_reply_of_ones_own_gets_the_decision() -> None:
         [problem] = seen
         assert problem.retry_after == 60
         assert problem.members["violated-policies"] == ["exports-minute"]
+
+
+async def test_an_application_that_is_mounted_answers_the_same() -> None:
+    async with world() as made:
+        outer = FastAPI()
+        outer.add_middleware(TenantMiddleware, cache=made.cache)
+        inner = FastAPI()
+        outer.mount("/inner", inner)
+
+        @inner.get("/exports", dependencies=[Depends(limit("inner", per_minute=1))])
+        async def export() -> str:
+            return "exported"
+
+        for status in (200, 429, 429):
+            answer = await get(outer, ACME, "/inner/exports")
+            assert answer.status == status
+        assert answer.json()["violated-policies"] == ["inner-minute"]
+        assert lines(answer, b"ratelimit")[0] == '"inner-minute";r=0;t=60'
+
+
+async def test_an_application_may_handle_it_itself() -> None:
+    async with world() as made:
+        app = fastapi(made)
+
+        @app.exception_handler(LimitExceededError)
+        async def handle(_request: Request, error: LimitExceededError) -> PlainTextResponse:
+            return PlainTextResponse(f"{error.decision.violated[0]}: {error.decision.retry_after}", 420)
+
+        answers = [await get(app, ACME, "/exports") for _ in range(3)]
+        assert (answers[2].status, answers[2].body) == (420, b"exports-minute: 60.0")
+
+
+async def test_other_frameworks_may_raise_it() -> None:
+    """An ASGI application without Starlette's handlers: the error comes up to the middleware."""
+    decision = Decision(False, ("exports-day",), 7.2)
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise LimitExceededError(decision)
+
+    async with world() as made:
+        middleware = TenantMiddleware(app, cache=made.cache)
+        for _ in range(2):
+            answer = await get(middleware, ACME)
+            assert (answer.status, answer.header("retry-after")) == (429, "8")
 
 
 async def test_a_route_may_cost_more() -> None:

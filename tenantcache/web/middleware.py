@@ -23,7 +23,7 @@ from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.limiter import ADMITTED
-from tenantcache.limits import LimitExceededError
+from tenantcache.limits import LimitExceededError, refuse_with
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.peers import Peers
@@ -93,6 +93,7 @@ class TenantMiddleware:
     def _use(self, cache: TenantCache) -> None:
         settings = cache.settings
         self.cache = cache
+        refuse_with(cache, self._refuse_route)
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
         self._unlimited = tuple(path.rstrip("/") for path in settings.unlimited_paths)
         self._apart = self._bypass + self._unlimited

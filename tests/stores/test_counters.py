@@ -104,7 +104,7 @@ async def test_windows_do_not_touch_each_other(counters: CounterStore) -> None:
     assert [(await counters.debit("acme", [Debit(window, 0)]))[0] for window in windows] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("other", ["globex", "ACME", "acme:", "", "ac me\n", "ünï", "{acme}"])
+@pytest.mark.parametrize("other", ["globex", "ACME", "acme:", "", "ac me\n", "ünï", "{acme}", "acme\x1fexports"])
 async def test_tenants_do_not_touch_each_other(counters: CounterStore, other: str) -> None:
     debits = [Debit(MINUTE, 5), Debit(DAY, 7)]
     await counters.debit("acme", debits)
