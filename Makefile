@@ -22,7 +22,7 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT)
 
-test: install
+test: install-bench
 	$(VENV)/bin/python -m pytest
 
 check: install

@@ -31,6 +31,7 @@ def measure(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, A
         stores.meter.flush()
         members = fleet.run(
             stores.env(per_minute=600, per_day=100_000),
+            processes=plan.processes,
             seconds=plan.cold_seconds * share,
             tenants=plan.cold_tenants,
             pattern="uniform",

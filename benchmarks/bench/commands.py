@@ -73,6 +73,7 @@ def of_ours(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, A
         stores.meter.flush()
         members = fleet.run(
             stores.env(per_minute=limits[0], per_day=limits[1]),
+            processes=plan.processes,
             seconds=plan.fleet_seconds,
             rate=plan.fleet_rate,
             tenants=tenants,

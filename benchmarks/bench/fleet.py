@@ -1,4 +1,4 @@
-"""Four processes at once, with what each of them saw."""
+"""Some processes at once, with what each of them saw."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 from benchmarks.bench.stores import Env
 
-PROCESSES = 4
-
 
 def run(
     env: Env,
     *,
+    processes: int,
     seconds: float,
     tenants: int,
     pattern: str,
@@ -23,32 +22,32 @@ def run(
     at_once: int = 8,
 ) -> list[dict[str, Any]]:
     """Let them all start in the same moment; `rate` is the whole fleet's. What `member` prints, by process."""
-    processes = []
+    started = []
     try:
-        for seed in range(PROCESSES):
+        for seed in range(processes):
             options = {
                 "env": env.as_json(),
                 "settings": settings or {},
                 "seconds": seconds,
                 "tenants": tenants,
                 "pattern": pattern,
-                "rate": rate and rate / PROCESSES,
+                "rate": rate and rate / processes,
                 "at_once": at_once,
                 "seed": seed,
             }
             command = [sys.executable, "-m", "benchmarks.bench.member", json.dumps(options)]
-            processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        for process in processes:
+            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        for process in started:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
                 raise RuntimeError("a process of the fleet did not start; its messages are above")
-        for process in processes:
+        for process in started:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        return [json.loads(process.communicate(timeout=seconds + 60)[0]) for process in processes]
+        return [json.loads(process.communicate(timeout=seconds + 60)[0]) for process in started]
     finally:
-        for process in processes:
+        for process in started:
             if process.poll() is None:
                 process.kill()
                 process.wait()

@@ -11,39 +11,49 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.bench import load
 from benchmarks.bench.contenders import BARE, Contender
 from benchmarks.bench.plan import Plan
 from benchmarks.bench.stats import summary
 from benchmarks.bench.stores import Env, Stores
-from tenantcache.devservers import HOST, DevServer, is_taken, spawn
+from tenantcache.devservers import free_port, is_taken, spawn
 
 WARM_SECONDS = 0.5
+START_TIMEOUT = 60.0
 
 
-class Worker(DevServer):
-    """One contender's server."""
-
-    name = "uvicorn"
+class Worker:
+    """One contender's server; started at once, and waited for by `wait`."""
 
     def __init__(self, contender: Contender, env: Env, core: int | None) -> None:
-        super().__init__()
-        self._options: Mapping[str, Any] = {"name": contender.name, "env": env.as_json(), "core": core}
+        self.name = contender.name
+        self.port = free_port()
+        options = {"name": contender.name, "env": env.as_json(), "core": core, "port": self.port}
+        self._process = spawn([sys.executable, "-m", "benchmarks.bench.serve", json.dumps(options)])
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        options = json.dumps({**self._options, "port": self.port})
-        return spawn([sys.executable, "-m", "benchmarks.bench.serve", options])
+    def __enter__(self) -> Self:
+        return self
 
-    def _is_ready(self, pid: int) -> bool:
-        return is_taken(self.port)
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
-    def _log_tail(self) -> str:
-        return f"its messages are above ({HOST}:{self.port})"
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not is_taken(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise load.LoadError(f"the server of {self.name} did not start; its messages are above")
+            time.sleep(0.02)
 
 
 def cores() -> tuple[int | None, int | None]:
@@ -63,6 +73,8 @@ def measure(
     stores.meter.flush()
     with ExitStack() as stack:
         workers = {c.name: stack.enter_context(Worker(c, stores.env(), worker_core)) for c in contenders}
+        for worker in workers.values():
+            worker.wait()
         for worker in workers.values():
             load.run(worker.port, min(WARM_SECONDS, plan.http_seconds), plan.http_connections, load_core)
         for _ in range(plan.http_rounds):

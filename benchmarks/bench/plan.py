@@ -17,7 +17,8 @@ class Plan:
     http_rounds: int = 6
     http_seconds: float = 2.5
     http_connections: int = 16
-    # (c) commands
+    # (c) commands, and (e)
+    processes: int = 4
     fleet_seconds: float = 60.0
     fleet_rate: float = 1_000.0
     zipf_tenants: int = 10_000
@@ -36,21 +37,22 @@ class Plan:
 FULL = Plan()
 
 SHORT = Plan(
-    cost_rounds=2,
+    cost_rounds=1,
     cost_requests=200,
     cost_redis_requests=50,
     http_rounds=1,
     http_seconds=0.2,
     http_connections=4,
+    processes=2,
     fleet_seconds=1.0,
     fleet_rate=200.0,
     zipf_tenants=500,
     simulate=False,
     scale_sizes=(100, 1_000),
-    scale_rounds=2,
+    scale_rounds=1,
     scale_requests=200,
     cold_tenants=300,
-    cold_seconds=2.0,
+    cold_seconds=1.0,
     staleness=False,
 )
 """Shows that everything runs; its figures mean nothing and are written nowhere but where one asks for them."""
