@@ -55,9 +55,9 @@ bench: install-bench
 bench-short: install-bench
 	$(VENV)/bin/python -m benchmarks.bench --short
 
-# Load on a deployment of one's own: make loadtest HOST=http://127.0.0.1:8000 ARGS='--tenants tenants.txt'
+# Load on a deployment of one's own, with its tenants: make loadtest URL=http://127.0.0.1:8000 ARGS='--hosts hosts.txt'
 loadtest: install-bench
-	$(VENV)/bin/tenantcache loadtest $(HOST) $(ARGS)
+	$(VENV)/bin/tenantcache loadtest $(URL) $(ARGS)
 
 # A flood of unknown hosts beside real traffic, three minutes; writes its tables into docs/flood.md.
 flood: install

@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | uninstall | check | settings | demo`.
+"""The command line: `tenantcache init | uninstall | check | settings | demo | loadtest`.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -72,3 +72,24 @@ def demo(
     from tenantcache.cli.demo import Demo
 
     Demo(target, port, workers, directory).run()
+
+
+@app.command()
+def loadtest(
+    url: Annotated[str, typer.Argument(help="Where the deployment listens, like http://127.0.0.1:8000.")],
+    hosts: Annotated[
+        Path | None, typer.Option(help="A file with one host a line, the busiest first; else from the database.")
+    ] = None,
+    path: Annotated[str, typer.Option(help="What is asked for.")] = "/",
+    users: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 20,
+    seconds: Annotated[int, typer.Option(min=1, help="How long.")] = 30,
+    skew: Annotated[float, typer.Option(min=0, help="Zipf exponent of the traffic; 0: all hosts alike.")] = 1.0,
+    most: Annotated[int, typer.Option(min=1, help="Tenants to take from the database.")] = 10_000,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that make the load.")] = 1,
+) -> None:
+    """Load a deployment with its own tenants' traffic, and report by tenant. Needs the extra `loadtest`."""
+    from tenantcache.cli.loadtest import LoadTest
+
+    status = asyncio.run(LoadTest(url, hosts, path, users, seconds, skew, most, processes).run())
+    if status:
+        raise typer.Exit(status)
