@@ -103,7 +103,9 @@ async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
     assert 0 < looked_up <= 1_000 + 200 * seconds, "a burst, and then 200 a second"
     assert statuses == {404: looked_up, 503: STRANGERS - looked_up}, "past the budget nobody says that there is none"
     assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up
-    assert billed_commands.by_command() == {"get": looked_up}
+    # One GET a look-up, or none: Redis is left alone for a moment after it took longer than 30 ms, on a busy machine.
+    assert billed_commands.by_command().keys() == {"get"}
+    assert 0.9 * looked_up < billed_commands.total() <= looked_up
     assert after["memory"]["tenants"] == TENANTS
     assert after["memory"]["evictions"] == 0
     assert after["memory"]["negatives"] <= 10_000
