@@ -143,6 +143,28 @@ async def test_what_is_let_through_counts_whatever_the_limits_say(url: str, limi
         assert await totals(cache) == dict.fromkeys(TENANTS, 20) | {"few": few}
 
 
+async def test_paths_without_a_limit_are_usage_too(url: str) -> None:
+    async with make(url, unlimited_paths=["/hooks"]) as cache:
+        app = TenantMiddleware(PlainTextResponse("hello"), cache=cache)
+        statuses = [(await get(app, b"few.example.com", "/hooks/x")).status for _ in range(20)]
+        assert statuses == [200] * 20
+        await cache.usage.flush()
+        assert (await totals(cache))["few"] == 20
+
+
+async def test_a_refund_is_no_usage(url: str) -> None:
+    async with make(url) as cache:
+        tenant = await cache.resolve("both.example.com")
+        assert tenant is not None
+        for _ in range(5):
+            await cache.check(tenant)
+        await cache.usage.flush()
+        assert cache.refund(tenant, 2) == 2
+        await cache.check(tenant)
+        await cache.usage.flush()
+        assert (await totals(cache))["both"] == 4
+
+
 async def test_who_waits_for_a_token_at_the_stop_is_counted(url: str) -> None:
     settings = Settings(database_url=url, base_domains=["example.com"], usage_interval=NEVER)
     stores = Stores.from_settings(settings)

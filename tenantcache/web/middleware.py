@@ -236,8 +236,11 @@ class TenantMiddleware:
             if redirect is not None:
                 await redirect(scope, receive, send)
                 return
-        unlimited = _is_under(scope["path"], self._unlimited)
-        decision = ADMITTED if unlimited else await self.cache.check(tenant)
+        if _is_under(scope["path"], self._unlimited):
+            decision = ADMITTED
+            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
+        else:
+            decision = await self.cache.check(tenant)
         if not decision.allowed:
             await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
             return

@@ -41,7 +41,9 @@ async def _tenants(database_url: str) -> None:
 @asynccontextmanager
 async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[TenantMiddleware]:
     """The middleware with every tenant in memory and with its index loaded, if it keeps one."""
-    chosen = Settings(_environ={}, database_url=database_url, redis_url=redis_url, limits="off", usage_interval=0, **settings)
+    chosen = Settings(
+        _environ={}, database_url=database_url, redis_url=redis_url, limits="off", usage_interval=0, **settings
+    )
     async with TenantCache(chosen) as cache:
         app = TenantMiddleware(application, cache)
         async with asyncio.timeout(10):

@@ -99,7 +99,9 @@ async def test_ten_thousand_requests_cost_no_query_and_hardly_a_command(
     await database.execute("create extension pg_stat_statements")
     await add_tenant(database, "acme", "shop.acme.io", per_minute=100_000, per_day=10_000_000)
     # Its own keys: the other tests' workers have a tenant of this id on the same Redis.
-    async with Fleet(ports=1, database_url=server.url, redis_url=redis_url, key_prefix="hot") as fleet:
+    async with Fleet(
+        ports=1, database_url=server.url, redis_url=redis_url, key_prefix="hot", usage_interval="600"
+    ) as fleet:
         await get_many(fleet.connections, 400, ACME)
         before = [(await one.tell())["stats"]["postgres"]["queries"] for one in fleet.connections]
         looked_up = await look_ups(database)
