@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test check consistency mutants mutants-short limits bench bench-short loadtest flood
+.PHONY: install install-bench demo test check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ check: install
 # Faults between real processes, about eight minutes; writes its table into README.md and docs/consistency.md.
 consistency: install
 	$(VENV)/bin/python -m benchmarks.consistency
+
+# Limits between real processes, while workers and Redis are killed: six minutes; writes docs/over-admission.md.
+overadmission: install
+	$(VENV)/bin/python -m benchmarks.over_admission
 
 # Takes each guard of the protocol away in turn: the tests must fail each time. Half an hour; writes docs/guards.md.
 mutants: install

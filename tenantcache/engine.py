@@ -22,13 +22,14 @@ from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
+from tenantcache.fleetcounters import FleetCounters
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
 from tenantcache.shadow import ShadowLog
-from tenantcache.stores.base import LogEntry, StoreError
+from tenantcache.stores.base import LogEntry, Pull, StoreError
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.registry import Registry, UnknownTenantError
 from tenantcache.tenants import Tenants
@@ -87,6 +88,9 @@ class TenantCache:
             counts_unlimited=self.settings.usage_interval > 0,
             newest=self._newest,
         )
+        self.fleet_counters = self._stores.counters if isinstance(self._stores.counters, FleetCounters) else None
+        if self.fleet_counters is not None:
+            self.limiter.share_counters(self.fleet_counters.version_of, self.fleet_counters.note_lost)
         self.usage = Usage(
             self._stores.usage,
             self.limiter.drain,
@@ -133,6 +137,7 @@ class TenantCache:
             clock=self.clock,
             tail_age=self.settings.redis_ttl + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, self.settings.max_staleness / 3),
+            on_pull=self._pulled,
         )
 
     def server_now(self) -> float:
@@ -184,11 +189,22 @@ class TenantCache:
             raise StoreUnavailableError(f"{where}: {error}") from error
         except SchemaMissingError as error:
             raise SchemaMissingError(f"{where}: {error}") from None
-        if self._stores.link is not None:
+        redis_found = await self._open_redis()
+        if self.fleet_counters is not None:
             try:
-                await self._stores.link.open()
+                await self.fleet_counters.open(self.server_now, self._wake_follower, redis_found=redis_found)
             except StoreError as error:
-                logger.warning("%s: %s; going on without", variable_of("redis_url"), error)
+                raise StoreUnavailableError(f"{where}: {error}") from error
+
+    async def _open_redis(self) -> bool:
+        if self._stores.link is None:
+            return False
+        try:
+            await self._stores.link.open()
+        except StoreError as error:
+            logger.warning("%s: %s; going on without", variable_of("redis_url"), error)
+            return False
+        return True
 
     async def close(self) -> None:
         """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""
@@ -241,6 +257,8 @@ class TenantCache:
         self._opening = self._refresher = None
         if self._loop is not None and self._stores.link is not None:
             self._stores.link.leave_to_parent()
+        if self.fleet_counters is not None:
+            self.fleet_counters.forget()
         self._loop = None
         self._assemble()
 
@@ -389,6 +407,10 @@ class TenantCache:
     def _wake_follower(self) -> None:
         self.follower.wake()
 
+    def _pulled(self, pull: Pull) -> None:
+        if self.fleet_counters is not None:
+            self.fleet_counters.follow(pull)
+
     def _require_open(self) -> None:
         if not self._is_open:
             raise NotOpenError(
@@ -437,6 +459,7 @@ class TenantCache:
                 "shadowed": self.shadow.count,
                 "errors": self.limiter.errors,
                 "degraded": self.limiter.degraded,
+                "counters": None if self.fleet_counters is None else self.fleet_counters.stats(),
             },
             "usage": {"batches": self.usage.batches, "waiting": self.usage.waiting},
             "redis": {

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import uuid
+from collections.abc import Callable
 from typing import Protocol
 
 from tenantcache.clock import Clock
@@ -48,7 +49,7 @@ class ChangeSink(Protocol):
 
 
 class Follower:
-    """Times are in seconds. `tail_age` is the longest that a copy in Redis can live."""
+    """Times are in seconds. `tail_age` is the longest that a copy in Redis can live; `on_pull` gets each answer."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Follower:
         clock: Clock,
         tail_age: float,
         pull_interval: float = 1.0,
+        on_pull: Callable[[Pull], None] = lambda _: None,
     ) -> None:
         self.process_id = uuid.uuid4()
         self.processes = 1
@@ -74,6 +76,7 @@ class Follower:
         self._clock = clock
         self._tail_age = tail_age
         self._pull_interval = pull_interval
+        self._on_pull = on_pull
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
         self._wake = asyncio.Event()
@@ -189,6 +192,7 @@ class Follower:
         self.pulls += 1
         self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)
         self.processes = max(1, pull.processes)
+        self._on_pull(pull)
         if asked.generation != self._freshness.generation:
             return False  # a direct read has found another history meanwhile
         if mark is None:

@@ -5,8 +5,9 @@ Rules:
 * One take of a tenant is in flight at a time in this process. Requests that need it wait in a line; when the answer
   is there they are served in the order in which they came, within one step, so that nobody overtakes them.
 * A request that finds tokens never waits. A refill runs in the background.
-* What a store did not answer is not granted. Then `on_error` decides: "local" admits this process's share of the
-  limit (limit / processes), "allow" everything, "deny" nothing.
+* What a store did not answer is not granted. While the fleet changes from one store to another, what is held is all
+  that is admitted ("allow" admits everything). Where there is no store, `on_error` decides: "local" admits this
+  process's share of the limit (limit / processes), "allow" everything, "deny" nothing.
 * A named limit is a reservation of its own beside the tenant's, with counters of its own.
 * Nothing that was held before a fork is spent after it in the child.
 """
@@ -22,12 +23,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tenantcache.core.decision import Decision, Quota
-from tenantcache.core.reservation import Reservation, Take
+from tenantcache.core.reservation import Reservation, Take, VersionOf, one_version
 from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Calendar, Debit, Window, minute_at, minute_end
-from tenantcache.stores.base import CounterStore, StoreError
+from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
 from tenantcache.stores.counters import MemoryCounters
 from tenantcache.zones import calendar_of
 
@@ -52,6 +53,7 @@ no id has that a person can type."""
 declared: dict[str, Limits] = {}
 """The named limits that were made in this process, whichever engine counts them."""
 
+OnLost = Callable[[str, Window], None]
 NOBODY: Line = deque()
 """Who waits for a tenant that nobody waits for: an empty deque takes 600 bytes, and most tenants never need one."""
 
@@ -98,11 +100,18 @@ class Limiter:
         self._kind = SlidingReservation if sliding else Reservation
         self._counts_unlimited = counts_unlimited
         self._newest = newest
+        self._version_of: VersionOf = one_version
+        self._on_lost: OnLost = lambda owner, window: None
         self._meters: dict[str, Meter] = {}
         self._named: dict[str, Meter] = {}
         self._shares = MemoryCounters()
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
+
+    def share_counters(self, version_of: VersionOf, on_lost: OnLost) -> None:
+        """Before the first request, where a fleet may change its counters: `version_of` tells which ones a minute has,
+        and `on_lost` is told of each window whose counter turned out to be lost."""
+        self._version_of, self._on_lost = version_of, on_lost
 
     def open(self) -> None:
         self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
@@ -166,7 +175,9 @@ class Limiter:
         tenant = self._newest(tenant)
         if self._counts_unlimited or self._limits_of(tenant) != Limits():
             calendar = calendar_of(tenant.time_zone)
-            reservation = self._kind(self._limits_of(tenant), self._server_now(), calendar=calendar)
+            reservation = self._kind(
+                self._limits_of(tenant), self._server_now(), calendar=calendar, version_of=self._version_of
+            )
             meter = Meter(tenant.id, reservation, calendar)
             self._meters[tenant.id] = meter
         return meter
@@ -203,7 +214,7 @@ class Limiter:
         owner, calendar = tenant.id + NAME_SEPARATOR + name, calendar_of(tenant.time_zone)
         meter = self._named.get(owner)
         if meter is None:
-            reservation = self._kind(limits, self._server_now(), calendar=calendar)
+            reservation = self._kind(limits, self._server_now(), calendar=calendar, version_of=self._version_of)
             meter = self._named[owner] = Meter(owner, reservation, calendar)
         elif meter.reservation.limits != limits or meter.calendar is not calendar:
             meter.calendar = calendar
@@ -285,15 +296,19 @@ class Limiter:
 
     async def _work(self, meter: Meter) -> None:
         """Send takes until nobody waits and nothing is to be refilled or given back."""
+        resumes: float | None = None
         try:
             self._answer(meter)
             while (take := self._next_take(meter)) is not None:
                 await self._send(meter, take)
                 self._answer(meter)
+        except StoreMovingError as error:
+            self.errors += 1
+            resumes = error.until
         except StoreError as error:
             self._note_error(error)
         finally:
-            self._answer_without_store(meter)
+            self._answer_without_store(meter, resumes)
             # Nobody can come in between: there is no await from here to the end of the task.
             meter.waiting, meter.task = NOBODY, None
 
@@ -324,6 +339,8 @@ class Limiter:
                 meter.reservation.fail(following, self._server_now())
                 raise
             following = meter.reservation.settle(following, values, self._server_now())
+            if following is not None and following.repairs:
+                self._on_lost(meter.tenant_id, following.debits[0].window)
         if self.degraded:
             self.degraded = False
             logger.warning("limits are counted in the store again")
@@ -351,20 +368,23 @@ class Limiter:
             self.degraded = True
             logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._on_error)
 
-    def _answer_without_store(self, meter: Meter) -> None:
+    def _answer_without_store(self, meter: Meter, resumes: float | None) -> None:
         while meter.waiting:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():
                 decision = self._decide(meter, cost)
-                waiter.set_result(decision or self._decide_without_store(meter, cost))
+                waiter.set_result(decision or self._decide_without_store(meter, cost, resumes))
 
-    def _decide_without_store(self, meter: Meter, cost: int) -> Decision:
+    def _decide_without_store(self, meter: Meter, cost: int, resumes: float | None) -> Decision:
+        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent."""
         now = self._server_now()
         quotas = meter.reservation.quotas(now)
         if self._on_error == "allow":
             meter.reservation.note_unbacked(cost)
             return Decision(True, quotas=quotas, at=now)
         windows = self._windows(meter, now)
+        if resumes is not None:
+            return Decision(False, tuple(window.policy for window, _, _ in windows), max(0.0, resumes - now), quotas)
         violated = [
             (window, end)
             for window, end, limit in windows

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from tenantcache.fleetcounters import FleetCounters
 from tenantcache.settings import Settings
 from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, RowSource, TenantStore
+from tenantcache.stores.choices import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
@@ -38,13 +40,14 @@ class Stores:
         postgres = PostgresTenants(settings.database_url)
         log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
         registry, usage = Registry(postgres), PostgresUsage(postgres)
+        in_postgres, choices = PostgresCounters(postgres), PostgresChoices(postgres)
         if settings.redis_url is None:
-            return cls(
-                postgres, postgres, log, PostgresCounters(postgres), None, registry, usage, postgres, None, postgres
-            )
+            alone = FleetCounters(None, in_postgres, choices)
+            return cls(postgres, postgres, log, alone, None, registry, usage, postgres, None, postgres)
         link = RedisLink(settings.redis_url)
         copies = RedisCopies(
             link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
         )
-        counters = RedisCounters(link, prefix=settings.key_prefix)
+        in_redis = RedisCounters(link, prefix=settings.key_prefix)
+        counters = FleetCounters(in_redis, in_postgres, choices, link)
         return cls(postgres, postgres, log, counters, copies, registry, usage, postgres, link, postgres)

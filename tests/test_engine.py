@@ -402,6 +402,7 @@ async def test_a_second_process_starts_from_redis(
         await first.get_many(["1", "2"])
         await until(lambda: billed_commands.by_command().get("set") == 4)
     async with TenantCache(settings) as second:
+        await until(lambda: second.indexer.is_ready)  # it asks Postgres as well
         queries = second.stats()["postgres"]["queries"]
         assert name_of(await second.resolve("acme.localhost")) == "Acme"
         assert sorted(await second.get_many(["1", "2"])) == ["1", "2"]

@@ -26,10 +26,14 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What to send to the counters in one go. Hand it back to `settle` with the reply, or to `fail`, exactly once."""
+    """What to send to the counters in one go. Hand it back to `settle` with the reply, or to `fail`, exactly once.
+
+    `version` is that of the counters which the current minute had when it was planned (`storechoice.py`).
+    """
 
     lines: tuple[Line, ...]
     repairs: bool = False
+    version: object = None
 
     @property
     def debits(self) -> tuple[Debit, ...]:

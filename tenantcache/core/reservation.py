@@ -17,13 +17,16 @@ Rules, each of which keeps "never exceeded" true by itself:
    not final. A window's bound is the highest limit that was in force in it. Standing tokens belong to windows that the
    old limit never governs: all of them go, unless all are within the new limit.
 
+7. Where the counters of a minute are others than those that its tokens were debited in (`storechoice.py`: the fleet has
+   changed its store), or where that is not known, the tokens are lost. Each minute's counters have a version.
+
 One take of a reservation may be in flight at a time; replies out of order would look like a lost counter.
 How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -37,6 +40,14 @@ from tenantcache.core.tenant import Limits
 from tenantcache.core.windows import MINUTE, Calendar, Policy, Window, minute_at, minute_end, utc_day
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take"]
+
+VersionOf = Callable[[int], object]
+"""The version of the counters of a minute, by its number; None where it is not known now. It never changes."""
+
+
+def one_version(_minute: int) -> object:
+    return 0
+
 
 UNLIMITED = 1 << 62
 """Tokens where there is no limit: more than any process can spend."""
@@ -75,6 +86,7 @@ class Reservation:
         "_standing",
         "_today",
         "_usage",
+        "_version_of",
         "day",
         "limits",
         "low",
@@ -88,7 +100,12 @@ class Reservation:
     )
 
     def __init__(
-        self, limits: Limits, now: float, policy: ReservePolicy = DEFAULT_POLICY, calendar: Calendar = utc_day
+        self,
+        limits: Limits,
+        now: float,
+        policy: ReservePolicy = DEFAULT_POLICY,
+        calendar: Calendar = utc_day,
+        version_of: VersionOf = one_version,
     ) -> None:
         self.limits = limits
         self.minute = UNLIMITED if limits.per_minute is None else 0
@@ -106,7 +123,7 @@ class Reservation:
         self.released = False
         self.shown: Any = None
         """Where a face keeps what it tells clients; None whenever more than `minute` and `day` may have changed."""
-        self._policy, self._calendar = policy, calendar
+        self._policy, self._calendar, self._version_of = policy, calendar, version_of
         self._demand = Demand(now)
         self._number, self._today = minute_at(now), calendar(now)
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
@@ -139,7 +156,13 @@ class Reservation:
         passed = number - self._number
         self._demand.close(self._spent(), passed, number * MINUTE)
         self._current = Ledger()
-        self._standing.enter(number, self._current)
+        version = self._version_of(number)
+        if version is None:
+            self._standing.enter(number, Ledger())  # rule 7: to nobody; what stands for later minutes may be known then
+        elif version == self._standing.version:
+            self._standing.enter(number, self._current)
+        else:
+            self._standing = Standing(number)
         self._usage.close(passed, number * MINUTE)
         self._number, self._pace = number, None
         self._exhausted = self.refill = self.watched = False
@@ -293,7 +316,17 @@ class Reservation:
         minute = self._plan_minute(now, cost, processes)
         lines = minute + self._plan_day(now, cost, processes, bool(minute))
         self.taking = bool(lines)
-        return Take(tuple(lines)) if lines else None
+        return self._take(lines)
+
+    def _take(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:
+        return Take(tuple(lines), repairs, self._version_of(self._number)) if lines else None
+
+    def _current_standing(self) -> Standing:
+        """Rule 7: what stands in counters of the version that the current minute has; nothing else does."""
+        version = self._version_of(self._number)
+        if version != self._standing.version:
+            self._standing = Standing(self._number, version)
+        return self._standing
 
     def _affordable(self, now: float, cost: int) -> int:
         """What of `cost` a take can still make possible."""
@@ -318,7 +351,7 @@ class Reservation:
             return []
         return [
             self._current.claim(Window("minute", self._number), tokens),
-            *self._standing.plan(self._number, standing, self._policy.horizon),
+            *self._current_standing().plan(self._number, standing, self._policy.horizon),
         ]
 
     def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:
@@ -357,24 +390,25 @@ class Reservation:
         """
         self.taking = False
         if self.released:
-            return undo(take)
+            return undo(take) if self._version_of(minute_at(now)) == take.version else None
         self._roll(now)
+        is_same = self._version_of(self._number) == take.version  # rule 7
         repairs: list[Line] = []
         later: list[tuple[Line, int]] = []
         for line, value in zip(take.lines, values, strict=True):
             window = line.debit.window
             if window.policy == "day":
                 repairs += self._settle_day(line, value, take.repairs)
-            elif window.number == self._number:
+            elif is_same and window.number == self._number:
                 repairs += self._settle_minute(line, value, now, take.repairs)
-            elif window.number > self._number:
+            elif is_same and window.number > self._number:
                 later.append((line, value))
         if self.limits.per_minute is not None:
             self._standing.settle_all(self._number, later, self.limits.per_minute)
         self._hold_back(now)
         self._watch(now)
         self.taking = bool(repairs)
-        return Take(tuple(repairs), repairs=True) if repairs else None
+        return self._take(repairs, repairs=True)
 
     def _settle_minute(self, line: Line, value: int, now: float, repaired: bool) -> list[Line]:
         if self.limits.per_minute is None:
@@ -421,15 +455,15 @@ class Reservation:
             return None
         self._roll(now)
         lines = self._plan_cut()
-        if self._standing.over:
-            lines += self._standing.plan(self._number, self._standing.taken)
+        if (standing := self._current_standing()).over:
+            lines += standing.plan(self._number, standing.taken)
         idle = 0 if self.limits.per_minute is None else self._idle(now, self.limits.per_minute)
         if idle:
             self.minute, self.low = self.minute + self.low - idle, 0
             self.watched, self._exhausted, self._pace = False, False, None
             lines.append(self._current.give_back(Window("minute", self._number), idle))
         self.taking = bool(lines)
-        return Take(tuple(lines)) if lines else None
+        return self._take(lines)
 
     def _plan_cut(self) -> list[Line]:
         """What was dropped when a limit was lowered goes back at once: the counter holds it against everybody."""
@@ -462,7 +496,7 @@ class Reservation:
         lines: list[Line] = []
         if self.limits.per_minute is not None:
             lines.append(self._current.give_back(Window("minute", self._number), self.minute + self.low))
-            lines += self._standing.plan(self._number, 0)
+            lines += self._current_standing().plan(self._number, 0)
         if self.limits.per_day is not None:
             lines.append(self._daily.give_back(Window("day", self._today.number), self.day))
         lines = [line for line in lines if line.debit.amount]
@@ -471,7 +505,7 @@ class Reservation:
         self.minute = self.day = self.low = 0
         self.until = 0.0
         self.refill = self.watched = False
-        return Take(tuple(lines)) if lines else None
+        return self._take(lines)
 
     def change(self, limits: Limits, now: float, calendar: Calendar | None = None) -> None:
         """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it.
@@ -506,7 +540,7 @@ class Reservation:
         held = self.minute + self.low
         self.low, self.refill, self._exhausted = 0, False, False
         if old is None or new is None:
-            self._current, self._standing = Ledger(), Standing(self._number)
+            self._current, self._standing = Ledger(), Standing(self._number, self._standing.version)
             self.minute = UNLIMITED if new is None else 0
         elif new < old:
             self._current.drop(held)

@@ -22,7 +22,7 @@ from typing import Any
 
 from tenantcache.core.ledger import Line, Take
 from tenantcache.core.reservation import Reservation
-from tenantcache.core.windows import MINUTE, Debit, Window
+from tenantcache.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
 
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
@@ -54,10 +54,10 @@ class SlidingReservation(Reservation):
             self._roll(now)
             for line, value in zip(take.lines, values, strict=True):
                 if line.debit.window == Window("minute", self._number - 1):
-                    self._previous = value
+                    self._previous = self._weight(value)
         following = super().settle(take, values, now)
         if following is None and not self.released and self._current.over:
-            following = Take((self._current.give_back(Window("minute", self._number), 0),))
+            following = self._take([self._current.give_back(Window("minute", self._number), 0)])
             self.taking = True
         return following
 
@@ -75,7 +75,12 @@ class SlidingReservation(Reservation):
 
     def observe(self, values: Mapping[Window, int], now: float) -> None:
         super().observe(values, now)
-        self._previous = values.get(Window("minute", self._number - 1), self._previous)
+        if (value := values.get(Window("minute", self._number - 1))) is not None:
+            self._previous = self._weight(value)
+
+    def _weight(self, value: int) -> int:
+        """What the previous minute weighs, by its counter; where that is out of reach, as if it had been used up."""
+        return value if value != OUT_OF_REACH else self.limits.per_minute or 0
 
     def restart(self, now: float) -> None:
         super().restart(now)

@@ -17,13 +17,17 @@ from tenantcache.core.windows import MINUTES_PER_DAY, Debit, Window
 
 
 class Standing(Ledger):
-    """The ledger of each minute from the one after `minute`, the current one, to the one before `end`."""
+    """The ledger of each minute from the one after `minute`, the current one, to the one before `end`.
 
-    __slots__ = ("end",)
+    `version` is that of the counters which hold its debits; None: not known.
+    """
 
-    def __init__(self, minute: int) -> None:
+    __slots__ = ("end", "version")
+
+    def __init__(self, minute: int, version: object = None) -> None:
         super().__init__()
         self.end = minute + 1
+        self.version = version
 
     def enter(self, minute: int, current: Ledger) -> None:
         """`minute` begins: what stood for it goes to `current`, its ledger."""

@@ -61,6 +61,10 @@ def minute_end(number: int) -> int:
     return (number + 1) * MINUTE
 
 
+OUT_OF_REACH = -1
+"""Read in place of a past minute's counter that is in another store, which the fleet has left."""
+
+
 class Debit(NamedTuple):
     """Tokens to take from a window's counter (amount > 0), to give back (< 0), or only to read (0)."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tenantcache.core.logmark import LogMark
+from tenantcache.core.storechoice import StoreChoice
 from tenantcache.core.tenant import Row
 from tenantcache.core.windows import Debit
 
@@ -22,6 +23,17 @@ class StoreError(Exception):
     def __init__(self, message: str, *, suspended: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
+
+
+class StoreMovingError(StoreError):
+    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+
+    `until` is server time, in seconds since the Unix epoch.
+    """
+
+    def __init__(self, message: str, *, until: float) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,8 @@ class Pull:
 
     `server_time` is in seconds since the Unix epoch, `head` the newest entry, `continuous` false where the entry
     that the caller applied last is not the one in the log now, `processes` the size of the fleet.
-    `truncated` is true where the caller is further behind than its bound; `entries` is then empty.
+    `truncated` is true where the caller is further behind than its bound; `entries` is then empty. `choice` says which
+    store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
     """
 
     server_time: float
@@ -61,6 +74,8 @@ class Pull:
     processes: int
     truncated: bool
     entries: Sequence[LogEntry]
+    choice: StoreChoice | None = None
+    settled_until: float | None = None
 
 
 class TenantStore(Protocol):
@@ -146,7 +161,8 @@ class CounterStore(Protocol):
 
     Each debit is atomic by itself and is applied exactly once when the call returns. When the call raises, each
     debit may or may not have been applied: the caller must count it as spent and as not granted.
-    Counters start at 0 and expire some time after their window has ended.
+    Counters start at 0 and expire some time after their window has ended. A past window that is only read may be
+    `OUT_OF_REACH`.
     """
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:

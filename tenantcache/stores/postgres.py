@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import asyncpg
 
 from tenantcache.core.logmark import LogMark
+from tenantcache.core.storechoice import StoreChoice
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot, StoreError
@@ -62,12 +64,19 @@ _RECENT_ROWS = """
 COUNT_TIMEOUT = 10.0
 """Seconds. No request waits for it, and counting a million rows from a cold disk takes some."""
 
+_CHOICE = """
+    select (choice).version, (choice).store, (choice).from_minute, (choice).previous, (choice).previous_from,
+        (choice).why, extract(epoch from (choice).changed_at)::float8 as changed_at,
+        extract(epoch from (choice).complained_at)::float8 as complained_at, (choice).quiet, settled_until
+    from tenantcache.counter_choice()
+"""
+
 _PULL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
         exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        new.seq, new.at, new.tenant_id, new.hosts
-    from ({_HEAD}) as head left join lateral (
+        new.seq, new.at, new.tenant_id, new.hosts, counted.*
+    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join lateral (
         select seq, at, tenant_id, hosts from tenantcache.change_log
         where seq > $1 and head.asof - $1 <= $3 order by seq limit $4
     ) as new on true
@@ -80,8 +89,8 @@ _PULL = f"""
 _TAIL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        new.seq, new.at, new.tenant_id, new.hosts
-    from ({_HEAD}) as head left join (
+        new.seq, new.at, new.tenant_id, new.hosts, counted.*
+    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
         with newest as (select seq, at, tenant_id, hosts from tenantcache.change_log order by seq desc limit $2)
         select * from newest
         where seq >= coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
@@ -109,6 +118,8 @@ _PRUNE = """
         (select min(seq) from tenantcache.change_log where at >= now() - make_interval(secs => $1)),
         (select max(seq) from tenantcache.change_log))
 """
+
+_CHOICE_FIELDS = [field.name for field in fields(StoreChoice)]
 
 
 @asynccontextmanager
@@ -382,4 +393,6 @@ def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
         processes=first["processes"],
         truncated=truncated,
         entries=entries,
+        choice=StoreChoice(**{name: first[name] for name in _CHOICE_FIELDS}),
+        settled_until=first["settled_until"],
     )

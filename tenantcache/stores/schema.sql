@@ -81,6 +81,22 @@ create unlogged table if not exists tenantcache.counters (
 ) with (fillfactor = 70);
 create index if not exists counters_by_age on tenantcache.counters (touched_at);
 
+-- Which store counts the fleet's limits: minutes from `from_minute` on are counted in `store`, those before in
+-- `previous`. Null: nobody has come yet. The rules stand in core/storechoice.py.
+create table if not exists tenantcache.counter_store (
+    one boolean primary key default true check (one),
+    version bigint not null default 0,
+    store text constraint store_is_known check (store in ('redis', 'postgres')),
+    from_minute bigint not null default 0,
+    previous text,
+    previous_from bigint not null default 0,
+    why text not null default '',
+    changed_at timestamptz not null default now(),
+    complained_at timestamptz not null default '-infinity',
+    quiet double precision not null default 60
+) with (fillfactor = 50);
+insert into tenantcache.counter_store default values on conflict do nothing;
+
 -- Who has asked for a domain, and the token that proves it when it stands in the DNS. Only domains in tenant_domains
 -- are served; a row here with `verified_at` tells how the domain got there.
 create table if not exists tenantcache.domain_challenges (
@@ -136,6 +152,49 @@ create or replace function tenantcache.epoch() returns text stable language sql 
         'tenantcache.change_log'::regclass::oid,
         (select system_identifier from pg_control_system()),
         case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
+$$;
+
+-- The row, and until when it is settled: minutes that start before that are governed by no change but this one. The lock
+-- (7307199744 names it) says that nobody is changing the row; each statement of a volatile function has a snapshot of
+-- its own, so the row is read after that. 5 seconds is the notice that each change gives.
+create or replace function tenantcache.counter_choice()
+returns table (choice tenantcache.counter_store, settled_until double precision) volatile language plpgsql as $$
+declare
+    free boolean := pg_try_advisory_xact_lock_shared(7307199744);
+    since double precision := extract(epoch from clock_timestamp());
+begin
+    return query select c, case when free then since + 5 end from tenantcache.counter_store c;
+end
+$$;
+
+-- Change the store, unless somebody has done so since `known_version`, another change has not begun yet, or (on the way
+-- back to Redis) a process has complained within `new_quiet` seconds. The first choice of all holds at once.
+create or replace function tenantcache.choose_counter_store(
+    known_version bigint, new_store text, new_why text, new_quiet double precision
+) returns boolean language plpgsql as $$
+begin
+    -- In a statement of its own, so that the clock is read after it.
+    perform pg_advisory_xact_lock(7307199744);
+    update tenantcache.counter_store set
+        version = version + 1,
+        store = new_store,
+        from_minute = case when store is null then 0 else ceil((extract(epoch from clock_timestamp()) + 5) / 60) end,
+        previous = store,
+        previous_from = from_minute,
+        why = new_why,
+        changed_at = clock_timestamp(),
+        complained_at = case when new_store = 'postgres' and store is not null
+            then clock_timestamp() else complained_at end,
+        quiet = new_quiet
+    where version = known_version
+        and from_minute * 60 <= extract(epoch from clock_timestamp())
+        and (store is null or store = new_store or new_store = 'postgres'
+            or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
+    if found then
+        perform pg_notify('tenantcache', '');
+    end if;
+    return found;
+end
 $$;
 
 create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void

@@ -1,0 +1,49 @@
+"""What the generators are to send."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+BASE_DOMAIN = "example.com"
+
+
+@dataclass(frozen=True)
+class TenantLoad:
+    """`burst` requests every `pause` seconds from each generator to each worker."""
+
+    name: str
+    limit: int
+    pause: float
+    burst: int = 1
+
+    def offered(self, generators: int, workers: int) -> float:
+        """Requests a minute."""
+        return 60 / self.pause * self.burst * generators * workers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`until` in seconds since the Unix epoch."""
+
+    ports: tuple[int, ...]
+    until: float
+    tenants: tuple[TenantLoad, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        found = json.loads(text)
+        return cls(tuple(found["ports"]), found["until"], tuple(TenantLoad(**one) for one in found["tenants"]))
+
+
+TENANTS = (
+    TenantLoad("seven", 7, pause=2.0),
+    TenantLoad("sixty", 60, pause=1.0),
+    TenantLoad("six-hundred", 600, pause=0.3),
+    TenantLoad("sixty-thousand", 60_000, pause=1.0, burst=250),
+)
+"""Twice the limit and more, so that each one is reached within the minute."""

@@ -1,0 +1,120 @@
+"""The tables: on the terminal, in docs/over-admission.md, and as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.over_admission.fleet import GENERATORS
+from benchmarks.over_admission.plan import TenantLoad
+from benchmarks.over_admission.scenes import FLUSH_MINUTE, WORKERS, Run
+
+BEGIN, END = "<!-- over-admission -->", "<!-- /over-admission -->"
+
+HEADINGS = ("limit a minute", "offered a minute", "admitted, by minute", "most", "over", "use of the limit")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "over-admission.md"
+RESULTS = Path(__file__).parent / "results.json"
+
+HAPPENS = (
+    "Redis counts; three workers are killed and start again; at 0:40 Redis is killed",
+    "Postgres counts; at 1:10 Redis is there again, and empty; at 1:30 a worker is killed",
+    "Postgres counts, until nobody has complained for a minute",
+    "Redis counts again",
+    "Redis counts; at 4:20 it is flushed (FLUSHALL)",
+)
+
+
+def rows(run: Run, tenants: Sequence[TenantLoad], minutes: Sequence[int]) -> list[list[str]]:
+    found = []
+    for tenant in tenants:
+        counts = run.counts[tenant.name]
+        admitted = [counts.admitted[run.first + minute] for minute in minutes]
+        found.append(
+            [
+                f"{tenant.limit:,}",
+                f"{round(sum(counts.offered[run.first + minute] for minute in minutes) / len(minutes)):,}",
+                ", ".join(f"{count:,}" for count in admitted),
+                f"{max(admitted):,}",
+                f"{counts.over(tenant.limit, [run.first + minute for minute in minutes]):,}",
+                ", ".join(f"{count / tenant.limit:.0%}" for count in admitted),
+            ]
+        )
+    return found
+
+
+def markdown(run: Run, tenants: Sequence[TenantLoad]) -> str:
+    calm = range(FLUSH_MINUTE)
+    lines = [
+        f"{WORKERS} uvicorn workers and {GENERATORS} load generators, one Postgres, one Redis. What was admitted is",
+        "counted from the workers' own answers, by the minute of the database server's clock in which that was.",
+        "",
+        "| minute | what happens | counted in, as the workers said at its end |",
+        "|---:|---|---|",
+        *(
+            f"| {minute} | {happens} | {', '.join(sorted({str(store) for store in run.stores[run.first + minute]}))} |"
+            for minute, happens in enumerate(HAPPENS)
+        ),
+        "",
+        f"Minutes 0 to {FLUSH_MINUTE - 1}:",
+        "",
+        *_table(HEADINGS, rows(run, tenants, calm)),
+        "",
+        f"Minute {FLUSH_MINUTE}, with the FLUSHALL. The bound that is promised is one more limit in that minute:",
+        "",
+        *_table(HEADINGS, rows(run, tenants, [FLUSH_MINUTE])),
+        "",
+        _remainder(run, tenants),
+    ]
+    return "\n".join(lines)
+
+
+def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(headings) + " |",
+        "|" + "---:|" * len(headings),
+        *("| " + " | ".join(row) + " |" for row in cells),
+    ]
+
+
+def _remainder(run: Run, tenants: Sequence[TenantLoad]) -> str:
+    unsure = {tenant.limit: sum(run.counts[tenant.name].unsure.values()) for tenant in tenants}
+    lost = {tenant.limit: sum(run.counts[tenant.name].lost.values()) for tenant in tenants}
+    return (
+        "Not in these figures: requests admitted while a minute began, so that either may be meant ("
+        + ", ".join(f"{count:,} at {limit:,}" for limit, count in unsure.items())
+        + "), and requests that a killed worker did not answer ("
+        + ", ".join(f"{count:,} at {limit:,}" for limit, count in lost.items())
+        + ")."
+    )
+
+
+def faults(run: Run, tenants: Sequence[TenantLoad]) -> list[str]:
+    """What broke a promise, a line each."""
+    found = []
+    for tenant in tenants:
+        counts = run.counts[tenant.name]
+        calm = [run.first + minute for minute in range(FLUSH_MINUTE)]
+        if over := counts.over(tenant.limit, calm):
+            found.append(f"limit {tenant.limit}: {over} over in a minute")
+        if over := counts.over(2 * tenant.limit, [run.first + FLUSH_MINUTE]):
+            found.append(f"limit {tenant.limit}: {over} over the bound after the FLUSHALL")
+        if max(counts.admitted[minute] for minute in calm) < 0.9 * tenant.limit:
+            found.append(f"limit {tenant.limit}: it was never reached, which proves nothing")
+    expected = ["postgres", "postgres", "redis", "redis"]
+    for minute, store in enumerate(expected, start=1):
+        if set(run.stores[run.first + minute]) != {store}:
+            found.append(f"minute {minute} was counted in {run.stores[run.first + minute]} instead of {store}")
+    return found
+
+
+def write(run: Run, tenants: Sequence[TenantLoad]) -> None:
+    old = DOCUMENT.read_text(encoding="utf-8")
+    before, _, rest = old.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(run, tenants)}\n{END}{after}", encoding="utf-8")
+    found = {tenant.name: {"limit": tenant.limit, **run.counts[tenant.name].as_json()} for tenant in tenants} | {
+        "first_minute": run.first,
+        "stores": run.stores,
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

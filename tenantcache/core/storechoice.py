@@ -1,0 +1,296 @@
+"""Which store counts a fleet's limits, and since which minute: one process's view of what all have agreed on.
+
+The theory
+----------
+A limit holds as long as every token of a window was debited in one counter. With two stores there are two counters; so
+**each minute belongs to one store**, and nobody spends a token of a minute that was taken from the other one. The
+agreement is one row in Postgres, `StoreChoice`: minutes from `from_minute` on are counted in `store`, those before in
+`previous`. Each change is a new `version`, and every pull of the log carries the row.
+
+What is left is to know that the row is not out of date. Whoever changes it holds a lock, reads the server's clock, and
+lets the change begin at a minute that starts at least NOTICE seconds later. A pull that finds the lock free at server
+time e, and reads the row after that, has therefore seen every change that begins before e + NOTICE: one that it has
+not seen took the lock after e. So `settled_until` = e + NOTICE, and **a minute is known iff it starts before that**.
+The comparison is between readings of one clock, the server's; how long a message or a commit was on its way does not
+enter.
+
+Rules
+-----
+1. Tokens of a minute are taken from its store, and only once the minute is known. Tokens taken in advance carry the
+   version that they were taken under; they are spent only if the minute, when it begins, is known to be of that
+   version. Otherwise they are lost: fewer are admitted. (Not the store's name but the version: a store that was left
+   may come back empty.) A minute that has begun stays what it is, so a process may go on in it whatever happens.
+2. A process that finds Redis gone (no answer for GONE_AFTER seconds, or the provider refuses the account) announces
+   Postgres. Until that begins each process spends what it holds, and says no beyond that.
+3. The way back is announced by any process to which Redis answers, once no process has complained for `quiet`
+   seconds; each process that has no Redis complains every COMPLAINT_INTERVAL. Whoever comes back within STEADY seconds
+   has to wait twice as long the next time, up to MAX_QUIET: a Redis that comes and goes is not followed each time.
+4. Redis that has lost counters of LOSERS tenants (FLUSHALL, a failover) is announced as well, as a change from Redis
+   to Redis, but not within STEADY seconds of another: it ends all tokens of later minutes, whose debits are lost.
+5. A day that has seen a change is counted in Postgres to its end: what Redis had counted is written there all along
+   (by each process, at most MIRROR_INTERVAL late), and no day goes back. Days that begin later go with the minutes. In
+   the last GUARD seconds before a change no tokens of a day are taken, so that none is granted by a counter that
+   others have left; clocks of two processes differ by less.
+6. *Without the log* (Postgres is away, or out of this process's reach) `settled_until` stands still, and a minute
+   after that is not known. One exception keeps limits whole while Postgres restarts: an answer of Redis that was
+   asked at s extends it to s + NOTICE, if Redis has answered every WITNESS_GAP seconds since before the last pull, and
+   never failed. For as long as Redis fails for everybody or for nobody, that is exact: whoever announces has found it
+   silent for GONE_AFTER > WITNESS_GAP, and this process would have found it silent too. So each process asks Redis
+   once a second (PING, which is free), also while all is well: the outage may be over when the log is lost.
+7. A process that sees neither store decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes: in
+   the one in which it lost the last store others may have been granted all of the limit, and where a store comes back
+   it asks it from the next minute on. A fleet that loses everything together, and gets it back, exceeds no limit.
+
+What remains, two faults at once: a process that lost Postgres and sees Redis, while others see Postgres and lost Redis
+(or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is
+admitted for as long as both faults last. A process that sees neither store admits `limit / processes` a minute beside
+what the others take (`TENANTCACHE_ON_LIMITER_ERROR=local`; "deny" admits nothing). A database that was restored to a
+time before a change may bring back an older row: that is a change without notice.
+
+All times are server time, in seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal, NamedTuple
+
+from tenantcache.core.windows import MINUTE, Window, minute_at
+
+Store = Literal["redis", "postgres"]
+
+NOTICE = 5.0
+"""Seconds, at least, from an announcement to the minute that it begins with: five pulls of the log. `schema.sql` has
+the same number; the two must agree."""
+
+ALONE_AFTER = 3.0
+"""Seconds without a pull, which comes every second, after which Postgres is out of reach."""
+
+GONE_AFTER = 2.0
+"""Seconds without an answer after which Redis is gone: a failover of Sentinel or a restart within them is sat out."""
+
+WITNESS_GAP = 1.5
+
+COMPLAINT_INTERVAL = 10.0
+MIRROR_INTERVAL = 10.0
+GUARD = 1.0
+
+EARLIEST_DAY = 14 * 3600
+"""Seconds by which a day of some time zone begins before that of UTC. Where a day may have begun before a change, it
+counts as begun."""
+
+QUIET, MAX_QUIET = 60.0, 3600.0
+STEADY = 600.0
+
+LOSERS = 2
+"""Tenants whose counters must be lost before Redis is said to have lost them: one may have been reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChoice:
+    """The row that all agree on. `store` is None until the first process of all has come.
+
+    `complained_at` is when a process last said that it has no Redis; `quiet` how many seconds must pass after that.
+    """
+
+    version: int
+    store: Store | None
+    from_minute: int = 0
+    previous: Store | None = None
+    previous_from: int = 0
+    why: str = ""
+    changed_at: float = 0.0
+    complained_at: float = -inf
+    quiet: float = QUIET
+
+
+class Proposal(NamedTuple):
+    """A change to announce, made against `version`: it is void if another one has been made meanwhile."""
+
+    version: int
+    store: Store
+    why: str
+    quiet: float
+
+
+class FleetStore:
+    """What one process knows. `has_redis`: whether it was given one."""
+
+    __slots__ = (
+        "_alone_since",
+        "_answering_since",
+        "_failing_since",
+        "_generation",
+        "_heard",
+        "_losers",
+        "_lost_in",
+        "_reason",
+        "choice",
+        "has_redis",
+        "own_minute",
+        "pulled",
+        "settled_until",
+        "suspended",
+    )
+
+    def __init__(self, *, has_redis: bool) -> None:
+        self.has_redis = has_redis
+        self.choice = StoreChoice(0, None)
+        self.settled_until = -inf
+        """Minutes that start before this are known (rules 1 and 6)."""
+        self.pulled = -inf
+        """When the row was read that is known here."""
+        self.suspended = False
+        self.own_minute = -1
+        """The last minute in which this process decides by itself (rule 7)."""
+        self._alone_since: float | None = None
+        self._generation = 0
+        # Redis has answered without a gap since then, and the last answer was asked for at `_heard`.
+        self._answering_since = self._heard = -inf
+        self._failing_since: float | None = None
+        self._reason = "" if has_redis else "a process has no Redis URL"
+        self._lost_in, self._losers = -1, set[str]()
+
+    # What is learnt.
+
+    def follow(self, choice: StoreChoice, settled_until: float | None) -> bool:
+        """Take in what a pull has brought; `settled_until` None: somebody was changing it. True where it is news."""
+        news = choice.version != self.choice.version
+        if choice.version < self.choice.version:
+            # Another history, in which the same numbers mean other changes.
+            self._generation += 1
+            self.settled_until = self.pulled = -inf
+        self.choice = choice
+        if settled_until is not None:
+            self.settled_until = max(self.settled_until, settled_until)
+            self.pulled = max(self.pulled, settled_until - NOTICE)
+            self._vouch()
+        return news
+
+    def redis_answered(self, asked: float, now: float) -> None:
+        """Redis has answered `now` what was asked then."""
+        self._failing_since, self.suspended = None, False
+        if asked > self._heard + WITNESS_GAP:
+            self._answering_since = now
+        self._heard = max(self._heard, asked)
+        self._vouch()
+
+    def _vouch(self) -> None:
+        """Rule 6."""
+        if self.choice.store == "redis" and self._answering_since <= self.pulled:
+            self.settled_until = max(self.settled_until, self._heard + NOTICE)
+
+    def redis_failed(self, now: float, why: str, *, suspended: bool = False) -> None:
+        """Redis did not answer what was asked, or refused it."""
+        self._heard = -inf
+        self._reason = why
+        self.suspended = self.suspended or suspended
+        if self._failing_since is None:
+            self._failing_since = now
+
+    def redis_lost(self, owner: str, window: Window) -> None:
+        """The counter that Redis has for `owner` and `window` did not hold what was debited there."""
+        if self.choice.store == "redis" and window.start >= self.choice.from_minute * MINUTE:
+            if self._lost_in != self.choice.version:
+                self._lost_in, self._losers = self.choice.version, set()
+            if len(self._losers) < LOSERS:
+                self._losers.add(owner)
+
+    # What may be done.
+
+    def store_of(self, minute: int) -> Store | None:
+        """The store that counts `minute`; None where that is not known."""
+        choice = self.choice
+        if choice.store is None or minute * MINUTE >= self.settled_until:
+            return None
+        if minute >= choice.from_minute:
+            return choice.store
+        return choice.previous if minute >= choice.previous_from else None
+
+    def note_time(self, now: float) -> None:
+        """Rule 7; to be called several times a second."""
+        if not self.is_alone(now):
+            self._alone_since = None
+            return
+        if self._alone_since is None:
+            self._alone_since = now
+        start = minute_at(now) * MINUTE
+        if start > self._alone_since and start >= self.settled_until:
+            self.own_minute = minute_at(now)
+
+    def is_alone(self, now: float) -> bool:
+        """Whether this process sees neither store: not the log, and not Redis where Redis may be asked."""
+        sees_redis = self.redis_answers and self.store_of(minute_at(now)) == "redis"
+        return now >= self.pulled + ALONE_AFTER and not sees_redis
+
+    def version_of(self, minute: int) -> tuple[int, int] | None:
+        """The version that `minute` belongs to, for tokens to carry; None where it is not known."""
+        if self.store_of(minute) is None:
+            return None
+        return self._generation, self.choice.version - (minute < self.choice.from_minute)
+
+    def day_store(self, window: Window, now: float) -> Store | None:
+        """The store that counts a day, for a take `now`; None where it is not known, or about to change (rule 5)."""
+        store = self.store_of(minute_at(now))
+        begins = self.begins(now)
+        if store is None or self.store_of(minute_at(now + GUARD)) is None:
+            return None
+        if begins is not None and now >= begins - GUARD:
+            return None
+        since = self.choice.from_minute if begins is None else self.choice.previous_from
+        return store if window.start - EARLIEST_DAY >= since * MINUTE else "postgres"
+
+    def begins(self, now: float) -> float | None:
+        """When a change begins that is announced and has not begun; None where there is none."""
+        start = float(self.choice.from_minute * MINUTE)
+        return start if now < start else None
+
+    # What is to be said.
+
+    def redis_gone(self, now: float) -> bool:
+        """Whether this process has no Redis. It stays so until Redis has answered."""
+        if not self.has_redis or self.suspended:
+            return True
+        return self._failing_since is not None and now >= self._failing_since + GONE_AFTER
+
+    def is_silent(self, now: float, seconds: float) -> bool:
+        """Whether Redis has not been heard of for so long."""
+        return now >= self._heard + seconds
+
+    @property
+    def redis_answers(self) -> bool:
+        """Whether nothing is known against Redis."""
+        return self.has_redis and self._failing_since is None
+
+    def propose(self, now: float) -> Proposal | None:
+        """The change to announce now, if any."""
+        choice = self.choice
+        if choice.store is None:
+            store: Store = "redis" if self.has_redis and not self.redis_gone(now) else "postgres"
+            return Proposal(choice.version, store, "the first process has come", QUIET)
+        if self.begins(now) is not None:
+            return None  # one change at a time
+        if choice.store == "redis":
+            if self.redis_gone(now):
+                return Proposal(choice.version, "postgres", self._reason, self._next_quiet(now))
+            if (
+                self._lost_in == choice.version
+                and len(self._losers) >= LOSERS
+                and now >= choice.from_minute * MINUTE + STEADY
+            ):
+                return Proposal(choice.version, "redis", "Redis has lost its counters", choice.quiet)
+        elif self.redis_answers and now >= max(choice.complained_at, choice.from_minute * MINUTE) + choice.quiet:
+            return Proposal(choice.version, "redis", "Redis answers every process again", choice.quiet)
+        return None
+
+    def _next_quiet(self, now: float) -> float:
+        """Rule 3: twice as long where Redis was not kept for long."""
+        if self.choice.previous != "postgres" or now >= self.choice.from_minute * MINUTE + STEADY:
+            return QUIET
+        return min(2 * self.choice.quiet, MAX_QUIET)
+
+    def complains(self, now: float) -> bool:
+        """Whether to tell the others that there is no Redis here: while they may go back, and nobody else has."""
+        gone = self.redis_gone(now) or self._failing_since is not None
+        return gone and self.choice.store == "postgres" and now >= self.choice.complained_at + COMPLAINT_INTERVAL

@@ -1,0 +1,319 @@
+"""The counters that the whole fleet uses together: Redis, or Postgres while Redis is away.
+
+`core/storechoice.py` decides and says why. This is its shell: it sends each debit to the store of its window, watches
+Redis where somebody has to (PING is free), announces changes, complains, and writes down in Postgres what Redis has
+counted of each day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
+from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
+from tenantcache.errors import SchemaMissingError
+from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
+from tenantcache.stores.choices import PostgresChoices
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.25
+"""Seconds between looks at what is to be done."""
+
+PROBE_INTERVAL = 0.9
+"""Seconds after which Redis is asked whether it is there, unless it has answered something else since."""
+
+FAILING_INTERVAL = 0.5
+"""The same while it does not answer."""
+
+PULL_WAIT = 0.6
+"""Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
+
+
+class Probe(Protocol):
+    """The link to Redis, as far as its health goes. Both raise `StoreError`."""
+
+    async def ping(self) -> None: ...
+
+    async def try_account(self) -> None:
+        """One billed command, once in a while: a provider that refuses an account may go on answering PING."""
+        ...
+
+
+class FleetCounters:
+    """`CounterStore`. `redis` and `probe` are None where no Redis is configured; then Postgres counts."""
+
+    def __init__(
+        self, redis: CounterStore | None, postgres: CounterStore, choices: PostgresChoices, probe: Probe | None = None
+    ) -> None:
+        self.fleet = FleetStore(has_redis=redis is not None)
+        self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}
+        self._choices = choices
+        self._probe = probe
+        self._days: dict[tuple[str, int], int] = {}
+        self._server_now: Callable[[], float] = lambda: 0.0
+        self._ask_log: Callable[[], None] = lambda: None
+        self._pulled: asyncio.Event | None = None
+        self._no_wait_until = self._next_probe = self._next_mirror = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
+        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower."""
+        self._server_now, self._ask_log = server_now, ask_log
+        self._pulled = asyncio.Event()
+        if self.fleet.has_redis and not redis_found:
+            self.fleet.redis_failed(server_now() - GONE_AFTER, "Redis was not there at the start")
+        if self.fleet.choice.store is None:
+            await self._announce()
+            await self._wait_for_pull()
+        self._tasks = [
+            asyncio.create_task(work(), name=f"tenantcache {name}")
+            for name, work in (("counter stores", self._speak), ("Redis watch", self._watch_redis))
+        ]
+
+    async def close(self) -> None:
+        """The log is not followed any more, and nothing is taken; the stores are still there."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            with suppress(StoreError, SchemaMissingError):
+                await self._mirror()
+        for store in self._stores.values():
+            if (close := getattr(store, "close", None)) is not None:
+                await close()
+
+    def forget(self) -> None:
+        """In a forked child: begin anew."""
+        self.fleet = FleetStore(has_redis=self.fleet.has_redis)
+        self._days.clear()
+        self._tasks, self._pulled = [], None
+
+    def follow(self, pull: Pull) -> None:
+        """What the follower calls with each answer."""
+        if pull.choice is None:
+            return
+        before = self.fleet.choice
+        if self.fleet.follow(pull.choice, pull.settled_until) and pull.choice.version > 1:
+            self._note_change(before, pull.choice)
+            self._next_mirror = 0.0  # what Redis has counted is wanted before the change begins
+        if self._pulled is not None:
+            self._pulled.set()
+
+    def version_of(self, minute: int) -> object:
+        """For reservations: which counters that minute has; None where that is not known now."""
+        return self.fleet.version_of(minute)
+
+    def note_lost(self, owner: str, window: Window) -> None:
+        """A counter did not hold what was debited there."""
+        self.fleet.redis_lost(owner, window)
+
+    # `CounterStore`.
+
+    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        """Raises `StoreMovingError` while nothing may be taken because another store is about to take over."""
+        if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
+            await self._know()
+        now = self._server_now()
+        self.fleet.note_time(now)
+        if self.fleet.own_minute == minute_at(now):
+            raise StoreError("neither store could be asked when this minute began")
+        positions: dict[Store, list[int]] = {}
+        for position, debit in enumerate(debits):
+            if debit.amount or not self._is_out_of_reach(debit.window, now):
+                positions.setdefault(self._store_of(debit.window, now), []).append(position)
+        values = [OUT_OF_REACH] * len(debits)
+        for store, places in positions.items():
+            found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
+            for place, value in zip(places, found, strict=True):
+                values[place] = value
+        return values
+
+    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+        now = self._server_now()
+        by_store: dict[Store, list[Debit]] = {}
+        for debit in debits:
+            if self._is_out_of_reach(debit.window, now):
+                continue
+            by_store.setdefault(self._store_of(debit.window, now), []).append(debit)
+            if debit.window.policy == "day":
+                self._days.pop((tenant_id, debit.window.number), None)
+                if debit not in by_store.setdefault("postgres", []):
+                    by_store["postgres"].append(debit)  # it may hold what Redis had counted
+        for store, windows in by_store.items():
+            await self._require(store).reset(tenant_id, windows)
+
+    def _is_out_of_reach(self, window: Window, now: float) -> bool:
+        """A past minute that was counted elsewhere."""
+        current = minute_at(now)
+        return (
+            window.policy == "minute"
+            and window.number < current
+            and self.fleet.version_of(window.number) != self.fleet.version_of(current)
+        )
+
+    def _store_of(self, window: Window, now: float) -> Store:
+        if window.policy == "day":
+            store = self.fleet.day_store(window, now)
+        else:
+            store = self.fleet.store_of(min(window.number, minute_at(now)))
+        if store is not None:
+            return store
+        if (begins := self.fleet.begins(now)) is not None:
+            raise StoreMovingError("the fleet is about to change its counter store", until=begins)
+        raise self._unanswered("it is not known which store counts: the change log is out of reach")
+
+    def _require(self, store: Store) -> CounterStore:
+        found = self._stores[store]
+        if found is None:
+            raise self._unanswered("the fleet counts in Redis, and this process has no Redis URL")
+        return found
+
+    async def _debit_in(self, store: Store, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        if store == "redis":
+            return await self._debit_in_redis(tenant_id, debits)
+        try:
+            if self._days and any(debit.window.policy == "day" for debit in debits):
+                await self._mirror()
+            return await self._require("postgres").debit(tenant_id, debits)
+        except StoreError as error:
+            raise self._unanswered(str(error)) from error
+
+    async def _debit_in_redis(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        asked = self._server_now()
+        try:
+            values = await self._require("redis").debit(tenant_id, debits)
+        except StoreMovingError:
+            raise
+        except StoreError as error:
+            self._note_failure(error)
+            raise self._unanswered(str(error)) from error
+        self.fleet.redis_answered(asked, self._server_now())
+        for debit, value in zip(debits, values, strict=True):
+            if debit.window.policy == "day":
+                self._days[tenant_id, debit.window.number] = value
+        return values
+
+    def _unanswered(self, why: str) -> StoreError:
+        """What to raise where the store of this minute does not answer: nothing may be taken, until when?"""
+        now = self._server_now()
+        self.fleet.note_time(now)
+        if self.fleet.own_minute == minute_at(now):
+            return StoreError(why)
+        if self.fleet.is_alone(now):
+            return StoreMovingError(why, until=minute_end(minute_at(now)))
+        return StoreMovingError(why, until=self.fleet.begins(now) or now + GONE_AFTER)
+
+    async def _know(self) -> None:
+        """Where it is not known which store counts this minute, wait a moment for the pull that says so."""
+        now = self._server_now()
+        if self.fleet.store_of(minute_at(now)) is None and now >= self._no_wait_until:
+            await self._wait_for_pull()
+            if self.fleet.store_of(minute_at(self._server_now())) is None:
+                self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
+
+    async def _wait_for_pull(self) -> None:
+        assert self._pulled is not None
+        self._pulled.clear()
+        self._ask_log()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PULL_WAIT):
+                await self._pulled.wait()
+
+    # What is done in the background.
+
+    async def _speak(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.fleet.note_time(self._server_now())
+            try:
+                await self._announce()
+                if self.fleet.complains(self._server_now()):
+                    await self._choices.complain()
+                    self._ask_log()
+                if self._server_now() >= self._next_mirror or self.fleet.begins(self._server_now()) is not None:
+                    await self._mirror()
+            except (StoreError, SchemaMissingError):
+                continue  # Postgres is away: nothing can be agreed on until it is back
+            except Exception:
+                logger.exception("agreeing on a counter store goes on past what failed")
+
+    async def _watch_redis(self) -> None:
+        """Not in the same task: Postgres, when it is away, must not keep this waiting."""
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                await self._probe_redis()
+            except Exception:
+                logger.exception("watching Redis goes on past what failed")
+
+    async def _probe_redis(self) -> None:
+        now, fleet = self._server_now(), self.fleet
+        if self._probe is None or now < self._next_probe or not fleet.is_silent(now, PROBE_INTERVAL):
+            return
+        self._next_probe = now + FAILING_INTERVAL
+        try:
+            await (self._probe.try_account() if fleet.suspended else self._probe.ping())
+        except StoreError as error:
+            self._note_failure(error)
+        else:
+            fleet.redis_answered(now, self._server_now())
+
+    async def _announce(self) -> None:
+        proposal = self.fleet.propose(self._server_now())
+        if proposal is not None:
+            await self._choices.choose(proposal)
+            self._ask_log()
+
+    async def _mirror(self) -> None:
+        self._next_mirror = self._server_now() + MIRROR_INTERVAL
+        if days := dict(self._days):
+            await self._choices.mirror(days)
+            for key, value in days.items():
+                if self._days.get(key) == value:
+                    del self._days[key]
+
+    # What is told.
+
+    def _note_failure(self, error: StoreError) -> None:
+        if error.suspended and not self.fleet.suspended:
+            logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
+        self.fleet.redis_failed(self._server_now(), str(error), suspended=error.suspended)
+
+    def _note_change(self, before: StoreChoice, choice: StoreChoice) -> None:
+        begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)
+        if choice.store == before.store:
+            logger.error("limits go on in %s anew from %s: %s", choice.store, begins, choice.why)
+        else:
+            logger.error(
+                "limits are counted in %s instead of %s from %s on: %s",
+                *(choice.store, choice.previous, begins, choice.why),
+            )
+
+    def stats(self) -> dict[str, Any]:
+        """Which store counts now, since when and why, and what is about to change. No I/O."""
+        choice, now = self.fleet.choice, self._server_now()
+        begins = self.fleet.begins(now)
+        return {
+            "store": choice.store if begins is None else choice.previous,
+            "alone": self.fleet.is_alone(now),
+            "known": self.fleet.store_of(minute_at(now)) is not None,
+            "since": (choice.from_minute if begins is None else choice.previous_from) * 60,
+            "why": choice.why,
+            "changes_to": None if begins is None else choice.store,
+            "changes_at": begins,
+            "redis": "none" if not self.fleet.has_redis else self._redis_state(now),
+        }
+
+    def _redis_state(self, now: float) -> str:
+        if self.fleet.suspended:
+            return "suspended"
+        if self.fleet.redis_gone(now):
+            return "gone"
+        return "answering" if self.fleet.redis_answers else "failing"

@@ -1,0 +1,350 @@
+"""Each rule of the agreement on a store, alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from tenantcache.core.storechoice import FleetStore, Proposal, StoreChoice
+from tenantcache.core.windows import Window
+
+HOUR = 1_700_000_040 - 1_700_000_040 % 3600
+MINUTE = HOUR // 60
+IN_REDIS = StoreChoice(1, "redis")
+MOVING = StoreChoice(2, "postgres", MINUTE + 1, "redis", 0, "Redis is gone", HOUR + 50.0, HOUR + 50.0)
+TODAY = Window("day", HOUR // 86400)
+TOMORROW = Window("day", HOUR // 86400 + 1)
+THE_DAY_AFTER = Window("day", HOUR // 86400 + 2)
+
+
+def following(choice: StoreChoice, *, read_at: float = HOUR + 50.0, has_redis: bool = True) -> FleetStore:
+    fleet = FleetStore(has_redis=has_redis)
+    fleet.follow(choice, read_at + 5)
+    return fleet
+
+
+# Which store counts.
+
+
+def test_nothing_is_known_before_the_first_pull() -> None:
+    fleet = FleetStore(has_redis=True)
+    assert fleet.store_of(MINUTE) is None
+    assert fleet.version_of(MINUTE) is None
+    assert fleet.day_store(TODAY, HOUR) is None
+
+
+def test_a_minute_is_known_that_starts_within_the_notice_after_the_row_was_read() -> None:
+    fleet = following(IN_REDIS, read_at=HOUR + 55.0)
+    assert fleet.store_of(MINUTE) == "redis"
+    assert fleet.store_of(MINUTE + 1) is None  # it starts exactly when the notice is over: a change may begin with it
+    fleet.follow(IN_REDIS, HOUR + 60.001)
+    assert fleet.store_of(MINUTE + 1) == "redis"
+    assert fleet.store_of(MINUTE + 2) is None
+
+
+def test_a_pull_that_met_somebody_who_was_changing_the_row_tells_nothing_of_later_minutes() -> None:
+    fleet = following(IN_REDIS, read_at=HOUR)
+    fleet.follow(IN_REDIS, None)
+    assert fleet.settled_until == HOUR + 5
+
+
+def test_a_change_begins_with_its_minute() -> None:
+    fleet = following(MOVING, read_at=HOUR + 58)
+    assert [fleet.store_of(minute) for minute in (MINUTE, MINUTE + 1)] == ["redis", "postgres"]
+    assert fleet.version_of(MINUTE) != fleet.version_of(MINUTE + 1)
+    assert fleet.version_of(MINUTE) == following(IN_REDIS).version_of(MINUTE)
+    assert fleet.begins(HOUR + 59.9) == HOUR + 60
+    assert fleet.begins(HOUR + 60) is None
+
+
+def test_minutes_before_the_change_before_are_not_known() -> None:
+    back = StoreChoice(3, "redis", MINUTE + 1, "postgres", MINUTE)
+    fleet = following(back)
+    assert [fleet.store_of(minute) for minute in (MINUTE - 1, MINUTE, MINUTE + 1)] == [None, "postgres", None]
+
+
+def test_a_row_from_another_history_makes_all_versions_new() -> None:
+    fleet = following(MOVING, read_at=HOUR + 70)
+    before = fleet.version_of(MINUTE + 1)
+    fleet.follow(IN_REDIS, HOUR + 76)
+    fleet.follow(MOVING, HOUR + 77)
+    assert fleet.version_of(MINUTE + 1) not in (None, before)
+
+
+# Days.
+
+
+def test_a_day_that_has_seen_a_change_ends_in_postgres_and_never_goes_back() -> None:
+    back = StoreChoice(3, "redis", MINUTE + 10, "postgres", MINUTE + 1)
+    fleet = following(back, read_at=HOUR + 620)
+    assert fleet.store_of(MINUTE + 10) == "redis"
+    assert fleet.day_store(TODAY, HOUR + 620) == "postgres"
+    assert fleet.day_store(THE_DAY_AFTER, HOUR + 620) == "redis"
+
+
+def test_a_day_that_may_have_begun_in_some_time_zone_counts_as_begun() -> None:
+    begins = TOMORROW.start - 14 * 3600
+    for start, store in ((begins - 60, "redis"), (begins, "redis"), (begins + 60, "postgres")):
+        fleet = following(StoreChoice(2, "redis", start // 60, "postgres", 0), read_at=start + 30.0)
+        assert fleet.day_store(TOMORROW, start + 30.0) == store
+
+
+def test_no_tokens_of_a_day_are_taken_in_the_second_before_a_change() -> None:
+    fleet = following(MOVING, read_at=HOUR + 59.5)
+    assert fleet.day_store(TODAY, HOUR + 58.9) == "redis"
+    assert fleet.day_store(TODAY, HOUR + 59.1) is None
+    assert fleet.day_store(TODAY, HOUR + 60.0) == "postgres"
+
+
+def test_no_tokens_of_a_day_are_taken_where_the_next_second_is_not_known() -> None:
+    fleet = following(IN_REDIS, read_at=HOUR + 50)
+    assert fleet.day_store(TODAY, HOUR + 58.9) == "redis"
+    assert fleet.day_store(TODAY, HOUR + 59.1) is None
+
+
+# Leaving Redis.
+
+
+def test_the_first_process_chooses_what_it_has() -> None:
+    new = StoreChoice(0, None)
+    assert following(new).propose(HOUR) == Proposal(0, "redis", "the first process has come", 60.0)
+    assert following(new, has_redis=False).propose(HOUR) == Proposal(0, "postgres", "the first process has come", 60.0)
+    broken = following(new)
+    broken.redis_failed(HOUR - 2, "is not running")
+    assert broken.propose(HOUR) == Proposal(0, "postgres", "the first process has come", 60.0)
+
+
+def test_redis_is_gone_after_two_seconds_without_an_answer() -> None:
+    fleet = following(IN_REDIS)
+    fleet.redis_failed(HOUR + 51.0, "did not answer")
+    fleet.redis_failed(HOUR + 52.9, "did not answer in time")
+    assert fleet.propose(HOUR + 52.9) is None
+    assert fleet.propose(HOUR + 53.0) == Proposal(1, "postgres", "did not answer in time", 60.0)
+
+
+def test_an_answer_in_between_begins_the_two_seconds_anew() -> None:
+    fleet = following(IN_REDIS)
+    fleet.redis_failed(HOUR + 51.0, "did not answer")
+    fleet.redis_answered(HOUR + 52.0, HOUR + 52.0)
+    fleet.redis_failed(HOUR + 52.5, "did not answer")
+    assert fleet.propose(HOUR + 54.4) is None
+    assert fleet.propose(HOUR + 54.5) is not None
+
+
+def test_an_account_that_is_refused_is_gone_at_once() -> None:
+    fleet = following(IN_REDIS)
+    fleet.redis_failed(HOUR + 51.0, "max requests limit exceeded", suspended=True)
+    assert fleet.propose(HOUR + 51.0) == Proposal(1, "postgres", "max requests limit exceeded", 60.0)
+
+
+def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis() -> None:
+    assert following(IN_REDIS, has_redis=False).propose(HOUR) == Proposal(
+        1, "postgres", "a process has no Redis URL", 60.0
+    )
+
+
+def test_one_change_at_a_time() -> None:
+    fleet = following(MOVING, has_redis=False)
+    fleet.redis_failed(HOUR, "gone", suspended=True)
+    assert fleet.propose(HOUR + 59.9) is None
+
+
+# The way back.
+
+
+def settled_in_postgres(quiet: float = 60.0, complained_at: float = HOUR + 50.0) -> FleetStore:
+    choice = replace(MOVING, quiet=quiet, complained_at=complained_at)
+    return following(choice, read_at=HOUR + 3600.0)
+
+
+@pytest.mark.parametrize("quiet", [60.0, 240.0])
+def test_the_fleet_goes_back_once_nobody_has_complained_for_long_enough(quiet: float) -> None:
+    fleet = settled_in_postgres(quiet, complained_at=HOUR + 100)
+    assert fleet.propose(HOUR + 100 + quiet - 0.1) is None
+    assert fleet.propose(HOUR + 100 + quiet) == Proposal(2, "redis", "Redis answers every process again", quiet)
+
+
+def test_no_process_goes_back_that_has_no_redis() -> None:
+    fleet = settled_in_postgres()
+    fleet.redis_failed(HOUR + 200, "did not answer")
+    assert fleet.propose(HOUR + 500) is None
+    fleet.redis_answered(HOUR + 501, HOUR + 501)
+    assert fleet.propose(HOUR + 501) is not None
+
+
+def test_who_has_no_redis_complains_every_ten_seconds_while_postgres_counts() -> None:
+    fleet = settled_in_postgres(complained_at=HOUR + 100)
+    assert not fleet.complains(HOUR + 200)
+    fleet.redis_failed(HOUR + 200, "did not answer")
+    assert fleet.complains(HOUR + 200)
+    fleet.follow(replace(MOVING, complained_at=HOUR + 200.0), HOUR + 205)
+    assert not fleet.complains(HOUR + 209.9)
+    assert fleet.complains(HOUR + 210)
+    in_redis = following(IN_REDIS)
+    in_redis.redis_failed(HOUR, "did not answer")
+    assert not in_redis.complains(HOUR + 1000)
+
+
+def test_redis_that_does_not_last_is_waited_for_twice_as_long() -> None:
+    back = StoreChoice(3, "redis", MINUTE, "postgres", MINUTE - 9, quiet=120.0)
+    fleet = following(back)
+    fleet.redis_failed(HOUR + 10, "gone", suspended=True)
+    assert fleet.propose(HOUR + 599) == Proposal(3, "postgres", "gone", 240.0)
+    assert fleet.propose(HOUR + 600) == Proposal(3, "postgres", "gone", 60.0)
+    fleet.follow(replace(back, version=4, quiet=3000.0), None)
+    assert fleet.propose(HOUR + 599) == Proposal(4, "postgres", "gone", 3600.0)
+
+
+# Lost counters.
+
+
+def lose(fleet: FleetStore, window: Window, *owners: str) -> None:
+    for owner in owners:
+        fleet.redis_lost(owner, window)
+
+
+def test_lost_counters_are_announced_once() -> None:
+    fleet = following(IN_REDIS)
+    lose(fleet, Window("minute", MINUTE), "acme", "globex")
+    assert fleet.propose(HOUR + 51) == Proposal(1, "redis", "Redis has lost its counters", 60.0)
+    anew = StoreChoice(2, "redis", MINUTE + 1, "redis", 0)
+    fleet.follow(anew, HOUR + 56)
+    lose(fleet, Window("minute", MINUTE), "hooli", "umbrella")  # of before the change
+    assert fleet.propose(HOUR + 1000) is None
+    lose(fleet, Window("minute", MINUTE + 1), "hooli", "umbrella")
+    assert fleet.propose(HOUR + 60 + 599) is None
+    assert fleet.propose(HOUR + 60 + 600) == Proposal(2, "redis", "Redis has lost its counters", 60.0)
+
+
+def test_one_tenants_counters_may_have_been_reset() -> None:
+    fleet = following(IN_REDIS)
+    lose(fleet, Window("minute", MINUTE), "acme", "acme", "acme")
+    assert fleet.propose(HOUR + 51) is None
+
+
+# Without the log.
+
+
+def vouched_for(*answers: float) -> FleetStore:
+    """The log was read at :50; Redis has answered at those seconds, and at each at once."""
+    fleet = following(IN_REDIS, read_at=HOUR + 50)
+    for second in answers:
+        fleet.redis_answered(HOUR + second, HOUR + second)
+    return fleet
+
+
+def test_answers_of_redis_vouch_for_it_while_the_log_is_away() -> None:
+    fleet = vouched_for(49.5, 51, 52.5, 54, 55.5)
+    assert fleet.settled_until == HOUR + 60.5
+    assert fleet.store_of(MINUTE + 1) == "redis"
+
+
+def test_an_answer_vouches_only_from_when_it_was_asked_for() -> None:
+    fleet = vouched_for(49.5)
+    fleet.redis_answered(HOUR + 50.5, HOUR + 50.75)
+    assert fleet.settled_until == HOUR + 55.5
+
+
+def test_nothing_vouches_that_began_after_the_log_was_read() -> None:
+    """Redis may just have come back, and another store been announced right after the log was read."""
+    fleet = vouched_for(50.5, 51.5, 52.5)
+    assert fleet.settled_until == HOUR + 55
+    late = following(IN_REDIS, read_at=HOUR + 50)
+    late.redis_answered(HOUR + 49.9, HOUR + 50.1)
+    late.redis_answered(HOUR + 51, HOUR + 51)
+    assert late.settled_until == HOUR + 55
+
+
+def test_the_next_pull_lets_it_vouch_again() -> None:
+    fleet = vouched_for(50.5, 51.5)
+    fleet.follow(IN_REDIS, HOUR + 56)
+    assert fleet.settled_until == HOUR + 56.5
+
+
+def test_a_gap_between_two_answers_ends_that() -> None:
+    """As after a pause of this process: Redis may have been gone meanwhile, and another store chosen."""
+    assert vouched_for(49.5, 51, 52.6, 54).settled_until == HOUR + 56
+
+
+def test_a_failure_ends_that_too() -> None:
+    fleet = vouched_for(49.5, 50.5)
+    fleet.redis_failed(HOUR + 51, "did not answer")
+    fleet.redis_answered(HOUR + 51.2, HOUR + 51.2)
+    fleet.redis_answered(HOUR + 52, HOUR + 52)
+    assert fleet.settled_until == HOUR + 55.5
+
+
+def test_redis_vouches_for_no_other_store() -> None:
+    fleet = following(replace(MOVING, from_minute=MINUTE), read_at=HOUR + 50)
+    for second in (49, 50, 51):
+        fleet.redis_answered(HOUR + second, HOUR + second)
+    assert fleet.settled_until == HOUR + 55
+
+
+def test_nothing_vouches_before_the_first_pull() -> None:
+    fleet = FleetStore(has_redis=True)
+    fleet.redis_answered(HOUR, HOUR)
+    assert fleet.settled_until == -inf
+
+
+# Neither store.
+
+
+def alone(*, since: float) -> FleetStore:
+    """The log was read at :20 and is away since; Redis fails since then, and is not used again."""
+    fleet = following(IN_REDIS, read_at=HOUR + 20)
+    fleet.redis_failed(since, "gone")
+    return fleet
+
+
+def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minute_on() -> None:
+    fleet = alone(since=HOUR + 22)
+    for second in range(22, 60):
+        fleet.note_time(HOUR + second)
+        assert fleet.own_minute == -1
+    fleet.note_time(HOUR + 60)
+    assert fleet.own_minute == MINUTE + 1
+
+
+def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
+    fleet = alone(since=HOUR + 22)
+    for second in (25, 60, 61):
+        fleet.note_time(HOUR + second)
+    fleet.follow(IN_REDIS, HOUR + 67)
+    fleet.redis_answered(HOUR + 62, HOUR + 62)
+    fleet.note_time(HOUR + 63)
+    assert fleet.own_minute == MINUTE + 1
+    fleet.follow(IN_REDIS, HOUR + 124)
+    fleet.note_time(HOUR + 120)
+    assert fleet.own_minute == MINUTE + 1
+
+
+def test_who_sees_one_of_them_is_not_alone() -> None:
+    without_log = vouched_for(49.5, *(51 + number * 1.4 for number in range(20)))
+    for second in range(51, 78):
+        without_log.note_time(HOUR + second)
+    assert without_log.own_minute == -1
+    without_redis = following(IN_REDIS, read_at=HOUR + 57.5)
+    without_redis.redis_failed(HOUR + 40, "gone")
+    without_redis.note_time(HOUR + 55)
+    without_redis.note_time(HOUR + 60)
+    assert without_redis.own_minute == -1
+
+
+def test_a_pause_is_no_reason_to_decide_by_oneself() -> None:
+    """The pull is on its way."""
+    fleet = following(IN_REDIS, read_at=HOUR + 20)
+    fleet.note_time(HOUR + 21)
+    fleet.note_time(HOUR + 200)
+    assert fleet.own_minute == -1
+
+
+def test_what_stands_for_a_minute_and_a_share_of_it_are_not_both_spent() -> None:
+    fleet = following(IN_REDIS, read_at=HOUR + 56.5)
+    fleet.redis_failed(HOUR + 57, "gone")
+    fleet.note_time(HOUR + 59.6)
+    fleet.note_time(HOUR + 60)
+    assert fleet.store_of(MINUTE + 1) == "redis"
+    assert fleet.own_minute == -1

@@ -1,0 +1,128 @@
+"""On the change to Postgres and back no minute's limit is exceeded, whatever happens within the fault model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from tests.core.fleet_of_stores import World
+
+
+def misfortune(world: World) -> None:
+    """A minute of it."""
+    random = world.random
+    for process in world.processes:
+        fate = random.random()
+        if fate < 0.15:
+            process.paused_until = world.now + random.uniform(0.5, 150)
+        elif fate < 0.25:
+            world.crash(process)
+        elif fate < 0.5:
+            process.log_away_until = world.now + random.uniform(0.5, 150)
+    if random.random() < 0.1:
+        world.log_away_until = world.now + random.uniform(1, 60)
+    if world.redis_away_until + 2.5 < world.now and random.random() < 0.4:
+        world.redis_away_until = world.now + random.choice([0.3, 1.9, 3.0, 30.0, 100.0])
+    world.run(random.uniform(5, 60))
+
+
+def live(seed: int, minutes: int = 30) -> World:
+    world = World(Random(seed), size=3 + seed % 2)
+    world.lose_redis = bool(seed % 3)
+    world.run(5)
+    for _ in range(minutes):
+        misfortune(world)
+    return world
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_minute_is_over_its_limit(seed: int) -> None:
+    assert live(seed).over_admitted() == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(min_value=1000))
+def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
+    assert live(seed).over_admitted() == {}
+
+
+def test_the_walks_lead_there_and_back() -> None:
+    """They would prove nothing if the fleet stayed where it was, or admitted nothing."""
+    worlds = [live(seed) for seed in range(8)]
+    ways = [(change.previous, change.store) for world in worlds for change in world.changes]
+    assert ways.count(("redis", "postgres")) >= 8
+    assert ways.count(("postgres", "redis")) >= 8
+    assert sum(max(world.admitted.values()) == 40 for world in worlds) >= 6
+
+
+def quiet_fleet() -> World:
+    world = World(Random(7), size=3, limit=40)
+    world.run(120)
+    return world
+
+
+def test_a_fleet_moves_within_a_minute_and_the_limit_stays_usable() -> None:
+    world = quiet_fleet()
+    world.redis_away_until = world.now + 1000
+    gone_at = world.now
+    world.run(90)
+    assert [change.store for change in world.changes] == ["redis", "postgres"]
+    # Found gone (at once, and 2 s), announced (0.4 s), committed (8 s), and the next edge 5 s later at the earliest.
+    assert world.changes[-1].from_minute * 60 <= gone_at + 2.75 + 0.5 + 8 + 5 + 60
+    world.run(180)
+    minutes = sorted(world.admitted)[-4:-1]
+    assert [world.admitted[minute] for minute in minutes] == [40, 40, 40]
+
+
+def test_a_fleet_comes_back_after_a_minute_of_quiet_and_not_before() -> None:
+    world = quiet_fleet()
+    world.redis_away_until = world.now + 200
+    world.run(200)
+    back_at = world.now
+    world.run(200)
+    assert [change.store for change in world.changes] == ["redis", "postgres", "redis"]
+    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last complaint is up to 12 s older
+    world.run(120)
+    assert max(world.admitted[minute] for minute in sorted(world.admitted)[-3:]) == 40
+
+
+def test_limits_stay_whole_while_the_log_is_away_and_redis_is_not() -> None:
+    world = quiet_fleet()
+    world.log_away_until = world.now + 600
+    world.run(300)
+    minutes = sorted(world.admitted)[-4:-1]
+    assert [world.admitted[minute] for minute in minutes] == [40, 40, 40]
+    assert world.over_admitted() == {}
+
+
+def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
+    world = quiet_fleet()
+    for _ in range(30):
+        world.redis_away_until = world.now + 20
+        world.run(100)
+    changes = len(world.changes) - 1
+    assert 2 <= changes <= 6  # of 30 failures in 50 minutes
+    assert world.over_admitted() == {}
+
+
+SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_of_stores.NOTICE_GIVEN", 0.0),
+    "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
+        "tenantcache.core.storechoice.FleetStore.version_of", lambda *_: 0
+    ),
+    "what was known once is known for ever": lambda patch: patch.setattr(
+        "tenantcache.core.storechoice.FleetStore.store_of",
+        lambda self, minute: self.choice.store if minute >= self.choice.from_minute else self.choice.previous,
+    ),
+    "a pause breaks no chain of answers": lambda patch: patch.setattr("tenantcache.core.storechoice.WITNESS_GAP", 1e9),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_the_walks_find_each_rule_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    SABOTAGE[name](monkeypatch)
+    assert any(live(seed).over_admitted() for seed in range(66, 106))

@@ -1,0 +1,49 @@
+"""No limit is exceeded by four real workers that are killed in the middle; `make overadmission` is the long version."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from benchmarks.over_admission.fleet import Fleet
+from benchmarks.over_admission.judge import Counts
+from benchmarks.over_admission.plan import TenantLoad
+from benchmarks.over_admission.scenes import WORKERS, kill
+
+SECONDS = 10.0
+TENANTS = (
+    TenantLoad("seven", 7, pause=1.0),
+    TenantLoad("sixty", 60, pause=0.5),
+    TenantLoad("six-hundred", 600, pause=0.05),
+    TenantLoad("sixty-thousand", 60_000, pause=0.5, burst=1000),
+)
+"""Each limit is reached within half of the time: a minute may begin in the middle."""
+
+
+@pytest.mark.parametrize("has_redis", [True, False], ids=["Redis", "Postgres alone"])
+def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool) -> None:
+    with Fleet(WORKERS, TENANTS, has_redis=has_redis) as fleet:
+        generators = fleet.start_load(time.time() + SECONDS)
+        time.sleep(3)
+        kill(0)(fleet)
+        time.sleep(0.5)
+        kill(1)(fleet)
+        counts = fleet.collect(generators)
+        stores = {worker.stats()["limits"]["counters"]["store"] for worker in fleet.workers}
+    assert stores == {"redis" if has_redis else "postgres"}
+    for tenant in TENANTS:
+        found = counts[tenant.name]
+        assert found.over(tenant.limit, found.admitted) == 0, f"{tenant.limit} a minute: {found.admitted}"
+        # A killed worker takes what it held with it; but a limit that is never approached is never tried.
+        assert max(found.admitted.values()) >= tenant.limit / 2
+
+
+def test_what_is_over_is_found() -> None:
+    counts = Counts()
+    counts.admit("100-100", 61)
+    counts.admit("101-101", 60)
+    counts.admit("101-102", 5)
+    assert counts.over(60, [100, 101, 102]) == 1
+    assert counts.over(60, [101, 102]) == 0
+    assert Counts.sum([counts.as_json(), counts.as_json()]).admitted == {100: 122, 101: 120}

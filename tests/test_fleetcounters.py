@@ -1,0 +1,410 @@
+"""The shell around the choice of a store: where debits go, and what is done when a store does not answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from tenantcache.core.storechoice import Proposal, StoreChoice
+from tenantcache.core.windows import Debit, Window
+from tenantcache.fleetcounters import FleetCounters
+from tenantcache.limiter import Limiter
+from tenantcache.stores.base import LogMark, Pull, StoreError, StoreMovingError
+from tenantcache.stores.choices import PostgresChoices
+from tests.fakes import FakeClock, FakeCounters, limited, until
+
+IN_REDIS = StoreChoice(1, "redis")
+ANYBODY = "acme"
+
+
+class FakeChoices:
+    """The row, and who asked for what. A change begins with the next minute that is 5 s away."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.row = StoreChoice(0, None)
+        self.complaints = 0
+        self.days: dict[tuple[str, int], int] = {}
+        self.failing = False
+        self._clock = clock
+
+    async def choose(self, proposal: Proposal) -> bool:
+        self._require_up()
+        if proposal.version != self.row.version:
+            return False
+        now = self._clock.server_time()
+        start = 0 if self.row.store is None else int((now + 5) // 60) + 1
+        self.row = StoreChoice(
+            self.row.version + 1, proposal.store, start, self.row.store, self.row.from_minute, proposal.why, now, now
+        )
+        return True
+
+    async def complain(self) -> None:
+        self._require_up()
+        self.complaints += 1
+        self.row = replace(self.row, complained_at=self._clock.server_time())
+
+    async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
+        self._require_up()
+        self.days |= days
+
+    def _require_up(self) -> None:
+        if self.failing:
+            raise StoreError("the fake database is away")
+
+
+class FakeLink:
+    """`Probe`."""
+
+    def __init__(self) -> None:
+        self.pings = self.tries = 0
+        self.error: StoreError | None = None
+
+    async def ping(self) -> None:
+        self.pings += 1
+        if self.error is not None:
+            raise self.error
+
+    async def try_account(self) -> None:
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+
+
+class Fleet:
+    """One process' counters, with its two stores and the log in hand."""
+
+    def __init__(self, clock: FakeClock, *, has_redis: bool = True) -> None:
+        self.clock = clock
+        self.redis, self.postgres = FakeCounters(), FakeCounters()
+        self.choices, self.link = FakeChoices(clock), FakeLink()
+        self.log_is_away = False
+        self.counters = FleetCounters(
+            self.redis if has_redis else None,
+            self.postgres,
+            cast(PostgresChoices, self.choices),
+            self.link if has_redis else None,
+        )
+
+    async def open(self, *, redis_found: bool = True) -> None:
+        self.pull()
+        await self.counters.open(self.clock.server_time, self.pull, redis_found=redis_found)
+
+    def pull(self) -> None:
+        if self.log_is_away:
+            return
+        now = self.clock.server_time()
+        head = LogMark(1, datetime.fromtimestamp(now, UTC))
+        self.counters.follow(Pull(now, "one", head, True, 1, False, (), self.choices.row, now + 5))
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the log is pulled every second, as followers do."""
+        for _ in range(int(seconds * 2)):
+            self.clock.advance(0.5)
+            self.pull()
+
+    def minute(self, number: int = 0) -> Window:
+        return Window("minute", int(self.clock.server_time() // 60) + number)
+
+    def day(self) -> Window:
+        return Window("day", int(self.clock.server_time() // 86400))
+
+    async def debit(self, *windows: Window, amount: int = 1) -> list[int]:
+        return await self.counters.debit(ANYBODY, [Debit(window, amount) for window in windows])
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def fleet(clock: FakeClock) -> AsyncIterator[Fleet]:
+    fleet = Fleet(clock)
+    await fleet.open()
+    yield fleet
+    await fleet.counters.close()
+
+
+async def let(condition: Callable[[], bool]) -> None:
+    await until(condition)
+
+
+async def move_to_postgres(fleet: Fleet) -> None:
+    """Redis fails, is found gone, and the minute comes with which Postgres begins."""
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    with pytest.raises(StoreMovingError):
+        await fleet.debit(fleet.minute())
+    fleet.later(2.5)
+    await let(lambda: fleet.choices.row.version == 2)
+    fleet.later(65)
+
+
+# Where debits go.
+
+
+async def test_the_first_process_chooses_redis_where_it_has_one(fleet: Fleet) -> None:
+    assert fleet.choices.row == replace(fleet.choices.row, version=1, store="redis", from_minute=0)
+    assert await fleet.debit(fleet.minute(), fleet.minute(1), fleet.day()) == [1, 1, 1]
+    assert len(fleet.redis.takes) == 1
+    assert fleet.postgres.takes == []
+
+
+async def test_without_redis_postgres_counts_from_the_first_request_on(clock: FakeClock) -> None:
+    fleet = Fleet(clock, has_redis=False)
+    await fleet.open(redis_found=False)
+    assert await fleet.debit(fleet.minute(), fleet.day()) == [1, 1]
+    assert len(fleet.postgres.takes) == 1
+    await fleet.counters.close()
+
+
+async def test_the_first_process_of_all_does_not_choose_a_redis_that_is_not_there(clock: FakeClock) -> None:
+    fleet = Fleet(clock)
+    fleet.link.error = StoreError("Redis is not running")
+    await fleet.open(redis_found=False)
+    assert fleet.choices.row.store == "postgres"
+    await fleet.counters.close()
+
+
+async def test_debits_go_to_the_store_of_their_minute(fleet: Fleet) -> None:
+    await fleet.debit(fleet.minute(), fleet.day(), amount=7)
+    await move_to_postgres(fleet)
+    assert await fleet.debit(fleet.minute(), fleet.minute(1)) == [1, 1]
+    assert len(fleet.postgres.takes) == 1
+    stats = fleet.counters.stats()
+    assert (stats["store"], stats["redis"]) == ("postgres", "gone")
+    assert stats["why"] in ("Redis is not running", "the fake counters are away")  # whichever was asked last
+
+
+async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
+    assert await fleet.debit(fleet.day(), amount=40) == [40]
+    day = fleet.day().number
+    await let(lambda: fleet.choices.days == {(ANYBODY, day): 40})
+    await move_to_postgres(fleet)
+    await fleet.debit(fleet.day(), amount=3)
+    assert [debit for take in fleet.postgres.takes for debit in take] == [Debit(Window("day", day), 3)]
+
+
+async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(fleet: Fleet) -> None:
+    await fleet.debit(fleet.day(), amount=40)
+    fleet.choices.days.clear()
+    fleet.counters._days[ANYBODY, fleet.day().number] = 41  # since the last time
+    await move_to_postgres(fleet)
+    fleet.counters._days[ANYBODY, fleet.day().number] = 42
+    await fleet.debit(fleet.day())
+    assert fleet.choices.days == {(ANYBODY, fleet.day().number): 42}
+
+
+# When Redis fails.
+
+
+async def test_until_the_change_nothing_is_granted_and_the_refusal_says_when_it_begins(fleet: Fleet) -> None:
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    now = fleet.clock.server_time()
+    with pytest.raises(StoreMovingError) as failing:
+        await fleet.debit(fleet.minute())
+    assert failing.value.until == now + 2
+    fleet.later(2.5)
+    await let(lambda: fleet.choices.row.version == 2)
+    fleet.pull()
+    with pytest.raises(StoreMovingError) as moving:
+        await fleet.debit(fleet.minute())
+    assert moving.value.until == fleet.choices.row.from_minute * 60 == now + 60
+    assert fleet.postgres.takes == []
+
+
+async def test_redis_is_found_gone_without_a_request(fleet: Fleet) -> None:
+    fleet.link.error = StoreError("Redis is not running")
+    fleet.later(1)
+    await let(lambda: fleet.counters.stats()["redis"] == "failing")
+    fleet.later(2)
+    await let(lambda: fleet.choices.row.store == "postgres")
+
+
+async def test_a_redis_that_answers_again_in_time_is_kept(fleet: Fleet) -> None:
+    fleet.redis.failing = True
+    with pytest.raises(StoreMovingError):
+        await fleet.debit(fleet.minute())
+    fleet.redis.failing = False
+    fleet.later(1)
+    await let(lambda: fleet.counters.stats()["redis"] == "answering")
+    fleet.later(5)
+    assert await fleet.debit(fleet.minute()) == [1]
+    assert fleet.choices.row.version == 1
+
+
+async def test_an_account_that_is_refused_is_left_at_once_and_said_loudly_once(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.link.error = StoreError("Redis refused: max requests limit exceeded", suspended=True)
+    fleet.later(1)
+    await let(lambda: fleet.choices.row.store == "postgres")
+    fleet.pull()
+    assert fleet.counters.stats()["redis"] == "suspended"
+    fleet.later(30)
+    await let(lambda: fleet.link.tries > 0)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert "max requests limit exceeded" in errors[0]
+    assert "limits are counted in postgres instead of redis from" in errors[1]
+
+
+async def test_ping_does_not_lift_a_suspension(fleet: Fleet) -> None:
+    fleet.link.error = StoreError("quota exceeded", suspended=True)
+    fleet.later(1)
+    await let(lambda: fleet.counters.stats()["redis"] == "suspended")
+    pings = fleet.link.pings
+    fleet.later(10)
+    await let(lambda: fleet.link.tries >= 1)
+    assert fleet.link.pings == pings
+
+
+async def test_a_process_without_redis_complains_until_it_has_one(fleet: Fleet) -> None:
+    await move_to_postgres(fleet)
+    await let(lambda: fleet.choices.complaints >= 1)
+    fleet.link.error, fleet.redis.failing = None, False
+    fleet.later(1)
+    await let(lambda: fleet.counters.stats()["redis"] == "answering")
+    complaints = fleet.choices.complaints
+    fleet.later(40)
+    assert fleet.choices.complaints == complaints
+    fleet.later(30)
+    await let(lambda: fleet.choices.row.store == "redis")
+    fleet.later(66)
+    assert await fleet.debit(fleet.minute()) == [1]
+    assert len(fleet.redis.takes) >= 1
+
+
+# Without the log.
+
+
+async def test_redis_goes_on_while_the_log_is_away(fleet: Fleet) -> None:
+    fleet.log_is_away = True
+    for _ in range(8):
+        pings = fleet.link.pings
+        fleet.clock.advance(1)
+        await let(lambda pings=pings: fleet.link.pings > pings)  # type: ignore[misc]
+    fleet.clock.advance(0)
+    assert await fleet.debit(fleet.minute()) == [1]
+
+
+async def test_after_a_pause_nothing_is_taken_before_the_log_has_been_heard(fleet: Fleet) -> None:
+    fleet.clock.advance(120)
+    fleet.log_is_away = True
+    with pytest.raises(StoreMovingError):
+        await fleet.debit(fleet.minute())
+    assert fleet.redis.takes == []
+
+
+async def test_the_pull_that_is_on_its_way_is_waited_for(fleet: Fleet) -> None:
+    fleet.clock.advance(120)
+    assert await fleet.debit(fleet.minute()) == [1]
+
+
+async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
+    """Nobody can agree on anything: from the next minute on this process decides by itself."""
+    fleet.log_is_away, fleet.choices.failing = True, True
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    fleet.clock.advance(4)
+    with pytest.raises(StoreMovingError) as moving:
+        await fleet.debit(fleet.minute())
+    assert moving.value.until == fleet.clock.server_time() + 56
+    fleet.clock.advance(56)
+    with pytest.raises(StoreError) as error:
+        await fleet.debit(fleet.minute())
+    assert not isinstance(error.value, StoreMovingError)
+
+
+async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) -> None:
+    await test_both_stores_away_is_no_move(fleet)
+    takes = len(fleet.redis.takes)
+    fleet.log_is_away = fleet.choices.failing = fleet.redis.failing = False
+    fleet.link.error = None
+    fleet.later(1)
+    with pytest.raises(StoreError):
+        await fleet.debit(fleet.minute())
+    assert len(fleet.redis.takes) == takes
+    fleet.later(60)
+    await let(lambda: fleet.counters.stats()["redis"] == "answering")
+    fleet.pull()
+    assert await fleet.debit(fleet.minute()) == [1]
+
+
+async def test_the_minute_before_a_change_is_out_of_reach(fleet: Fleet) -> None:
+    await move_to_postgres(fleet)
+    fleet.clock.now -= fleet.clock.server_time() - fleet.choices.row.from_minute * 60
+    assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
+    fleet.later(60)
+    assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]
+
+
+# What a request gets.
+
+
+def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str) -> Limiter:
+    limiter = Limiter(
+        fleet.counters,
+        server_now=clock.server_time,
+        processes=lambda: 4,
+        on_error="allow" if on_error == "allow" else "local",
+    )
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost)
+    return limiter
+
+
+async def test_a_request_is_refused_until_the_other_store_begins(fleet: Fleet, clock: FakeClock) -> None:
+    limiter = limiter_on(fleet, clock, "local")
+    tenant = limited(per_minute=10)
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    decision = await limiter.check(tenant)
+    assert (decision.allowed, decision.violated, decision.retry_after) == (False, ("minute",), 2.0)
+    fleet.later(2.5)
+    await let(lambda: fleet.choices.row.version == 2)
+    fleet.later(65)
+    assert [(await limiter.check(tenant)).allowed for _ in range(12)].count(True) == 10
+
+
+async def test_what_is_held_is_spent_until_the_other_store_begins(fleet: Fleet, clock: FakeClock) -> None:
+    limiter = limiter_on(fleet, clock, "local")
+    tenant = limited(per_minute=1000)
+    assert (await limiter.check(tenant)).allowed
+    held = limiter.meter_of(tenant)
+    assert held is not None
+    tokens = held.minute + held.low
+    assert tokens > 5
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    assert [(await limiter.check(tenant)).allowed for _ in range(tokens + 3)].count(True) == tokens
+
+
+async def test_who_allows_on_errors_allows_meanwhile(fleet: Fleet, clock: FakeClock) -> None:
+    limiter = limiter_on(fleet, clock, "allow")
+    fleet.redis.failing = True
+    assert (await limiter.check(limited(per_minute=10))).allowed
+
+
+async def test_tokens_for_later_minutes_end_with_the_store_that_granted_them(fleet: Fleet, clock: FakeClock) -> None:
+    limiter = limiter_on(fleet, clock, "local")
+    tenant = limited(per_minute=1000)
+    await limiter.check(tenant)
+    reservation = limiter.meter_of(tenant)
+    assert reservation is not None
+    clock.advance(60)
+    fleet.pull()
+    assert reservation.spend(clock.server_time(), 1)  # a standing token
+    await move_to_postgres(fleet)
+    assert not reservation.spend(clock.server_time(), 1)
+
+
+async def test_lost_counters_are_announced(fleet: Fleet, clock: FakeClock) -> None:
+    limiter = limiter_on(fleet, clock, "local")
+    for tenant in (limited("acme", per_minute=20), limited("globex", per_minute=20)):
+        assert (await limiter.check(tenant)).allowed
+        await fleet.redis.reset(tenant.id, [Debit(fleet.minute(), 0)])  # a FLUSHALL, as far as this tenant sees
+        for _ in range(20):
+            await limiter.check(tenant)
+    await let(lambda: fleet.choices.row.version == 2)
+    assert (fleet.choices.row.store, fleet.choices.row.why) == ("redis", "Redis has lost its counters")
