@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ class Run:
         self.parts = parts
         self.random = Random(seed)
         self.progress = progress
+        self.failed: list[str] = []
         self.results: dict[str, Any] = {
             "machine": machine.describe(),
             "contenders": {c.name: {"job": c.job, "on_redis": c.on_redis, "set_up": c.set_up} for c in CONTENDERS},
@@ -53,7 +55,12 @@ class Run:
         started = time.monotonic()
         with Stores(max(self.plan.zipf_tenants, self.plan.cold_tenants, inprocess.BUSY_TENANTS)) as stores:
             for part in self.parts:
-                getattr(self, f"_{part}")(stores)
+                try:
+                    getattr(self, f"_{part}")(stores)
+                except Exception:
+                    # The other parts have taken minutes: they are shown and kept.
+                    self.progress.console.print(f"{TITLES[part]} failed:\n{traceback.format_exc()}", markup=False)
+                    self.failed.append(part)
         self.results["seconds"] = round(time.monotonic() - started)
 
     @contextmanager
@@ -115,6 +122,7 @@ def main() -> int:
         parser.error(f"unknown part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     results_file = (options.into or ROOT / "docs" / "bench") / "results.json"
     console = Console()
+    failed: list[str] = []
     if options.render:
         results = json.loads(results_file.read_text(encoding="utf-8"))
     else:
@@ -122,14 +130,17 @@ def main() -> int:
         with Progress(*columns, console=console) as progress:
             run = Run(SHORT if options.short else FULL, parts, options.seed, progress)
             run.run()
-        results = run.results
+        results, failed = run.results, run.failed
     complete = all(part in results for part in PARTS)
     console.print(Markdown(report.document(results)))
     if options.into is None and not complete:
-        console.print("Not all parts were measured: nothing is written. `--into DIRECTORY` writes them anyway.")
-        return 0
+        kept = results_file.with_name("incomplete.json")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        console.print(f"Not all parts were measured: the documents stay as they are, and the figures are in {kept}.")
+        return 1 if failed else 0
     _write(results, options.into, results_file)
-    return 0
+    return 1 if failed else 0
 
 
 def _write(results: dict[str, Any], into: Path | None, results_file: Path) -> None:

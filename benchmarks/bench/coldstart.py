@@ -17,10 +17,14 @@ from benchmarks.bench.stores import Stores
 
 HIT_RATE = 0.99
 
+AWAITED = "with warm-up, before traffic"
+"""As where a readiness probe waits for `cache.warm_up`."""
+
 VARIANTS: dict[str, tuple[dict[str, Any], float]] = {
     "with Redis": ({}, 1.0),
     "without Redis": ({"redis_url": None}, 1.0),
-    "with warm-up": ({"warm_up": True}, 0.25),
+    "with warm-up": ({"warm_up": True}, 0.2),
+    AWAITED: ({"warm_up": True}, 0.1),
 }
 """Settings, and the share of the time that is needed."""
 
@@ -36,6 +40,7 @@ def measure(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, A
             tenants=plan.cold_tenants,
             pattern="uniform",
             settings={"limits": "off", **settings},
+            awaits_warm_up=name == AWAITED,
         )
         found[name] = _figures(members, stores.meter.by_command(), plan)
         tick()
@@ -46,6 +51,7 @@ def _figures(members: list[dict[str, Any]], commands: dict[str, int], plan: Plan
     touched = len(set().union(*(member["touched"] for member in members)))
     queries = fleet.total(members, "stats", "postgres", "queries")
     return {
+        "workers": len(members),
         "tenants": plan.cold_tenants,
         "touched": touched,
         "requests": sum(fleet.statuses(members).values()),

@@ -20,6 +20,7 @@ def run(
     rate: float | None = None,
     settings: dict[str, Any] | None = None,
     at_once: int = 8,
+    awaits_warm_up: bool = False,
 ) -> list[dict[str, Any]]:
     """Let them all start in the same moment; `rate` is the whole fleet's. What `member` prints, by process."""
     started = []
@@ -33,6 +34,7 @@ def run(
                 "pattern": pattern,
                 "rate": rate and rate / processes,
                 "at_once": at_once,
+                "awaits_warm_up": awaits_warm_up,
                 "seed": seed,
             }
             command = [sys.executable, "-m", "benchmarks.bench.member", json.dumps(options)]

@@ -24,7 +24,7 @@ from benchmarks.bench.stats import summary
 from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
-WARM_SECONDS = 0.5
+WARM_SECONDS = 1.5
 START_TIMEOUT = 60.0
 
 

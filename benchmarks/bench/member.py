@@ -47,8 +47,10 @@ class Member:
         cache = TenantCache(settings_of(Env(**self.options["env"]), **self.options["settings"]))
         self.app = TenantMiddleware(bare(), cache=cache)
         async with cache:
+            if self.options["awaits_warm_up"]:
+                await cache.warm_up.wait()
             opened = time.perf_counter() - started
-            self.end = started + self.options["seconds"]
+            self.end = time.perf_counter() + self.options["seconds"]
             sampler = asyncio.create_task(self._sample(cache, started))
             await (self._paced(self.options["rate"]) if self.options["rate"] else self._closed())
             sampler.cancel()

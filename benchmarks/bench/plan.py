@@ -52,7 +52,7 @@ SHORT = Plan(
     scale_rounds=1,
     scale_requests=200,
     cold_tenants=300,
-    cold_seconds=1.0,
+    cold_seconds=2.0,
     staleness=False,
 )
 """Shows that everything runs; its figures mean nothing and are written nowhere but where one asks for them."""

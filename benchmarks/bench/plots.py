@@ -83,7 +83,7 @@ def _commands(results: dict[str, Any], directory: Path) -> None:
         "Billed Redis commands per request",
         "commands a request as metered providers count, log scale: less is better",
         sorted(bars, key=lambda bar: bar[1]),
-        lambda value: f"{value:.3f}" if value < 1 else f"{value:g}",
+        lambda value: f"{value:.3f}" if value < 1 else f"{value:.3g}",
         log=True,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench.coldstart import AWAITED
 from benchmarks.bench.contenders import BARE, OURS, QUIET
 from benchmarks.bench.prices import PRICES, RATES
 
@@ -133,8 +134,10 @@ def _judged(results: Results) -> Iterable[tuple[str, str, str, bool]]:
         cold = results["coldstart"]
         queries = cold["with Redis"]["queries_per_tenant"]
         yield "(e) queries a tenant, four workers with Redis", f"{queries:.2f}", "at most 1.2", queries <= 1.2
-        queries = cold["with warm-up"]["queries"]
-        yield "(e) queries with warm-up, four workers", f"{queries}", "one stream each", queries <= 4 * 4
+        found = cold[AWAITED]
+        most = 3 * found["workers"]  # the stream, and what the index of known hosts reads
+        name = "(e) queries of all workers, warmed up before traffic"
+        yield name, f"{found['queries']}", f"at most {most}", found["queries"] <= most
     if "staleness" in results:
         p99 = results["staleness"]["p99"]
         yield "(f) p99 from commit to the last stale answer", f"{p99 * 1e3:.1f} ms", "under 10 ms", p99 < 0.010
@@ -266,6 +269,7 @@ def _coldstart(results: Results) -> str:
                 f"{found['queries']:,}",
                 f"{found['queries_per_tenant']:.3f}",
                 f"{found['commands']:,}",
+                f"{found['seconds_to_open']:.2f}",
                 "not reached" if reached is None else f"{reached:.2f}",
                 f"{found['requests']:,}",
                 f"{failed:,}",
@@ -277,6 +281,7 @@ def _coldstart(results: Results) -> str:
         "queries",
         "a tenant",
         "Redis commands",
+        "ready, s",
         "99 % hits after, s",
         "requests",
         "not 200",
