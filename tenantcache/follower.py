@@ -33,7 +33,10 @@ MAX_BEHIND = 50_000
 """Further behind than this, dropping everything is cheaper than catching up."""
 
 BEAT_INTERVAL = 10.0
-PRUNE_INTERVAL = 600.0
+PRUNE_INTERVAL, PRUNE_BATCH = 60.0, 10_000
+"""Seconds between two looks for old entries, and how many of them go at once: what takes longer than a statement may
+would be rolled back, and tried again for ever. One process alone removes 14 million a day."""
+
 LOG_RETENTION = 86_400.0
 """Seconds that log entries are kept: longer than any copy in Redis lives, and long enough for a person to look."""
 
@@ -134,14 +137,13 @@ class Follower:
             while True:
                 try:
                     await self._log.open(self.wake)
-                    self._next_beat = 0.0
-                    await self._keep_house()
+                    await self._beat()
                     await self._catch_up()
                     backoff = MIN_BACKOFF
                     self._note_connected()
                     await self._follow()
                 except SchemaMissingError as error:
-                    if self._mark is None:
+                    if not self._generation:
                         raise  # at the start this is a mistake, not a fault
                     self._note_lost(error)
                 except StoreError as error:
@@ -166,7 +168,8 @@ class Follower:
             except TimeoutError:
                 pass
             await self._catch_up()
-            await self._keep_house()
+            await self._beat()
+            await self._prune()
 
     async def _catch_up(self) -> None:
         """Pull until there is no more. Everything that was waiting for a pull sent from now on is then done."""
@@ -246,14 +249,26 @@ class Follower:
         self._sink.flush()
         self._mark = None
 
-    async def _keep_house(self) -> None:
+    # Housekeeping must not keep anybody from following: it may fail (the server takes no writes, say) and is tried
+    # again when it is due. Where that cost the connection, the next pull finds out.
+
+    async def _beat(self) -> None:
         now = self._clock()
         if now >= self._next_beat:
-            await self._log.beat(self.process_id)
             self._next_beat = now + BEAT_INTERVAL
+            try:
+                await self._log.beat(self.process_id)
+            except StoreError as error:
+                logger.info("this process is not counted: %s", error)
+
+    async def _prune(self) -> None:
+        now = self._clock()
         if now >= self._next_prune:
-            await self._log.prune(LOG_RETENTION)
             self._next_prune = now + PRUNE_INTERVAL * random.uniform(0.8, 1.2)
+            try:
+                await self._log.prune(LOG_RETENTION, PRUNE_BATCH)
+            except StoreError as error:
+                logger.info("the change log is not pruned: %s", error)
 
     def _note_connected(self) -> None:
         if self.last_error is not None:

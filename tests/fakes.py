@@ -169,7 +169,7 @@ class FakeDatabase:
     async def leave(self, process_id: object) -> None:
         self.calls.append("leave")
 
-    async def prune(self, max_age: float) -> None:
+    async def prune(self, max_age: float, most: int) -> None:
         self._require_up()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from tenantcache import follower as module
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
-from tenantcache.stores.base import LogMark, Pull
+from tenantcache.stores.base import LogMark, Pull, StoreError
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing
 from tests.freshness.network import SimulatedLog
@@ -342,6 +343,9 @@ class TestAnotherHistory:
                 for flight in list(bench.network.flights):
                     bench.network.deliver(flight)
                 bench.run()
+            bench.find("subdomain:b")
+            bench.answer("read")  # it begins the other history, and the tail that was asked for before does not count
+            bench.answer("tail")
             bench.deliver("tail")
             bench.rename()
             bench.find(ACME)
@@ -351,6 +355,20 @@ class TestAnotherHistory:
             bench.answer("tail")
             assert bench.process.freshness.is_valid(bench.now)
             assert bench.process.freshness.applied == bench.database.head.seq
+
+    def test_a_database_without_its_tables_while_it_is_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def tail(self: SimulatedLog, max_age: float, max_entries: int) -> Pull:
+            raise SchemaMissingError("they are not there yet")
+
+        with Bench() as bench:
+            bench.know(ACME)
+            bench.database.restore(bench.database.back_up(), same_storage=False)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(SimulatedLog, "tail", tail)
+                bench.settle(3.0)
+                assert not bench.process.freshness.is_valid(bench.now)
+            bench.settle(4.0)
+            assert bench.process.freshness.is_valid(bench.now)
 
     def test_everything_changed_is_no_other_history(self) -> None:
         with Bench() as bench:
@@ -383,7 +401,37 @@ class TestHousekeeping:
             bench.advance(0.51)
             assert task.done()
 
-    def test_it_prunes_every_ten_minutes_or_so(self) -> None:
+    def test_a_server_that_takes_no_writes_is_followed_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def refuse(*_args: object) -> None:
+            raise StoreError("cannot execute INSERT in a read-only transaction")
+
+        monkeypatch.setattr(SimulatedLog, "beat", refuse)
+        monkeypatch.setattr(SimulatedLog, "prune", refuse)
+        with Bench() as bench:
+            bench.settle(module.PRUNE_INTERVAL * 1.3)
+            bench.rename()
+            bench.settle()
+            assert bench.process.freshness.applied == bench.database.head.seq
+            assert bench.process.follower.reconnects == 0
+
+    def test_housekeeping_that_always_hangs_costs_no_more_than_its_timeout(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def hang(log: SimulatedLog, *_args: object) -> None:
+            await asyncio.sleep(0.5)
+            await log.close()  # as the real one does
+            raise StoreError("no answer")
+
+        monkeypatch.setattr(SimulatedLog, "beat", hang)
+        with Bench() as bench:
+            bench.settle(2.0)
+            valid = 0
+            for _ in range(600):
+                bench.settle(0.1)
+                valid += bench.process.freshness.is_valid(bench.now)
+            assert valid == 600
+
+    def test_it_prunes_every_minute_or_so(self) -> None:
         with Bench() as bench:
             old = bench.database.head.seq
             for name in ("one", "two"):

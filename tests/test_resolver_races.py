@@ -9,7 +9,7 @@ import pytest
 from tenantcache import resolver as module
 from tenantcache.core.tenant import Tenant
 from tests.freshness.bench import Bench
-from tests.freshness.database import set_columns
+from tests.freshness.database import delete, set_columns
 
 ACME, ACME_DOMAIN, NOBODY = "subdomain:a", "domain:d1.io", "subdomain:c"
 
@@ -158,6 +158,28 @@ class TestAnotherHistory:
             bench.answer("get")
             bench.answer("read")
             assert bench.process.resolver.peek(ACME) is None
+
+    def test_the_index_of_a_lost_future_is_not_taken_up(self) -> None:
+        """Storage was put back to where the follower is, after the index has read what that future had deleted."""
+        with Bench(has_index=True) as bench:
+            bench.settle(2.0)
+            backup = bench.database.back_up()
+            bench.process._indexer.flush()
+            while not bench.waiting("stream"):
+                bench.advance(0.1)
+                for flight in list(bench.network.flights):
+                    if flight.name != "stream":
+                        bench.network.deliver(flight)
+                bench.run()
+            bench.database.commit(delete("t2"))
+            bench.network.flights = [flight for flight in bench.network.flights if flight.name == "stream"]
+            bench.deliver("stream")
+            bench.database.restore(backup, same_storage=True)
+            bench.rename("other")
+            for _ in range(40):
+                bench.settle(0.1)
+                assert not bench.process._indexer.rules_out("subdomain:b")
+            assert bench.process._indexer.rules_out(NOBODY)
 
     def test_an_answer_from_before_it_is_read_again(self) -> None:
         with Bench() as bench:

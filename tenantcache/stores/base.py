@@ -140,7 +140,9 @@ class ChangeLog(Protocol):
 
     async def leave(self, process_id: object) -> None: ...
 
-    async def prune(self, max_age: float) -> None: ...
+    async def prune(self, max_age: float, most: int) -> None:
+        """Delete the oldest entries, `most` of them, but none younger than `max_age` seconds, and never the newest."""
+        ...
 
 
 class CopyStore(Protocol):

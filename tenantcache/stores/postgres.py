@@ -107,7 +107,8 @@ _BEAT = """
 # log, without gaps: whoever still has to apply some of it lacks his own mark too, and finds out. Counters are first
 # touched up to an hour before their minute and at any time of their day.
 _PRUNE = """
-    with lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
+    with oldest as (select seq, at from tenantcache.change_log order by seq limit $2 + 1),
+    lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
     dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky)),
     over as (
         delete from tenantcache.counters where (select mine from lucky) and touched_at < now()
@@ -115,8 +116,8 @@ _PRUNE = """
     )
     delete from tenantcache.change_log
     where (select mine from lucky) and seq < coalesce(
-        (select min(seq) from tenantcache.change_log where at >= now() - make_interval(secs => $1)),
-        (select max(seq) from tenantcache.change_log))
+        (select min(seq) from oldest where at >= now() - make_interval(secs => $1)),
+        (select max(seq) from oldest))
 """
 
 _CHOICE_FIELDS = [field.name for field in fields(StoreChoice)]
@@ -333,8 +334,8 @@ class PostgresLog:
     async def leave(self, process_id: object) -> None:
         await self._fetch("signing this process off", "delete from tenantcache.processes where id = $1", process_id)
 
-    async def prune(self, max_age: float) -> None:
-        await self._fetch("pruning the log", _PRUNE, max_age)
+    async def prune(self, max_age: float, most: int) -> None:
+        await self._fetch("pruning the log", _PRUNE, max_age, most)
 
     async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         if self._connection is None or self._connection.is_closed():

@@ -87,7 +87,7 @@ class MemoryDatabase:
     async def leave(self, process_id: object) -> None:
         pass
 
-    async def prune(self, max_age: float) -> None:
+    async def prune(self, max_age: float, most: int) -> None:
         pass
 
 

@@ -270,10 +270,11 @@ class Database:
     def leave(self, process_id: object) -> None:
         self._seen_at.pop(process_id, None)
 
-    def prune(self, max_age: float) -> None:
-        oldest = self._microseconds() - round(max_age * 1e6)
-        first_young = next((entry.seq for entry in self.log if entry.at >= oldest), self.log[-1].seq)
-        self.log = [entry for entry in self.log if entry.seq >= first_young]
+    def prune(self, max_age: float, most: int = 10_000) -> None:
+        young = self._microseconds() - round(max_age * 1e6)
+        oldest = self.log[: most + 1]
+        first_kept = next((entry.seq for entry in oldest if entry.at >= young), oldest[-1].seq)
+        self.log = [entry for entry in self.log if entry.seq >= first_kept]
 
 
 def set_columns(tenant_id: str, **columns: Unpack[NewColumns]) -> Change:

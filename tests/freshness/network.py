@@ -252,8 +252,8 @@ class SimulatedLog:
     async def leave(self, process_id: object) -> None:
         await self._ask("leave", lambda: self._database.leave(process_id))
 
-    async def prune(self, max_age: float) -> None:
-        await self._ask("prune", lambda: self._database.prune(max_age))
+    async def prune(self, max_age: float, most: int) -> None:
+        await self._ask("prune", lambda: self._database.prune(max_age, most))
 
 
 class SimulatedCopies:

@@ -320,11 +320,21 @@ class TestHousekeeping:
         await rename(db, "One")
         await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
         newest = await db.fetchval("select max(seq) from tenantcache.change_log")
-        await log.prune(AN_HOUR)
+        await log.prune(AN_HOUR, PAGE)
         assert await db.fetch("select seq from tenantcache.change_log") == [(newest,)]
         await rename(db, "Two")
-        await log.prune(AN_HOUR)
+        await log.prune(AN_HOUR, PAGE)
         assert await db.fetch("select seq from tenantcache.change_log") == [(newest + 1,)]
+
+    async def test_pruning_takes_the_oldest_first_and_so_many_at_once(
+        self, log: PostgresLog, db: asyncpg.Connection
+    ) -> None:
+        for number in range(5):
+            await rename(db, f"Name {number}")
+        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
+        before = [row[0] for row in await db.fetch("select seq from tenantcache.change_log order by seq")]
+        await log.prune(AN_HOUR, 2)
+        assert [row[0] for row in await db.fetch("select seq from tenantcache.change_log order by seq")] == before[2:]
 
     async def test_pruning_leaves_no_gap_though_a_clock_was_set(self, log: PostgresLog, db: asyncpg.Connection) -> None:
         for number in range(3):
@@ -332,14 +342,14 @@ class TestHousekeeping:
         newest = await db.fetchval("select max(seq) from tenantcache.change_log")
         await db.execute("update tenantcache.change_log set at = at - interval '2 hours' where seq = $1", newest - 1)
         before = await db.fetch("select seq from tenantcache.change_log")
-        await log.prune(AN_HOUR)
+        await log.prune(AN_HOUR, PAGE)
         assert await db.fetch("select seq from tenantcache.change_log") == before
 
     async def test_a_mark_that_was_pruned_is_not_continuous(self, log: PostgresLog, db: asyncpg.Connection) -> None:
         mark = await head(log)
         await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
         await rename(db, "One")
-        await log.prune(AN_HOUR)
+        await log.prune(AN_HOUR, PAGE)
         assert not (await log.pull(mark, BOUND, PAGE)).continuous
 
     async def test_one_process_prunes_at_a_time(
@@ -349,6 +359,6 @@ class TestHousekeeping:
         count = await db.fetchval("select count(*) from tenantcache.change_log")
         other = await asyncpg.connect(database_url)
         await other.execute("select pg_advisory_lock(7307199743)")
-        await log.prune(AN_HOUR)
+        await log.prune(AN_HOUR, PAGE)
         assert await db.fetchval("select count(*) from tenantcache.change_log") == count
         await other.close()
