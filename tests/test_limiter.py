@@ -525,6 +525,15 @@ async def test_a_refund_of_an_earlier_minute_is_none(clock: FakeClock, make_limi
     assert not (await limiter.check(tenant)).allowed
 
 
+async def test_a_refund_of_yesterday_gives_today_nothing(clock: FakeClock, make_limiter: MakeLimiter) -> None:
+    limiter, tenant = make_limiter(), limited(per_day=5)
+    admitted_at = (await limiter.check(tenant)).at
+    clock.advance(86_400)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    assert limiter.refund(tenant, 1, admitted_at) == 0
+    assert not (await limiter.check(tenant)).allowed
+
+
 async def test_what_is_refunded_goes_back_once(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_day=50)
     assert await admitted_of(limiter, tenant, 10) == 10

@@ -5,7 +5,8 @@ Rules:
 * They reach some minutes ahead, and never over midnight UTC, where other counters begin (another key in Redis). Each
   take that is sent anyway moves their end on.
 * One number stands for all of these minutes. A minute is added only where it was granted as many tokens as the others
-  hold, and while nothing dropped is still to be given back. What it was granted otherwise is given up.
+  hold; what it was granted otherwise is given up. What is dropped meanwhile was debited there too: a new minute is
+  debited as much as the others hold and are asked for together.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Standing(Ledger):
 
     def _extend(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
         for line, value in replies:
-            if self.over or _granted(line, value, limit) != self.taken:
+            if _granted(line, value, limit) != self.taken:
                 return
             self.top = max(self.top, value - line.claim + self.taken)
             self.end += 1

@@ -196,6 +196,14 @@ def test_each_take_moves_the_end_of_what_stands(counters: Counters) -> None:
     assert r.spend(NOON + 61 * 60, 150)
 
 
+def test_what_has_run_out_is_not_counted_on(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    for start in (0, 61, 130):
+        counters.serve(r, NOON + start * 60, processes=4)
+        assert counters.values[minute(start + 1)] == 15
+        assert sum(r.spend(NOON + (start + 1) * 60, 1) for _ in range(40)) == 15
+
+
 def test_nothing_stands_over_midnight_utc(counters: Counters) -> None:
     """There other counters begin, and a take of both would be two commands."""
     r = Reservation(Limits(600, None), MIDNIGHT - 180)

@@ -29,7 +29,7 @@ from tenantcache.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, 
 MIDNIGHT = 20_000 * DAY
 U32 = 2**32 - 1
 
-STARTS = [30.0, 58 * 60.0 + 5, 23 * 3600 + 29 * 60.0 + 30, 23 * 3600 + 59 * 60.0 + 20]
+STARTS = [30.0, 23 * 3600 + 56 * 60.0 + 5, 23 * 3600 + 29 * 60.0 + 30, 23 * 3600 + 59 * 60.0 + 20]
 """Seconds after midnight: some of these are just before the day ends, in one of the calendars."""
 
 limits_of_minutes = st.sampled_from([10, 40, 3, 400, 1, None])
@@ -207,6 +207,8 @@ class Fleet(RuleBasedStateMachine):
             self.admitted[window] -= tokens
             process.admitted[window] -= tokens
         assert back[0][1] == 0 or ago == 0.0, "what was admitted in another minute, or nobody knows when"
+        if ago is not None and process.calendar(self.now - ago) != process.calendar(self.now):
+            assert back[1][1] == 0, "what was admitted yesterday"
 
     @precondition(lambda self: any(m.values is None for m in self.messages))
     @rule(index=pick)
@@ -242,7 +244,7 @@ class Fleet(RuleBasedStateMachine):
             message.reservation.fail(message.take, self.now)
             message.reservation = None
 
-    @rule(seconds=st.sampled_from([0.01, 0.5, 1.5, 7.0, 31.0, 60.0, 200.0]))
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.5, 7.0, 31.0, 60.0, 200.0, 3_700.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self._see_limits()
@@ -432,7 +434,7 @@ def walk(fleet: Fleet, random: Random) -> None:
         (5, lambda: maybe(lambda: messages(True), fleet.reply)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.lose)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.time_out)),
-        (3, lambda: fleet.wait(random.choice([0.01, 1.5, 7.0, 60.0]))),
+        (3, lambda: fleet.wait(random.choice([0.01, 1.5, 1.5, 7.0, 7.0, 60.0, 60.0, 3_700.0]))),
         (1, lambda: fleet.wait_for_the_next_minute(random.choice([0.0, 0.2]))),
         (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, None]))),
     ]
