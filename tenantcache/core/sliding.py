@@ -31,12 +31,11 @@ def allowance(limit: int, previous: int, elapsed: float) -> int:
 
 
 def free_at(limit: int, previous: int, used: int, tokens: int) -> float:
-    """The seconds of the minute at which `tokens` more than the `used` ones are within the limit; from 60 on in the
-    next minute, where `used` will be what weighs. Up to a millisecond late, so as not to be early."""
-    if used + tokens <= limit:
-        elapsed = MINUTE * (1 - (limit - used - tokens) / previous) if previous else 0.0
-    else:
-        elapsed = MINUTE + max(0.0, MINUTE * (1 - (limit - tokens) / used))
+    """The seconds of the minute at which `tokens` more than the `used` ones are within the limit, which holds both.
+
+    Up to a millisecond late, so as not to be early.
+    """
+    elapsed = MINUTE * (1 - (limit - used - tokens) / previous) if previous else 0.0
     return (floor(max(0.0, elapsed) * 1000) + 1) / 1000
 
 
@@ -100,11 +99,12 @@ class SlidingReservation(Reservation):
         if not self._exhausted or limit is None:
             return 0.0
         used, step = self._used(), self._policy.slide_step(limit)
-        missing = max(1, cost - self.minute - self.low)
+        start, missing = self._number * MINUTE, max(1, cost - self.minute - self.low)
         tokens = max(missing, min(step, limit - used))
-        if used + tokens > limit:
-            tokens = max(missing, step)
-        return self._number * MINUTE + free_at(limit, self._previous, used, tokens)
+        if used + tokens <= limit and (elapsed := free_at(limit, self._previous, used, tokens)) < MINUTE:
+            return start + elapsed
+        # In the next minute this one weighs, and what is held here has ended.
+        return start + MINUTE + free_at(limit, used, 0, max(cost, step))
 
     def _standing_target(self, limit: int, processes: int) -> int:
         return 0

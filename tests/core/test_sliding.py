@@ -35,15 +35,11 @@ def test_the_previous_minute_weighs_less_by_the_second(
 )
 def test_free_at_is_neither_early_nor_late(limit: int, previous: int, used: int, tokens: int) -> None:
     """From both sides: at that time there is room, and just before there was none."""
-    used, tokens = min(used, limit), min(tokens, limit)
+    used = min(used, limit - 1)
+    tokens = min(tokens, limit - used)
     at = free_at(limit, previous, used, tokens)
-    if used + tokens <= limit and allowance(limit, previous, 60) >= used + tokens and at <= 60:
-        assert allowance(limit, previous, at) >= used + tokens
-        assert at <= 0.001 or limit - previous * (1 - (at - 0.0011) / 60) < used + tokens + 1e-6
-    else:
-        assert at >= 60
-        assert allowance(limit, used, at - 60) >= tokens
-        assert at <= 60.001 or limit - used * (1 - (at - 60 - 0.0011) / 60) < tokens + 1e-6
+    assert allowance(limit, previous, at) >= used + tokens
+    assert at <= 0.001 or limit - previous * (1 - (at - 0.0011) / 60) < used + tokens + 1e-6
 
 
 def test_the_previous_minute_is_read_with_each_take_and_nothing_stands(counters: Counters) -> None:
