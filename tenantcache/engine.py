@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -24,6 +22,7 @@ from tenantcache.domains import Domains
 from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.follower import Follower
+from tenantcache.forks import forget_after_fork
 from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
@@ -49,6 +48,8 @@ REFRESH_INTERVAL = 1.0
 LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
 """Look-ups of hosts that are neither in memory nor ruled out by the index. A process that starts cold meets its
 tenants a thousand at once at most; a flood is worth 200 cheap queries a second, not more."""
+
+NO_REDIS = {"billed_commands": 0, "breaker": "closed"}
 
 COPY_LIFE_MARGIN = 60.0
 """Seconds that a copy may be on its way into Redis before its TTL begins to count."""
@@ -107,7 +108,7 @@ class TenantCache:
         self._opening: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._assemble()
-        _engines.add(self)
+        forget_after_fork(self)
 
     def _assemble(self) -> None:
         """Make the parts that wait for one another, and so belong to one event loop."""
@@ -248,7 +249,7 @@ class TenantCache:
             except StoreError:
                 continue  # the entries stay, and are read when they are asked for
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Sockets and tokens belong to the parent: start from nothing, under a name of one's own."""
         self.limiter.forget()
         self.usage.forget()
@@ -337,11 +338,10 @@ class TenantCache:
         """Spend `cost` of the tenant's tokens, or say when to come back. Never raises for a store that is away."""
         self._require_open()
         decision = await self.limiter.check(tenant, cost)
-        if not decision.allowed and self.settings.limits == "shadow":
-            self.shadow.note(tenant.id, decision, self.server_now())
-            self.limiter.note_unbacked(tenant, cost)
-            return Decision(True, quotas=decision.quotas)
-        return decision
+        if decision.allowed or self.settings.limits != "shadow":
+            return decision
+        self.limiter.note_unbacked(tenant, cost)
+        return self.shadow.admit(tenant.id, decision, self.server_now())
 
     async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
         """As `check`, for a limit beside the tenant's own: `tenantcache.limits` is the usual way to it."""
@@ -349,10 +349,9 @@ class TenantCache:
         if self.settings.limits == "off":
             return ADMITTED
         decision = await self.limiter.check_named(tenant, name, limits, cost)
-        if not decision.allowed and self.settings.limits == "shadow":
-            self.shadow.note(tenant.id, decision, self.server_now())
-            return Decision(True, quotas=decision.quotas)
-        return decision
+        if decision.allowed or self.settings.limits != "shadow":
+            return decision
+        return self.shadow.admit(tenant.id, decision, self.server_now())
 
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each of the tenant's limits, for one Redis command; what other processes hold in advance
@@ -422,51 +421,15 @@ class TenantCache:
     def stats(self) -> dict[str, dict[str, Any]]:
         """Counts since the start of this process, and states as they are now. No I/O."""
         link, postgres, now = self._stores.link, self._stores.postgres, self.clock()
+        counters = None if self.fleet_counters is None else self.fleet_counters.stats()
         return {
-            "memory": {
-                "tenants": len(self.memory),
-                "negatives": self.memory.negatives,
-                "evictions": self.memory.evictions,
-            },
-            "lookups": {
-                "loads": self.resolver.loads,
-                "warmed_up": self.warm_up.tenants,
-                "ruled_out": self.resolver.ruled_out,
-                "over_budget": self.resolver.over_budget,
-                "redis_hits": self.resolver.copy_hits,
-                "redis_refused": self.resolver.copies_refused,
-                "stale_served": self.resolver.stale_served,
-            },
-            "freshness": {
-                "valid": self.freshness.is_valid(now),
-                "valid_for": max(0.0, self.freshness.valid_until - now),
-                "applied": self.freshness.applied,
-                "following": self.follower.connected,
-                "pulls": self.follower.pulls,
-                "processes": self.follower.processes,
-                "last_error": self.follower.last_error,
-            },
-            "index": {
-                "ready": self.indexer.is_ready,
-                "hosts": self.indexer.hosts,
-                "bytes": self.indexer.nbytes,
-                "loads": self.indexer.loads,
-            },
-            "limits": {
-                "tenants": len(self.limiter),
-                "takes": self.limiter.takes,
-                "denied": self.limiter.denied,
-                "shadowed": self.shadow.count,
-                "errors": self.limiter.errors,
-                "degraded": self.limiter.degraded,
-                "counters": None if self.fleet_counters is None else self.fleet_counters.stats(),
-            },
-            "usage": {"batches": self.usage.batches, "waiting": self.usage.waiting},
-            "redis": {
-                "configured": link is not None,
-                "billed_commands": 0 if link is None else link.billed,
-                "breaker": "closed" if link is None else link.breaker.state,
-            },
+            "memory": self.memory.stats(),
+            "lookups": self.resolver.stats() | {"warmed_up": self.warm_up.tenants},
+            "freshness": self.freshness.stats(now) | self.follower.stats(),
+            "index": self.indexer.stats(),
+            "limits": self.limiter.stats() | {"shadowed": self.shadow.count, "counters": counters},
+            "usage": self.usage.stats(),
+            "redis": {"configured": link is not None} | (NO_REDIS if link is None else link.stats()),
             "postgres": {"queries": 0 if postgres is None else postgres.queries},
         }
 
@@ -477,15 +440,3 @@ async def _run_cleanup(cleanup: Callable[[], Awaitable[object]] | None) -> None:
             await cleanup()
     except Exception:
         logger.exception("closing goes on past what failed")
-
-
-_engines: weakref.WeakSet[TenantCache] = weakref.WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for engine in _engines:
-        engine._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -109,6 +109,14 @@ class Follower:
         await self._log.close()
         self.connected = False
 
+    def stats(self) -> dict[str, bool | int | str | None]:
+        return {
+            "following": self.connected,
+            "pulls": self.pulls,
+            "processes": self.processes,
+            "last_error": self.last_error,
+        }
+
     def wake(self) -> None:
         """Pull soon."""
         self._wake.set()

@@ -78,6 +78,9 @@ class Indexer:
     def nbytes(self) -> int:
         return 0 if self._index is None else self._index.nbytes
 
+    def stats(self) -> dict[str, bool | int]:
+        return {"ready": self.is_ready, "hosts": self.hosts, "bytes": self.nbytes, "loads": self.loads}
+
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:

@@ -190,6 +190,15 @@ class Limiter:
         meter = self._meter(tenant)
         return () if meter is None else meter.reservation.quotas(self._server_now())
 
+    def stats(self) -> dict[str, bool | int]:
+        return {
+            "tenants": len(self),
+            "takes": self.takes,
+            "denied": self.denied,
+            "errors": self.errors,
+            "degraded": self.degraded,
+        }
+
     # Deciding.
 
     async def check(self, tenant: Tenant, cost: int = 1) -> Decision:

@@ -158,6 +158,16 @@ class Resolver:
         if aliases:
             await self._read(aliases, copy=False)
 
+    def stats(self) -> dict[str, int]:
+        return {
+            "loads": self.loads,
+            "ruled_out": self.ruled_out,
+            "over_budget": self.over_budget,
+            "redis_hits": self.copy_hits,
+            "redis_refused": self.copies_refused,
+            "stale_served": self.stale_served,
+        }
+
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:

@@ -19,8 +19,8 @@ class ShadowLog:
         self.count = 0
         self._logged_until: dict[tuple[str, str], float] = {}
 
-    def note(self, tenant_id: str, decision: Decision, now: float) -> None:
-        """A request of the tenant would have been refused at server time `now`."""
+    def admit(self, tenant_id: str, decision: Decision, now: float) -> Decision:
+        """Turn a refusal of server time `now` into an admission, and note that."""
         self.count += 1
         for quota in decision.quotas:
             key = (tenant_id, quota.name)
@@ -29,6 +29,8 @@ class ShadowLog:
                 logger.warning(
                     "shadow: requests of tenant %r would be refused: %s limit of %d", tenant_id, quota.name, quota.limit
                 )
+
+        return Decision(True, quotas=decision.quotas)
 
     def _remember(self, key: tuple[str, str], until: float, now: float) -> None:
         if len(self._logged_until) >= MAX_WINDOWS:

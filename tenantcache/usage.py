@@ -77,6 +77,9 @@ class Usage:
         """Tenants and days that were collected and are not in Postgres yet."""
         return len(self._pending) + len(self._unanswered)
 
+    def stats(self) -> dict[str, int]:
+        return {"batches": self.batches, "waiting": self.waiting}
+
     def open(self) -> None:
         if self._store is not None and self._interval:
             self._writing = asyncio.Lock()  # one belongs to one event loop

@@ -238,6 +238,13 @@ class Freshness:
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until
 
+    def stats(self, now: float) -> dict[str, bool | float]:
+        return {
+            "valid": self.is_valid(now),
+            "valid_for": max(0.0, self.valid_until - now),
+            "applied": self.applied,
+        }
+
     def until(self, asof: int, read_sent_at: float) -> float:
         """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2 and 6)."""
         own = read_sent_at + self.max_staleness

@@ -161,6 +161,9 @@ class Memory:
                 found.append(entry)
         return found
 
+    def stats(self) -> dict[str, int]:
+        return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -101,6 +101,9 @@ class RedisLink:
         """Ask for something that is billed, as soon as the breaker lets it through. Raises `StoreError`."""
         await self.run("EXISTS", "tenantcache")
 
+    def stats(self) -> dict[str, int | str]:
+        return {"billed_commands": self.billed, "breaker": self.breaker.state}
+
     async def close(self) -> None:
         await self._redis.aclose()
         if self._cluster is not None:
