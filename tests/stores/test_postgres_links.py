@@ -57,7 +57,7 @@ async def head(log: PostgresLog) -> LogMark:
 class TestListening:
     async def test_a_commit_wakes(self, database_url: str, db: asyncpg.Connection) -> None:
         woken = asyncio.Event()
-        log = PostgresLog(database_url)
+        log = PostgresLog(database_url, timeout=2.0)
         await log.open(woken.set)
         await rename(db, "One")
         async with asyncio.timeout(5):
