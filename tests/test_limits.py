@@ -228,6 +228,14 @@ async def test_a_route_may_cost_more() -> None:
         assert (await get(app, GLOBEX, "/plain")).header("ratelimit") == '"minute";r=89;t=60'
 
 
+async def test_a_refusal_for_its_cost_gives_back_the_days_token() -> None:
+    async with world(limit_per_day=25) as made:
+        app = fastapi(made)
+        assert [(await get(app, ACME, "/dear")).status for _ in range(4)] == [200, 200, 429, 429]
+        statuses = [(await get(app, ACME, "/plain")).status for _ in range(6)]
+        assert statuses == [200] * 5 + [429]
+
+
 async def test_a_cost_above_the_limit_is_refused_for_good() -> None:
     async with world() as made:
         refused = await get(fastapi(made), ACME, "/too-dear")
