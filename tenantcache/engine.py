@@ -374,8 +374,8 @@ class TenantCache:
     async def reset(self, tenant_id: str) -> None:
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
 
-        So at most one more limit is admitted in them. Costs one Redis command a window, and two reads and a write of
-        Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
+        So at most one more limit is admitted in them. Costs one Redis command, one for each named limit, and two reads
+        and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
         """
         self._require_open()
         tenant = (await self.get_many([tenant_id])).get(tenant_id)

@@ -231,27 +231,28 @@ class RedisCounters:
         self._expiring: set[asyncio.Task[None]] = set()
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        return await self._send(tenant_id, [(window, _increment(window, amount)) for window, amount in debits])
+
+    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+        await self._send(tenant_id, [(window, ("SET", *_field(window), 0)) for window, _ in debits])
+
+    async def _send(self, tenant_id: str, operations: Sequence[tuple[Window, tuple[Any, ...]]]) -> list[int]:
+        """Run an operation on each window's field, with one command a date; return their replies in the same order."""
         dates: dict[int, list[int]] = {}
-        for position, debit in enumerate(debits):
-            dates.setdefault(_date(debit.window), []).append(position)
+        for position, (window, _) in enumerate(operations):
+            dates.setdefault(_date(window), []).append(position)
         commands = [
-            _bitfield(self._key(tenant_id, date), [debits[position] for position in positions])
+            _bitfield(self._key(tenant_id, date), [operations[position][1] for position in positions])
             for date, positions in dates.items()
         ]
         replies = await self._link.run_many(commands)
-        values = [0] * len(debits)
+        values = [0] * len(operations)
         for (date, positions), (*counts, takes) in zip(dates.items(), replies, strict=True):
             if takes == 1:
                 self._expire_later(self._key(tenant_id, date), date)
             for position, value in zip(positions, counts, strict=True):
                 values[position] = value
         return values
-
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        commands = [
-            ("BITFIELD", self._key(tenant_id, _date(window)), "SET", *_field(window), 0) for window, _ in debits
-        ]
-        await self._link.run_many(commands)
 
     def _key(self, tenant_id: str, date: int) -> str:
         return f"{self._prefix}{tenant_id}:{datetime.fromtimestamp(date * DAY, UTC):%Y%m%d}"
@@ -282,8 +283,10 @@ def _field(window: Window) -> tuple[str, int | str]:
     return _DAY if window.policy == "day" else ("u32", f"#{_MINUTES + window.number % MINUTES_PER_DAY}")
 
 
-def _bitfield(key: str, debits: Sequence[Debit]) -> tuple[Any, ...]:
-    command: list[Any] = ["BITFIELD", key, "OVERFLOW", "SAT"]
-    for window, amount in debits:
-        command += ("INCRBY", *_field(window), amount) if amount else ("GET", *_field(window))
-    return (*command, "INCRBY", *_TAKES, 1)
+def _increment(window: Window, amount: int) -> tuple[Any, ...]:
+    return ("INCRBY", *_field(window), amount) if amount else ("GET", *_field(window))
+
+
+def _bitfield(key: str, operations: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    parts = [part for operation in operations for part in operation]
+    return ("BITFIELD", key, "OVERFLOW", "SAT", *parts, "INCRBY", *_TAKES, 1)

@@ -170,6 +170,15 @@ async def test_counters_are_kept_until_the_date_is_over_everywhere(
     assert end + 12 * 3600 <= time.time() + await plain.ttl(key) <= end + 13 * 3600 + 1
 
 
+async def test_a_reset_is_one_command_and_leaves_no_key_for_ever(
+    counters: RedisCounters, plain: Redis, billed_commands: BilledCommands
+) -> None:
+    await counters.reset("acme", [Debit(MINUTE, 0), Debit(NEXT_HOUR, 0), Debit(DAY, 0)])
+    await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 1, "expire": 1}
+    assert await plain.ttl(KEY) > 0
+
+
 async def test_counters_of_a_date_long_past_do_not_stay(counters: RedisCounters, plain: Redis) -> None:
     await counters.debit("acme", [Debit(MINUTE, 5)])
     await counters.close()
