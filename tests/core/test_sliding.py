@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tenantcache.core.sliding import SlidingReservation, allowance, free_at
 from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import Window
+from tenantcache.core.windows import OUT_OF_REACH, Window
 from tests.core.test_reservation import MINUTE, NOON, Counters, minute
 
 
@@ -118,3 +118,16 @@ def test_midnight_lies_between_two_keys_and_two_minutes() -> None:
     take = r.plan(NOON, 1, 1)
     assert take is not None
     assert take.debits[1].window == Window("minute", MINUTE - 1)
+
+
+def test_a_minute_out_of_reach_weighs_as_if_it_had_been_used_up() -> None:
+    """The fleet has changed its counter store: the minute before is counted in the one that it has left."""
+    r = SlidingReservation(Limits(60, None), NOON)
+    take = r.plan(NOON + 30, 1, 1)
+    assert take is not None
+    wanted = [debit.amount for debit in take.debits if debit.window == minute(0)]
+    values = [OUT_OF_REACH if debit.window == minute(-1) else debit.amount for debit in take.debits]
+    r.settle(take, values, NOON + 30)
+    assert sum(wanted) > 0
+    [quota] = r.quotas(NOON + 30)
+    assert quota.remaining == 30

@@ -77,6 +77,14 @@ class RedisCluster:
     def client_of(self, server: RedisServer) -> Redis:
         return self._client(server)
 
+    def count_keys(self, pattern: str) -> int:
+        """On the masters: a replica has the same ones."""
+        count = 0
+        for server in self.servers[:MASTERS]:
+            with self._client(server) as client:
+                count += len(client.keys(pattern))
+        return count
+
     def billed(self) -> int:
         """Commands that a provider would have billed since the last `flush`, over all masters."""
         return sum(self._billed(server) for server in self.servers)

@@ -7,11 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from tenantcache import Settings, TenantCache
 from tenantcache.core.windows import Debit, Window
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tests.fakes import until
 from tests.servers.cluster import RedisCluster
 
 MINUTE = Window("minute", 28_333_327)
@@ -128,6 +131,27 @@ async def _until_it_answers(link: RedisLink) -> None:
         except StoreError:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
+
+
+async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str) -> None:
+    """Copies and counters of tenants on every master, by nothing but the URL of one node."""
+    connection = await asyncpg.connect(database_url)
+    await connection.executemany(
+        "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute) values ($1, $1, $1, 5)",
+        [(tenant,) for tenant in TENANTS],
+    )
+    await connection.close()
+    settings = Settings(database_url=database_url, redis_url=redis_cluster.url)
+    async with TenantCache(settings) as cache:
+        found = [await cache.resolve(f"{tenant}.localhost") for tenant in TENANTS]
+        for tenant in found:
+            assert tenant is not None
+            assert [(await cache.check(tenant)).allowed for _ in range(7)] == [True] * 5 + [False] * 2
+        await until(lambda: redis_cluster.count_keys("tenantcache:tenant:*") == len(TENANTS))
+        assert cache.stats()["limits"]["counters"]["store"] == "redis"
+    assert redis_cluster.count_keys("tenantcache:ratelimit:*") == len(TENANTS)
+    async with TenantCache(settings) as cache:
+        assert sorted(await cache.get_many(TENANTS)) == sorted(TENANTS)  # one command a slot
 
 
 async def test_a_debit_that_may_have_been_applied_is_not_sent_again(

@@ -1,0 +1,88 @@
+"""A fleet of engines on a real Postgres and a real Redis that dies: what they agree on, and what they say of it.
+
+How limits fare meanwhile takes minutes to see: `make overadmission`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+
+from tenantcache import Settings, Tenant, TenantCache
+from tenantcache.devservers import RedisServer
+from tests.fakes import until
+
+
+@pytest.fixture
+async def redis(redis_factory: Callable[..., RedisServer]) -> RedisServer:
+    return redis_factory()
+
+
+@pytest.fixture
+async def fleet(database_url: str, redis: RedisServer) -> AsyncIterator[list[TenantCache]]:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute, limit_per_day)"
+        " values ('1', 'Acme', 'acme', 1000000, 1000000)"
+    )
+    await connection.close()
+    settings = Settings(database_url=database_url, redis_url=redis.url)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(TenantCache(settings)) for _ in range(2)]
+
+
+def counters(cache: TenantCache) -> dict[str, object]:
+    found: dict[str, object] = cache.stats()["limits"]["counters"]
+    return found
+
+
+async def acme(cache: TenantCache) -> Tenant:
+    tenant = await cache.resolve("acme.localhost")
+    assert tenant is not None
+    return tenant
+
+
+async def test_all_hear_of_a_redis_that_is_gone_and_leave_it_at_one_minutes_edge(
+    fleet: list[TenantCache], redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = await acme(fleet[0])
+    assert (await fleet[0].check(tenant)).allowed
+    assert [counters(cache)["store"] for cache in fleet] == ["redis", "redis"]
+    stopped = time.time()
+    await asyncio.get_running_loop().run_in_executor(None, redis.stop, 9)
+    await until(lambda: all(counters(cache)["changes_to"] == "postgres" for cache in fleet), seconds=10)
+    first, second = (counters(cache)["changes_at"] for cache in fleet)
+    assert first == second
+    assert isinstance(first, float)
+    assert first % 60 == 0
+    assert stopped + 5 <= first <= time.time() + 65
+    # Whoever asks for more than is held hears when there will be more.
+    refused = await fleet[1].check(await acme(fleet[1]), cost=100_000)
+    assert not refused.allowed
+    assert refused.retry_after == pytest.approx(first - time.time(), abs=1.0)
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == len(fleet)  # once in each process
+    assert all("limits are counted in postgres instead of redis" in record.getMessage() for record in errors)
+
+
+async def test_what_redis_has_counted_of_a_day_stands_in_postgres(
+    fleet: list[TenantCache], redis: RedisServer, database_url: str
+) -> None:
+    for cache in fleet:
+        assert (await cache.check(await acme(cache), cost=1000)).allowed
+    await asyncio.get_running_loop().run_in_executor(None, redis.stop, 9)
+    await until(lambda: all(counters(cache)["changes_to"] == "postgres" for cache in fleet), seconds=10)
+    connection = await asyncpg.connect(database_url)
+    for _ in range(200):
+        value = await connection.fetchval("select value from tenantcache.counters where policy = 'day'")
+        if value is not None and value >= 2000:
+            break
+        await asyncio.sleep(0.02)
+    await connection.close()
+    assert value >= 2000
