@@ -124,6 +124,8 @@ class FleetCounters:
         self.fleet.note_time(now)
         if self.fleet.own_minute == minute_at(now):
             raise StoreError("neither store could be asked when this minute began")
+        if self.fleet.lost_minute == minute_at(now):
+            raise StoreMovingError("neither store could be asked in this minute", until=minute_end(minute_at(now)))
         positions: dict[Store, list[int]] = {}
         for position, debit in enumerate(debits):
             if debit.amount or not self._is_out_of_reach(debit.window, now):
@@ -206,7 +208,7 @@ class FleetCounters:
         self.fleet.note_time(now)
         if self.fleet.own_minute == minute_at(now):
             return StoreError(why)
-        if self.fleet.is_alone(now):
+        if self.fleet.lost_minute == minute_at(now):
             return StoreMovingError(why, until=minute_end(minute_at(now)))
         return StoreMovingError(why, until=self.fleet.begins(now) or now + GONE_AFTER)
 

@@ -310,10 +310,14 @@ async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
     fleet.log_is_away, fleet.choices.failing = True, True
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
     fleet.clock.advance(4)
+    with pytest.raises(StoreMovingError) as failing:
+        await fleet.debit(fleet.minute())
+    assert failing.value.until == fleet.clock.server_time() + 2
+    fleet.clock.advance(1)
     with pytest.raises(StoreMovingError) as moving:
         await fleet.debit(fleet.minute())
-    assert moving.value.until == fleet.clock.server_time() + 56
-    fleet.clock.advance(56)
+    assert moving.value.until == fleet.clock.server_time() + 55
+    fleet.clock.advance(55)
     with pytest.raises(StoreError) as error:
         await fleet.debit(fleet.minute())
     assert not isinstance(error.value, StoreMovingError)

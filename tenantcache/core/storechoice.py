@@ -38,8 +38,11 @@ Rules
    silent for GONE_AFTER > WITNESS_GAP, and this process would have found it silent too. So each process asks Redis
    once a second (PING, which is free), also while all is well: the outage may be over when the log is lost.
 7. A process that sees neither store decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes: in
-   the one in which it lost the last store others may have been granted all of the limit, and where a store comes back
-   it asks it from the next minute on. A fleet that loses everything together, and gets it back, exceeds no limit.
+   the one in which it lost the last store others may have been granted all of the limit, so it spends what it holds;
+   and where a store comes back, it asks it from the next minute on. A minute is its own only where it has been alone
+   for ALONE_FOR seconds before, so that those who find out a little later are alone at the edge as well; and who was
+   alone until shortly before an edge spends only what it holds in that minute too, since others may have been alone at
+   it. A fleet that loses everything together, and gets it back, so exceeds no limit.
 
 What remains, two faults at once: a process that lost Postgres and sees Redis, while others see Postgres and lost Redis
 (or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is
@@ -66,6 +69,10 @@ the same number; the two must agree."""
 
 ALONE_AFTER = 3.0
 """Seconds without a pull, which comes every second, after which Postgres is out of reach."""
+
+SURE_AFTER, ALONE_FOR = 1.0, 3.0
+"""Seconds of being alone after which it is no pause of this process, and after which all others know it too: they
+pull the log at other times of the second."""
 
 GONE_AFTER = 2.0
 """Seconds without an answer after which Redis is gone: a failover of Sentinel or a restart within them is sat out."""
@@ -118,6 +125,7 @@ class FleetStore:
     """What one process knows. `has_redis`: whether it was given one."""
 
     __slots__ = (
+        "_alone_last",
         "_alone_since",
         "_answering_since",
         "_failing_since",
@@ -128,6 +136,7 @@ class FleetStore:
         "_reason",
         "choice",
         "has_redis",
+        "lost_minute",
         "own_minute",
         "pulled",
         "settled_until",
@@ -142,9 +151,10 @@ class FleetStore:
         self.pulled = -inf
         """When the row was read that is known here."""
         self.suspended = False
-        self.own_minute = -1
-        """The last minute in which this process decides by itself (rule 7)."""
+        self.own_minute = self.lost_minute = -1
+        """Rule 7: the last minute in which this process decides by itself, and in which it spends what it holds."""
         self._alone_since: float | None = None
+        self._alone_last = -inf
         self._generation = 0
         # Redis has answered without a gap since then, and the last answer was asked for at `_heard`.
         self._answering_since = self._heard = -inf
@@ -210,14 +220,18 @@ class FleetStore:
 
     def note_time(self, now: float) -> None:
         """Rule 7; to be called several times a second."""
+        minute = minute_at(now)
         if not self.is_alone(now):
             self._alone_since = None
+            if minute * MINUTE <= self._alone_last + ALONE_FOR and self.own_minute != minute:
+                self.lost_minute = minute
             return
         if self._alone_since is None:
             self._alone_since = now
-        start = minute_at(now) * MINUTE
-        if start > self._alone_since and start >= self.settled_until:
-            self.own_minute = minute_at(now)
+        if minute * MINUTE >= max(self._alone_since + ALONE_FOR, self.settled_until):
+            self.own_minute, self._alone_last = minute, now
+        elif now >= self._alone_since + SURE_AFTER:
+            self.lost_minute, self._alone_last = minute, now
 
     def is_alone(self, now: float) -> bool:
         """Whether this process sees neither store: not the log, and not Redis where Redis may be asked."""

@@ -35,6 +35,7 @@ class Process:
     log_away_until: float = 0.0
     next_pull: float = 0.0
     next_probe: float = 0.0
+    shares: Counter[int] = field(default_factory=Counter)
     inbox: list[Callable[[], None]] = field(default_factory=list)
     """What came while it was paused."""
 
@@ -48,6 +49,8 @@ class World:
         self.counters: dict[Store, Counter[Window]] = {"redis": Counter(), "postgres": Counter()}
         self.redis_away_until = self.log_away_until = 0.0
         self.lose_redis = False
+        self.local = False
+        """Whether a process that sees neither store admits its share."""
         self.admitted: Counter[Window] = Counter()
         self.changes: list[StoreChoice] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -168,21 +171,31 @@ class World:
         if process.reservation is None:
             process.reservation = Reservation(self.limits, self.now, version_of=process.redis.version_of)
         reservation = process.reservation
+        process.redis.note_time(self.now)
         for _ in range(self.random.choice([0, 0, 1, 3])):
             decision = reservation.decide(self.now, 1)
             if decision is not None and decision.allowed:
                 self.admitted[Window("minute", minute_at(self.now))] += 1
+            elif decision is None and self.local and process.redis.own_minute == minute_at(self.now):
+                self._take_share(process)
             elif decision is None:
                 self._send(process, reservation, reservation.plan(self.now, 1, len(self.processes)))
                 return
         self._send(process, reservation, reservation.surplus(self.now))
+
+    def _take_share(self, process: Process) -> None:
+        """As the limiter does for `on_error="local"`."""
+        minute = minute_at(self.now)
+        if process.shares[minute] < (self.limits.per_minute or 0) // len(self.processes):
+            process.shares[minute] += 1
+            self.admitted[Window("minute", minute)] += 1
 
     def _send(self, process: Process, reservation: Reservation, take: Take | None) -> None:
         if take is None:
             return
         fleet = process.redis
         stores = [self._route(fleet, debit) for debit in take.debits]
-        if None in stores:
+        if None in stores or minute_at(self.now) in (fleet.own_minute, fleet.lost_minute):
             reservation.fail(take, self.now)
             return
 

@@ -304,8 +304,18 @@ def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minut
     for second in range(22, 60):
         fleet.note_time(HOUR + second)
         assert fleet.own_minute == -1
+        assert fleet.lost_minute == (MINUTE if second >= 24 else -1)
     fleet.note_time(HOUR + 60)
     assert fleet.own_minute == MINUTE + 1
+
+
+def test_a_minute_that_began_when_others_may_not_have_been_alone_is_nobodys() -> None:
+    fleet = alone(since=HOUR + 22)
+    for second in (57.1, 58, 60, 61):
+        fleet.note_time(HOUR + second)
+    assert (fleet.own_minute, fleet.lost_minute) == (-1, MINUTE + 1)
+    fleet.note_time(HOUR + 120)
+    assert fleet.own_minute == MINUTE + 2
 
 
 def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
@@ -319,6 +329,22 @@ def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
     fleet.follow(IN_REDIS, HOUR + 124)
     fleet.note_time(HOUR + 120)
     assert fleet.own_minute == MINUTE + 1
+
+
+def test_who_was_alone_until_shortly_before_a_minute_takes_nothing_in_it() -> None:
+    """Others may not have noticed yet that a store is back, and decide by themselves."""
+    fleet = alone(since=HOUR + 22)
+    for second in (25, 57.5):
+        fleet.note_time(HOUR + second)
+    fleet.redis_answered(HOUR + 58, HOUR + 58)
+    fleet.follow(IN_REDIS, HOUR + 63)
+    fleet.note_time(HOUR + 58.5)
+    fleet.follow(IN_REDIS, HOUR + 65)
+    fleet.note_time(HOUR + 60)
+    assert (fleet.own_minute, fleet.lost_minute) == (-1, MINUTE + 1)
+    fleet.follow(IN_REDIS, HOUR + 124)
+    fleet.note_time(HOUR + 120)
+    assert (fleet.own_minute, fleet.lost_minute) == (-1, MINUTE + 1)
 
 
 def test_who_sees_one_of_them_is_not_alone() -> None:
@@ -338,13 +364,15 @@ def test_a_pause_is_no_reason_to_decide_by_oneself() -> None:
     fleet = following(IN_REDIS, read_at=HOUR + 20)
     fleet.note_time(HOUR + 21)
     fleet.note_time(HOUR + 200)
-    assert fleet.own_minute == -1
+    fleet.follow(IN_REDIS, HOUR + 205.1)
+    fleet.note_time(HOUR + 200.2)
+    assert (fleet.own_minute, fleet.lost_minute) == (-1, -1)
 
 
 def test_what_stands_for_a_minute_and_a_share_of_it_are_not_both_spent() -> None:
-    fleet = following(IN_REDIS, read_at=HOUR + 56.5)
-    fleet.redis_failed(HOUR + 57, "gone")
-    fleet.note_time(HOUR + 59.6)
-    fleet.note_time(HOUR + 60)
+    fleet = alone(since=HOUR + 22)
+    fleet.settled_until = HOUR + 60.5
+    for second in (25, 60):
+        fleet.note_time(HOUR + second)
     assert fleet.store_of(MINUTE + 1) == "redis"
     assert fleet.own_minute == -1
