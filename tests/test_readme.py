@@ -1,4 +1,4 @@
-"""What the README says is true: its examples run, and its table of settings is the one in the code."""
+"""What the README says is true: its examples run, and its settings and those of docs/settings.md are the code's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from tenantcache.settings import variables
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def examples(language: str) -> list[str]:
@@ -47,8 +48,22 @@ async def test_engine_of_the_readme_runs(seeded: None, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.startswith("Acme True {")
 
 
-def test_table_of_settings_is_complete_and_right() -> None:
-    table = dict(re.findall(r"^\| `(TENANTCACHE_\w+)` \| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
-    assert table == {
-        row.name: row.default if row.default in ("required", "none") else f"`{row.default}`" for row in variables()
+def settings_in(path: Path) -> dict[str, tuple[str, str]]:
+    rows = re.findall(r"^\| `(TENANTCACHE_\w+)` \| (.*?) \| (.*) \|$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: (default, meaning) for name, default, meaning in rows}
+
+
+def settings_of_the_code() -> dict[str, tuple[str, str]]:
+    return {
+        row.name: (row.default if row.default in ("required", "none") else f"`{row.default}`", row.meaning)
+        for row in variables()
     }
+
+
+def test_table_of_settings_is_complete_and_right() -> None:
+    assert settings_in(ROOT / "docs" / "settings.md") == settings_of_the_code()
+
+
+def test_settings_of_the_readme_are_right() -> None:
+    assert settings_in(README).items() <= settings_of_the_code().items()
+    assert len(settings_in(README)) == 7
