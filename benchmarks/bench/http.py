@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import Any, Self
 
@@ -24,7 +24,8 @@ from benchmarks.bench.stats import summary
 from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
-WARM_SECONDS = 1.5
+WARM_SECONDS, RAMP_SECONDS = 1.5, 0.5
+"""Before everything, and before each batch: nobody begins with cold caches, or in a minute without tokens."""
 START_TIMEOUT = 60.0
 
 
@@ -64,6 +65,19 @@ def cores() -> tuple[int | None, int | None]:
     return (own[0], own[1]) if len(own) > 1 else (None, None)
 
 
+@contextmanager
+def _kept_off(core: int, stores: Stores) -> Iterator[None]:
+    """Redis and Postgres (those of its processes that begin now) run on the other cores."""
+    all_cores = os.sched_getaffinity(0)
+    for pid in (stores.redis.pid, stores.postgres.pid):
+        os.sched_setaffinity(pid, all_cores - {core})
+    try:
+        yield
+    finally:
+        for pid in (stores.redis.pid, stores.postgres.pid):
+            os.sched_setaffinity(pid, all_cores)
+
+
 def measure(
     stores: Stores, contenders: Sequence[Contender], plan: Plan, random: Random, tick: Callable[[], None]
 ) -> dict[str, Any]:
@@ -72,6 +86,8 @@ def measure(
     runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
     stores.meter.flush()
     with ExitStack() as stack:
+        if worker_core is not None:
+            stack.enter_context(_kept_off(worker_core, stores))
         workers = {c.name: stack.enter_context(Worker(c, stores.env(), worker_core)) for c in contenders}
         for worker in workers.values():
             worker.wait()
@@ -79,7 +95,9 @@ def measure(
             load.run(worker.port, min(WARM_SECONDS, plan.http_seconds), plan.http_connections, load_core)
         for _ in range(plan.http_rounds):
             for name in random.sample(list(workers), len(workers)):
-                runs[name].append(load.run(workers[name].port, plan.http_seconds, plan.http_connections, load_core))
+                port = workers[name].port
+                load.run(port, min(RAMP_SECONDS, plan.http_seconds), plan.http_connections, load_core)
+                runs[name].append(load.run(port, plan.http_seconds, plan.http_connections, load_core))
             tick()
     rates = {name: [run["requests_per_second"] for run in found] for name, found in runs.items()}
     return {

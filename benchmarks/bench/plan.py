@@ -14,7 +14,7 @@ class Plan:
     cost_requests: int = 5_000
     cost_redis_requests: int = 600
     # (b) over HTTP
-    http_rounds: int = 6
+    http_rounds: int = 5
     http_seconds: float = 2.5
     http_connections: int = 16
     # (c) commands, and (e)
