@@ -17,12 +17,13 @@ from benchmarks.bench.stores import Stores
 
 HIT_RATE = 0.99
 
+ALONE = "without Redis"
 AWAITED = "with warm-up, before traffic"
 """As where a readiness probe waits for `cache.warm_up`."""
 
 VARIANTS: dict[str, tuple[dict[str, Any], float]] = {
     "with Redis": ({}, 1.0),
-    "without Redis": ({"redis_url": None}, 1.0),
+    ALONE: ({"redis_url": None}, 1.0),
     "with warm-up": ({"warm_up": True}, 0.2),
     AWAITED: ({"warm_up": True}, 0.1),
 }
@@ -33,13 +34,14 @@ def measure(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, A
     found = {}
     for name, (settings, share) in VARIANTS.items():
         stores.meter.flush()
+        apart = {"database_url": stores.other_database_url} if name == ALONE else {}
         members = fleet.run(
             stores.env(per_minute=600, per_day=100_000),
             processes=plan.processes,
             seconds=plan.cold_seconds * share,
             tenants=plan.cold_tenants,
             pattern="uniform",
-            settings={"limits": "off", **settings},
+            settings={"limits": "off", **settings, **apart},
             awaits_warm_up=name == AWAITED,
         )
         found[name] = _figures(members, stores.meter.by_command(), plan)

@@ -54,11 +54,22 @@ class Stores:
             self.meter = CommandMeter(self.redis.url)
             stack.callback(self.meter.close)
             asyncio.run(seed(self.postgres.url, self._tenants))
+            asyncio.run(self._add_database())
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
+
+    @property
+    def other_database_url(self) -> str:
+        """The same tenants for whoever has no Redis: its fleet would talk that of the other database into Postgres."""
+        return self.postgres.database_url("other")
+
+    async def _add_database(self) -> None:
+        connection = await asyncpg.connect(self.postgres.database_url("template1"))
+        await connection.execute("create database other template postgres")
+        await connection.close()
 
     def env(self, **changes: Any) -> Env:
         return Env(self.postgres.url, self.redis.url, **changes)
