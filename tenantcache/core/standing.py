@@ -3,7 +3,7 @@
 Rules:
 
 * They reach some minutes ahead, and never over midnight UTC, where other counters begin (another key in Redis). Each
-  take that is sent anyway moves their end on.
+  take that is sent anyway moves their end on, and near the end of the day to midnight.
 * One number stands for all of these minutes. A minute is added only where it was granted as many tokens as the others
   hold; what it was granted otherwise is given up. What is dropped meanwhile was debited there too: a new minute is
   debited as much as the others hold and are asked for together.
@@ -51,8 +51,7 @@ class Standing(Ledger):
         if claim or amount:
             lines += [_line(number, amount, claim) for number in range(minute + 1, self.end)]
         if target:
-            midnight = minute - minute % MINUTES_PER_DAY + MINUTES_PER_DAY
-            lines += [_line(number, target, target) for number in range(self.end, min(minute + 1 + horizon, midnight))]
+            lines += [_line(number, target, target) for number in range(self.end, _reach(minute, horizon))]
         return lines
 
     def settle_all(self, minute: int, replies: Sequence[tuple[Line, int]], limit: int) -> None:
@@ -91,6 +90,16 @@ class Standing(Ledger):
         if self.top > limit:
             self.over += self.taken
             self.taken = self.top = 0
+
+
+def _reach(minute: int, horizon: int) -> int:
+    """The first minute that is too far ahead: at midnight, where the horizon would end within a horizon of it.
+
+    Else a tenant with a request now and then would pay for a take shortly before midnight and for one after it.
+    """
+    midnight = minute - minute % MINUTES_PER_DAY + MINUTES_PER_DAY
+    end = minute + 1 + horizon
+    return end if midnight - end >= horizon else midnight
 
 
 def _line(number: int, amount: int, claim: int) -> Line:

@@ -214,6 +214,14 @@ def test_nothing_stands_over_midnight_utc(counters: Counters) -> None:
     assert not r.spend(MIDNIGHT, 1)
 
 
+@pytest.mark.parametrize(("before", "stands"), [(180, 60), (121, 60), (120, 119), (61, 60), (2, 1), (1, 0)])
+def test_what_stands_reaches_midnight_where_that_is_near(counters: Counters, before: int, stands: int) -> None:
+    """So that nobody takes in the hour before midnight, and again after it, only for that."""
+    r = Reservation(Limits(600, None), MIDNIGHT - before * 60)
+    counters.serve(r, MIDNIGHT - before * 60, processes=4)
+    assert len(counters.takes[0]) == 1 + stands
+
+
 def test_a_minute_that_others_hold_is_not_added(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.values[minute(40)] = 590
