@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
@@ -86,3 +86,46 @@ async def test_what_redis_has_counted_of_a_day_stands_in_postgres(
         await asyncio.sleep(0.02)
     await connection.close()
     assert value >= 2000
+
+
+@asynccontextmanager
+async def a_redis_past_its_quota() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """It goes on answering PING, as providers do, and refuses everything else; the URL, and what it refused."""
+    refused: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while command := await reader.read(65_536):
+            if b"PING" in command:
+                writer.write(b"+PONG\r\n")
+            else:
+                refused.append(command)
+                writer.write(b"-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", refused
+
+
+async def test_a_quota_that_is_used_up_is_left_at_once_and_does_not_hide(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("insert into tenantcache.tenants (id, name, subdomain) values ('1', 'Acme', 'acme')")
+    await connection.close()
+    async with (
+        a_redis_past_its_quota() as (url, refused),
+        TenantCache(Settings(database_url=database_url, redis_url=url)) as cache,
+    ):
+        tenant = await acme(cache)  # it is answered by Postgres
+        await cache.check(tenant)
+        await until(lambda: counters(cache)["changes_to"] == "postgres", seconds=2)
+        assert counters(cache)["redis"] == "suspended"
+        sent = len(refused)
+        for _ in range(50):
+            await cache.check(tenant)
+        await asyncio.sleep(1.5)
+        assert len(refused) == sent  # what is refused may be billed
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert errors[0].startswith("Redis refuses this account")
+    assert "limits are counted in postgres instead of redis" in errors[1]
