@@ -31,6 +31,9 @@ PROBE_INTERVAL = 0.9
 FAILING_INTERVAL = 0.5
 """The same while it does not answer."""
 
+REFUSED_INTERVAL = 15.0
+"""The same once it was found to refuse what it is asked for: then it is asked by a command that is billed."""
+
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
 
@@ -40,8 +43,8 @@ class Probe(Protocol):
 
     async def ping(self) -> None: ...
 
-    async def try_account(self) -> None:
-        """One billed command, once in a while: a provider that refuses an account may go on answering PING."""
+    async def try_to_count(self) -> None:
+        """One billed command that counts, where PING tells nothing: a server that refuses to may go on answering it."""
         ...
 
 
@@ -259,9 +262,9 @@ class FleetCounters:
         now, fleet = self._server_now(), self.fleet
         if self._probe is None or now < self._next_probe or not fleet.is_silent(now, PROBE_INTERVAL):
             return
-        self._next_probe = now + FAILING_INTERVAL
+        self._next_probe = now + (REFUSED_INTERVAL if fleet.refuses and fleet.redis_gone(now) else FAILING_INTERVAL)
         try:
-            await (self._probe.try_account() if fleet.suspended else self._probe.ping())
+            await (self._probe.try_to_count() if fleet.refuses else self._probe.ping())
         except StoreError as error:
             self._note_failure(error)
         else:
@@ -286,7 +289,7 @@ class FleetCounters:
     def _note_failure(self, error: StoreError) -> None:
         if error.suspended and not self.fleet.suspended:
             logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
-        self.fleet.redis_failed(self._server_now(), str(error), suspended=error.suspended)
+        self.fleet.redis_failed(self._server_now(), str(error), suspended=error.suspended, refused=error.refused)
 
     def _note_change(self, before: StoreChoice, choice: StoreChoice) -> None:
         begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)
@@ -317,5 +320,5 @@ class FleetCounters:
         if self.fleet.suspended:
             return "suspended"
         if self.fleet.redis_gone(now):
-            return "gone"
+            return "refusing" if self.fleet.refuses else "gone"
         return "answering" if self.fleet.redis_answers else "failing"

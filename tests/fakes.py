@@ -191,6 +191,7 @@ class FakeCounters:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failing = self.losing = False
+        self.error: StoreError | None = None
         self.most_in_flight = 0
         self._in_flight = 0
         self._counters = MemoryCounters()
@@ -202,8 +203,8 @@ class FakeCounters:
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             await self.gate.wait()
-            if self.failing:
-                raise StoreError("the fake counters are away")
+            if self.failing or self.error is not None:
+                raise self.error or StoreError("the fake counters are away")
             for debit in debits:
                 self._totals[debit.window.policy] += debit.amount
             values = await self._counters.debit(tenant_id, debits)

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.devservers import RedisServer
@@ -129,3 +130,15 @@ async def test_a_quota_that_is_used_up_is_left_at_once_and_does_not_hide(
     assert len(errors) == 2
     assert errors[0].startswith("Redis refuses this account")
     assert "limits are counted in postgres instead of redis" in errors[1]
+
+
+async def test_a_redis_that_is_read_only_is_left_although_it_answers_ping(
+    fleet: list[TenantCache], redis: RedisServer
+) -> None:
+    client = Redis.from_url(redis.url)
+    await client.config_set("min-replicas-to-write", 1)  # NOREPLICAS for every write
+    assert await client.ping()
+    assert not (await fleet[0].check(await acme(fleet[0]))).allowed
+    await until(lambda: all(counters(cache)["changes_to"] == "postgres" for cache in fleet), seconds=10)
+    assert "NOREPLICAS" in str(counters(fleet[1])["why"])
+    await client.aclose()

@@ -63,16 +63,17 @@ class FakeLink:
     def __init__(self) -> None:
         self.pings = self.tries = 0
         self.error: StoreError | None = None
+        self.refusal: StoreError | None = None
 
     async def ping(self) -> None:
         self.pings += 1
         if self.error is not None:
             raise self.error
 
-    async def try_account(self) -> None:
+    async def try_to_count(self) -> None:
         self.tries += 1
-        if self.error is not None:
-            raise self.error
+        if error := self.refusal or self.error:
+            raise error
 
 
 class Fleet:
@@ -247,6 +248,7 @@ async def test_an_account_that_is_refused_is_left_at_once_and_said_loudly_once(
     assert fleet.counters.stats()["redis"] == "suspended"
     fleet.later(30)
     await let(lambda: fleet.link.tries > 0)
+    fleet.later(2)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
     assert "max requests limit exceeded" in errors[0]
@@ -261,6 +263,22 @@ async def test_ping_does_not_lift_a_suspension(fleet: Fleet) -> None:
     fleet.later(10)
     await let(lambda: fleet.link.tries >= 1)
     assert fleet.link.pings == pings
+
+
+async def test_a_redis_that_answers_and_does_not_count_is_left_too(fleet: Fleet) -> None:
+    """Read-only, out of memory, without permission: PING would go on to say that all is well."""
+    fleet.redis.error = fleet.link.refusal = StoreError("Redis refused: READONLY", refused=True)
+    with pytest.raises(StoreMovingError):
+        await fleet.debit(fleet.minute())
+    for _ in range(3):
+        tries = fleet.link.tries
+        fleet.later(1)
+        await let(lambda tries=tries: fleet.link.tries > tries or fleet.choices.row.version == 2)  # type: ignore[misc]
+    await let(lambda: fleet.choices.row.store == "postgres")
+    assert fleet.counters.stats()["redis"] == "refusing"
+    fleet.redis.error = fleet.link.refusal = None
+    fleet.later(16)
+    await let(lambda: fleet.counters.stats()["redis"] == "answering")
 
 
 async def test_a_process_without_redis_complains_until_it_has_one(fleet: Fleet) -> None:

@@ -139,6 +139,7 @@ class FleetStore:
         "lost_minute",
         "own_minute",
         "pulled",
+        "refuses",
         "settled_until",
         "suspended",
     )
@@ -151,6 +152,9 @@ class FleetStore:
         self.pulled = -inf
         """When the row was read that is known here."""
         self.suspended = False
+        """The provider refuses the account."""
+        self.refuses = False
+        """Redis answers, and does not count: suspended, read-only, out of memory. PING tells nothing then."""
         self.own_minute = self.lost_minute = -1
         """Rule 7: the last minute in which this process decides by itself, and in which it spends what it holds."""
         self._alone_since: float | None = None
@@ -180,7 +184,7 @@ class FleetStore:
 
     def redis_answered(self, asked: float, now: float) -> None:
         """Redis has answered `now` what was asked then."""
-        self._failing_since, self.suspended = None, False
+        self._failing_since, self.suspended, self.refuses = None, False, False
         if asked > self._heard + WITNESS_GAP:
             self._answering_since = now
         self._heard = max(self._heard, asked)
@@ -191,11 +195,12 @@ class FleetStore:
         if self.choice.store == "redis" and self._answering_since <= self.pulled:
             self.settled_until = max(self.settled_until, self._heard + NOTICE)
 
-    def redis_failed(self, now: float, why: str, *, suspended: bool = False) -> None:
+    def redis_failed(self, now: float, why: str, *, suspended: bool = False, refused: bool = False) -> None:
         """Redis did not answer what was asked, or refused it."""
         self._heard = -inf
         self._reason = why
         self.suspended = self.suspended or suspended
+        self.refuses = self.refuses or refused or suspended
         if self._failing_since is None:
             self._failing_since = now
 

@@ -18,11 +18,13 @@ from tenantcache.core.windows import Debit
 
 
 class StoreError(Exception):
-    """A store could not be asked. `suspended` is true where the provider refuses to serve this account."""
+    """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
+    provider refuses to serve this account."""
 
-    def __init__(self, message: str, *, suspended: bool = False) -> None:
+    def __init__(self, message: str, *, suspended: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
+        self.refused = refused or suspended
 
 
 class StoreMovingError(StoreError):

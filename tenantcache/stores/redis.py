@@ -97,9 +97,9 @@ class RedisLink:
         """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
         await self._call([("PING",)], billed=0, timeout=self._timeout)
 
-    async def try_account(self) -> None:
-        """Ask for something that is billed, as soon as the breaker lets it through. Raises `StoreError`."""
-        await self.run("EXISTS", "tenantcache")
+    async def try_to_count(self) -> None:
+        """Count something, as soon as the breaker lets it through: billed. Raises `StoreError`."""
+        await self.run("BITFIELD", "tenantcache:probe", "SET", "u32", "#0", 1)
 
     def stats(self) -> dict[str, int | str]:
         return {"billed_commands": self.billed, "breaker": self.breaker.state}
@@ -129,7 +129,7 @@ class RedisLink:
         except ResponseError as error:
             suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
             self.breaker.failed(clock.now(), suspended=suspended)
-            raise StoreError(f"Redis refused: {error}", suspended=suspended) from error
+            raise StoreError(f"Redis refused: {error}", suspended=suspended, refused=True) from error
         except TimeoutError as error:
             if timeout >= self._timeout:  # who waited for less has learnt nothing that holds for the others
                 self.breaker.failed(clock.now())
