@@ -124,6 +124,7 @@ class FleetCounters:
         if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
+        self.fleet.counts = True
         self.fleet.note_time(now)
         if self.fleet.own_minute == minute_at(now):
             raise StoreError("neither store could be asked when this minute began")

@@ -136,7 +136,7 @@ class Reservation(Holding):
         if self.released:
             return undo(take) if self._version_of(minute_at(now)) == take.version else None
         self._roll(now)
-        is_same = self._version_of(self._number) == take.version  # rule 7
+        is_same = take.version is not None and take.version == self._version_of(self._number)  # rule 7
         repairs: list[Line] = []
         later: list[tuple[Line, int]] = []
         for line, value in zip(take.lines, values, strict=True):

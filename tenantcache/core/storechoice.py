@@ -135,6 +135,7 @@ class FleetStore:
         "_lost_in",
         "_reason",
         "choice",
+        "counts",
         "has_redis",
         "lost_minute",
         "own_minute",
@@ -147,6 +148,8 @@ class FleetStore:
     def __init__(self, *, has_redis: bool) -> None:
         self.has_redis = has_redis
         self.choice = StoreChoice(0, None)
+        self.counts = False
+        """Whether this process has counted anything: one that never does needs no store."""
         self.settled_until = -inf
         """Minutes that start before this are known (rules 1 and 6)."""
         self.pulled = -inf
@@ -269,7 +272,9 @@ class FleetStore:
 
     def redis_gone(self, now: float) -> bool:
         """Whether this process has no Redis. It stays so until Redis has answered."""
-        if not self.has_redis or self.suspended:
+        if not self.has_redis:
+            return self.counts
+        if self.suspended:
             return True
         return self._failing_since is not None and now >= self._failing_since + GONE_AFTER
 

@@ -139,10 +139,18 @@ def test_an_account_that_is_refused_is_gone_at_once() -> None:
     assert fleet.propose(HOUR + 51.0) == Proposal(1, "postgres", "max requests limit exceeded", 60.0)
 
 
-def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis() -> None:
-    assert following(IN_REDIS, has_redis=False).propose(HOUR) == Proposal(
-        1, "postgres", "a process has no Redis URL", 60.0
-    )
+def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis_once_it_counts() -> None:
+    fleet = following(IN_REDIS, has_redis=False)
+    assert fleet.propose(HOUR) is None
+    fleet.counts = True
+    assert fleet.propose(HOUR) == Proposal(1, "postgres", "a process has no Redis URL", 60.0)
+
+
+def test_a_process_without_a_redis_url_complains_once_it_counts() -> None:
+    fleet = following(replace(MOVING, complained_at=HOUR), has_redis=False)
+    assert not fleet.complains(HOUR + 200)
+    fleet.counts = True
+    assert fleet.complains(HOUR + 200)
 
 
 def test_one_change_at_a_time() -> None:
