@@ -36,6 +36,7 @@ def names(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) ->
     monkeypatch.setenv("TENANTCACHE_BASE_DOMAINS", "example.com")
     monkeypatch.setenv("TENANTCACHE_LIMIT_PER_DAY", "5000")
     before = dict(limiter.declared)
+    limiter.declared.clear()  # names are of the process: other tests have theirs
     found: dict[str, Any] = {"__name__": __name__}
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(example, found)
