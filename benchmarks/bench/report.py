@@ -194,6 +194,7 @@ def _commands(results: Results) -> str:
             f"{name}: {found['tenants']:,} tenants",
             f"{found['requests']:,}",
             f"{found['commands']:,}",
+            f"{found['at_stop']:,}",
             f"{found['per_request']:.4f}",
             f"{found['own_meter']:,}",
             _by_name(found["by_command"]),
@@ -205,9 +206,9 @@ def _commands(results: Results) -> str:
     parts = [
         f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
         _table(("", "a request", "a denied request", "counted in 500 requests"), alternatives),
-        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all that an orderly stop "
-        f"gives back; each denied request: {commands[OURS]['per_denied']:g}.",
-        _table(("", "requests", "commands", "a request", "its own meter", "of which"), counted),
+        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, all tenants new, and at "
+        f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
+        _table(("", "requests", "commands", "at the stop", "a request before", "its own meter", "of which"), counted),
     ]
     if simulated := commands.get("simulated"):
         rows = [
