@@ -114,7 +114,8 @@ async def test_ten_thousand_requests_cost_no_query_and_hardly_a_command(
     assert len(answers) == 10_000
     assert {answer.status for answer in answers} == {200}
     assert {answer.body["worker"] for answer in answers} == workers
-    assert after == before
+    # Every 10 s, what Redis has counted of the day is written to Postgres, in one batch.
+    assert all(late - early <= 1 for early, late in zip(before, after, strict=True)), (before, after)
     assert await look_ups(database) == looked_up
     assert sum(billed.values()) <= 100, billed
     print(f"\n{len(answers)} requests: 0 look-ups, {sum(billed.values())} billed Redis commands {billed}")
