@@ -69,6 +69,7 @@ class FleetCounters:
         """Begin to watch; the log has been pulled before. `ask_log` wakes the follower."""
         self._server_now, self._ask_log = server_now, ask_log
         self._pulled = asyncio.Event()
+        self._next_mirror = server_now() + MIRROR_INTERVAL
         if self.fleet.has_redis and not redis_found:
             self.fleet.redis_failed(server_now() - GONE_AFTER, "Redis was not there at the start")
         if self.fleet.choice.store is None:

@@ -184,6 +184,7 @@ async def test_debits_go_to_the_store_of_their_minute(fleet: Fleet) -> None:
 async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
     assert await fleet.debit(fleet.day(), amount=40) == [40]
     day = fleet.day().number
+    fleet.later(10)
     await let(lambda: fleet.choices.days == {(ANYBODY, day): 40})
     await move_to_postgres(fleet)
     await fleet.debit(fleet.day(), amount=3)
