@@ -88,6 +88,7 @@ class TenantCache:
             sliding=self.settings.minute_window == "sliding",
             counts_unlimited=self.settings.usage_interval > 0,
             newest=self._newest,
+            is_cached=lambda tenant_id: bool(self.memory.of_tenant(tenant_id)),
         )
         self.fleet_counters = self._stores.counters if isinstance(self._stores.counters, FleetCounters) else None
         if self.fleet_counters is not None:

@@ -19,22 +19,20 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation, Take, VersionOf, one_version
 from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
-from tenantcache.core.windows import Calendar, Debit, Window, minute_at, minute_end
+from tenantcache.core.windows import Debit, Window, minute_at
+from tenantcache.localshare import LocalShare, OnError, limited_windows
+from tenantcache.meters import NAME_SEPARATOR, NOBODY, Meter, Meters, owner_of
 from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
-from tenantcache.stores.counters import MemoryCounters
 from tenantcache.zones import calendar_of
 
 logger = logging.getLogger(__name__)
-
-OnError = Literal["local", "allow", "deny"]
 
 ADMITTED = Decision(True)
 
@@ -45,35 +43,21 @@ MAX_RETURNS = 32
 """Reservations that give their tokens back at once on an orderly stop."""
 
 
-Line = deque[tuple[int, asyncio.Future[Decision]]]
-NAME_SEPARATOR = "\x1f"
-"""Stands between a tenant's id and a limit's name where counters are called by both: U+001F, the unit separator, which
-no id has that a person can type."""
+SWEEP_INTERVAL = 60.0
+"""Seconds between looks for tenants that nobody asks for any more."""
+
+OnLost = Callable[[str, Window], None]
 
 declared: dict[str, Limits] = {}
 """The named limits that were made in this process, whichever engine counts them."""
-
-OnLost = Callable[[str, Window], None]
-NOBODY: Line = deque()
-"""Who waits for a tenant that nobody waits for: an empty deque takes 600 bytes, and most tenants never need one."""
-
-
-@dataclass(slots=True, eq=False)
-class Meter:
-    """A tenant's reservation in this process, who waits for it, and the task that talks to the counters for it."""
-
-    tenant_id: str
-    reservation: Reservation
-    calendar: Calendar
-    waiting: Line = field(default_factory=lambda: NOBODY)
-    task: asyncio.Task[None] | None = None
 
 
 class Limiter:
     """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet.
 
     `enforced`: False makes every tenant unlimited. `sliding`: minutes slide. `counts_unlimited`: tenants without limits
-    get a reservation as well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last.
+    get a reservation as well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last,
+    and `is_cached` tells whether one, by its id, is in memory.
     """
 
     def __init__(
@@ -87,6 +71,7 @@ class Limiter:
         sliding: bool = False,
         counts_unlimited: bool = False,
         newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
+        is_cached: Callable[[str], bool] = lambda tenant_id: True,
     ) -> None:
         self.takes = 0
         self.denied = 0
@@ -95,16 +80,15 @@ class Limiter:
         self._store = store
         self._server_now = server_now
         self._processes = processes
-        self._on_error = on_error
         self._enforced = enforced
         self._kind = SlidingReservation if sliding else Reservation
         self._counts_unlimited = counts_unlimited
         self._newest = newest
+        self._is_cached = is_cached
         self._version_of: VersionOf = one_version
         self._on_lost: OnLost = lambda owner, window: None
-        self._meters: dict[str, Meter] = {}
-        self._named: dict[str, Meter] = {}
-        self._shares = MemoryCounters()
+        self._meters = Meters()
+        self._share = LocalShare(on_error, processes)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
 
@@ -120,24 +104,19 @@ class Limiter:
         """Give back what is unspent, as far as the store answers."""
         if self._watcher is not None:
             self._watcher.cancel()
-        meters = list(self._meters.values())
-        everything = meters + list(self._named.values())
+        meters = list(self._meters)
         self._meters.clear()
-        self._named.clear()
-        await asyncio.gather(*(meter.task for meter in everything if meter.task is not None), return_exceptions=True)
-        for start in range(0, len(everything), MAX_RETURNS):
-            await asyncio.gather(*(self._release(meter) for meter in everything[start : start + MAX_RETURNS]))
-        self._departed += [(meter.tenant_id, meter.reservation.drain()) for meter in meters]
+        await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
+        await self._release(meters)
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
-        self._named.clear()
         self._departed.clear()
         self._watcher = None
 
     def __len__(self) -> int:
-        return len(self._meters)
+        return len(self._meters.of_tenants)
 
     def meter_of(self, tenant: Tenant) -> Reservation | None:
         """The reservation of `tenant`, made where there is none yet. None: unlimited."""
@@ -146,7 +125,7 @@ class Limiter:
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""
-        meter = self._meters.get(tenant.id)
+        meter = self._meters.of_tenants.get(tenant.id)
         if meter is None:
             return None
         limits, calendar = self._limits_of(tenant), calendar_of(tenant.time_zone)
@@ -160,8 +139,8 @@ class Limiter:
         """The tokens that were admitted since the last call, by tenant; one may come twice, or with nothing."""
         while self._departed:
             yield self._departed.pop()
-        for meter in list(self._meters.values()):
-            yield meter.tenant_id, meter.reservation.drain()
+        for meter in list(self._meters.of_tenants.values()):
+            yield meter.owner, meter.reservation.drain()
 
     def note_unbacked(self, tenant: Tenant, cost: int) -> None:
         """Count a request that was refused, and served nevertheless."""
@@ -169,7 +148,7 @@ class Limiter:
             meter.reservation.note_unbacked(cost)
 
     def _meter(self, tenant: Tenant) -> Meter | None:
-        meter = self._meters.get(tenant.id)
+        meter = self._meters.of_tenants.get(tenant.id)
         if meter is not None:
             return meter
         tenant = self._newest(tenant)
@@ -179,7 +158,7 @@ class Limiter:
                 self._limits_of(tenant), self._server_now(), calendar=calendar, version_of=self._version_of
             )
             meter = Meter(tenant.id, reservation, calendar)
-            self._meters[tenant.id] = meter
+            self._meters.of_tenants[tenant.id] = meter
         return meter
 
     def _limits_of(self, tenant: Tenant) -> Limits:
@@ -220,11 +199,11 @@ class Limiter:
         return replace(decision, violated=tuple(f"{name}-{policy}" for policy in decision.violated), quotas=quotas)
 
     def _named_meter(self, tenant: Tenant, name: str, limits: Limits) -> Meter:
-        owner, calendar = tenant.id + NAME_SEPARATOR + name, calendar_of(tenant.time_zone)
-        meter = self._named.get(owner)
+        owner, calendar = owner_of(tenant.id, name), calendar_of(tenant.time_zone)
+        meter = self._meters.of_names.get(owner)
         if meter is None:
             reservation = self._kind(limits, self._server_now(), calendar=calendar, version_of=self._version_of)
-            meter = self._named[owner] = Meter(owner, reservation, calendar)
+            meter = self._meters.of_names[owner] = Meter(owner, reservation, calendar)
         elif meter.reservation.limits != limits or meter.calendar is not calendar:
             meter.calendar = calendar
             meter.reservation.change(limits, self._server_now(), calendar)
@@ -267,7 +246,7 @@ class Limiter:
         meter = self._meter(tenant)
         if meter is None or meter.reservation.limits == Limits():
             return ()
-        windows = [window for window, _, _ in self._windows(meter, self._server_now())]
+        windows = [window for window, _, _ in limited_windows(meter, self._server_now())]
         if self._kind is SlidingReservation:
             windows += [Window("minute", window.number - 1) for window in windows if window.policy == "minute"]
         values = await self._store.debit(tenant.id, [Debit(window, 0) for window in windows])
@@ -276,7 +255,7 @@ class Limiter:
 
     def refund(self, tenant: Tenant, cost: int, admitted_at: float | None) -> int:
         """Give back what a request was admitted on; return the day's tokens that are here again."""
-        meter = self._meters.get(tenant.id)
+        meter = self._meters.of_tenants.get(tenant.id)
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 
     async def reset(self, tenant: Tenant) -> None:
@@ -287,15 +266,13 @@ class Limiter:
         now = self._server_now()
         minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
         windows = (Window("minute", minute), Window("minute", minute - 1), Window("day", day))
-        for owner in (tenant.id, *(tenant.id + NAME_SEPARATOR + name for name in declared)):
+        for owner in (tenant.id, *(owner_of(tenant.id, name) for name in declared)):
             await self._store.reset(owner, [Debit(window, 0) for window in windows])
 
     def restart(self, tenant_id: str) -> None:
         """Begin anew in this minute and this day: somebody has reset the tenant's counters."""
-        named = [meter for owner, meter in self._named.items() if owner.startswith(tenant_id + NAME_SEPARATOR)]
-        for meter in (self._meters.get(tenant_id), *named):
-            if meter is not None:
-                meter.reservation.restart(self._server_now())
+        for meter in self._meters.all_of(tenant_id):
+            meter.reservation.restart(self._server_now())
 
     # Taking.
 
@@ -343,31 +320,46 @@ class Limiter:
         while following is not None:
             self.takes += 1
             try:
-                values = await self._store.debit(meter.tenant_id, following.debits)
+                values = await self._store.debit(meter.owner, following.debits)
             except BaseException:
                 meter.reservation.fail(following, self._server_now())
                 raise
             following = meter.reservation.settle(following, values, self._server_now())
             if following is not None and following.repairs:
-                self._on_lost(meter.tenant_id, following.debits[0].window)
+                self._on_lost(meter.owner, following.debits[0].window)
         if self.degraded:
             self.degraded = False
             logger.warning("limits are counted in the store again")
 
-    async def _release(self, meter: Meter) -> None:
+    async def _release(self, meters: Sequence[Meter]) -> None:
+        """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
+        for start in range(0, len(meters), MAX_RETURNS):
+            await asyncio.gather(*(self._give_back(meter) for meter in meters[start : start + MAX_RETURNS]))
+        named = NAME_SEPARATOR
+        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if named not in meter.owner]
+
+    async def _give_back(self, meter: Meter) -> None:
         take = meter.reservation.release(self._server_now())
         if take is not None:
             try:
-                await self._store.debit(meter.tenant_id, take.debits)
+                await self._store.debit(meter.owner, take.debits)
             except StoreError as error:
                 self._note_error(error)  # the tokens are lost with this process: fewer are admitted, never more
 
     async def _watch(self) -> None:
+        next_sweep = self._server_now() + SWEEP_INTERVAL
         while True:
             await asyncio.sleep(SURPLUS_INTERVAL)
-            for meter in [*self._meters.values(), *self._named.values()]:
+            for meter in self._meters:
                 if meter.reservation.watched:
                     self._work_on(meter)
+            if self._server_now() >= next_sweep:
+                next_sweep = self._server_now() + SWEEP_INTERVAL
+                await self.sweep()
+
+    async def sweep(self) -> None:
+        """Forget who is neither in memory nor asked for any more, and give their tokens back."""
+        await self._release(await self._meters.take_idle(self._server_now, self._is_cached))
 
     # Without a store.
 
@@ -375,48 +367,11 @@ class Limiter:
         self.errors += 1
         if not self.degraded:
             self.degraded = True
-            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._on_error)
+            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._share.on_error)
 
     def _answer_without_store(self, meter: Meter, resumes: float | None) -> None:
         while meter.waiting:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():
                 decision = self._decide(meter, cost)
-                waiter.set_result(decision or self._decide_without_store(meter, cost, resumes))
-
-    def _decide_without_store(self, meter: Meter, cost: int, resumes: float | None) -> Decision:
-        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent."""
-        now = self._server_now()
-        quotas = meter.reservation.quotas(now)
-        if self._on_error == "allow":
-            meter.reservation.note_unbacked(cost)
-            return Decision(True, quotas=quotas, at=now)
-        windows = self._windows(meter, now)
-        if resumes is not None:
-            return Decision(False, tuple(window.policy for window, _, _ in windows), max(0.0, resumes - now), quotas)
-        violated = [
-            (window, end)
-            for window, end, limit in windows
-            if self._on_error == "deny" or not self._has_share(meter.tenant_id, window, limit, cost)
-        ]
-        if violated:
-            retry_after = max(end for _, end in violated) - now
-            return Decision(False, tuple(window.policy for window, _ in violated), retry_after, quotas)
-        for window, _, _ in windows:
-            self._shares.add(meter.tenant_id, Debit(window, cost))
-        meter.reservation.note_unbacked(cost)
-        return Decision(True, quotas=quotas, at=now)
-
-    def _has_share(self, tenant_id: str, window: Window, limit: int, cost: int) -> bool:
-        used = self._shares.add(tenant_id, Debit(window, 0))
-        return used + cost <= max(1, limit // self._processes())
-
-    @staticmethod
-    def _windows(meter: Meter, now: float) -> list[tuple[Window, float, int]]:
-        """The windows of `now` that are limited, when each ends, and its limit."""
-        limits, minute, day = meter.reservation.limits, minute_at(now), meter.calendar(now)
-        named = (
-            (Window("minute", minute), minute_end(minute), limits.per_minute),
-            (Window("day", day.number), day.end, limits.per_day),
-        )
-        return [(window, end, limit) for window, end, limit in named if limit is not None]
+                waiter.set_result(decision or self._share.decide(meter, cost, self._server_now(), resumes))

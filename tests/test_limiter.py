@@ -15,7 +15,8 @@ import pytest
 from tenantcache.core.reservation import Decision
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import minute_at
-from tenantcache.limiter import Limiter, OnError
+from tenantcache.limiter import Limiter
+from tenantcache.localshare import OnError
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
 
 MakeLimiter = Callable[..., Limiter]
@@ -648,4 +649,75 @@ async def test_sliding_minutes_have_no_edge(clock: FakeClock, counters: FakeCoun
     assert len(counters.takes) == takes, "no commands meanwhile"
     clock.advance(0.02)
     assert (await limiter.check(tenant)).allowed
+    await limiter.close()
+
+
+# Tenants that nobody asks for any more.
+
+
+async def idle_limiter(
+    clock: FakeClock, counters: FakeCounters, cached: set[str], *, named: bool = False
+) -> tuple[Limiter, Tenant]:
+    """A limiter whose one tenant has spent 1 of 600 tokens, 11 minutes ago."""
+    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, is_cached=cached.__contains__)
+    tenant = limited(per_minute=600, per_day=1000)
+    assert (await limiter.check(tenant)).allowed
+    if named:
+        assert (await limiter.check_named(tenant, "exports", Limits(None, 50))).allowed
+    clock.advance(11 * 60)
+    return limiter, tenant
+
+
+async def test_who_is_gone_from_memory_gives_everything_back(clock: FakeClock, counters: FakeCounters) -> None:
+    limiter, tenant = await idle_limiter(clock, counters, set())
+    assert counters.total("day") > 1, "there is something to give back"
+    await limiter.sweep()
+    assert len(limiter) == 0
+    assert counters.total("day") == 1, "what was spent, and nothing more"
+    assert [spent.tokens for _, drained in limiter.drain() for spent in drained] == [1], "usage is not lost"
+    assert (await limiter.check(tenant)).allowed, "whoever comes back is served as anybody"
+    await limiter.close()
+
+
+async def test_who_is_in_memory_keeps_his_tokens(clock: FakeClock, counters: FakeCounters) -> None:
+    limiter, tenant = await idle_limiter(clock, counters, {"acme"})
+    meter, takes = limiter.meter_of(tenant), len(counters.takes)
+    await limiter.sweep()
+    assert limiter.meter_of(tenant) is meter
+    assert len(counters.takes) == takes
+    await limiter.close()
+
+
+async def test_who_was_there_a_moment_ago_keeps_his_tokens(clock: FakeClock, counters: FakeCounters) -> None:
+    limiter, tenant = await idle_limiter(clock, counters, set())
+    assert (await limiter.check(tenant)).allowed
+    takes = len(counters.takes)
+    clock.advance(9 * 60)
+    await limiter.sweep()
+    assert (len(limiter), len(counters.takes)) == (1, takes)
+    await limiter.close()
+
+
+async def test_idle_named_limits_are_forgotten_though_their_tenant_is_in_memory(
+    clock: FakeClock, counters: FakeCounters
+) -> None:
+    limiter, tenant = await idle_limiter(clock, counters, {"acme"}, named=True)
+    takes = len(counters.takes)
+    await limiter.sweep()
+    assert len(limiter) == 1
+    assert len(counters.takes) == takes + 1, "the named day's tokens went back"
+    assert (await limiter.check_named(tenant, "exports", Limits(None, 50), 49)).allowed
+    await limiter.close()
+
+
+async def test_who_waits_for_a_token_is_not_forgotten(clock: FakeClock, counters: FakeCounters) -> None:
+    limiter, tenant = await idle_limiter(clock, counters, set())
+    counters.gate.clear()
+    waiting = asyncio.create_task(limiter.check(tenant, cost=500))
+    await settle()
+    clock.advance(11 * 60)
+    await limiter.sweep()
+    assert len(limiter) == 1
+    counters.gate.set()
+    assert (await waiting).allowed
     await limiter.close()

@@ -169,6 +169,10 @@ class Holding:
         """The tokens admitted since the last call, by the day of its time zone."""
         return self._spending.drain(self._today.number, 0 if self.released else self._spent_today())
 
+    def idle(self, now: float) -> float:
+        """Seconds since the end of the last minute in which anything was decided here."""
+        return max(0.0, now - minute_end(self._number))
+
     def note_unbacked(self, cost: int) -> None:
         """Count what was admitted without tokens: no store answered, or the limit is only watched."""
         self._spending.add(self._today.number, cost)

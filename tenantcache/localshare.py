@@ -1,0 +1,59 @@
+"""What is admitted where no counter store answers: by this process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from tenantcache.core.decision import Decision
+from tenantcache.core.windows import Debit, Window, minute_at, minute_end
+from tenantcache.meters import Meter
+from tenantcache.stores.counters import MemoryCounters
+
+OnError = Literal["local", "allow", "deny"]
+
+
+class LocalShare:
+    """`on_error`: "local" admits this process's share of the limit (limit / processes), "allow" everything, "deny"
+    nothing. `processes` is the size of the fleet."""
+
+    def __init__(self, on_error: OnError, processes: Callable[[], int]) -> None:
+        self.on_error = on_error
+        self._processes = processes
+        self._admitted = MemoryCounters()
+
+    def decide(self, meter: Meter, cost: int, now: float, resumes: float | None) -> Decision:
+        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent, and is not."""
+        quotas = meter.reservation.quotas(now)
+        if self.on_error == "allow":
+            meter.reservation.note_unbacked(cost)
+            return Decision(True, quotas=quotas, at=now)
+        windows = limited_windows(meter, now)
+        if resumes is not None:
+            return Decision(False, tuple(window.policy for window, _, _ in windows), max(0.0, resumes - now), quotas)
+        violated = [
+            (window, end)
+            for window, end, limit in windows
+            if self.on_error == "deny" or not self._has_share(meter.owner, window, limit, cost)
+        ]
+        if violated:
+            retry_after = max(end for _, end in violated) - now
+            return Decision(False, tuple(window.policy for window, _ in violated), retry_after, quotas)
+        for window, _, _ in windows:
+            self._admitted.add(meter.owner, Debit(window, cost))
+        meter.reservation.note_unbacked(cost)
+        return Decision(True, quotas=quotas, at=now)
+
+    def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
+        used = self._admitted.add(owner, Debit(window, 0))
+        return used + cost <= max(1, limit // self._processes())
+
+
+def limited_windows(meter: Meter, now: float) -> list[tuple[Window, float, int]]:
+    """The windows of `now` that are limited, when each ends, and its limit."""
+    limits, minute, day = meter.reservation.limits, minute_at(now), meter.calendar(now)
+    named = (
+        (Window("minute", minute), minute_end(minute), limits.per_minute),
+        (Window("day", day.number), day.end, limits.per_day),
+    )
+    return [(window, end, limit) for window, end, limit in named if limit is not None]
