@@ -92,7 +92,8 @@ class TenantCache:
         )
         self.fleet_counters = self._stores.counters if isinstance(self._stores.counters, FleetCounters) else None
         if self.fleet_counters is not None:
-            self.limiter.share_counters(self.fleet_counters.version_of, self.fleet_counters.note_lost)
+            counters = self.fleet_counters
+            self.limiter.share_counters(counters.version_of, counters.note_lost, counters.horizon)
         self.usage = Usage(
             self._stores.usage,
             self.limiter.drain,

@@ -87,15 +87,19 @@ class Limiter:
         self._is_cached = is_cached
         self._version_of: VersionOf = one_version
         self._on_lost: OnLost = lambda owner, window: None
+        self._horizon: Callable[[], int | None] = lambda: None
         self._meters = Meters()
         self._share = LocalShare(on_error, processes)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
 
-    def share_counters(self, version_of: VersionOf, on_lost: OnLost) -> None:
+    def share_counters(
+        self, version_of: VersionOf, on_lost: OnLost, horizon: Callable[[], int | None] = lambda: None
+    ) -> None:
         """Before the first request, where a fleet may change its counters: `version_of` tells which ones a minute has,
-        and `on_lost` is told of each window whose counter turned out to be lost."""
-        self._version_of, self._on_lost = version_of, on_lost
+        `on_lost` is told of each window whose counter turned out to be lost, and `horizon` bounds the minutes for which
+        tokens may be taken in advance now."""
+        self._version_of, self._on_lost, self._horizon = version_of, on_lost, horizon
 
     def open(self) -> None:
         self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
@@ -301,10 +305,10 @@ class Limiter:
     def _next_take(self, meter: Meter) -> Take | None:
         reservation, now = meter.reservation, self._server_now()
         if meter.waiting:
-            return reservation.plan(now, self._demand(meter), self._processes())
+            return reservation.plan(now, self._demand(meter), self._processes(), self._horizon())
         if reservation.refill:
             reservation.refill = False
-            return reservation.plan(now, 0, self._processes())
+            return reservation.plan(now, 0, self._processes(), self._horizon())
         return reservation.surplus(now)
 
     @staticmethod

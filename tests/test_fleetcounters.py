@@ -163,6 +163,12 @@ async def test_without_redis_postgres_counts_from_the_first_request_on(clock: Fa
     await fleet.counters.close()
 
 
+async def test_in_postgres_nothing_is_taken_ahead(fleet: Fleet) -> None:
+    assert fleet.counters.horizon() is None
+    await move_to_postgres(fleet)
+    assert fleet.counters.horizon() == 0
+
+
 async def test_the_first_process_of_all_does_not_choose_a_redis_that_is_not_there(clock: FakeClock) -> None:
     fleet = Fleet(clock)
     fleet.link.error = StoreError("Redis is not running")

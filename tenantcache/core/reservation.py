@@ -43,12 +43,13 @@ class Reservation(Holding):
 
     __slots__ = ()
 
-    def plan(self, now: float, cost: int, processes: int) -> Take | None:
+    def plan(self, now: float, cost: int, processes: int, horizon: int | None = None) -> Take | None:
         """Return what to ask for so that `cost` can be spent (0: a background refill), sized by forecast.
 
         `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
-        fleet, at least 1. None when there is nothing to ask: enough is held, a limit is known to be used up, a take
-        is in flight, or after `release`. Every take returned must be settled or failed.
+        fleet, at least 1, and `horizon` the minutes ahead for which tokens may stand, where the policy's are too
+        many for the store that counts. None when there is nothing to ask: enough is held, a limit is known to be
+        used up, a take is in flight, or after `release`. Every take returned must be settled or failed.
         """
         if self.taking or self.released:
             return None
@@ -57,7 +58,7 @@ class Reservation(Holding):
             cost = self._affordable(now, cost)
             if not cost:
                 return None
-        minute = self._plan_minute(now, cost, processes)
+        minute = self._plan_minute(now, cost, processes, self._policy.horizon if horizon is None else horizon)
         lines = minute + self._plan_day(now, cost, processes, bool(minute))
         self.taking = bool(lines)
         return self._take(lines)
@@ -82,7 +83,7 @@ class Reservation(Holding):
             cost = min(cost, self.day)
         return cost
 
-    def _plan_minute(self, now: float, cost: int, processes: int) -> list[Line]:
+    def _plan_minute(self, now: float, cost: int, processes: int, horizon: int) -> list[Line]:
         limit = self.limits.per_minute
         held = self.minute + self.low
         if limit is None or now < self._refused_until(1) or (cost and held >= cost):
@@ -95,7 +96,7 @@ class Reservation(Holding):
             return []
         return [
             self._current.claim(Window("minute", self._number), tokens),
-            *self._current_standing().plan(self._number, standing, self._policy.horizon),
+            *self._current_standing().plan(self._number, standing, horizon),
         ]
 
     def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:

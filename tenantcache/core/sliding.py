@@ -109,8 +109,8 @@ class SlidingReservation(Reservation):
     def _standing_target(self, limit: int, processes: int) -> int:
         return 0
 
-    def _plan_minute(self, now: float, cost: int, processes: int) -> list[Line]:
-        lines = super()._plan_minute(now, cost, processes)
+    def _plan_minute(self, now: float, cost: int, processes: int, horizon: int) -> list[Line]:
+        lines = super()._plan_minute(now, cost, processes, horizon)
         if lines:
             lines.append(Line(Debit(Window("minute", self._number - 1), 0), 0))
         return lines

@@ -56,6 +56,20 @@ def counters() -> Counters:
     return Counters()
 
 
+def test_a_store_may_be_too_dear_to_take_ahead() -> None:
+    wide, narrow = (Reservation(Limits(600, None), NOON) for _ in range(2))
+    ahead, here = wide.plan(NOON, 1, 1), narrow.plan(NOON, 1, 1, horizon=0)
+    assert ahead is not None
+    assert here is not None
+    assert [debit.window for debit in ahead.debits] == [minute(number) for number in range(61)]
+    assert [debit.window for debit in here.debits] == [minute(0)]
+    assert narrow.settle(here, [60], NOON) is None
+    assert narrow.decide(NOON, 1) is not None
+    next_minute = narrow.plan(NOON + 60, 1, 1, horizon=0)
+    assert next_minute is not None, "nothing stood for it"
+    assert [debit.window for debit in next_minute.debits] == [minute(1)]
+
+
 def minute(number: int) -> Window:
     return Window("minute", MINUTE + number)
 
