@@ -31,6 +31,7 @@ from tenantcache.shadow import ShadowLog
 from tenantcache.stores.base import LogEntry, Pull, StoreError
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.registry import Registry, UnknownTenantError
+from tenantcache.tasks import stop
 from tenantcache.tenants import Tenants
 from tenantcache.urls import address
 from tenantcache.usage import Usage
@@ -212,10 +213,7 @@ class TenantCache:
     async def close(self) -> None:
         """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""
         was_open, self._is_open = self._is_open, False
-        for task in (self._opening, self._refresher):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await stop(self._opening, self._refresher)
         if not was_open:
             return
         for closing in (

@@ -19,6 +19,7 @@ from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, min
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,7 @@ class FleetCounters:
     async def close(self) -> None:
         """The log is not followed any more, and nothing is taken; the stores are still there."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(*tasks)
         if tasks:
             with suppress(StoreError, SchemaMissingError):
                 await self._mirror()

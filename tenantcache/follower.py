@@ -20,6 +20,7 @@ from tenantcache.core.logmark import LogMark
 from tenantcache.core.servertime import ServerTime
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.stores.base import ChangeLog, LogEntry, Pull, StoreError
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,7 @@ class Follower:
     async def stop(self) -> None:
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         try:
             if self.connected:
                 await self._log.leave(self.process_id)

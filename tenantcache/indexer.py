@@ -22,6 +22,7 @@ from tenantcache.core.hostindex import HostIndex
 from tenantcache.core.tenant import ID_ALIAS
 from tenantcache.errors import SchemaMissingError
 from tenantcache.stores.base import HostSource, LogEntry, StoreError
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,7 @@ class Indexer:
             self._task = asyncio.create_task(self._run(), name="tenantcache indexer")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     def rules_out(self, alias: str) -> bool:
         """True where `alias` certainly leads to no tenant; costs no I/O. Ids are not in the index."""

@@ -30,6 +30,7 @@ from tenantcache.core.windows import Debit, Window, minute_at
 from tenantcache.localshare import LocalShare, OnError, limited_windows
 from tenantcache.meters import NAME_SEPARATOR, NOBODY, Meter, Meters, owner_of
 from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
+from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,7 @@ class Limiter:
 
     async def close(self) -> None:
         """Give back what is unspent, as far as the store answers."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        await stop(self._watcher)
         meters = list(self._meters)
         self._meters.clear()
         await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)

@@ -31,6 +31,7 @@ from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_fr
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.stores.base import CopyStore, LogEntry, Snapshot, StoreError, TenantStore
 from tenantcache.stores.memory import Entry, Memory
+from tenantcache.tasks import stop
 
 MAX_LOADS = 256
 """Loads that run or wait for a connection at once. At a millisecond each on four connections, 256 take 64 ms."""
@@ -350,7 +351,4 @@ class Resolver:
             return  # Redis is an optimisation, and its breaker tells
 
     async def close(self) -> None:
-        tasks = [*self._loading.values(), *self._background]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(*self._loading.values(), *self._background)

@@ -26,6 +26,7 @@ from tenantcache.core.spending import Spent
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError, TenantCacheError
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.usage import UsageDay, UsageRow, UsageStore
+from tenantcache.tasks import stop
 
 __all__ = ["Usage", "UsageDay"]
 
@@ -90,8 +91,7 @@ class Usage:
         if self._task is None or self._store is None:
             return
         task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         try:
             await self._flush()
             await self._store.leave(self._process_id)

@@ -21,6 +21,7 @@ from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.resolver import Resolver
 from tenantcache.stores.base import RowSource, RowStream, StoreError
 from tenantcache.stores.memory import Memory
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class WarmUp:
             await asyncio.wait([self._task])
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def _adopt(self, stream: RowStream, row: Row) -> bool:
         adopted = self._resolver.adopt(stream.epoch, stream.mark, row)

@@ -19,6 +19,7 @@ LAYER_OF = {
     "tenantcache.errors": "ground",
     "tenantcache.clock": "ground",
     "tenantcache.urls": "ground",
+    "tenantcache.tasks": "ground",
     "tenantcache.core": "core",
     "tenantcache.stores": "stores",
     "tenantcache.settings": "settings",

@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisClusterException, RedisError, ResponseError
 
+from tenantcache.tasks import stop
+
 MULTI_KEY = frozenset({"MGET", "UNLINK"})
 
 
@@ -51,9 +53,7 @@ class ClusterClient:
         return list(replies)
 
     async def close(self) -> None:
-        if self._exploring is not None:
-            self._exploring.cancel()
-            await asyncio.gather(self._exploring, return_exceptions=True)
+        await stop(self._exploring)
         await self._client.aclose()
 
     async def _explore(self) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 import asyncpg
 
 from tenantcache.stores.reasons import postgres_reason
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,7 @@ class Listener:
         self._task = asyncio.create_task(self._run(), name="tenantcache listener")
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def _run(self) -> None:
         pause = MIN_PAUSE

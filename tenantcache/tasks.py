@@ -1,0 +1,25 @@
+"""Ends background tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+PATIENCE = 1.0
+"""Seconds after which a task that goes on is cancelled again."""
+
+
+async def stop(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel `tasks`, and return when all have ended. None, and what has ended already, is passed over.
+
+    One cancellation is not enough: code that catches whatever it waits for, a driver's included, may swallow it where
+    it comes together with an answer or a timeout, and who then waited for the task would wait for ever.
+    """
+    pending = {task for task in tasks if task is not None and not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=PATIENCE)
+    for ended in tasks:
+        if ended is not None and not ended.cancelled():
+            ended.exception()  # whoever stops it is not interested; unseen it would be logged
