@@ -281,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS) + "; default: all")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--hours", type=int, default=2, help="virtual hours of busy and zipf")
+    parser.add_argument("--hours", type=float, default=2, help="virtual hours of busy and zipf")
     parser.add_argument("--minutes", type=int, default=200, help="virtual minutes of use; a tenth of it for 60,000")
     parser.add_argument(
         "--start-minute", type=int, default=0, help="minutes after a full hour (and midnight) to start at"

@@ -196,6 +196,7 @@ def _commands(results: Results) -> str:
             f"{found['commands']:,}",
             f"{found['at_stop']:,}",
             f"{found['per_request']:.4f}",
+            f"{found['per_request_for_limits']:.4f}",
             f"{found['own_meter']:,}",
             _by_name(found["by_command"]),
         )
@@ -208,8 +209,14 @@ def _commands(results: Results) -> str:
         _table(("", "a request", "a denied request", "counted in 500 requests"), alternatives),
         f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, all tenants new, and at "
         f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
-        _table(("", "requests", "commands", "at the stop", "a request before", "its own meter", "of which"), counted),
+        _table(
+            ("", "requests", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
+            counted,
+        ),
     ]
+    if minute := commands.get("simulated_minute"):
+        told = "; ".join(f"{row['load']}: {row['per_request']:.4f}" for row in minute)
+        parts.append(f"The first minute in virtual time, for limits, a request: {told}.")
     if simulated := commands.get("simulated"):
         rows = [
             (row["load"], str(row["hour"]), f"{row['requests']:,}", f"{row['commands']:,}", f"{row['per_request']:.4f}")
