@@ -34,6 +34,11 @@ Plan = dict[str, Content]
 Announce = Callable[[list[str]], None]
 
 
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What a commit may end with when a server goes: asyncpg says "internal error" of a backend that died between two
+statements."""
+
+
 class Writer:
     """`announce` is called with the hosts that are about to change; `pause` is the mean time between commits."""
 
@@ -176,7 +181,7 @@ class Writer:
         sent = time.monotonic()
         try:
             sent = await self._write(plan)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except LOST:
             if not await self._came_true(plan):
                 return
         acked = time.monotonic()
@@ -199,7 +204,7 @@ class Writer:
 
     async def _came_true(self, plan: Plan) -> bool:
         while True:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*LOST):
                 found = await self._read()
                 assert found in (plan, self.plan), f"the tables hold neither plan of {self._name}"
                 return found == plan
