@@ -67,3 +67,10 @@ def test_table_of_settings_is_complete_and_right() -> None:
 def test_settings_of_the_readme_are_right() -> None:
     assert settings_in(README).items() <= settings_of_the_code().items()
     assert len(settings_in(README)) == 7
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [README, *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "example_app" / "README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
