@@ -80,21 +80,8 @@ class TenantCache:
             clock=clock,
         )
         self._stores = stores if stores is not None else Stores.from_settings(self.settings)
-        self.limiter = Limiter(
-            self._stores.counters,
-            server_now=self.server_now,
-            processes=self._count_processes,
-            on_error=self.settings.on_limiter_error,
-            enforced=self.settings.limits != "off",
-            sliding=self.settings.minute_window == "sliding",
-            counts_unlimited=self.settings.usage_interval > 0,
-            newest=self._newest,
-            is_cached=lambda tenant_id: bool(self.memory.of_tenant(tenant_id)),
-        )
         self.fleet_counters = self._stores.counters if isinstance(self._stores.counters, FleetCounters) else None
-        if self.fleet_counters is not None:
-            counters = self.fleet_counters
-            self.limiter.share_counters(counters.version_of, counters.note_lost, counters.horizon)
+        self.limiter = self._make_limiter()
         self.usage = Usage(
             self._stores.usage,
             self.limiter.drain,
@@ -112,6 +99,22 @@ class TenantCache:
         self._refresher: asyncio.Task[None] | None = None
         self._assemble()
         forget_after_fork(self)
+
+    def _make_limiter(self) -> Limiter:
+        limiter = Limiter(
+            self._stores.counters,
+            server_now=self.server_now,
+            processes=self._count_processes,
+            on_error=self.settings.on_limiter_error,
+            enforced=self.settings.limits != "off",
+            sliding=self.settings.minute_window == "sliding",
+            counts_unlimited=self.settings.usage_interval > 0,
+            newest=self._newest,
+            is_cached=lambda tenant_id: bool(self.memory.of_tenant(tenant_id)),
+        )
+        if (counters := self.fleet_counters) is not None:
+            limiter.share_counters(counters.version_of, counters.note_lost, counters.horizon)
+        return limiter
 
     def _assemble(self) -> None:
         """Make the parts that wait for one another, and so belong to one event loop."""

@@ -26,9 +26,9 @@ from tenantcache.core.reservation import Reservation, Take, VersionOf, one_versi
 from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
-from tenantcache.core.windows import Debit, Window, minute_at
+from tenantcache.core.windows import Calendar, Debit, Window, minute_at
 from tenantcache.localshare import LocalShare, OnError, limited_windows
-from tenantcache.meters import NAME_SEPARATOR, NOBODY, Meter, Meters, owner_of
+from tenantcache.meters import NOBODY, Meter, Meters, owner_of
 from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
 from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
@@ -132,12 +132,14 @@ class Limiter:
         meter = self._meters.of_tenants.get(tenant.id)
         if meter is None:
             return None
-        limits, calendar = self._limits_of(tenant), calendar_of(tenant.time_zone)
+        self._put_in_force(meter, self._limits_of(tenant), calendar_of(tenant.time_zone))
+        return meter.reservation
+
+    def _put_in_force(self, meter: Meter, limits: Limits, calendar: Calendar) -> None:
         if meter.reservation.limits != limits or meter.calendar is not calendar:
             meter.calendar = calendar
             meter.reservation.change(limits, self._server_now(), calendar)
             self._work_on(meter)
-        return meter.reservation
 
     def drain(self) -> Iterator[tuple[str, Sequence[Spent]]]:
         """The tokens that were admitted since the last call, by tenant; one may come twice, or with nothing."""
@@ -157,13 +159,13 @@ class Limiter:
             return meter
         tenant = self._newest(tenant)
         if self._counts_unlimited or self._limits_of(tenant) != Limits():
-            calendar = calendar_of(tenant.time_zone)
-            reservation = self._kind(
-                self._limits_of(tenant), self._server_now(), calendar=calendar, version_of=self._version_of
-            )
-            meter = Meter(tenant.id, reservation, calendar)
+            meter = self._make_meter(tenant.id, self._limits_of(tenant), calendar_of(tenant.time_zone))
             self._meters.of_tenants[tenant.id] = meter
         return meter
+
+    def _make_meter(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
+        reservation = self._kind(limits, self._server_now(), calendar=calendar, version_of=self._version_of)
+        return Meter(owner, reservation, calendar)
 
     def _limits_of(self, tenant: Tenant) -> Limits:
         return tenant.limits if self._enforced else Limits()
@@ -206,12 +208,9 @@ class Limiter:
         owner, calendar = owner_of(tenant.id, name), calendar_of(tenant.time_zone)
         meter = self._meters.of_names.get(owner)
         if meter is None:
-            reservation = self._kind(limits, self._server_now(), calendar=calendar, version_of=self._version_of)
-            meter = self._meters.of_names[owner] = Meter(owner, reservation, calendar)
-        elif meter.reservation.limits != limits or meter.calendar is not calendar:
-            meter.calendar = calendar
-            meter.reservation.change(limits, self._server_now(), calendar)
-            self._work_on(meter)
+            meter = self._meters.of_names[owner] = self._make_meter(owner, limits, calendar)
+        else:
+            self._put_in_force(meter, limits, calendar)
         return meter
 
     async def _check(self, meter: Meter, cost: int) -> Decision:
@@ -339,8 +338,7 @@ class Limiter:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
         for start in range(0, len(meters), MAX_RETURNS):
             await asyncio.gather(*(self._give_back(meter) for meter in meters[start : start + MAX_RETURNS]))
-        named = NAME_SEPARATOR
-        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if named not in meter.owner]
+        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named]
 
     async def _give_back(self, meter: Meter) -> None:
         take = meter.reservation.release(self._server_now())

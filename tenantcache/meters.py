@@ -44,6 +44,10 @@ class Meter:
     task: asyncio.Task[None] | None = None
 
     @property
+    def is_named(self) -> bool:
+        return NAME_SEPARATOR in self.owner
+
+    @property
     def is_busy(self) -> bool:
         return bool(self.waiting) or (self.task is not None and not self.task.done())
 
@@ -77,9 +81,9 @@ class Meters:
         for number, meter in enumerate(self):
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)
-            meters = self.of_names if NAME_SEPARATOR in meter.owner else self.of_tenants
+            meters = self.of_names if meter.is_named else self.of_tenants
             if meter.is_busy or meter.reservation.idle(server_now()) < IDLE or meters.get(meter.owner) is not meter:
                 continue
-            if meters is self.of_names or not is_cached(meter.owner):
+            if meter.is_named or not is_cached(meter.owner):
                 taken.append(meters.pop(meter.owner))
         return taken

@@ -190,13 +190,7 @@ class PostgresTenants:
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
         """Every alias there is, in one snapshot, `batch` at a time."""
-        if self._pool is None:
-            raise StoreError("Postgres is not connected")
-        async with (
-            translate_errors("reading all hosts"),
-            self._pool.acquire(timeout=self._timeout) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._snapshot("reading all hosts") as connection:
             self.queries += 2
             head = _head(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
@@ -205,17 +199,23 @@ class PostgresTenants:
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         """At most `most` tenants, those seen last first, in one snapshot, `batch` at a time."""
-        if self._pool is None:
-            raise StoreError("Postgres is not connected")
-        async with (
-            translate_errors("reading tenants ahead"),
-            self._pool.acquire(timeout=self._timeout) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._snapshot("reading tenants ahead") as connection:
             self.queries += 1
             head = _head(await connection.fetch(_HEAD))
             cursor = connection.cursor(_RECENT_ROWS, most, timeout=COUNT_TIMEOUT)
             yield RowStream(_mark(head), head["epoch"], _rows_in_batches(cursor, batch))
+
+    @asynccontextmanager
+    async def _snapshot(self, doing: str) -> AsyncIterator[Any]:
+        """A connection whose statements all see one snapshot. Raises `StoreError`, also for what is done inside."""
+        if self._pool is None:
+            raise StoreError("Postgres is not connected")
+        async with (
+            translate_errors(doing),
+            self._pool.acquire(timeout=self._timeout) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
 
     async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
