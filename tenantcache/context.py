@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from tenantcache.core.tenant import Tenant
 
-serving: ContextVar[Tenant | None] = ContextVar("tenantcache_tenant", default=None)
+
+class Serving(NamedTuple):
+    """Whose request is being served, and by which engine (a `TenantCache`); tests may do without one."""
+
+    tenant: Tenant
+    cache: object
+
+
+serving: ContextVar[Serving | None] = ContextVar("tenantcache_serving", default=None)
+begin, end = serving.set, serving.reset
+
+
+def serving_of(scope: Mapping[str, Any]) -> Serving | None:
+    """What the context holds, where the request of `scope` is meant by it.
+
+    A context may still have another request's: servers begin a pipelined request within the task of the one before it.
+    """
+    served = serving.get()
+    is_meant = served is not None and (scope.get("state") or {}).get("tenant") is served.tenant
+    return served if is_meant else None
 
 
 def current_tenant() -> Tenant | None:
@@ -14,4 +35,5 @@ def current_tenant() -> Tenant | None:
 
     Seen as well by tasks that the request starts and by endpoints that run in a thread pool.
     """
-    return serving.get()
+    served = serving.get()
+    return None if served is None else served.tenant

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from tenantcache import clock as clocks
 from tenantcache.clock import Clock
+from tenantcache.context import Serving
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
@@ -278,6 +279,9 @@ class TenantCache:
         self.resolver.flush()
         self.indexer.flush()
 
+    def clock_moved(self) -> None:
+        self.limiter.take_back()
+
     # Tenants.
 
     async def resolve(self, host: str) -> Tenant | None:
@@ -297,11 +301,12 @@ class TenantCache:
     def make_hot(self, host: bytes, entry: Entry) -> None:
         """Let requests whose Host is `host` find `entry`, of an active tenant, and its tokens with one look.
 
-        Tokens first: without a reservation the entry would count as unlimited. That way asks for no more than that
-        memory is valid, so it is open only once the log, which vouches for memory, has come to the entry's number.
+        That way asks for no more than that memory is valid, so it is open only once the log, which vouches for memory,
+        has come to the entry's number.
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
+        entry.serving = Serving(entry.tenant, self)
         if entry.asof <= self.freshness.applied:
             self.memory.spell(host, entry)
 

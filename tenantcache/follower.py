@@ -44,12 +44,19 @@ LOG_RETENTION = 86_400.0
 MIN_BACKOFF, MAX_BACKOFF = 0.05, 2.0
 
 
+MOVED = 0.010
+"""Seconds by which windows may end at another time than was thought when tokens of theirs were lent. Clocks that are
+slewed move by half a millisecond a second (adjtimex), and are not worth a look at every tenant."""
+
+
 class ChangeSink(Protocol):
-    """Who acts on changes. Both calls are synchronous: between two awaits nobody sees half a change."""
+    """Who acts on changes. All calls are synchronous: between two awaits nobody sees half a change."""
 
     def changed(self, entry: LogEntry) -> None: ...
 
     def flush(self) -> None: ...
+
+    def clock_moved(self) -> None: ...
 
 
 class Follower:
@@ -201,7 +208,8 @@ class Follower:
         else:
             pull = await self._log.pull(mark, MAX_BEHIND, PAGE)
         self.pulls += 1
-        self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)
+        if abs(self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)) > MOVED:
+            self._sink.clock_moved()
         self.processes = max(1, pull.processes)
         self._on_pull(pull)
         if asked.generation != self._freshness.generation:

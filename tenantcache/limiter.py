@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,8 @@ class Limiter:
         self._on_lost: OnLost = lambda owner, window: None
         self._horizon: Callable[[], int | None] = lambda: None
         self._meters = Meters()
+        self._unmetered = Reservation(Limits(), 0.0)
+        self._unmetered.until = math.inf
         self._share = LocalShare(on_error, processes)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
@@ -122,10 +125,15 @@ class Limiter:
     def __len__(self) -> int:
         return len(self._meters.of_tenants)
 
-    def meter_of(self, tenant: Tenant) -> Reservation | None:
-        """The reservation of `tenant`, made where there is none yet. None: unlimited."""
+    def meter_of(self, tenant: Tenant) -> Reservation:
+        """The reservation of `tenant`, made where there is none yet; one for all tenants that need none."""
         meter = self._meter(tenant)
-        return None if meter is None else meter.reservation
+        return self._unmetered if meter is None else meter.reservation
+
+    def take_back(self) -> None:
+        """Let nobody spend what was lent for windows that end at another time than was thought."""
+        for meter in self._meters:
+            meter.reservation.take_back()
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""

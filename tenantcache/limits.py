@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tenantcache.context import serving_of
 from tenantcache.core.decision import Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
@@ -62,10 +63,10 @@ class _Spending:
 
     async def spend(self, connection: HTTPConnection) -> list[Header]:
         """Return the headers that tell of a named limit. Raises `LimitExceededError`."""
-        state: dict[str, Any] = connection.scope.get("state") or {}
-        tenant, cache = state.get("tenant"), state.get("tenantcache")
-        if not isinstance(tenant, Tenant) or not isinstance(cache, TenantCache):
+        served = serving_of(connection.scope)
+        if served is None or not isinstance(served.cache, TenantCache):
             return []
+        tenant, cache = served.tenant, served.cache
         quotas: tuple[Quota, ...] = ()
         if self.name is None:
             decision = await self._spend_more(cache, tenant)

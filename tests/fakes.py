@@ -26,6 +26,7 @@ class FakeClock:
 
     def __init__(self, now: float = MINUTE_START) -> None:
         self.now = now
+        self.server_epoch = SERVER_EPOCH
 
     def __call__(self) -> float:
         return self.now
@@ -34,7 +35,7 @@ class FakeClock:
         self.now += seconds
 
     def server_time(self) -> float:
-        return SERVER_EPOCH + self.now
+        return self.server_epoch + self.now
 
 
 def row(tenant_id: str, **columns: Any) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -367,3 +368,22 @@ async def test_redirects_and_prefixes_on_a_server(http: str) -> None:
         assert (answer.status_code, answer.text) == (200, "acme /a b a b")
         answer = await ask("testserver", "/t/acme/a%20b")
         assert (answer.status_code, answer.text) == (200, "acme /t/acme/a b a b"), "what a path names stays where it is"
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_a_pipelined_request_that_bypasses_has_no_tenant_of_the_one_before(http: str) -> None:
+    cache = MemoryCache()
+    TenantTable(cache).add("acme")
+
+    async def tell(_request: Request) -> PlainTextResponse:
+        tenant = current_tenant()
+        return PlainTextResponse(f"<{tenant and tenant.id}>")
+
+    app = TenantMiddleware(Starlette(routes=[Route("/{rest:path}", tell)]), cache=cache)
+    async with serving(app, http=http) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        requests = [b"GET %b HTTP/1.1\r\nhost: acme.testserver\r\n" % path for path in (b"/", b"/health") * 2]
+        writer.write(b"\r\n".join(requests) + b"connection: close\r\n\r\n")
+        answers = (await reader.read()).decode()
+        writer.close()
+    assert re.findall("<(.+?)>", answers) == ["acme", "None", "acme", "None"]

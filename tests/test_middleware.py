@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantcache import Settings, StoreUnavailableError, TenantCache, TenantMiddleware, current_tenant
+from tenantcache import Settings, StoreUnavailableError, Tenant, TenantCache, TenantMiddleware, current_tenant
 from tenantcache.core.tenant import Row
 from tenantcache.stores.memory import MAX_SPELLINGS
 from tenantcache.web.problems import Problem
@@ -396,6 +396,30 @@ async def test_hot_requests_hear_of_another_limit_at_once() -> None:
             assert await limit_lines(made, ACME) == ['"minute";q=100;w=60', line]
 
 
+async def test_hot_requests_tell_each_second() -> None:
+    async with world(row("acme", limit_per_minute=60, limit_per_day=0)) as made:
+        await get(made.app, ACME)
+        for line in ('"minute";r=58;t=60', '"minute";r=57;t=59', '"minute";r=56;t=58'):
+            assert (await limit_lines(made, ACME))[1] == line
+            made.clock.advance(1.0)
+
+
+async def test_hot_requests_tell_of_limits_after_somebody_has_looked_at_the_counters() -> None:
+    async with world(row("acme", limit_per_minute=60, limit_per_day=0)) as made:
+        for _ in range(2):
+            await get(made.app, ACME)
+        await made.cache.peek(await acme_of(made))
+        assert (await limit_lines(made, ACME))[1].startswith('"minute";r=')
+
+
+async def test_who_is_served_on_the_hot_way_is_not_evicted_before_those_who_are_not_served() -> None:
+    async with world(row("a"), row("b"), row("c"), memory_max_tenants=2) as made:
+        for host in (b"a.example.com", b"b.example.com", b"a.example.com", b"c.example.com"):
+            await get(made.app, host)
+        assert b"a.example.com" in made.cache.memory.hot
+        assert b"b.example.com" not in made.cache.memory.hot
+
+
 async def test_behind_a_trusted_proxy_a_hot_request_awaits_nothing_either() -> None:
     async with world(trusted_proxies=["10.0.0.0/8"]) as made:
         for _ in range(2):
@@ -420,11 +444,71 @@ async def test_the_hot_way_spends_the_same_tokens() -> None:
 
 
 async def test_a_lapsed_tenant_leaves_the_hot_way(plain: World) -> None:
-    await get(plain.app, b"unlimited.example.com")
+    for _ in range(2):  # the second time on the hot way
+        await get(plain.app, b"unlimited.example.com")
     reads = len(plain.database.reads)
     plain.clock.advance(plain.cache.settings.max_staleness + 0.001)
     assert (await get(plain.app, b"unlimited.example.com")).status == 200
     assert len(plain.database.reads) == reads + 1
+
+
+async def test_tokens_that_were_lent_end_with_their_minute() -> None:
+    async with world(row("acme", limit_per_minute=9)) as made:  # too few for tokens that stand in advance
+        await get(made.app, ACME)
+        made.clock.advance(59.9)
+        await made.cache.sync()
+        takes = len(made.counters.takes)
+        assert (await get(made.app, ACME)).status == 200
+        assert (len(made.counters.takes), made.cache.quotas(await acme_of(made))[0].remaining) == (takes, 7)
+        made.clock.advance(0.2)
+        assert made.clock() < made.cache.freshness.valid_until, "it is the minute that has ended"
+        assert (await get(made.app, ACME)).status == 200
+        assert len(made.counters.takes) == takes + 1
+
+
+async def test_tokens_that_were_lent_end_where_the_servers_clock_is_set() -> None:
+    async with world(row("acme", limit_per_minute=9)) as made:
+        for _ in range(2):
+            await get(made.app, ACME)
+        takes = len(made.counters.takes)
+        made.clock.server_epoch += 60.0
+        await made.cache.sync()
+        await get(made.app, ACME)
+        assert len(made.counters.takes) == takes + 1, "it is another minute, which has no tokens yet"
+
+
+async def acme_of(made: World) -> Tenant:
+    tenant = await made.cache.resolve("acme.example.com")
+    assert tenant is not None
+    return tenant
+
+
+async def test_tokens_that_were_lent_are_seen_by_whoever_asks() -> None:
+    async with world(row("acme", limit_per_minute=50, limit_per_day=200)) as made:
+        await get(made.app, ACME)
+        tenant = await acme_of(made)
+        for spent in range(1, 5):
+            assert [quota.remaining for quota in made.cache.quotas(tenant)] == [50 - spent, 200 - spent]
+            await get(made.app, ACME)
+
+
+async def test_what_is_spent_elsewhere_is_not_spent_again_on_the_hot_way() -> None:
+    async with world(row("acme", limit_per_minute=50)) as made:
+        admitted = 0
+        for _ in range(30):
+            admitted += (await get(made.app, ACME)).status == 200
+            admitted += 2 * (await made.cache.check(await acme_of(made), 2)).allowed
+        assert admitted == 50
+
+
+async def test_another_history_of_the_database_ends_the_hot_way() -> None:
+    async with world(row("acme", limit_per_minute=0, limit_per_day=0), max_staleness=60.0) as made:
+        for _ in range(2):
+            assert (await get(made.app, ACME)).json() == "acme"
+        made.database.put(row("acme", name="restored", limit_per_minute=0, limit_per_day=0))
+        made.database.epoch = "two"
+        await made.cache.sync()
+        assert (await get(made.app, ACME)).json() == "restored"
 
 
 async def test_a_flood_of_spellings_fills_nothing(plain: World) -> None:
@@ -521,6 +605,24 @@ async def test_the_context_is_left_as_it_was_found(plain: World) -> None:
     for host in (ACME, ACME, b"nobody.example.com"):
         await get(plain.app, host)
         assert current_tenant() is None
+
+
+async def test_what_bypasses_has_no_tenant_even_where_the_context_still_has_one(plain: World) -> None:
+    """Servers begin a pipelined request within the task of the one before it."""
+
+    async def pipelined(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/first":
+            for path, host in (("/health", ACME), ("/", b"example.com")):
+                inner = await asyncio.create_task(get(app, host, path))
+                seen.append(inner.json())
+            assert current_tenant() is not None
+        await plain.recorder(scope, receive, send)
+
+    seen: list[str | None] = []
+    app = TenantMiddleware(pipelined, cache=plain.cache)
+    for _ in range(2):
+        assert (await get(app, ACME, "/first")).json() == "Acme"
+    assert seen == [None] * 4
 
 
 async def test_the_context_is_left_as_it_was_found_by_an_application_that_fails() -> None:

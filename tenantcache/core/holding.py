@@ -11,6 +11,7 @@ from typing import Any
 
 from tenantcache.core.decision import Decision, Quota, policies_below, quota
 from tenantcache.core.forecast import Demand, Pace, Usage
+from tenantcache.core.freshness import NEVER
 from tenantcache.core.ledger import Ledger
 from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.spending import Spending, Spent
@@ -33,16 +34,15 @@ UNLIMITED = 1 << 62
 class Holding:
     """One tenant's tokens in this process: what is spent and told of them. `Reservation` takes and returns them.
 
-    The hot path of the middleware reads and writes three fields, inline::
+    The hot path of the middleware spends what was lent to it, inline::
 
-        if now < r.until and r.minute >= cost and r.day >= cost:
-            r.minute -= cost
-            r.day -= cost          # admitted
+        if now < r.hot_until and r.left >= cost:
+            r.left -= cost         # admitted
 
-    and calls `decide` otherwise. There is no low-water mark to compare with: `low` tokens are held back from `minute`,
-    so the hot path fails once when only they are left; `decide` then hands them out, admits, and sets `refill`.
-    The shell looks at `refill` after each `decide` that admitted and, if it is true, starts a take in the
-    background: `plan(now, 0, processes)`.
+    has more lent to it while `until` is in the future, and calls `decide` otherwise. There is no low-water mark to
+    compare with: `low` tokens are held back from `minute`, so the hot path fails once when only they are left; `decide`
+    then hands them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted and,
+    if it is true, starts a take in the background: `plan(now, 0, processes)`.
 
     Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
     """
@@ -52,10 +52,13 @@ class Holding:
         "_current",
         "_cut_until",
         "_daily",
+        "_day",
         "_day_exhausted",
         "_day_used",
         "_demand",
         "_exhausted",
+        "_lent",
+        "_minute",
         "_number",
         "_pace",
         "_policy",
@@ -64,10 +67,10 @@ class Holding:
         "_today",
         "_usage",
         "_version_of",
-        "day",
+        "hot_until",
+        "left",
         "limits",
         "low",
-        "minute",
         "refill",
         "released",
         "shown",
@@ -85,10 +88,13 @@ class Holding:
         version_of: VersionOf = one_version,
     ) -> None:
         self.limits = limits
-        self.minute = UNLIMITED if limits.per_minute is None else 0
-        """Tokens spendable in the current minute; `UNLIMITED` where there is no limit."""
-        self.day = UNLIMITED if limits.per_day is None else 0
-        """Tokens spendable today."""
+        self._minute = UNLIMITED if limits.per_minute is None else 0
+        self._day = UNLIMITED if limits.per_day is None else 0
+        self._lent = 0
+        self.left = 0
+        """What is left of `_lent` tokens of both windows, which the hot path may spend until `hot_until`, in its own
+        time; taken back whenever anything else than spending changes them."""
+        self.hot_until = NEVER
         self.low = 0
         """Tokens of the current minute on top of `minute`, handed out by `decide`."""
         self.refill = False
@@ -99,7 +105,7 @@ class Holding:
         """True while a take is in flight."""
         self.released = False
         self.shown: Any = None
-        """Where a face keeps what it tells clients; None whenever more than `minute` and `day` may have changed."""
+        """Where a face keeps what it tells clients; None whenever anything else than spending may have changed it."""
         self._policy, self._calendar, self._version_of = policy, calendar, version_of
         self._demand = Demand(now)
         self._number, self._today = minute_at(now), calendar(now)
@@ -111,6 +117,39 @@ class Holding:
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
         self.until = self._end_of_validity()
 
+    @property
+    def minute(self) -> int:
+        """Tokens spendable in the current minute; `UNLIMITED` where there is no limit."""
+        return self._minute - self._lent + self.left
+
+    @minute.setter
+    def minute(self, tokens: int) -> None:
+        self.take_back()
+        self._minute = tokens
+
+    @property
+    def day(self) -> int:
+        """Tokens spendable today; `UNLIMITED` where there is no limit."""
+        return self._day - self._lent + self.left
+
+    @day.setter
+    def day(self, tokens: int) -> None:
+        self.take_back()
+        self._day = tokens
+
+    def lend(self, until: float) -> None:
+        """Let the hot path spend until `until`, in its own time: before this minute and this day have ended."""
+        self.take_back()
+        self.left = self._lent = max(0, min(self._minute, self._day))
+        self.hot_until = until
+
+    def take_back(self) -> None:
+        """End the lending: the hot path has nothing to spend, and asks."""
+        spent = self._lent - self.left
+        self._minute -= spent
+        self._day -= spent
+        self.left = self._lent = 0
+
     def _end_of_validity(self) -> float:
         """For a tenant without limits, the day's end: its requests are counted by days all the same."""
         if self.limits == Limits():
@@ -119,7 +158,7 @@ class Holding:
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
-        self.shown = None
+        self.shown, self.hot_until = None, NEVER
         number = minute_at(now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False

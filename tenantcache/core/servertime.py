@@ -21,10 +21,13 @@ class ServerTime:
         self.error = float("inf")
         self._observed_at = 0.0
 
-    def observe(self, sent: float, received: float, server_time: float) -> None:
-        """Take in one look; `sent` and `received` are local readings, in seconds."""
+    def observe(self, sent: float, received: float, server_time: float) -> float:
+        """Take in one look; `sent` and `received` are local readings, in seconds. Return how far `offset` has moved."""
         offset = server_time - (sent + received) / 2
         error = (received - sent) / 2
         trusted = self.error + (received - self._observed_at) * DRIFT
-        if error <= trusted or abs(offset - self.offset) > error + trusted:
-            self.offset, self.error, self._observed_at = offset, error, received
+        moved = offset - self.offset
+        if error > trusted and abs(moved) <= error + trusted:
+            return 0.0
+        self.offset, self.error, self._observed_at = offset, error, received
+        return moved

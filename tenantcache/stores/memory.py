@@ -40,7 +40,8 @@ MAX_SECOND_CHANCES = 16
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What an alias leads to. `tenant` is None for a negative; `meter` is None where nothing is limited.
+    """What an alias leads to. `tenant` is None for a negative; `meter` and `serving` (what the context of its requests
+    holds) are None until requests may find the entry by their Host alone.
 
     `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
     `due` is when it should be read again, `tier` where it was found ("redis", "postgres" or "index"), and `served` is
@@ -54,6 +55,7 @@ class Entry:
     due: float
     tier: str
     meter: Reservation | None = None
+    serving: Any = None
     used: bool = False
     served: bool = False
     spellings: tuple[bytes, ...] = ()
@@ -99,7 +101,7 @@ class Memory:
         max_negatives: int = 10_000,
     ) -> None:
         self.ttl = ttl
-        self.hot: dict[bytes, Entry] = {}
+        self.hot: dict[bytes | None, Entry] = {}
         self.evictions = 0
         self._clock = clock
         self._entries = _TenantEntries(max_tenants, grace, clock, self._left)

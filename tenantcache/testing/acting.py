@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tenantcache.context import serving
+from tenantcache.context import Serving, serving
 from tenantcache.core.tenant import Tenant
 from tenantcache.errors import TenantCacheError
 
@@ -39,7 +39,7 @@ class Acting:
 def acting_as(tenant: Tenant, base_domain: str, client: Any = None) -> Iterator[Acting]:
     """`current_tenant()` is `tenant` inside, and what `client` (with a `base_url`, as httpx has it) asks is for it."""
     acting = Acting(tenant, _host_of(tenant, base_domain))
-    token = serving.set(tenant)
+    token = serving.set(Serving(tenant, None))
     before = None if client is None else client.base_url
     try:
         if client is not None:

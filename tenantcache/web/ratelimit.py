@@ -44,59 +44,69 @@ class HotHeaders:
     headers of fresh quotas for each request costs 3.5 times as much as all else that a hot request does.
     """
 
-    __slots__ = ("_day_later", "_day_more", "_minute_more", "_policy", "_seconds", "_state")
+    __slots__ = ("_day_later", "_day_more", "_minute_more", "_policy", "_shown", "_state")
 
     def __init__(self, meter: Reservation, now: float) -> None:
         quotas = meter.quotas(now)
         more = {quota.name: quota.remaining for quota in quotas}
         self._policy = (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas)))
-        self._minute_more = more["minute"] - meter.minute if "minute" in more else None
-        self._day_more = more["day"] - meter.day if "day" in more else None
+        self._shown = frozenset(more)
+        left = min(meter.minute, meter.day)
+        self._minute_more = more.get("minute", 0) - left
+        self._day_more = more.get("day", 0) - left
         # Minutes and days end on whole seconds.
-        self._day_later = round(now + quotas[-1].reset - meter.until) if quotas else 0
-        self._seconds = -1
+        self._day_later = round(now + quotas[-1].reset - meter.until)
         self._state = b""
 
-    def add_to(self, send: Send, meter: Reservation, now: float) -> Send:
-        """`send`, with the headers of a request that `meter` has just admitted at server time `now`."""
+    def turn(self, meter: Reservation, now: float) -> float:
+        """Tell the seconds that are left at server time `now`; return the server time from which they are fewer."""
         seconds = ceil(meter.until - now)
-        if seconds != self._seconds:
-            self._seconds, self._state = seconds, self._template(seconds)
-        if self._day_more is None:
-            if self._minute_more is None:
-                return send
-            state = self._state % (meter.minute + self._minute_more)
-        elif self._minute_more is None:
-            state = self._state % (meter.day + self._day_more)
-        else:
-            state = self._state % (meter.minute + self._minute_more, meter.day + self._day_more)
-        return adding((self._policy, (b"ratelimit", state)), send)
+        # A format for the tokens of both, the same for a second: half of what it takes to write all numbers. "%.0a"
+        # writes nothing of a number.
+        minute = b'"minute";r=%%d;t=%d' % seconds if "minute" in self._shown else b"%.0a"
+        day = b'"day";r=%%d;t=%d' % (seconds + self._day_later) if "day" in self._shown else b"%.0a"
+        self._state = (b", " if len(self._shown) > 1 else b"").join((minute, day))
+        return meter.until - seconds + 1
 
-    def _template(self, seconds: int) -> bytes:
-        """A format for the tokens that are left, the same for a second: half of what it takes to write all numbers."""
-        minute = [b'"minute";r=%%d;t=%d' % seconds] if self._minute_more is not None else []
-        day = [b'"day";r=%%d;t=%d' % (seconds + self._day_later)] if self._day_more is not None else []
-        return b", ".join(minute + day)
+    def add_to(self, send: Send, meter: Reservation) -> Send:
+        """As `adding`, with the headers of an HTTP request that `meter` has just admitted; after a `turn` only.
+
+        Going through `adding` takes 0.07 us of 1.6 more.
+        """
+        left = meter.left
+        state = self._state % (left + self._minute_more, left + self._day_more)
+        policy = self._policy
+
+        def send_with_headers(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message = {**message}
+                message["headers"] = [*message.get("headers", ()), policy, (b"ratelimit", state)]
+            return send(message)
+
+        return send_with_headers
 
 
 class FreshHeaders:
     """In the place of `HotHeaders`, for headers that are made anew by `make` for each request."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("_make", "_server_now")
 
-    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]]) -> None:
+    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]], server_now: Callable[[], float]) -> None:
         self._make = make
+        self._server_now = server_now
 
-    def add_to(self, send: Send, meter: Reservation, now: float) -> Send:
-        return adding(self._make(meter.quotas(now)), send)
+    def turn(self, meter: Reservation, now: float) -> float:
+        return meter.until
+
+    def add_to(self, send: Send, meter: Reservation) -> Send:
+        return adding(self._make(meter.quotas(self._server_now())), send)
 
 
 def adding(headers: Sequence[Header], send: Send) -> Send:
     """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
 
     def send_with_headers(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind in ("http.response.start", "websocket.accept"):
+        if message["type"] in ("http.response.start", "websocket.accept"):
             # A new message with a new list: the application may keep the old ones and send them again.
             message = {**message}
             message["headers"] = [*message.get("headers", ()), *headers]

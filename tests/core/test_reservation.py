@@ -83,6 +83,36 @@ def test_nothing_is_spendable_before_a_take() -> None:
     assert r.decide(NOON, 1) is None
 
 
+def test_what_is_lent_is_part_of_what_is_held() -> None:
+    r = Reservation(Limits(10, 20), NOON)
+    r.minute, r.day = 5, 8
+    r.lend(NOON + 3)
+    assert (r.left, r.hot_until) == (5, NOON + 3)
+    r.left -= 2
+    assert (r.minute, r.day) == (3, 6)
+    r.lend(NOON + 4)
+    assert (r.left, r.hot_until, r.minute, r.day) == (3, NOON + 4, 3, 6)
+
+
+@pytest.mark.parametrize("window", ["minute", "day"])
+def test_whoever_sets_tokens_takes_back_what_was_lent(window: str) -> None:
+    r = Reservation(Limits(10, 20), NOON)
+    r.minute, r.day = 5, 8
+    r.lend(NOON + 3)
+    r.left -= 1
+    setattr(r, window, 1)
+    assert r.left == 0
+    assert (r.minute, r.day) == ((1, 7) if window == "minute" else (4, 1))
+
+
+def test_whoever_looks_at_the_counters_ends_the_lending(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON)
+    counters.serve(r, NOON)
+    r.lend(NOON + 3)
+    r.observe({minute(0): 50}, NOON + 1)
+    assert r.hot_until < NOON
+
+
 def test_one_process_uses_all_of_a_limit_and_no_more(counters: Counters) -> None:
     assert counters.exhaust(Reservation(Limits(600, None), NOON), NOON) == 600
 

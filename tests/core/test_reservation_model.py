@@ -168,14 +168,16 @@ class Fleet(RuleBasedStateMachine):
                 break
             self._admit(number, cost)
 
-    @rule(number=pick, times=st.sampled_from([1, 5, 50, 500]))
-    def spend_on_the_hot_path(self, number: int, times: int) -> None:
+    @rule(number=pick, times=st.sampled_from([1, 5, 50, 500]), seconds=st.sampled_from([0.5, 3.0, 90.0]))
+    def spend_on_the_hot_path(self, number: int, times: int, seconds: float) -> None:
+        """As the middleware does. What is lent stays so while other things happen, and is spent by later calls."""
         r = self._reservation(number)
         for _ in range(times):
-            if not (self.now < r.until and r.minute >= 1 and r.day >= 1):
+            if self.now >= r.hot_until and self.now < r.until:
+                r.lend(min(r.until, self.now + seconds))
+            if self.now >= r.hot_until or r.left < 1:
                 break
-            r.minute -= 1
-            r.day -= 1
+            r.left -= 1
             self._admit(number, 1)
 
     @rule(number=pick, fleet=st.integers(1, 4))
@@ -427,7 +429,7 @@ def walk(fleet: Fleet, random: Random) -> None:
             ),
         ),
         (6, lambda: fleet.ask(number(), 1, random.choice([1, 3]))),
-        (2, lambda: fleet.spend_on_the_hot_path(number(), random.choice([1, 5, 500]))),
+        (4, lambda: fleet.spend_on_the_hot_path(number(), random.choice([1, 5, 500]), random.choice([0.5, 3.0, 90.0]))),
         (1, lambda: fleet.refill(number(), 2)),
         (2, lambda: fleet.give_back(number())),
         (6, lambda: maybe(lambda: messages(False), fleet.arrive)),

@@ -27,14 +27,15 @@ def test_a_tighter_look_wins() -> None:
 def test_a_looser_look_that_agrees_is_ignored() -> None:
     server = ServerTime(0.0)
     server.observe(10.0, 10.02, 1000.01)
-    server.observe(11.0, 11.4, 1001.3)  # 0.1 s off, and 0.2 s uncertain
+    assert server.observe(11.0, 11.4, 1001.3) == 0.0  # 0.1 s off, and 0.2 s uncertain
     assert server.offset == pytest.approx(990.0)
 
 
 def test_a_look_that_contradicts_beyond_both_errors_means_that_a_clock_was_set() -> None:
     server = ServerTime(0.0)
     server.observe(10.0, 10.02, 1000.01)
-    server.observe(11.0, 11.4, 4601.2)  # an hour later
+    moved = server.observe(11.0, 11.4, 4601.2)  # an hour later
+    assert moved == pytest.approx(3600.0)
     assert server.offset == pytest.approx(4590.0)
     assert server.error == pytest.approx(0.2)
 

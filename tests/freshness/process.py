@@ -128,6 +128,9 @@ class Process:
         self.resolver.flush()
         self._indexer.flush()
 
+    def clock_moved(self) -> None:
+        """Nothing here has windows."""
+
     # What the scheduler does.
 
     @property

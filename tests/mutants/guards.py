@@ -21,6 +21,7 @@ SUITES = {
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
     "index": ["tests/test_indexer.py"],
+    "web": ["tests/test_middleware.py"],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -36,10 +37,12 @@ WHAT_SUITES_DO = {
     "storms": "700 seeds of random schedules with faults, on the simulated network",
     "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
     "index": "the index of known hosts on a real Postgres",
+    "web": "the middleware, called as a server calls it",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
+WEB = ("web",)
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -49,6 +52,7 @@ FOLLOWER = "tenantcache/follower.py"
 RESOLVER = "tenantcache/resolver.py"
 STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
+MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 SQL = "tenantcache/stores/schema.sql"
 
@@ -232,6 +236,22 @@ MUTANTS = [
         "",
         SCHEMA,
         quick=(ON_SCHEMA + "TestOrder::test_nobody_overtakes_a_commit_that_has_drawn_its_number",),
+    ),
+    Mutant(
+        "hot requests: freshness",
+        MIDDLEWARE,
+        "if now >= valid_until or server_now >= meter.until:",
+        "if server_now >= meter.until:",
+        WEB,
+        quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "hot requests: tokens are lent for as long as memory is fresh",
+        MIDDLEWARE,
+        "meter.lend(min(valid_until, ends - offset))",
+        "meter.lend(ends - offset)",
+        WEB,
+        quick=("tests/test_middleware.py",),
     ),
     Mutant(
         "OLD in the trigger: the label",

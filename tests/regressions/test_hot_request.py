@@ -80,9 +80,9 @@ LOOKUP_ONLY = {"limits": "off"}
 @pytest.mark.parametrize(
     ("settings", "most_instructions", "most_calls"),
     [
-        pytest.param(WITH_HEADERS, 338, 6, id="both headers"),  # 307, 6
-        pytest.param(WITHOUT_HEADERS, 220, 2, id="no headers"),  # 200, 2
-        pytest.param(LOOKUP_ONLY, 220, 2, id="lookup only"),  # 200, 2
+        pytest.param(WITH_HEADERS, 274, 4, id="both headers"),  # 249, 4
+        pytest.param(WITHOUT_HEADERS, 185, 1, id="no headers"),  # 168, 1
+        pytest.param(LOOKUP_ONLY, 185, 1, id="lookup only"),  # 168, 1
     ],
 )
 async def test_instructions_and_calls(bench: Bench, most_instructions: int, most_calls: int) -> None:
@@ -96,9 +96,9 @@ async def test_instructions_and_calls(bench: Bench, most_instructions: int, most
 @pytest.mark.parametrize(
     ("settings", "most_bytes"),
     [
-        pytest.param(WITH_HEADERS, 1_390, id="both headers"),  # 1,264
-        pytest.param(WITHOUT_HEADERS, 910, id="no headers"),  # 824
-        pytest.param(LOOKUP_ONLY, 920, id="lookup only"),  # 832
+        pytest.param(WITH_HEADERS, 1_330, id="both headers"),  # 1,208
+        pytest.param(WITHOUT_HEADERS, 800, id="no headers"),  # 728
+        pytest.param(LOOKUP_ONLY, 805, id="lookup only"),  # 732
     ],
 )
 async def test_bytes_under_way(bench: Bench, most_bytes: int) -> None:
