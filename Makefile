@@ -51,7 +51,7 @@ mutants-short: install
 limits: install
 	$(VENV)/bin/python -m benchmarks.simulate_limits
 
-# tenantcache beside what people would use instead, about ten minutes; writes docs/benchmarks.md and the README's table.
+# tenantcache beside what people would use instead, a quarter of an hour; writes docs/benchmarks.md and the README's table.
 bench: install-bench
 	$(VENV)/bin/python -m benchmarks.bench
 

@@ -132,9 +132,10 @@ def simulate(
         minute = int(now // MINUTE)
         demand[minute] += 1
         r = reservations[process]
-        if r is not None and now < r.until and r.minute >= 1 and r.day >= 1:
-            r.minute -= 1
-            r.day -= 1
+        if r is not None and now >= r.hot_until and now < r.until:
+            r.lend(r.until)
+        if r is not None and now < r.hot_until and r.left >= 1:
+            r.left -= 1
             admitted[minute] += 1
         elif fleet.ask(process, now):
             admitted[minute] += 1

@@ -1,4 +1,4 @@
-"""How long everything takes: the run of some ten minutes that is published, and the short one that tests play."""
+"""How long everything takes: the run of a quarter of an hour that is published, and the short one that tests play."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Plan:
 
     # (a) cost in process
     cost_rounds: int = 30
-    cost_requests: int = 5_000
+    cost_requests: int = 10_000
     cost_redis_requests: int = 600
     # (b) over HTTP
-    http_rounds: int = 5
-    http_seconds: float = 2.5
+    http_rounds: int = 7
+    http_seconds: float = 1.5
     http_connections: int = 16
     # (c) commands, and (e)
     processes: int = 4

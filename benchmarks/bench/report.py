@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.coldstart import AWAITED
-from benchmarks.bench.contenders import BARE, OURS, QUIET
+from benchmarks.bench.contenders import BARE, FLOOR_WITH_BOTH, FLOOR_WITHOUT, OURS, PASSING, QUIET
 from benchmarks.bench.prices import PRICES, RATES
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
@@ -113,8 +113,7 @@ def _judged(results: Results) -> Iterable[tuple[str, str, str, bool]]:
         for name, aim in ((OURS, 0.90), (QUIET, 0.97)):
             ratio = http[name]["over_bare"]["median"]
             yield f"(b) requests/s over bare Starlette, {name}", f"{ratio:.3f}", f"at least {aim:.2f}", ratio >= aim
-        best = max(http[name]["requests_per_second"]["median"] for name in _on_redis(results))
-        times = http[OURS]["requests_per_second"]["median"] / best
+        times = http[OURS]["requests_per_second"]["median"] / _best_rate(results)
         yield "(b) requests/s over the best alternative", f"{times:.1f}", "at least 4", times >= 4
     if "commands" in results:
         yield from _judged_commands(results["commands"])
@@ -180,7 +179,30 @@ def _http(results: Results) -> str:
         for name, found in results["http"].items()
     ]
     head = ("", "requests/s", "over bare", "p50, ms", "p90, ms", "p99, ms")
-    return f"## (b) Over HTTP\n\n![Requests per second]({PLOTS}/http.svg)\n\n" + _table(head, rows)
+    plot = f"## (b) Over HTTP\n\n![Requests per second]({PLOTS}/http.svg)"
+    return "\n\n".join((plot, _table(head, rows), _bounds(results)))
+
+
+def _bounds(results: Results) -> str:
+    """What the aims of (b) can be held against: Python's own cost in this place, and that of the headers."""
+    http = results["http"]
+    if PASSING not in http:
+        return ""
+    kept = {name: f"{found['over_bare']['median']:.3f}" for name, found in http.items()}
+    return (
+        f"Of these ratios, {kept[PASSING]} is what a middleware in Python keeps that does nothing at all. The floor "
+        f"keeps {kept[FLOOR_WITHOUT]} without a header, where tenantcache keeps {kept[QUIET]}; and "
+        f"{kept[FLOOR_WITH_BOTH]} with the two headers that tenantcache sends, where that keeps {kept[OURS]}: the "
+        "server checks each header by regular expressions and writes it, whoever has set it. The floor with both "
+        f"headers serves {http[FLOOR_WITH_BOTH]['requests_per_second']['median'] / _best_rate(results):.1f} times as "
+        "many requests as the best alternative."
+    )
+
+
+def _best_rate(results: Results) -> float:
+    """Requests a second of the best alternative that asks Redis."""
+    rates: list[float] = [results["http"][name]["requests_per_second"]["median"] for name in _on_redis(results)]
+    return max(rates)
 
 
 def _commands(results: Results) -> str:

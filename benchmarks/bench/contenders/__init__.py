@@ -18,7 +18,7 @@ from typing import Literal
 
 from starlette.types import ASGIApp
 
-from benchmarks.bench.contenders import lookups, ours, plain
+from benchmarks.bench.contenders import bounds, lookups, ours, plain
 from benchmarks.bench.contenders.guide import open_cashews, open_guide
 from benchmarks.bench.contenders.limiters import (
     open_limits,
@@ -29,12 +29,13 @@ from benchmarks.bench.contenders.limiters import (
 )
 from benchmarks.bench.stores import Env
 
-Job = Literal["nothing", "floor", "lookup", "both"]
+Job = Literal["nothing", "bound", "floor", "lookup", "both"]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`job`: what it does for a request; "both" is lookup and limits. `on_redis`: whether a hot request asks Redis."""
+    """`job`: what it does for a request. "both" is lookup and limits, and "bound" is not even a floor: it only shows
+    what a part of the job costs whoever does it. `on_redis`: whether a hot request asks Redis."""
 
     name: str
     job: Job
@@ -47,13 +48,28 @@ class Contender:
         return self.name.startswith("tenantcache")
 
 
+BARE, FLOOR, OURS, QUIET = "Starlette alone", "the floor", "tenantcache", "tenantcache, no headers"
+PASSING, FLOOR_WITHOUT = "a middleware that does nothing", "the floor, no header"
+FLOOR_WITH_BOTH = "the floor, both headers"
+
 CONTENDERS = (
-    Contender("Starlette alone", "nothing", False, "one route that answers two bytes", plain.open_bare),
+    Contender(BARE, "nothing", False, "one route that answers two bytes", plain.open_bare),
     Contender(
-        "the floor", "floor", False, "ASGI middleware: a dict, an expiry, two decrements, one header", plain.open_floor
+        FLOOR, "floor", False, "ASGI middleware: a dict, an expiry, two decrements, one header", plain.open_floor
     ),
-    Contender("tenantcache", "both", False, "as it comes: both limits, both headers", ours.open_ours),
-    Contender("tenantcache, no headers", "both", False, "`TENANTCACHE_RATE_LIMIT_HEADERS=false`", ours.open_quiet),
+    Contender(
+        PASSING, "bound", False, "ASGI middleware: awaits the application, and does nothing else", bounds.open_passing
+    ),
+    Contender(FLOOR_WITHOUT, "bound", False, "the floor, without its header", bounds.open_without_header),
+    Contender(
+        FLOOR_WITH_BOTH,
+        "bound",
+        False,
+        "the floor with the two headers of tenantcache; seconds and policy are fixed",
+        bounds.open_with_both,
+    ),
+    Contender(OURS, "both", False, "as it comes: both limits, both headers", ours.open_ours),
+    Contender(QUIET, "both", False, "`TENANTCACHE_RATE_LIMIT_HEADERS=false`", ours.open_quiet),
     Contender(
         "the guide's pattern",
         "both",
@@ -126,8 +142,6 @@ LEFT_OUT = {
         "it decorates a function with one limit that is fixed at import; its lookup takes part, with counters by INCR"
     ),
 }
-
-BARE, FLOOR, OURS, QUIET = "Starlette alone", "the floor", "tenantcache", "tenantcache, no headers"
 
 
 def by_name(name: str) -> Contender:

@@ -72,13 +72,14 @@ class Floor:
         await self.app(scope, receive, send_with_header)
 
 
+def floor_of(env: Env) -> dict[bytes, Held]:
+    expires = time.monotonic() + 86_400
+    return {
+        host_of(number).encode(): Held({"id": f"t{number}"}, expires, env.per_minute, env.per_day)
+        for number in range(FLOOR_TENANTS)
+    }
+
+
 @asynccontextmanager
 async def open_floor(env: Env) -> AsyncIterator[ASGIApp]:
-    expires = time.monotonic() + 86_400
-    yield Floor(
-        bare(),
-        {
-            host_of(number).encode(): Held({"id": f"t{number}"}, expires, env.per_minute, env.per_day)
-            for number in range(FLOOR_TENANTS)
-        },
-    )
+    yield Floor(bare(), floor_of(env))
