@@ -1,4 +1,7 @@
-"""What no middleware in Python gets below: a call that does nothing, and the floor with other headers than its one."""
+"""What parts of the job cost whoever does them: a call that does nothing, and the floor with no header and with both.
+
+What they share is written out in each, because a call of it would be measured too.
+"""
 
 from __future__ import annotations
 
