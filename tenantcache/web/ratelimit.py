@@ -71,13 +71,14 @@ class HotHeaders:
     def add_to(self, send: Send, meter: Reservation) -> Send:
         """As `adding`, with the headers of an HTTP request that `meter` has just admitted; after a `turn` only.
 
-        Going through `adding` takes 0.07 us of 1.6 more.
+        Going through `adding` takes 0.07 us of 1.6 more, and a closure over the three 0.06: defaults need no cells.
         """
         left = meter.left
         state = self._state % (left + self._minute_more, left + self._day_more)
-        policy = self._policy
 
-        def send_with_headers(message: Message) -> Awaitable[None]:
+        def send_with_headers(
+            message: Message, send: Send = send, policy: Header = self._policy, state: bytes = state
+        ) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message = {**message}
                 message["headers"] = [*message.get("headers", ()), policy, (b"ratelimit", state)]
