@@ -24,7 +24,7 @@ from benchmarks.bench.stats import summary
 from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
-WARM_SECONDS, RAMP_SECONDS = 1.5, 0.5
+WARM_SECONDS, RAMP_SECONDS = 1.5, 0.3
 """Before everything, and before each batch: nobody begins with cold caches, or in a minute without tokens."""
 START_TIMEOUT = 60.0
 

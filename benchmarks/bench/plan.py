@@ -14,8 +14,8 @@ class Plan:
     cost_requests: int = 10_000
     cost_redis_requests: int = 600
     # (b) over HTTP
-    http_rounds: int = 7
-    http_seconds: float = 1.5
+    http_rounds: int = 20
+    http_seconds: float = 0.6
     http_connections: int = 16
     # (c) commands, and (e)
     processes: int = 4
