@@ -132,7 +132,7 @@ def simulate(
         minute = int(now // MINUTE)
         demand[minute] += 1
         r = reservations[process]
-        if r is not None and now >= r.hot_until and now < r.until:
+        if r is not None and r.hot_until <= now < r.until:
             r.lend(r.until)
         if r is not None and now < r.hot_until and r.left >= 1:
             r.left -= 1

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from tenantcache import clock as clocks
 from tenantcache.clock import Clock
-from tenantcache.context import Serving
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
@@ -306,7 +305,6 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        entry.serving = Serving(entry.tenant, self)
         if entry.asof <= self.freshness.applied:
             self.memory.spell(host, entry)
 

@@ -24,8 +24,8 @@ from benchmarks.bench.stats import summary
 from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
-WARM_SECONDS, RAMP_SECONDS = 1.5, 0.3
-"""Before everything, and before each batch: nobody begins with cold caches, or in a minute without tokens."""
+RAMP_SECONDS = 0.3
+"""Before each batch: nobody begins with cold caches, or in a minute without tokens."""
 START_TIMEOUT = 60.0
 
 
@@ -92,7 +92,7 @@ def measure(
         for worker in workers.values():
             worker.wait()
         for worker in workers.values():
-            load.run(worker.port, min(WARM_SECONDS, plan.http_seconds), plan.http_connections, load_core)
+            load.run(worker.port, plan.http_seconds, plan.http_connections, load_core)
         for _ in range(plan.http_rounds):
             for name in random.sample(list(workers), len(workers)):
                 port = workers[name].port

@@ -140,7 +140,7 @@ class Holding:
     def lend(self, until: float) -> None:
         """Let the hot path spend until `until`, in its own time: before this minute and this day have ended."""
         self.take_back()
-        self.left = self._lent = max(0, min(self._minute, self._day))
+        self.left = self._lent = min(self._minute, self._day)
         self.hot_until = until
 
     def take_back(self) -> None:

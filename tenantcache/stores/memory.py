@@ -40,8 +40,8 @@ MAX_SECOND_CHANCES = 16
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What an alias leads to. `tenant` is None for a negative; `meter` and `serving` (what the context of its requests
-    holds) are None until requests may find the entry by their Host alone.
+    """What an alias leads to. `tenant` is None for a negative. `serving`, what the context of its requests holds, is
+    None until there was one; `meter` is None until requests may find the entry by their Host alone, which is later.
 
     `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
     `due` is when it should be read again, `tier` where it was found ("redis", "postgres" or "index"), and `served` is

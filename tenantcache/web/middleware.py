@@ -16,7 +16,7 @@ from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantcache.context import Serving, begin, end, serving, serving_of
+from tenantcache.context import Serving, begin, end, serving_of
 from tenantcache.core.decision import Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
@@ -170,11 +170,10 @@ class TenantMiddleware:
     def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | Literal[False]:
         """What makes the headers of hot requests; False where there are none to send."""
         shown: HotHeaders | FreshHeaders | Literal[False] = False
-        if meter.limits == Limits():
-            pass
-        elif self._shows_x_limits:
+        is_limited = meter.limits != Limits()
+        if is_limited and self._shows_x_limits:
             shown = FreshHeaders(self._headers, self.cache.server_now)
-        elif self._shows_limits:
+        elif is_limited and self._shows_limits:
             shown = HotHeaders(meter, server_now)
         meter.shown = shown
         return shown
@@ -259,6 +258,8 @@ class TenantMiddleware:
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
+        if entry.serving is None:
+            entry.serving = Serving(tenant, self.cache)
         if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
@@ -293,10 +294,9 @@ class TenantMiddleware:
         return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
 
     async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
-        assert entry.tenant is not None
         scope.setdefault("state", {})["tenant"] = entry.tenant
         headers = self._headers(quotas)
-        token = begin(Serving(entry.tenant, self.cache))
+        token = begin(entry.serving)
         try:
             await self.app(scope, receive, adding(headers, send) if headers else send)
         except LimitExceededError as error:
@@ -306,9 +306,6 @@ class TenantMiddleware:
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""
-        if serving.get() is None:
-            await self.app(scope, receive, send)
-            return
         token = begin(None)
         try:
             await self.app(scope, receive, send)
