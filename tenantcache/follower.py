@@ -3,6 +3,18 @@
 It pulls about once a second, and at once when Postgres notifies it. The pull alone keeps the promise of freshness;
 the notification only makes it quick. One query is heartbeat, gap repair, detector of half-open connections, the
 server's clock and the size of the fleet.
+
+Rules:
+
+* Changes that are committed and not in the log yet are published by whichever process sees them first, in a few
+  milliseconds. A pull extends the validity of memory from its own sending if nothing was pending, and from that of an
+  earlier one if what was pending then is in the log now (freshness, rule 1).
+* A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
+  again, at growing intervals, for as long as transactions that it saw under way still are.
+* Anybody may notify. A notification that brings nothing makes the next one wait, twice as long each time.
+* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. Only such a
+  pull extends validity, and only if it is.
+* What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped.
 """
 
 from __future__ import annotations
@@ -33,6 +45,22 @@ MAX_TAIL = 5_000
 MAX_BEHIND = 50_000
 """Further behind than this, dropping everything is cheaper than catching up."""
 
+PUBLISHED_AT_ONCE = 500
+"""Changes: some 50 ms of the database for tenants that a query describes, and far less for our own tables."""
+
+BUSY_PAUSE = 0.02
+"""Seconds after which a follower looks again that has found another one publishing, unless it is notified before."""
+
+MIN_PULL_PAUSE, MAX_PULL_PAUSE = 0.002, 0.25
+"""Seconds between pulls that wait for a transaction to end, and that a notification is left lying where many before it
+have brought nothing."""
+
+EMPTY_NOTIFICATIONS = 8
+"""Without a change, one after the other: a publisher's own and those that come too late are two or three."""
+
+REBUILD_PAUSE = 5.0
+"""Seconds between two attempts to read the aliases of all tenants."""
+
 BEAT_INTERVAL = 10.0
 PRUNE_INTERVAL, PRUNE_BATCH = 60.0, 10_000
 """Seconds between two looks for old entries, and how many of them go at once: what takes longer than a statement may
@@ -59,6 +87,74 @@ class ChangeSink(Protocol):
     def clock_moved(self) -> None: ...
 
 
+CHANGED = "changed"
+"""How a fault begins that needs no person: see `fault()` in log.sql."""
+
+
+class _Pace:
+    """When to pull next, in seconds. `patience` is how long a notification is left lying."""
+
+    def __init__(self, interval: float) -> None:
+        self.patience = 0.0
+        self._empty = 0
+        self._interval = interval
+        self._running: frozenset[int] = frozenset()
+        self._awaited: frozenset[int] = frozenset()
+        self._pause = MIN_PULL_PAUSE
+
+    @property
+    def pause(self) -> float:
+        """How long to wait for a notification."""
+        return min(self._pause, self._interval) if self._awaited else self._interval
+
+    def saw(self, running: frozenset[int]) -> None:
+        """Transactions that were under way in the last pull."""
+        self._running = running
+
+    def pulled(self, *, is_notified: bool, found: bool) -> None:
+        """A catch-up has ended; there had been a notification, it has brought a change."""
+        if found:
+            self.patience, self._empty = 0.0, 0
+        elif is_notified:
+            self._empty += 1
+            if self._empty > EMPTY_NOTIFICATIONS:
+                self.patience = min(max(self.patience * 2, MIN_PULL_PAUSE), MAX_PULL_PAUSE)
+        if found or is_notified:
+            self._awaited, self._pause = self._running, MIN_PULL_PAUSE
+        else:
+            self._awaited &= self._running
+            self._pause *= 2
+
+
+class _Portions:
+    """How much is asked for at once: half as much after each failure, twice as much after each success."""
+
+    def __init__(self) -> None:
+        self._halvings = 0
+
+    def shrink(self) -> None:
+        self._halvings += 1
+
+    def grow(self) -> None:
+        self._halvings = max(0, self._halvings - 1)
+
+    @property
+    def entries(self) -> int:
+        return max(1, PAGE >> self._halvings)
+
+    @property
+    def tail(self) -> int:
+        return max(1, MAX_TAIL >> self._halvings)
+
+    @property
+    def changes(self) -> int:
+        return max(1, PUBLISHED_AT_ONCE >> self._halvings)
+
+    @property
+    def is_least(self) -> bool:
+        return self.entries == 1
+
+
 class Follower:
     """Times are in seconds. `tail_age` is the longest that a copy in Redis can live; `on_pull` gets each answer."""
 
@@ -77,8 +173,8 @@ class Follower:
         self.process_id = uuid.uuid4()
         self.processes = 1
         self.pulls = 0
-        self.reconnects = 0
         self.connected = False
+        self.fault: str | None = None
         self.last_error: str | None = None
         self._log = log
         self._freshness = freshness
@@ -91,6 +187,13 @@ class Follower:
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
         self._wake = asyncio.Event()
+        self._asked = asyncio.Event()  # a pull is wanted now, notified or not
+        self._is_notified = False
+        self._pace = _Pace(pull_interval)
+        self._portions = _Portions()
+        self._pending_since: tuple[float, str] | None = None
+        self._next_check = float("-inf")
+        self._rebuilder: asyncio.Task[None] | None = None
         self._started = 0
         self._finished = asyncio.Condition()
         self._last_finished = 0
@@ -107,7 +210,7 @@ class Follower:
     async def stop(self) -> None:
         if self._task is None:
             return
-        await stop(self._task)
+        await stop(self._task, self._rebuilder)
         try:
             if self.connected:
                 await self._log.leave(self.process_id)
@@ -121,11 +224,17 @@ class Follower:
             "following": self.connected,
             "pulls": self.pulls,
             "processes": self.processes,
+            "fault": self.fault,
             "last_error": self.last_error,
         }
 
     def wake(self) -> None:
         """Pull soon."""
+        self._wake.set()
+        self._asked.set()
+
+    def _notified(self) -> None:
+        self._is_notified = True
         self._wake.set()
 
     async def sync(self, timeout: float) -> None:
@@ -134,7 +243,7 @@ class Follower:
         Raises `StoreUnavailableError` after `timeout` seconds.
         """
         wanted = self._started + 1
-        self._wake.set()
+        self.wake()
         try:
             async with asyncio.timeout(timeout), self._finished:
                 await self._finished.wait_for(lambda: self._last_finished >= wanted or self._is_over())
@@ -151,7 +260,8 @@ class Follower:
         try:
             while True:
                 try:
-                    await self._log.open(self.wake)
+                    await self._log.open(self._notified)
+                    self._next_check = float("-inf")
                     await self._beat()
                     await self._catch_up()
                     backoff = MIN_BACKOFF
@@ -177,36 +287,49 @@ class Follower:
 
     async def _follow(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._pull_interval):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            is_told = await _set_within(self._wake, self._pace.pause)
+            if is_told and self._pace.patience:
+                await _set_within(self._asked, self._pace.patience)
             await self._catch_up()
             await self._beat()
             await self._prune()
 
     async def _catch_up(self) -> None:
         """Pull until there is no more. Everything that was waiting for a pull sent from now on is then done."""
+        is_told, is_notified = self._wake.is_set(), self._is_notified
+        self._is_notified = False
         self._wake.clear()
+        self._asked.clear()
         self._started += 1
         generation = self._started
+        self._pending_since = None
+        before = self._freshness.applied
+        if is_told:
+            await self._publish()
         while not await self._pull_once():
             pass
+        self._pace.pulled(is_notified=is_notified, found=self._freshness.applied != before)
         async with self._finished:
             self._last_finished = generation
             self._finished.notify_all()
 
+    async def _publish(self) -> None:
+        try:
+            state = await self._log.publish(self._portions.changes)
+        except StoreError:
+            self._portions.shrink()
+            raise
+        if state == "busy":
+            await _set_within(self._wake, BUSY_PAUSE)
+            self._wake.clear()
+
     async def _pull_once(self) -> bool:
-        """One round trip; true once this process is up to date."""
+        """One round trip, or two; true once this process is up to date."""
         asked = self._freshness.question(self._clock())
         if asked.generation != self._generation:
             self._mark = None  # a direct read has found another history, and does not know what led there
         mark = self._mark
-        if mark is None:
-            pull = await self._log.tail(self._tail_age, MAX_TAIL)
-        else:
-            pull = await self._log.pull(mark, MAX_BEHIND, PAGE)
+        pull = await self._ask(mark)
         self.pulls += 1
         if abs(self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)) > MOVED:
             self._sink.clock_moved()
@@ -225,8 +348,64 @@ class Follower:
         elif not self._absorb(pull):
             return False
         self._mark = pull.head
-        self._freshness.extend(asked.sent_at)
+        self._note_fault(pull)
+        self._pace.saw(pull.running)
+        proves_from = self._proves_from(pull, asked)
+        if proves_from is None:
+            await self._publish()
+            return False
+        if pull.checked and pull.fault is None:
+            self._freshness.extend(proves_from)
         return True
+
+    async def _ask(self, mark: LogMark | None) -> Pull:
+        try:
+            if mark is None:
+                pull = await self._log.tail(self._tail_age, self._portions.tail)
+            else:
+                now = self._clock()
+                check = now >= self._next_check
+                _, since = self._pending_since or (0.0, "")
+                pull = await self._log.pull(mark, MAX_BEHIND, self._portions.entries, since=since, check=check)
+                if check:
+                    self._next_check = now + self._pull_interval / 2
+        except StoreError:
+            self._portions.shrink()
+            if self._portions.is_least:
+                self._mark = None  # what cannot be read entry by entry is skipped: begin at the end
+            raise
+        self._portions.grow()
+        return pull
+
+    def _proves_from(self, pull: Pull, asked: Question) -> float | None:
+        """Since when everything that was committed is applied here (rule 1); None: something is not published yet."""
+        if not pull.pending:
+            return asked.sent_at
+        if pull.covers and self._pending_since is not None:
+            return self._pending_since[0]
+        if self._pending_since is None:
+            self._pending_since = (asked.sent_at, pull.snapshot)
+        return None
+
+    def _note_fault(self, pull: Pull) -> None:
+        if not pull.checked:
+            return
+        if pull.fault is not None and pull.fault != self.fault:
+            logger.warning("changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull))
+        elif pull.fault is None and self.fault is not None:
+            logger.info("changes are followed again")
+        self.fault = pull.fault
+        is_mendable = pull.fault is not None and pull.fault.startswith(CHANGED)
+        if is_mendable and (self._rebuilder is None or self._rebuilder.done()):
+            self._rebuilder = asyncio.create_task(self._rebuild(), name="tenantcache rebuild")
+
+    async def _rebuild(self) -> None:
+        try:
+            await self._log.rebuild()
+        except (StoreError, SchemaMissingError) as error:
+            logger.warning("the names of tenants could not be read: %s; trying again", error)
+        self._wake.set()
+        await asyncio.sleep(REBUILD_PAUSE)
 
     def _begin(self, pull: Pull) -> None:
         """Start at the newest entry; the tail's floors and marks make the copies in Redis usable at once."""
@@ -253,7 +432,7 @@ class Follower:
         for entry in pull.entries:
             self._freshness.apply(entry, entry.tenant_id, entry.aliases)
             self._sink.changed(entry)
-        if len(pull.entries) < PAGE:
+        if not pull.entries or pull.entries[-1].seq >= pull.head.seq:
             return True
         self._mark = pull.entries[-1]
         return False
@@ -296,5 +475,18 @@ class Follower:
         if self.last_error is None:
             logger.warning("the change log is lost: %s; trying again", error)
         self.connected = False
-        self.reconnects += 1
         self.last_error = str(error)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`; False if it was not set within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _advice(pull: Pull) -> str:
+    return "" if (pull.fault or "").startswith(CHANGED) else "; run `tenantcache init` again"

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from tenantcache.clock import Clock
 from tenantcache.core import copies as codec
 from tenantcache.core.breaker import Breaker
-from tenantcache.core.freshness import NEVER, Freshness, State
+from tenantcache.core.freshness import NEVER, Freshness, State, asof_of
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
@@ -275,7 +275,8 @@ class Resolver:
                 self.flush()
                 self._on_future()  # only the follower can make memory valid again
             for alias, row in snapshot.rows.items():
-                entry = self._judge(alias, row, snapshot, question.sent_at) if is_believed else None
+                is_answered = is_believed and alias not in snapshot.unknown
+                entry = self._judge(alias, row, snapshot, question.sent_at) if is_answered else None
                 if entry is not None:
                     found[alias] = entry
                     if copy and row is not None:
@@ -289,6 +290,8 @@ class Resolver:
         # Timeouts see to this, except where the machine was suspended: their clock stood still meanwhile.
         if self._clock() >= question.sent_at + self._freshness.max_staleness:
             raise StoreError("Postgres answered, but too late")
+        if snapshot.unknown:
+            raise StoreError("the names of tenants are being read anew")
         return found | {
             alias: self._entry(alias, self._tenant(row), snapshot.mark.seq, question.sent_at, "postgres")
             for alias, row in snapshot.rows.items()
@@ -314,23 +317,26 @@ class Resolver:
         tenant_id = tenant.id if tenant is not None else None
         if tenant_id is None and alias.startswith(ID_ALIAS):
             tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
-        if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id):
+        if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id, pending=snapshot.pending):
             return None
-        self._freshness.observe(snapshot.mark, tenant_id, alias)
-        return self._install(alias, tenant, snapshot.mark.seq, sent_at, "postgres")
+        self._freshness.observe(snapshot.mark, tenant_id, alias, pending=snapshot.pending)
+        asof = asof_of(snapshot.mark, pending=snapshot.pending)
+        return self._install(alias, tenant, asof, sent_at, "postgres")
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
 
-    def _entry(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
+    def _entry(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
         meter = None if tenant is None else self._on_read(tenant)
         due = self._clock() + self._memory.ttl
         return Entry(alias, tenant, asof, read_at, due, tier, meter)
 
-    def _install(self, alias: str, tenant: Tenant | None, asof: int, read_at: float, tier: str) -> Entry:
+    def _install(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:
             for sibling in self._memory.of_tenant(tenant.id):
-                if sibling.asof < asof and sibling.tenant != tenant:
+                # Two reads of pending changes between the same entries may have seen different ones.
+                is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)
+                if is_older and sibling.tenant != tenant:
                     self._memory.drop_alias(sibling.alias)
         entry = self._entry(alias, tenant, asof, read_at, tier)
         self._memory.put(entry)

@@ -151,7 +151,9 @@ class FakeDatabase:
         del max_age
         return self._pull(self._log[-max_entries:], continuous=True)
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+    ) -> Pull:
         del max_behind
         continuous = any(entry.seq == applied.seq and entry.at == applied.at for entry in self._log)
         return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page], continuous=continuous)
@@ -163,6 +165,13 @@ class FakeDatabase:
     @property
     def _head(self) -> LogMark:
         return LogMark(self._log[-1].seq, self._log[-1].at)
+
+    async def publish(self, most: int) -> str:
+        self._require_up()
+        return "nothing"
+
+    async def rebuild(self) -> None:
+        self._require_up()
 
     async def beat(self, process_id: object) -> None:
         self._require_up()

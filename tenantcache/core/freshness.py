@@ -16,6 +16,12 @@ alias are named by the move).
 Floors cannot be kept for ever. `tail_start` stands for all the forgotten ones: every copy from before it is
 refused. That costs reads, never truth.
 
+Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
+snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
+entry n and older than, or equal to, what entry n + 1 will name: its `asof` is n + 1/2. For the same reason a pull proves
+something only if its snapshot had nothing pending, or if what was pending in an earlier one is published now: then it
+counts from when that earlier one was sent.
+
 Rules
 -----
 1. A pull that was *sent* at time s and applied up to the newest entry proves that every copy in memory was true at
@@ -63,6 +69,11 @@ class State(Enum):
     REFUSED = "refused"
 
 
+def asof_of(mark: LogMark, *, pending: bool) -> float:
+    """How new what a snapshot holds is: entry n, or n + 1/2 if it holds changes that are not in the log yet."""
+    return mark.seq + 0.5 if pending else mark.seq
+
+
 class Question(NamedTuple):
     """What was known when something was asked of Postgres; `sent_at` in seconds."""
 
@@ -97,8 +108,8 @@ class Freshness:
         self.applied = 0
         self.tail_start = 0
         self.valid_until = NEVER
-        self._alias_floors: dict[str, int] = {}
-        self._tenant_floors: dict[str, int] = {}
+        self._alias_floors: dict[str, float] = {}
+        self._tenant_floors: dict[str, float] = {}
         # A floor costs some 200 bytes: 50,000 of them 10 MB. A process that sees more changes than that within the
         # life of a Redis copy gains little from Redis anyway.
         self._max_floors = max_floors
@@ -146,14 +157,15 @@ class Freshness:
             self._forget_floors()
         self._raise(mark.seq, tenant_id, aliases)
 
-    def observe(self, mark: LogMark, tenant_id: str | None, alias: str) -> None:
+    def observe(self, mark: LogMark, tenant_id: str | None, alias: str, *, pending: bool = False) -> None:
         """Rule 6: note what a direct read has seen."""
-        if mark.seq > self.applied:
+        asof = asof_of(mark, pending=pending)
+        if asof > self.applied:
             if mark.seq > self.newest_known:
                 self._seen = mark
             if self._is_full():
                 self._forget_floors()
-            self._raise(mark.seq, tenant_id, (alias,))
+            self._raise(asof, tenant_id, (alias,))
 
     def _note(self, mark: LogMark) -> None:
         if len(self._marks) >= self._max_floors:
@@ -170,11 +182,11 @@ class Freshness:
     def _is_full(self) -> bool:
         return len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors
 
-    def _raise(self, seq: int, tenant_id: str | None, aliases: Iterable[str]) -> None:
+    def _raise(self, asof: float, tenant_id: str | None, aliases: Iterable[str]) -> None:
         for alias in aliases:
-            self._alias_floors[alias] = max(seq, self._alias_floors.get(alias, 0))
+            self._alias_floors[alias] = max(asof, self._alias_floors.get(alias, 0))
         if tenant_id is not None:
-            self._tenant_floors[tenant_id] = max(seq, self._tenant_floors.get(tenant_id, 0))
+            self._tenant_floors[tenant_id] = max(asof, self._tenant_floors.get(tenant_id, 0))
 
     def extend(self, sent_at: float) -> None:
         """Rule 1: a pull sent at `sent_at` was applied up to the newest entry that it saw."""
@@ -216,16 +228,17 @@ class Freshness:
             return True  # it comes with a later page
         return any(entry.seq == seen.seq and entry.at == seen.at for entry in entries)
 
-    def accepts(self, asof: int, alias: str, tenant_id: str | None) -> bool:
+    def accepts(self, asof: float, alias: str, tenant_id: str | None) -> bool:
         """Whether a copy has seen every change that this process knows of. `tenant_id` None: there was no tenant."""
-        floor = max(self.tail_start, self._alias_floors.get(alias, 0))
+        floor: float = max(self.tail_start, self._alias_floors.get(alias, 0))
         if tenant_id is not None:
             floor = max(floor, self._tenant_floors.get(tenant_id, 0))
         return asof >= floor
 
-    def accepts_read(self, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
+    def accepts_read(self, mark: LogMark, alias: str, tenant_id: str | None, *, pending: bool = False) -> bool:
         """The same of a direct read's answer, which may be newer than the log that was applied."""
-        return (mark.seq > self.applied or self.knows(mark)) and self.accepts(mark.seq, alias, tenant_id)
+        asof = asof_of(mark, pending=pending)
+        return (mark.seq > self.applied or self.knows(mark)) and self.accepts(asof, alias, tenant_id)
 
     def accepts_shared(self, epoch: str, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
         """Rule 4, for a copy that somebody else has made. The caller asks only while `is_valid`."""
@@ -245,12 +258,12 @@ class Freshness:
             "applied": self.applied,
         }
 
-    def until(self, asof: int, read_sent_at: float) -> float:
+    def until(self, asof: float, read_sent_at: float) -> float:
         """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2 and 6)."""
         own = read_sent_at + self.max_staleness
         return max(self.valid_until, own) if asof <= self.applied else own
 
-    def state(self, now: float, asof: int, read_sent_at: float) -> State:
+    def state(self, now: float, asof: float, read_sent_at: float) -> State:
         """Rule 3, of an entry that was accepted and not evicted since."""
         until = self.until(asof, read_sent_at)
         if now < until:

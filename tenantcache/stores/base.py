@@ -43,12 +43,15 @@ class Snapshot:
     """What one statement saw.
 
     `mark` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
-    every alias that was asked for, with None where there is no such tenant.
+    every alias that was asked for, with None if there is no such tenant. `pending`: the snapshot held changes that were
+    not in the log yet. Of the aliases in `unknown` the database cannot say yet whether they lead to a tenant.
     """
 
     mark: LogMark
     epoch: str
     rows: Mapping[str, Row | None]
+    pending: bool = False
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class Pull:
     that the caller applied last is not the one in the log now, `processes` the size of the fleet.
     `truncated` is true where the caller is further behind than its bound; `entries` is then empty. `choice` says which
     store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
+
+    `pending`: changes were committed that are not in the log yet. `snapshot` names what this look saw, and `covers` says
+    whether everything that an earlier one saw (`ChangeLog.pull`) is in the log now. `running` are transactions that were
+    under way. `fault` says why the log cannot be relied on, if `checked`; one that begins with "changed" is mended by
+    `ChangeLog.rebuild`.
     """
 
     server_time: float
@@ -78,6 +86,12 @@ class Pull:
     entries: Sequence[LogEntry]
     choice: StoreChoice | None = None
     settled_until: float | None = None
+    pending: bool = False
+    covers: bool = False
+    snapshot: str = ""
+    running: frozenset[int] = frozenset()
+    checked: bool = True
+    fault: str | None = None
 
 
 class TenantStore(Protocol):
@@ -122,7 +136,7 @@ class RowSource(Protocol):
 
 
 class ChangeLog(Protocol):
-    """The log of changes, in the order in which their commits became visible. It is never empty.
+    """The log of changes, in the order in which they were published after their commits. It is never empty.
 
     Every method answers within a fraction of a second or raises `StoreError`, after which only `close` and then
     `open` may be called.
@@ -136,7 +150,19 @@ class ChangeLog(Protocol):
         """The entries of the last `max_age` seconds, and the one before them; at most the newest `max_entries`."""
         ...
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull: ...
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+    ) -> Pull:
+        """What came after `applied`. `since` is an earlier `Pull.snapshot`, or "": then nothing is covered."""
+        ...
+
+    async def publish(self, most: int) -> str:
+        """Move at most `most` committed changes into the log: "nothing", "busy" (another process does), "published", "more"."""
+        ...
+
+    async def rebuild(self) -> None:
+        """Read anew what was derived from tables that have changed. May take long; uses a connection of its own."""
+        ...
 
     async def beat(self, process_id: object) -> None: ...
 

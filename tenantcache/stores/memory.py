@@ -50,7 +50,7 @@ class Entry:
 
     alias: str
     tenant: Tenant | None
-    asof: int
+    asof: float
     read_at: float
     due: float
     tier: str

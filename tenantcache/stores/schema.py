@@ -6,6 +6,8 @@ from importlib.resources import files
 
 import asyncpg
 
+SCRIPTS = ("schema.sql", "log.sql", "source.sql", "adopted.sql", "serve.sql")
+
 LOCK = "select pg_advisory_xact_lock(7307199741)"
 """Two who install at once would race past "if not exists", or one would take away what the other puts there: the second
 waits here instead, to the end of the first one's transaction."""
@@ -13,7 +15,7 @@ waits here instead, to the end of the first one's transaction."""
 
 def sql() -> str:
     """The statements that `install` runs, as one script that may be run again."""
-    return files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    return "\n".join(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 async def install(connection: asyncpg.Connection) -> None:

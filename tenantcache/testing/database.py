@@ -74,12 +74,20 @@ class MemoryDatabase:
         del max_age
         return self._pull(self._log[-max_entries:])
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+    ) -> Pull:
         del max_behind
         return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page])
 
     def _pull(self, entries: Sequence[LogEntry]) -> Pull:
         return Pull(self._clock.server_time(), EPOCH, self._log[-1], True, 1, False, entries)
+
+    async def publish(self, most: int) -> str:
+        return "nothing"
+
+    async def rebuild(self) -> None:
+        pass
 
     async def beat(self, process_id: object) -> None:
         pass

@@ -1,14 +1,14 @@
-"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, and the log that triggers write.
+"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, the outbox that triggers write, and
+the log that is published from it.
 
-A commit has two steps, because that is where races live: `prepare` runs the deferred triggers (one lock, a number, the
-entry), `finish` makes data and entry visible at one instant and gives the lock back. Whatever was ever visible is
-kept with its times, so that an answer can be compared with the truth.
+A commit makes data and outbox visible at one instant; the log follows when a process publishes. Whatever was ever visible
+is kept with its times, so that an answer can be compared with the truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
 from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
@@ -79,9 +79,11 @@ class NewColumns(TypedDict, total=False):
 
 
 class Flaws(TypedDict, total=False):
-    """What a database may lack, to see that the simulation would notice: its lock, or the OLD side of a change."""
+    """What a database may lack, to see that the simulation would notice: entries that come after their commit, word of
+    what is pending, or the OLD side of a change."""
 
-    locked: bool
+    published_after_commit: bool
+    tells_pending: bool
     old_hosts: bool
 
 
@@ -107,23 +109,24 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
 
 @dataclass
 class Transaction:
-    """`touched` are the rows that it has locked: tenant ids and domains."""
+    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: it has not left that to another."""
 
+    number: int
     change: Change
     touched: frozenset[str]
     named: list[Named] | None = None
-    entries: list[LogEntry] = field(default_factory=list)
-    prepared: bool = False
+    notifies: bool = True
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was visible from `since` on, until the next moment began. `history` counts the restores before it."""
+    """What was visible from `since` on, until the next moment began. `history` counts the restores before it; `head` is
+    the newest entry, and half an entry more if changes were visible that were not in the log."""
 
     since: float
     tables: Tables
     history: int
-    head: int
+    head: float
 
 
 @dataclass(frozen=True)
@@ -131,18 +134,31 @@ class Backup:
     tables: Tables
     log: tuple[LogEntry, ...]
     last_seq: int
+    outbox: tuple[Named, ...] = ()
 
 
 class Database:
-    """`clock` gives seconds. `locked` False leaves the advisory lock out, `old_hosts` False the OLD side: for tests
-    of the simulation itself."""
+    """`clock` gives seconds. What is False is a flaw, for tests of the simulation itself."""
 
     def __init__(
-        self, clock: Callable[[], float], tables: Tables, *, locked: bool = True, old_hosts: bool = True
+        self,
+        clock: Callable[[], float],
+        tables: Tables,
+        *,
+        published_after_commit: bool = True,
+        tells_pending: bool = True,
+        old_hosts: bool = True,
     ) -> None:
         self._clock = clock
-        self._locked = locked
+        self._published_after_commit = published_after_commit
+        self._tells_pending = tells_pending
         self._old_hosts = old_hosts
+        self.is_publisher_held = False
+        """Somebody holds the publisher's lock, and does nothing."""
+        self.outbox: list[Named] = []
+        self._begun = 0
+        self._ended = 0
+        self._published = 0
         self.clock_offset = 0.0
         self.tables = tables
         self.log: list[LogEntry] = []
@@ -179,7 +195,8 @@ class Database:
         return LogEntry(self._last_seq, at, *named)
 
     def _show(self) -> None:
-        self.moments.append(Moment(self._clock(), self.tables, self._history, self.log[-1].seq))
+        head = self.log[-1].seq + (0.5 if self.outbox else 0)
+        self.moments.append(Moment(self._clock(), self.tables, self._history, head))
 
     # Writers.
 
@@ -188,54 +205,76 @@ class Database:
         instead of what the triggers would."""
         if any(other.touched & touched for other in self.open_transactions):
             return None
-        transaction = Transaction(change, touched, named)
+        return self._begin(change, touched, named)
+
+    def _begin(self, change: Change, touched: frozenset[str], named: list[Named] | None) -> Transaction:
+        self._begun += 1
+        notifies = not any(other.notifies for other in self.open_transactions)
+        transaction = Transaction(self._begun, change, touched, named, notifies)
         self.open_transactions.append(transaction)
+        if not self._published_after_commit:
+            self.outbox += self._named(transaction)
+            self.publish(len(self.outbox))
         return transaction
 
-    def can_prepare(self, transaction: Transaction) -> bool:
-        held = self._locked and any(other.prepared for other in self.open_transactions)
-        return not transaction.prepared and not held
-
-    def prepare(self, transaction: Transaction) -> None:
-        """The deferred triggers: take the lock, draw a number for each entry."""
-        named = transaction.named
-        if named is None:
-            named = name_changes(self.tables, transaction.change(self.tables), old_hosts=self._old_hosts)
-        transaction.entries = [self._entry(one) for one in named]
-        transaction.prepared = True
+    def _named(self, transaction: Transaction) -> list[Named]:
+        if transaction.named is not None:
+            return transaction.named
+        return name_changes(self.tables, transaction.change(self.tables), old_hosts=self._old_hosts)
 
     def finish(self, transaction: Transaction) -> None:
-        """Become visible, and give the lock back."""
+        """Become visible, with what the triggers have put into the outbox."""
         self.open_transactions.remove(transaction)
+        self._ended += 1
+        named = self._named(transaction)
         self.tables = transaction.change(self.tables)
-        if transaction.entries:
-            self.log = sorted([*self.log, *transaction.entries], key=lambda entry: entry.seq)
-            for wake in tuple(self.sessions.values()):
-                wake()
+        if named and self._published_after_commit:
+            self.outbox += named
+            if transaction.notifies:
+                self._notify()
         self._show()
 
+    def _notify(self) -> None:
+        for wake in tuple(self.sessions.values()):
+            wake()
+
     def abort(self, transaction: Transaction) -> None:
-        """Leave nothing but a gap in the numbers."""
+        """Leave nothing. A notification that others had left to it is not sent."""
         self.open_transactions.remove(transaction)
+        self._ended += 1
 
     def commit(self, change: Change, named: list[Named] | None = None) -> None:
         """Change everything at one instant."""
-        transaction = Transaction(change, frozenset(), named)
-        self.open_transactions.append(transaction)
-        self.prepare(transaction)
-        self.finish(transaction)
+        self.finish(self._begin(change, frozenset(), named))
+
+    def publish(self, most: int) -> str:
+        """Move the oldest of the outbox into the log."""
+        if not self.outbox:
+            return "nothing"
+        if self.is_publisher_held:
+            return "busy"
+        moved, self.outbox = self.outbox[:most], self.outbox[most:]
+        if any(tenant_id is None for tenant_id, _ in moved):
+            moved = [(None, None)]
+        self.log += [self._entry(one) for one in moved]
+        if not self.outbox:
+            self._published = self._ended
+        self._notify()
+        self._show()
+        return "more" if self.outbox else "published"
 
     # Operators.
 
     def back_up(self) -> Backup:
-        return Backup(self.tables, tuple(self.log), self.log[-1].seq)
+        return Backup(self.tables, tuple(self.log), self.log[-1].seq, tuple(self.outbox))
 
     def restore(self, backup: Backup, *, same_storage: bool) -> None:
         """Put a backup back. `same_storage`: the server cannot tell (a storage snapshot); otherwise it is a dump."""
         self.open_transactions.clear()
         self.sessions.clear()
-        self.tables, self.log = backup.tables, list(backup.log)
+        self.tables, self.log, self.outbox = backup.tables, list(backup.log), list(backup.outbox)
         self._last_seq = backup.last_seq
+        self._published = 0
         self._incarnation += 0 if same_storage else 1
         self._history += 1
         self._show()
@@ -246,13 +285,19 @@ class Database:
     # What processes ask: one statement each, one snapshot each.
 
     def read(self, aliases: Sequence[str]) -> Snapshot:
-        return Snapshot(self.head, self.epoch, {alias: self.tables.row(alias) for alias in aliases})
+        rows = {alias: self.tables.row(alias) for alias in aliases}
+        return Snapshot(self.head, self.epoch, rows, self._is_pending)
 
-    def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+    @property
+    def _is_pending(self) -> bool:
+        return bool(self.outbox) and self._tells_pending
+
+    def pull(self, applied: LogMark, max_behind: int, page: int, since: str) -> Pull:
         truncated = self.head.seq - applied.seq > max_behind
         entries = [] if truncated else [entry for entry in self.log if entry.seq > applied.seq][:page]
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self.log)
-        return self._pull(entries, continuous=continuous, truncated=truncated)
+        covers = since != "" and self._published >= int(since)
+        return self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
 
     def tail(self, max_age: float, max_entries: int) -> Pull:
         oldest = self._microseconds() - round(max_age * 1e6)
@@ -260,9 +305,23 @@ class Database:
         too_old = max((entry.seq for entry in newest if entry.at <= oldest), default=0)
         return self._pull([entry for entry in newest if entry.seq >= too_old])
 
-    def _pull(self, entries: Sequence[LogEntry], *, continuous: bool = True, truncated: bool = False) -> Pull:
+    def _pull(
+        self, entries: Sequence[LogEntry], *, continuous: bool = True, truncated: bool = False, covers: bool = False
+    ) -> Pull:
         alive = sum(1 for seen_at in self._seen_at.values() if seen_at > self._clock() - 30)
-        return Pull(self._server_time(), self.epoch, self.head, continuous, alive, truncated, tuple(entries))
+        return Pull(
+            self._server_time(),
+            self.epoch,
+            self.head,
+            continuous,
+            alive,
+            truncated,
+            tuple(entries),
+            pending=self._is_pending,
+            covers=covers,
+            snapshot=str(self._ended),
+            running=frozenset(transaction.number for transaction in self.open_transactions),
+        )
 
     def beat(self, process_id: object) -> None:
         self._seen_at[process_id] = self._clock()

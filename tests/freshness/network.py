@@ -176,6 +176,10 @@ class Redis:
         return frozenset((alias, value) for alias, (value, _) in self._values.items())
 
 
+MOST_PUBLISHED = 2
+"""Changes: so few that some are left."""
+
+
 class SimulatedTenants:
     """`TenantStore` and `HostSource`."""
 
@@ -243,8 +247,17 @@ class SimulatedLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return await self._ask("tail", lambda: self._database.tail(max_age, max_entries))
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
-        return await self._ask(f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page))
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+    ) -> Pull:
+        del check
+        return await self._ask(f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since))
+
+    async def publish(self, most: int) -> str:
+        return await self._ask("publish", lambda: self._database.publish(min(most, MOST_PUBLISHED)))
+
+    async def rebuild(self) -> None:
+        raise NotImplementedError("nothing the log rests on ever changes here")
 
     async def beat(self, process_id: object) -> None:
         await self._ask("beat", lambda: self._database.beat(process_id))

@@ -55,6 +55,7 @@ class Storm:
             self._truncate,
             self._set_server_clock,
             self._prune,
+            self._hold_publisher,
         ]
         return self.rng.sample(kinds, self.rng.randrange(1, 6))
 
@@ -134,15 +135,12 @@ class Storm:
 
     def _move_on(self, transaction: Transaction) -> None:
         database = self.world.database
-        if transaction.prepared:
-            if self.rng.random() < 0.1:
-                self._note("= roll back")
-                database.abort(transaction)
-            else:
-                self._note(f"= commit {[entry.seq for entry in transaction.entries]}")
-                database.finish(transaction)
-        elif database.can_prepare(transaction):
-            database.prepare(transaction)
+        if self.rng.random() < 0.1:
+            self._note(f"= roll back {transaction.number}")
+            database.abort(transaction)
+        else:
+            self._note(f"= commit {transaction.number}")
+            database.finish(transaction)
 
     # Faults: each does itself and says what it did.
 
@@ -228,6 +226,11 @@ class Storm:
         backup, changes = self.rng.choice(self.world.backups), self.rng.randrange(4)
         self.world.restore_while_all_are_down(backup, changes)
         return f"all down, restore storage of {backup.last_seq}, and {changes} changes"
+
+    def _hold_publisher(self) -> str:
+        database = self.world.database
+        database.is_publisher_held = not database.is_publisher_held
+        return f"publisher {'held' if database.is_publisher_held else 'free'}"
 
     def _terminate(self) -> str:
         self.world.database.terminate_backends()

@@ -48,10 +48,15 @@ def test_a_seed_tells_the_same_story_twice() -> None:
 class TestTheSimulationSees:
     """What the database must not do either: a simulation that would not notice proves nothing."""
 
-    def test_a_log_without_its_lock(self) -> None:
+    def test_a_log_that_is_ahead_of_the_commit(self) -> None:
         with pytest.raises(Violation):
             for seed in range(200):
-                run(seed, {"locked": False})
+                run(seed, {"published_after_commit": False})
+
+    def test_a_database_that_does_not_tell_what_is_pending(self) -> None:
+        with pytest.raises(Violation):
+            for seed in range(200):
+                run(seed, {"tells_pending": False})
 
     def test_a_trigger_that_names_one_side_only(self) -> None:
         with pytest.raises(Violation):

@@ -136,11 +136,9 @@ class World:
             process.wake_up()
             for link in process.links.values():
                 link.heal()
+        self.database.is_publisher_held = False
         for transaction in list(self.database.open_transactions):
-            if not transaction.prepared:
-                self.database.abort(transaction)
-            else:
-                self.database.finish(transaction)
+            self.database.finish(transaction)
 
     def settle(self, seconds: float = 0.0) -> None:
         """Run in order, without mischief, until nothing is on its way and `seconds` have passed."""

@@ -1,0 +1,217 @@
+-- Tenants from tables of the application's own, each of which a query describes (`adoptions`).
+--
+-- The rules:
+--   1. A trigger notes no more than the key that it found in the row, old and new. What that key leads to is looked up by
+--      `publish`, after the commit: then there is one truth, whichever transactions have met. A change of any row on the
+--      way from a table to a tenant notes its own keys, so a way that has changed meanwhile is walked anew.
+--   2. `aliases` says which names lead to which ids, as of the log. It is only ever used to find candidates: the query is
+--      asked by id, and in the same snapshot what it says decides. So a stale alias costs a look, never an answer.
+--   3. In any snapshot each name of each tenant is in `aliases`, or the change that gave it is still in the outbox.
+--   4. Whatever a row holds concerns that tenant alone: if the query fails on it, each column is asked for by itself, and
+--      one that cannot be read counts as absent.
+--   5. No object of ours depends on a table or column of the application's: functions hold the query as text.
+
+create table if not exists tenantcache.aliases (
+    alias text collate "C" not null,
+    tenant_id text collate "C" not null,
+    primary key (alias, tenant_id)
+);
+create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
+
+-- The ways from a table to tenants: `columns` of a changed row are the key; `query` leads from keys to ids (null: the key is
+-- the id).
+create table if not exists tenantcache.watches (
+    number integer primary key,
+    adoption integer not null,
+    relation oid not null,
+    key_columns text[] not null,
+    query text,
+    derived text not null
+);
+
+create or replace function tenantcache.canonical(name text) returns text immutable language sql as $$
+    select lower(name collate "C")
+$$;
+
+-- The names that lead to a tenant, id included. An old name with a dot is a domain.
+create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql
+set search_path = pg_catalog, pg_temp as $$
+    with name (value, place) as (
+        select value, place
+        from unnest(array['subdomains', 'domains', 'old_names', 'names']) as place,
+            jsonb_array_elements_text(coalesce(nullif($1 -> place, 'null'), '[]'))
+    )
+    select 'id:' || ($1 ->> 'id')
+    union
+    select case when place = 'domains' or (place = 'old_names' and strpos(value, '.') > 0) then 'domain:' else 'subdomain:' end
+        || value from name where place <> 'names'
+    union
+    select 'name:' || ($1 ->> 'kind') || ':' || value from name
+        where place = 'names' or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
+$$;
+
+-- Who is served of several with one name: the one that is active; a name that it has now comes before an old one.
+create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql
+set search_path = pg_catalog, pg_temp as $$
+    select array_position(array['active', 'maintenance', 'suspended', 'deleted'], $1 ->> 'status')
+        + case when $2 in (select tenantcache.aliases_of($1 - 'old_names')) then 0 else 4 end
+$$;
+
+-- The tenants of some ids, all kinds. An id of a kind begins with the kind and a colon.
+create or replace function tenantcache.read_adopted(ids text[])
+returns table (tenant jsonb, attributes text) stable language plpgsql as $$
+declare
+    adoption record;
+begin
+    for adoption in select a.number, a.kind from tenantcache.adoptions a order by a.number
+    loop
+        return query execute format('select * from tenantcache.adopted_%s($1)', adoption.number) using array(
+            select case when adoption.kind = '' then i else substr(i, length(adoption.kind) + 2) end
+            from unnest(ids) as i where adoption.kind = '' or starts_with(i, adoption.kind || ':'));
+    end loop;
+end
+$$;
+
+-- The ids of the tenants that changes concern.
+create or replace function tenantcache.ids_after(changes tenantcache.outbox[]) returns setof text
+stable language plpgsql as $$
+declare
+    way record;
+begin
+    return query select distinct c.key from unnest(changes) c where c.watch = 0;
+    for way in
+        select c.watch, array_agg(distinct c.key) as keys from unnest(changes) c where c.watch <> 0 group by c.watch
+    loop
+        return query execute format('select * from tenantcache.watched_%s($1)', way.watch) using way.keys;
+    end loop;
+end
+$$;
+
+-- What some names lead to now. Changes that are committed and not published are looked through as well, up to a bound: past
+-- it, and while the aliases have to be read anew, what is not found is not known to be absent.
+create or replace function tenantcache.find_adopted(asked text[])
+returns table (alias text, tenant jsonb, attributes text, state text)
+stable language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    changes tenantcache.outbox[];
+    is_known boolean;
+    candidates text[];
+begin
+    select coalesce(array_agg(o), '{}') into changes from (
+        select o.* from tenantcache.outbox o
+        where o.xid >= (select p.floor from tenantcache.publisher p) limit 101
+    ) as o;
+    select cardinality(changes) <= 100 and p.incomplete is null
+        and not exists (select from unnest(changes) c where c.key is null)
+        into is_known from tenantcache.publisher p;
+    candidates := array(
+        select a.tenant_id from tenantcache.aliases a where a.alias = any (asked)
+        union select substr(n, 4) from unnest(asked) n where starts_with(n, 'id:')
+        union select i from tenantcache.ids_after(case when is_known then changes else '{}' end) i
+    );
+    return query
+        with owned as (
+            select n as alias, r.tenant, r.attributes, tenantcache.rank_of(r.tenant, n) as rank
+            from tenantcache.read_adopted(candidates) r, tenantcache.aliases_of(r.tenant) n
+            where n = any (asked)
+        ), best as (
+            select o.*, row_number() over (partition by o.alias order by o.rank) as place,
+                count(*) over (partition by o.alias, o.rank) as owners
+            from owned o
+        )
+        select b.alias, case when b.owners = 1 then b.tenant end, b.attributes,
+                case when b.owners = 1 then 'found' else 'conflict' end
+            from best b where b.place = 1
+        union all
+        select n, null, null, 'unknown' from unnest(asked) n
+            where not is_known and not starts_with(n, 'id:') and not exists (select from owned o where o.alias = n);
+end
+$$;
+
+-- Bring the aliases of some tenants up to date; return the names that they had or have.
+create or replace function tenantcache.read_aliases(ids text[]) returns table (tenant_id text, alias text)
+language plpgsql as $$
+begin
+    return query
+        with now as materialized (
+            select distinct r.tenant ->> 'id' as tenant_id, n as alias
+            from tenantcache.read_adopted(ids) r, tenantcache.aliases_of(r.tenant) n
+        ), gone as (
+            delete from tenantcache.aliases a where a.tenant_id = any (ids)
+                and not exists (select from now n where n.tenant_id = a.tenant_id and n.alias = a.alias)
+            returning a.tenant_id, a.alias
+        ), kept as (
+            select a.tenant_id, a.alias from tenantcache.aliases a where a.tenant_id = any (ids)
+        ), added as (
+            insert into tenantcache.aliases (tenant_id, alias) select n.tenant_id, n.alias from now n
+            on conflict do nothing
+        )
+        select u.tenant_id::text, u.alias::text from (
+            select * from now union select * from gone union select * from kept
+            union select i, 'id:' || i from unnest(ids) i
+        ) as u;
+end
+$$;
+
+create or replace procedure tenantcache.read_all_adopted() language plpgsql as $$
+declare
+    adoption record;
+    ids text[];
+begin
+    delete from tenantcache.aliases;
+    for adoption in select a.number from tenantcache.adoptions a order by a.number
+    loop
+        execute format('select array(select tenantcache.adopted_ids_%s())', adoption.number) into ids;
+        for place in 1 .. cardinality(ids) by 1000
+        loop
+            perform tenantcache.read_aliases(ids[place : place + 999]);
+        end loop;
+    end loop;
+end
+$$;
+
+-- A trigger could not read its row: the table has changed. Its changes cannot be named any more, so everything may have
+-- changed; said once, until it is published.
+create or replace function tenantcache.note_failed_trigger(failed_table text, message text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from tenantcache.publisher p where p.incomplete is not null)
+        and not exists (select from tenantcache.outbox o, tenantcache.publisher p where o.xid >= p.floor and o.key is null)
+    then
+        insert into tenantcache.outbox (key, hosts)
+            values (null, array[format('changed: the trigger on %s failed (%s)', failed_table, message)]);
+        perform tenantcache.wake();
+    end if;
+end
+$$;
+
+create or replace procedure tenantcache.serve_adopted_tables() language plpgsql as $serve$
+begin
+    create or replace function tenantcache.find_tenants(aliases text[])
+    returns table (alias text, tenant jsonb, attributes text, state text) stable language sql as $find$
+        select * from tenantcache.find_adopted($1)
+    $find$;
+
+    create or replace function tenantcache.tenant_ids() returns setof text stable language sql as $ids$
+        select distinct a.tenant_id::text from tenantcache.aliases a where starts_with(a.alias, 'id:')
+    $ids$;
+
+    create or replace function tenantcache.all_aliases() returns setof text stable language sql as $all$
+        select a.alias::text from tenantcache.aliases a where not starts_with(a.alias, 'id:')
+    $all$;
+
+    create or replace function tenantcache.names_after(changes tenantcache.outbox[])
+    returns table (tenant_id text, alias text) language sql as $names$
+        select r.tenant_id, nullif(r.alias, 'id:' || r.tenant_id)
+        from tenantcache.read_aliases(array(select tenantcache.ids_after($1))) r
+    $names$;
+
+    create or replace function tenantcache.incomplete_after_everything() returns text immutable language sql as $changed$
+        select 'changed: the names of all tenants have to be read anew'
+    $changed$;
+
+    create or replace procedure tenantcache.read_everything() language sql as $everything$
+        call tenantcache.read_all_adopted()
+    $everything$;
+end
+$serve$;

@@ -1,0 +1,278 @@
+-- The log of changes, and how a change gets into it. Safe to run again.
+--
+-- The rules that everything else rests on:
+--   1. A trigger of ours writes one row into `outbox`, in the writer's own transaction: a plain insert, without a lock,
+--      without a deferred event, without a unique index. Whatever the transaction could do before, it can do after it.
+--   2. `publish` moves what was committed from the outbox into `change_log`, one process at a time, under the lock of the
+--      row `publisher`. So the order of `seq` is the order in which entries became visible, and a snapshot that holds
+--      entry n holds the data of every entry up to n.
+--   3. A snapshot in which the outbox is empty has nothing that the log does not name. A read in any other snapshot may
+--      have seen more than the log says; it tells so (`pending`).
+--   4. `hosts` names every alias that led to the tenant before or after the change, so that a rename or a moved domain
+--      reaches both sides.
+--   5. Triggers fire ALWAYS, for replicated writes too, and only when something that tenantcache reads has changed. None of
+--      them makes a statement fail: one that cannot read its row any more logs that everything may have changed.
+
+-- One row a change. A null tenant_id says that everything may have changed.
+create sequence if not exists tenantcache.change_seq;
+create table if not exists tenantcache.change_log (
+    seq bigint primary key,
+    tenant_id text,
+    hosts text[],
+    at timestamptz not null default clock_timestamp()
+);
+create index if not exists change_log_by_age on tenantcache.change_log (at);
+
+-- A log that is never empty always has a newest entry, so that a follower can tell it from a restored one.
+insert into tenantcache.change_log (seq)
+    select nextval('tenantcache.change_seq') where not exists (select from tenantcache.change_log);
+
+-- Changes that are committed and not published yet. `watch` 0: `key` is a tenant's id and `hosts` are names that led to it;
+-- any other: `key` is what the watch of that number leads to tenants from. A null key: everything may have changed.
+create table if not exists tenantcache.outbox (
+    xid xid8 not null default pg_current_xact_id(),
+    watch integer not null default 0,
+    key text,
+    hosts text[] not null default '{}'
+);
+create index if not exists outbox_by_xid on tenantcache.outbox (xid);
+
+-- Whoever publishes holds this row. No unpublished change is of a transaction below `floor`, so that the index need not be
+-- read from its beginning, where dead rows lie until a vacuum may remove them. `published`: what is visible in this
+-- snapshot is in the log. `incomplete`: why the aliases of adopted tables are not known, null where they are.
+create table if not exists tenantcache.publisher (
+    one boolean primary key default true check (one),
+    floor xid8 not null default '0',
+    published pg_snapshot not null default pg_current_snapshot(),
+    notify boolean not null default true,
+    incomplete text
+) with (fillfactor = 50);
+insert into tenantcache.publisher default values on conflict do nothing;
+
+-- The tables whose changes are followed. `columns`: those that are read (null: whole rows), `triggers`: how many of ours a
+-- table has, `definition`: what it was like when its aliases were last read (see `definition_of`).
+create table if not exists tenantcache.watched_tables (
+    relation oid primary key,
+    name text not null,
+    columns text[] not null,
+    triggers integer not null,
+    definition text not null default ''
+);
+
+-- What names this log: a dump that was restored is another table, a database made from a template another database, a
+-- failover or a point-in-time recovery another timeline. A storage snapshot put back looks the same; that is told by
+-- the times of the entries.
+create or replace function tenantcache.epoch() returns text stable language sql as $$
+    select concat_ws(':',
+        (select oid from pg_database where datname = current_database()),
+        'tenantcache.change_log'::regclass::oid,
+        (select system_identifier from pg_control_system()),
+        case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
+$$;
+
+-- Is anything committed and not published, in the snapshot of the statement that asks?
+create or replace function tenantcache.pending() returns boolean stable language sql as $$
+    select exists (select from tenantcache.outbox o where o.xid >= (select p.floor from tenantcache.publisher p))
+$$;
+
+-- Is everything that an earlier snapshot saw (its text, or "") in the log? Snapshots of one primary are ordered by inclusion:
+-- what has ended stays ended.
+create or replace function tenantcache.covers(earlier text) returns boolean stable language sql as $$
+    select earlier <> '' and exists (
+        select from tenantcache.publisher p
+        where pg_snapshot_xmax(p.published) >= pg_snapshot_xmax(nullif(earlier, '')::pg_snapshot) and not exists (
+            select from pg_snapshot_xip(p.published) as x (xid)
+            where pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)))
+$$;
+
+-- Wake the processes at commit. NOTIFY makes commits wait for one another, so a transaction leaves it to another one that is
+-- about to do it (7307199742 names that); processes pull again while transactions that they saw running still are.
+create or replace function tenantcache.wake() returns void language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if (select p.notify from tenantcache.publisher p) and pg_try_advisory_xact_lock(7307199742) then
+        perform pg_notify('tenantcache', '');
+    end if;
+end
+$$;
+
+create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into tenantcache.outbox (key, hosts) values (tenant_id, coalesce(hosts, '{}'));
+    perform tenantcache.wake();
+end
+$$;
+
+create or replace function tenantcache.log_everything() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform tenantcache.log_change(null, null);
+    return null;
+end
+$$;
+
+create or replace function tenantcache.log_tenant() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    both_sides text[] := array_remove(
+        array['subdomain:' || old.subdomain, 'subdomain:' || new.subdomain], null);
+begin
+    insert into tenantcache.outbox (key, hosts) values (coalesce(new.id, old.id), both_sides);
+    if tg_op = 'UPDATE' and old.id <> new.id then
+        insert into tenantcache.outbox (key, hosts) values (old.id, both_sides);
+    end if;
+    perform tenantcache.wake();
+    return null;
+end
+$$;
+
+create or replace function tenantcache.log_domain() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    both_sides text[] := array_remove(array['domain:' || old.domain, 'domain:' || new.domain], null);
+begin
+    insert into tenantcache.outbox (key, hosts) values (coalesce(new.tenant_id, old.tenant_id), both_sides);
+    if tg_op = 'UPDATE' and old.tenant_id <> new.tenant_id then
+        insert into tenantcache.outbox (key, hosts) values (old.tenant_id, both_sides);
+    end if;
+    perform tenantcache.wake();
+    return null;
+end
+$$;
+
+-- Give a table of ours its triggers, unless it has them: a deployment that runs `init` each time must not lock it each time.
+create or replace procedure tenantcache.follow_own_table(own_table regclass, logger text) language plpgsql as $$
+declare
+    old_trigger name;
+begin
+    if 3 = (
+        select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        where t.tgrelid = own_table and t.tgenabled = 'A' and t.tgname like 'tenantcache\_%'
+            and p.proname in (logger, 'log_everything') and p.pronamespace = 'tenantcache'::regnamespace
+    ) then
+        return;
+    end if;
+    for old_trigger in select tgname from pg_trigger where tgrelid = own_table and not tgisinternal
+    loop
+        execute format('drop trigger %I on %s', old_trigger, own_table);
+    end loop;
+    execute format('create trigger tenantcache_written after insert or delete on %s
+        for each row execute function tenantcache.%I()', own_table, logger);
+    execute format('create trigger tenantcache_changed after update on %s
+        for each row when (old is distinct from new) execute function tenantcache.%I()', own_table, logger);
+    execute format('create trigger tenantcache_truncated after truncate on %s
+        for each statement execute function tenantcache.log_everything()', own_table);
+    execute format('alter table %s enable always trigger tenantcache_written, enable always trigger tenantcache_changed,
+        enable always trigger tenantcache_truncated', own_table);
+end
+$$;
+call tenantcache.follow_own_table('tenantcache.tenants', 'log_tenant');
+call tenantcache.follow_own_table('tenantcache.tenant_domains', 'log_domain');
+
+-- What following a table rests on: its triggers with the functions that they call, and the columns that are read, by name,
+-- place and type. A trigger that was switched off and on again is another one.
+create or replace function tenantcache.definition_of(followed tenantcache.watched_tables) returns text
+stable language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    return concat_ws('|',
+        (select string_agg(concat_ws(' ', t.tgname, t.tgenabled, t.xmin, p.xmin), ',' order by t.tgname)
+            from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+            where t.tgrelid = followed.relation and p.pronamespace = 'tenantcache'::regnamespace),
+        (select string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid), ',' order by a.attname)
+            from pg_attribute a where a.attrelid = followed.relation and a.attname = any (followed.columns)));
+end
+$$;
+
+-- Why the log cannot be relied on, null where it can. Every pull asks, so it looks at nothing but the catalogue.
+-- "changed" is mended by `rebuild`, everything else by a person.
+create or replace function tenantcache.fault() returns text stable language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return coalesce(
+        (select string_agg(reason, '; ' order by reason) from (
+            select case
+                when to_regclass(w.name) is null then format('the table %s is gone', w.name)
+                when to_regclass(w.name) <> w.relation then format('%s is another table now', w.name)
+                when w.triggers > (
+                    select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                    where t.tgrelid = w.relation and t.tgenabled = 'A' and p.pronamespace = 'tenantcache'::regnamespace
+                ) then format('triggers on %s are missing, or not enabled ALWAYS', w.name)
+                when exists (
+                    select from unnest(w.columns) as c (name) where not exists (select from pg_attribute a
+                        where a.attrelid = w.relation and a.attname = c.name and not a.attisdropped)
+                ) then format('%s has lost a column that is read', w.name)
+            end as reason
+            from tenantcache.watched_tables w
+        ) as found where reason is not null),
+        (select 'changed' from tenantcache.watched_tables w where w.definition <> tenantcache.definition_of(w) limit 1),
+        (select p.incomplete from tenantcache.publisher p));
+end
+$$;
+
+-- Move what was committed from the outbox into the log: "nothing" to move, "busy" where another process is doing it,
+-- "published" all that was visible, or "more" than was moved at once.
+create or replace function tenantcache.publish(most integer) returns text language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    oldest xid8;
+    seen pg_snapshot;
+    changes tenantcache.outbox[];
+    is_all boolean;
+begin
+    if not tenantcache.pending() then
+        return 'nothing';
+    end if;
+    select p.floor into oldest from tenantcache.publisher p for update skip locked;
+    if not found then
+        return 'busy';
+    end if;
+    -- A crash that loses this transaction gives the outbox its rows back, and followers see that an entry is gone.
+    perform set_config('synchronous_commit', 'off', true);
+    -- In a statement of its own after the lock, so that its snapshot holds what the last publisher has done.
+    with moved as (
+        delete from tenantcache.outbox where ctid = any (array(
+            select o.ctid from tenantcache.outbox o where o.xid >= oldest order by o.xid limit most))
+        returning outbox.*
+    )
+    select coalesce(array_agg(m), '{}'), pg_current_snapshot() into changes, seen from moved m;
+    is_all := cardinality(changes) < most;
+    perform tenantcache.log_entries(changes);
+    update tenantcache.publisher set
+        floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
+        published = case when is_all then seen else published end;
+    perform pg_notify('tenantcache', '');
+    return case when is_all then 'published' else 'more' end;
+end
+$$;
+
+-- Write the entries of some changes; for `publish` alone, which holds the lock. A long list of names is cut into several
+-- entries, and what is longer than any host name (RFC 1035 2.3.4) is left out.
+create or replace function tenantcache.log_entries(changes tenantcache.outbox[]) returns void language plpgsql as $$
+declare
+    failure text;
+begin
+    if exists (select from unnest(changes) c where c.key is null) then
+        select c.hosts[1] into failure from unnest(changes) c where c.key is null and c.hosts <> '{}' limit 1;
+        update tenantcache.publisher set incomplete = coalesce(failure, tenantcache.incomplete_after_everything());
+        insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+        return;
+    end if;
+    insert into tenantcache.change_log (seq, tenant_id, hosts)
+        select nextval('tenantcache.change_seq'), n.tenant_id, n.hosts
+        from (
+            select u.tenant_id, coalesce(array_agg(u.host order by u.host) filter (where u.host is not null), '{}')
+            from (
+                select d.*, (row_number() over (partition by d.tenant_id order by d.host) - 1) / 200 as part
+                from (
+                    select c.key as tenant_id, h.host from unnest(changes) c left join unnest(c.hosts) as h (host) on true
+                        where c.watch = 0
+                    union
+                    select r.tenant_id, r.alias from tenantcache.names_after(changes) r
+                ) as d
+                where d.host is null or octet_length(d.host) <= 300
+            ) as u
+            group by u.tenant_id, u.part
+        ) as n (tenant_id, hosts);
+end
+$$;

@@ -1,0 +1,96 @@
+-- Where tenants come from. Six routines say it; those below read our own tables, and adopting replaces them.
+--   find_tenants(aliases)  the tenants that names lead to, each with the state of its answer: found, conflict (two tenants
+--                          have that name: neither is served), unknown (nobody can say yet)
+--   tenant_ids(), all_aliases()  everything there is
+--   names_after(changes)   the tenants that changes concern, with the names that lead to them
+--   incomplete_after_everything()  why names are not known once everything may have changed; null: they are
+--   read_everything()      what makes them known again
+
+create table if not exists tenantcache.adoptions (
+    number integer primary key,
+    kind text not null unique,
+    query text not null,
+    options jsonb not null default '{}',
+    at timestamptz not null default now()
+);
+
+create or replace procedure tenantcache.serve_own_tables() language plpgsql as $serve$
+begin
+    create or replace view tenantcache.own_tenants as
+        select t.id, t.name, t.subdomain,
+            array(select d.domain from tenantcache.tenant_domains d
+                where d.tenant_id = t.id order by d.domain) as domains,
+            (select d.domain from tenantcache.tenant_domains d
+                where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
+            t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.time_zone, t.attributes
+        from tenantcache.tenants t;
+
+    -- The planner inlines these, so that they use the tables' indexes.
+    create or replace function tenantcache.find_tenants(aliases text[])
+    returns table (alias text, tenant jsonb, attributes text, state text) stable language sql as $find$
+        select 'subdomain:' || s.subdomain, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
+            from tenantcache.own_tenants s
+            where s.subdomain = any (array(select substr(a, 11) from unnest($1) a where starts_with(a, 'subdomain:')))
+        union all
+        select 'domain:' || d.domain, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
+            from tenantcache.tenant_domains d join tenantcache.own_tenants s on s.id = d.tenant_id
+            where d.domain = any (array(select substr(a, 8) from unnest($1) a where starts_with(a, 'domain:')))
+        union all
+        select 'id:' || s.id, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
+            from tenantcache.own_tenants s
+            where s.id = any (array(select substr(a, 4) from unnest($1) a where starts_with(a, 'id:')))
+    $find$;
+
+    create or replace function tenantcache.tenant_ids() returns setof text stable language sql as $ids$
+        select t.id from tenantcache.tenants t
+    $ids$;
+
+    create or replace function tenantcache.all_aliases() returns setof text stable language sql as $all$
+        select 'subdomain:' || t.subdomain from tenantcache.tenants t where t.subdomain is not null
+        union all
+        select 'domain:' || d.domain from tenantcache.tenant_domains d
+    $all$;
+
+    create or replace function tenantcache.names_after(changes tenantcache.outbox[])
+    returns table (tenant_id text, alias text) stable language sql as $names$
+        with changed as (select distinct c.key from unnest($1) c)
+        select t.id, 'subdomain:' || t.subdomain from changed c join tenantcache.tenants t on t.id = c.key
+            where t.subdomain is not null
+        union all
+        select d.tenant_id, 'domain:' || d.domain from changed c join tenantcache.tenant_domains d on d.tenant_id = c.key
+    $names$;
+
+    create or replace function tenantcache.incomplete_after_everything() returns text immutable language sql as $none$
+        select null::text
+    $none$;
+
+    create or replace procedure tenantcache.read_everything() language sql as $nothing$
+    $nothing$;
+
+    delete from tenantcache.watched_tables;
+    insert into tenantcache.watched_tables (relation, name, columns, triggers) values
+        ('tenantcache.tenants'::regclass, 'tenantcache.tenants', '{}', 3),
+        ('tenantcache.tenant_domains'::regclass, 'tenantcache.tenant_domains', '{}', 3);
+    update tenantcache.watched_tables w set definition = tenantcache.definition_of(w);
+    update tenantcache.publisher set incomplete = null;
+end
+$serve$;
+
+-- Read everything anew that was derived from tables that have changed, or may have: false where another process is at it,
+-- or where it is done. After it, nothing that was cached before is believed.
+create or replace function tenantcache.rebuild() returns boolean language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from tenantcache.publisher p for update skip locked;
+    if not found or not coalesce(starts_with(tenantcache.fault(), 'changed'), false) then
+        return false;
+    end if;
+    -- Before the tables are read: a change of one after this shows.
+    update tenantcache.watched_tables w set definition = tenantcache.definition_of(w);
+    update tenantcache.publisher set incomplete = null;
+    call tenantcache.read_everything();
+    insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+    perform pg_notify('tenantcache', '');
+    return true;
+end
+$$;
