@@ -194,7 +194,10 @@ def test_billed_commands_count_pipelines_and_scripts_as_providers_do(
     client.info()
     assert billed_commands.by_command() == {}
     with client.pipeline(transaction=False) as pipeline:
-        pipeline.set("a", 1).get("a").get("b").execute()
+        pipeline.set("a", 1)
+        pipeline.get("a")
+        pipeline.get("b")
+        pipeline.execute()
     assert billed_commands.by_command() == {"set": 1, "get": 2}
     client.eval("redis.call('INCR', 'c'); return redis.call('INCR', 'c')", 0)
     assert billed_commands.by_command() == {"set": 1, "get": 2, "eval": 1, "incr": 2}
