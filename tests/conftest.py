@@ -25,6 +25,8 @@ from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
 
+pytest_plugins = ["tests.hangs"]
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
