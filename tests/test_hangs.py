@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +42,7 @@ def line_of(comment: str) -> int:
 def test_a_hanging_test_ends_and_says_where_it_hung(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = [sys.executable, "-m", "pytest", "-p", "tests.hangs", "-c", str(ROOT / "pyproject.toml")]
-    options = ["--rootdir", str(tmp_path), "-o", "timeout=0.5", "-p", "no:cacheprovider"]
+    options = ["--rootdir", str(tmp_path), "-o", "timeout=1", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, *options, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -57,3 +58,7 @@ def test_a_hanging_test_ends_and_says_where_it_hung(tmp_path: Path) -> None:
 def test_every_test_has_a_limit(pytestconfig: pytest.Config) -> None:
     assert 0 < float(pytestconfig.getini("timeout")) <= 120
     assert float(pytestconfig.getini("faulthandler_timeout")) > 0
+
+
+def test_an_example_of_a_property_has_none() -> None:
+    assert settings().deadline is None
