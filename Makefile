@@ -25,7 +25,7 @@ demo: install
 test: install-bench
 	$(VENV)/bin/python -m pytest
 
-check: install
+check: install-bench
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

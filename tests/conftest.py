@@ -5,6 +5,7 @@
 `redis_url`        the session's Redis, emptied before the test
 `redis_cluster`    six Redis processes that are one cluster, emptied; `redis_cluster_url` is that of one of them
 `billed_commands`  what that Redis would have billed since the test began
+`patience`         no answer of a store comes too late, for a test that is not about that
 
 A test that stops, kills or pauses a server starts one of its own: `postgres_factory`, `redis_factory`.
 """
@@ -19,11 +20,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
+
+pytest_plugins = ["tests.hangs", "tests.patience"]
+
+# How long one example takes depends on the machine; each test has a limit as a whole.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -217,12 +217,12 @@ class TestRoles:
         assert run("check")[0] == 0
 
         async def follow() -> list[str | None]:
-            names = []
+            names: list[str | None] = []
             settings = Settings(database_url=roles("adoptreader"), base_domains=["example.com"])
             async with TenantCache(settings) as cache:
                 for label in ("acme", "acme2"):
                     tenant = await cache.resolve(f"{label}.example.com")
-                    names.append(tenant and tenant.subdomain)
+                    names.append(None if tenant is None else tenant.subdomain)
                     if tenant is not None:
                         assert (await cache.check(tenant)).allowed
                     owner = await asyncpg.connect(roles("adoptowner"))

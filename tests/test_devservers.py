@@ -19,6 +19,7 @@ import redis
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
 from tenantcache.devservers import postgres as postgres_module
 from tenantcache.devservers import redis as redis_module
+from tenantcache.devservers.server import PORTS_OF_CONNECTIONS
 from tests.servers.billing import BilledCommands
 from tests.servers.processes import is_alive, wait_until_gone
 
@@ -120,12 +121,34 @@ def test_a_given_port_that_is_taken_is_an_error_with_the_reason(server_dir: Path
 def test_a_chosen_port_that_was_taken_since_is_chosen_again() -> None:
     server = RedisServer()
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", server.port))
         other.listen()
         taken = server.port
         with server:
             assert server.port != taken
             assert redis.Redis.from_url(server.url).ping()
+
+
+def test_a_free_port_is_given_once() -> None:
+    ports = [free_port() for _ in range(500)]
+    assert len(set(ports)) == len(ports)
+
+
+@pytest.mark.skipif(not PORTS_OF_CONNECTIONS.exists(), reason="a file of Linux")
+def test_no_connection_gets_a_free_port() -> None:
+    first = int(PORTS_OF_CONNECTIONS.read_text().split()[0])
+    assert all(port < first for port in [free_port() for _ in range(20)])
+
+
+def test_a_free_port_is_refused_to_others_and_open_to_a_server() -> None:
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(("127.0.0.1", port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    with RedisServer(port=port) as server:
+        assert redis.Redis.from_url(server.url).ping()
 
 
 def test_a_half_made_cluster_is_made_again(server_dir: Path) -> None:
@@ -194,7 +217,10 @@ def test_billed_commands_count_pipelines_and_scripts_as_providers_do(
     client.info()
     assert billed_commands.by_command() == {}
     with client.pipeline(transaction=False) as pipeline:
-        pipeline.set("a", 1).get("a").get("b").execute()
+        pipeline.set("a", 1)
+        pipeline.get("a")
+        pipeline.get("b")
+        pipeline.execute()
     assert billed_commands.by_command() == {"set": 1, "get": 2}
     client.eval("redis.call('INCR', 'c'); return redis.call('INCR', 'c')", 0)
     assert billed_commands.by_command() == {"set": 1, "get": 2, "eval": 1, "incr": 2}

@@ -20,10 +20,10 @@ from tenantcache import (
 from tenantcache.core.reservation import Decision
 from tenantcache.core.windows import Debit
 from tenantcache.devservers import free_port
-from tenantcache.engine import Stores
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.counters import MemoryCounters
 from tenantcache.stores.registry import UnknownTenantError
+from tenantcache.wiring import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.servers.billing import BilledCommands
 

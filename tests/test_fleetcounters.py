@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.storechoice import Proposal, StoreChoice
 from tenantcache.core.windows import Debit, Window
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.limiter import Limiter
-from tenantcache.stores.base import LogMark, Pull, StoreError, StoreMovingError
+from tenantcache.stores.base import Pull, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
@@ -99,7 +99,7 @@ class Fleet:
         if self.log_is_away:
             return
         now = self.clock.server_time()
-        head = LogMark(1, datetime.fromtimestamp(now, UTC))
+        head = LogMark(1, int(now * 1e6))
         self.counters.follow(Pull(now, "one", head, True, 1, False, (), self.choices.row, now + 5))
 
     def later(self, seconds: float) -> None:

@@ -8,8 +8,9 @@ import logging
 import pytest
 
 from tenantcache import follower as module
+from tenantcache.core.logmark import LogMark
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
-from tenantcache.stores.base import LogMark, Pull, StoreError
+from tenantcache.stores.base import Pull, StoreError
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing
 from tests.freshness.network import SimulatedLog

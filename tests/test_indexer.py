@@ -13,8 +13,8 @@ import pytest
 
 from tenantcache import Settings, TenantCache, clock, engine
 from tenantcache.core import hostindex
-from tenantcache.engine import Stores
 from tenantcache.stores.base import AliasStream, HostSource
+from tenantcache.wiring import Stores
 
 OpenCache = Callable[..., Awaitable[TenantCache]]
 

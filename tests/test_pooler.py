@@ -107,7 +107,7 @@ async def test_nobody_there_to_listen_to_changes_nothing_else(
     assert "is not running (connection refused)" in caplog.text
 
 
-async def test_many_at_once_on_few_server_connections(database: Any, pooled_url: str) -> None:
+async def test_many_at_once_on_few_server_connections(database: Any, pooled_url: str, patience: None) -> None:
     """More clients than servers: statements of different clients alternate on each, and nothing is mixed up."""
     await database.execute("""
         insert into tenantcache.tenants (id, name, subdomain)

@@ -455,11 +455,11 @@ def test_a_redirect_always_leads_to_the_primary_domain(path: str, query: bytes, 
 
 
 async def test_strategies_come_from_the_settings() -> None:
-    async with world(strategies=None, **{"trusted_proxies": ["10.0.0.0/8"]}) as made:
+    async with world(strategies=None, trusted_proxies=["10.0.0.0/8"]) as made:
         assert made.app._strategies == ()
     database = FakeDatabase(FakeClock(), *ROWS)
-    settings = {"strategies": "path:/t, header:x-tenant-id:id, host", "trusted_proxies": ["10.0.0.0/8"]}
-    cache = make_cache(database, FakeClock(), **settings)
+    strategies = "path:/t, header:x-tenant-id:id, host"
+    cache = make_cache(database, FakeClock(), strategies=strategies, trusted_proxies=["10.0.0.0/8"])
     assert TenantMiddleware(echo, cache=cache)._strategies == (PathPrefix("/t"), Header("x-tenant-id", "id"), Host())
     assert TenantMiddleware(echo, cache=cache, strategies=["host"])._strategies == ()
 

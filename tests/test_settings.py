@@ -39,6 +39,7 @@ def row(plan: str | None, per_minute: int | None = None, per_day: int | None = N
         "plan": plan,
         "limit_per_minute": per_minute,
         "limit_per_day": per_day,
+        "time_zone": None,
         "attributes": {},
     }
 
@@ -191,7 +192,7 @@ def test_an_empty_variable_counts_as_not_set_save_for_lists() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load().limit_per_day = 3  # type: ignore[misc] # that it may not is the point
+        load().limit_per_day = 3
 
 
 def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:

@@ -139,9 +139,10 @@ def test_reset_and_retry_after_on_days_when_the_clocks_change(start: str, second
     assert refused is not None and not refused.allowed
     assert refused.retry_after == seconds - 2
     assert [(quota.name, quota.reset) for quota in refused.quotas] == [("day", seconds - 2)]
-    assert r.decide(at(start) + seconds - 0.01, 1) == refused.__class__(
-        False, ("day",), pytest.approx(0.01, abs=1e-4), r.quotas(at(start) + seconds - 0.01)
-    )
+    last = r.decide(at(start) + seconds - 0.01, 1)
+    assert last is not None and (last.allowed, last.violated) == (False, ("day",))
+    assert last.retry_after == pytest.approx(0.01, abs=1e-4)
+    assert last.quotas == r.quotas(at(start) + seconds - 0.01)
     assert r.decide(at(start) + seconds, 1) is None, "a new day"
 
 

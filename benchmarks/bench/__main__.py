@@ -93,7 +93,7 @@ class Run:
     def _commands(self, stores: Stores) -> None:
         with self._bar("commands", 5) as tick:
             on_redis = [contender for contender in CONTENDERS if contender.on_redis]
-            found = {"alternatives": uvloop.run(commands.of_alternatives(stores, on_redis))}
+            found: dict[str, Any] = {"alternatives": uvloop.run(commands.of_alternatives(stores, on_redis))}
             tick()
             found[OURS] = commands.of_ours(stores, self.plan, tick) | {
                 "per_denied": uvloop.run(commands.denied_by_ours(stores))

@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -38,7 +39,9 @@ class Member:
         self.random = Random(options["seed"])
         tenants = options["tenants"]
         zipf = Zipf(tenants, self.random)
-        self.draw = zipf if options["pattern"] == "zipf" else lambda: int(self.random.random() * tenants)
+        self.draw: Callable[[], int] = (
+            zipf if options["pattern"] == "zipf" else lambda: int(self.random.random() * tenants)
+        )
         # A tenant's scope is made when it is first asked for: ten thousand beforehand would be part of the start.
         self.templates: dict[int, dict[str, Any]] = {}
 

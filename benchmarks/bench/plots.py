@@ -14,12 +14,13 @@ matplotlib.rcParams["svg.hashsalt"] = "tenantcache"  # the same figures make the
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: E402
+from matplotlib.typing import RcKeyType  # noqa: E402
 
 from benchmarks.bench.contenders import OURS  # noqa: E402
 from benchmarks.bench.report import commands_per_request  # noqa: E402
 
 OURS_COLOUR, PLAIN_COLOUR, OTHERS_COLOUR, TEXT = "#2563eb", "#94a3b8", "#f59e0b", "#1f2937"
-STYLE = {
+STYLE: dict[RcKeyType, str | int | bool] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "text.color": TEXT,
@@ -52,7 +53,7 @@ def _cost(results: dict[str, Any], directory: Path) -> None:
         "Added CPU per request: tenant lookup and two limits",
         "microseconds over bare Starlette, log scale: less is better",
         # Where a machine is noisy, the difference to bare Starlette can come out at nothing, which has no logarithm.
-        sorted(((name, *(max(0.1, part) for part in values)) for name, *values in bars), key=lambda bar: bar[1]),
+        sorted(((name, max(0.1, value), max(0.1, low), max(0.1, high)) for name, value, low, high in bars), key=_value),
         lambda value: f"{value:.1f} µs" if value < 10 else f"{value:.0f} µs",
         log=True,
     )
@@ -170,6 +171,10 @@ def _is_shown(results: dict[str, Any], name: str, *besides: str) -> bool:
 
 def _bar(name: str, found: dict[str, Any]) -> Bar:
     return name, found["median"], found["q1"], found["q3"]
+
+
+def _value(bar: Bar) -> float:
+    return bar[1]
 
 
 def _colour(name: str) -> str:

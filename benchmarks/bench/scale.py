@@ -33,10 +33,11 @@ from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import SUBDOMAIN_ALIAS, Row
-from tenantcache.engine import Stores as EngineStores
-from tenantcache.stores.base import AliasStream, LogEntry, LogMark, Pull, RowStream, Snapshot
+from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot
 from tenantcache.stores.counters import MemoryCounters
+from tenantcache.wiring import Stores as EngineStores
 
 BUSY = 100
 MEASURED_ALL = 20_000
@@ -61,6 +62,7 @@ class Directory:
             plan=None,
             limit_per_minute=None,
             limit_per_day=None,
+            time_zone=None,
             attributes={"color": "#2563eb", "seats": number % 50, "region": "eu-central"},
         )
 

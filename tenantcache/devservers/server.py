@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ STOP_TIMEOUT = 10.0
 """Seconds until an orderly stop becomes a SIGKILL."""
 POLL_INTERVAL = 0.01
 PORT_ATTEMPTS = 3
+LOWEST_PORT = 10_000
+PORTS_OF_CONNECTIONS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -33,11 +36,38 @@ class DevServerError(TenantCacheError):
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that is free, and that is given to no other caller for a minute.
+
+    A server takes it with SO_REUSEADDR, as servers do. It lies below the ports that the kernel gives to connections:
+    one of those may be taken by the next connection to anything, also while the server that had it restarts.
+    """
+    for _ in range(100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, random.randrange(LOWEST_PORT, _first_port_of_connections())))
+            except OSError:
+                continue
+            return _kept(probe)
+    raise DevServerError(f"100 ports of {HOST} were tried, and none is free")
+
+
+def _kept(bound: socket.socket) -> int:
+    """Leave a connection in TIME_WAIT at its port: until that ends, no `bind` without SO_REUSEADDR gets it."""
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.listen(1)
+    address: tuple[str, int] = bound.getsockname()
+    with socket.create_connection(address) as connection:
+        accepted, _ = bound.accept()
+        accepted.close()  # first, since TIME_WAIT stays with the side that does
+        connection.recv(1)
+    return address[1]
+
+
+def _first_port_of_connections() -> int:
+    try:
+        return max(LOWEST_PORT + 1_000, int(PORTS_OF_CONNECTIONS.read_text().split()[0]))
+    except OSError:
+        return 32_768  # below those of macOS and the BSDs, which begin at 49152
 
 
 def is_taken(port: int) -> bool:

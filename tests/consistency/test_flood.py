@@ -46,7 +46,7 @@ async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncI
     )
     async with TenantCache(chosen) as cache:
         app = TenantMiddleware(application, cache)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while chosen.host_index_max_hosts and not cache.indexer.is_ready:
                 await asyncio.sleep(0.005)
             for number in range(TENANTS):
@@ -74,7 +74,7 @@ async def flood(app: TenantMiddleware) -> Counter[int]:
 
 
 async def test_with_the_index_a_flood_of_unknown_hosts_touches_nothing(
-    database_url: str, redis_url: str, billed_commands: BilledCommands, _tenants: None
+    database_url: str, redis_url: str, billed_commands: BilledCommands, patience: None, _tenants: None
 ) -> None:
     async with warm_app(database_url, redis_url) as app:
         billed_commands.reset()
@@ -93,7 +93,7 @@ async def test_with_the_index_a_flood_of_unknown_hosts_touches_nothing(
 
 
 async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
-    database_url: str, redis_url: str, billed_commands: BilledCommands, _tenants: None
+    database_url: str, redis_url: str, billed_commands: BilledCommands, patience: None, _tenants: None
 ) -> None:
     async with warm_app(database_url, redis_url, host_index_max_hosts=0) as app:
         billed_commands.reset()
@@ -105,9 +105,7 @@ async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
     assert 0 < looked_up <= 1_000 + 200 * seconds, "a burst, and then 200 a second"
     assert statuses == {404: looked_up, 503: STRANGERS - looked_up}, "past the budget nobody says that there is none"
     assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up
-    # One GET a look-up, or none: Redis is left alone for a moment after it took longer than 30 ms, on a busy machine.
-    assert billed_commands.by_command().keys() == {"get"}
-    assert 0.9 * looked_up < billed_commands.total() <= looked_up
+    assert billed_commands.by_command() == {"get": looked_up}
     assert after["memory"]["tenants"] == TENANTS
     assert after["memory"]["evictions"] == 0
     assert after["memory"]["negatives"] <= 10_000

@@ -78,7 +78,7 @@ class World:
         if process.redis is not fleet:
             return
         if process.paused_until > self.now:
-            process.inbox.append(lambda: process.redis is fleet and work())
+            process.inbox.append(lambda: self._deliver(process, fleet, work))
         else:
             work()
 

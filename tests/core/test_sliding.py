@@ -72,6 +72,7 @@ def test_a_refusal_is_final_until_enough_has_become_free(counters: Counters) -> 
     counters.exhaust(r, NOON + 6)
     refused, sent = counters.serve(r, NOON + 6), len(counters.takes)
     assert (refused.allowed, refused.violated) == (False, ("minute",))
+    assert refused.retry_after is not None
     assert refused.retry_after == pytest.approx(2.0, abs=0.002), "20 tokens, a thirtieth of the limit, at 10 a second"
     assert refused.retry_after >= 2.0
     for now in (NOON + 6.5, NOON + 7.99):

@@ -44,7 +44,8 @@ lifespan = Starlette(lifespan=engines)
 middlewares = {
     b"": TenantMiddleware(outcome, plain),
     b"trusted": TenantMiddleware(outcome, trusting),
-    b"outside": TenantMiddleware(ProxyHeadersMiddleware(outcome, PROXIES), trusting),
+    # Uvicorn types the messages of ASGI one by one, and Starlette as mappings.
+    b"outside": TenantMiddleware(ProxyHeadersMiddleware(outcome, PROXIES), trusting),  # type: ignore[arg-type]
 }
 
 

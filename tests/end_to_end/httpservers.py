@@ -84,7 +84,8 @@ def serving(
     running: dict[str, tuple[subprocess.Popen[bytes], int, IO[bytes]]] = {}
     try:
         for name, command in commands.items():
-            port, log = free_port(), tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+            port = free_port()
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
             running[name] = (_start(command, app, port, environment, log), port, log)
         for name, (process, port, log) in running.items():
             _wait_until_ready(name, process, port, log)

@@ -138,7 +138,7 @@ class RedisCluster:
         with self._client(server) as client:
             replication = client.info("replication")
             linked = replication["role"] == "master" or replication["master_link_status"] == "up"
-            return linked and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+            return bool(linked and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
     @staticmethod
     def _client(server: RedisServer) -> Redis:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable
 
 import asyncpg
@@ -13,7 +12,9 @@ from tenantcache.core.logmark import LogMark
 from tenantcache.stores import listener
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tests.fakes import until
 from tests.freshness.proxy import SwallowingProxy
+from tests.ticks import ticking
 
 PAGE = 100
 BOUND = 1000
@@ -96,8 +97,7 @@ class TestListening:
                 await woken.wait()
             woken.clear()
             direct.swallowing = True
-            await asyncio.sleep(0.6)
-            assert not log.listening
+            await until(lambda: not log.listening)
             direct.swallowing = False
             async with asyncio.timeout(5):
                 await woken.wait()
@@ -127,9 +127,9 @@ class TestHalfOpen:
             mark = await head(log)
             proxy.swallowing = True
             assert await seconds_until_error(log.pull(mark, BOUND, PAGE)) < 0.5
-            started = time.monotonic()
-            await log.close()
-            assert time.monotonic() - started < 0.5
+            async with ticking() as ticks:
+                await log.close()
+            assert ticks.seconds < 0.5
             proxy.swallowing = False
             await log.open(ignore)
             assert (await log.pull(mark, BOUND, PAGE)).continuous
@@ -158,7 +158,7 @@ class TestHalfOpen:
 
 
 async def seconds_until_error(call: Awaitable[object]) -> float:
-    started = time.monotonic()
-    with pytest.raises(StoreError):
-        await call
-    return time.monotonic() - started
+    async with ticking() as ticks:
+        with pytest.raises(StoreError):
+            await call
+    return ticks.seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from starlette.responses import PlainTextResponse
@@ -127,10 +127,12 @@ async def open_pyrate_limiter(env: Env) -> AsyncIterator[ASGIApp]:
 @asynccontextmanager
 async def open_throttlekit(env: Env) -> AsyncIterator[ASGIApp]:
     from throttlekit import AsyncRedisBackend, FixedWindow
+    from throttlekit.redis_backend_async import AsyncRedisClientLike
 
     def make(redis: Redis) -> Admits:
-        minute = AsyncRedisBackend(redis, FixedWindow(env.per_minute, 60_000), prefix=f"{env.prefix}-kit:minute")
-        day = AsyncRedisBackend(redis, FixedWindow(env.per_day, 86_400_000), prefix=f"{env.prefix}-kit:day")
+        client = cast(AsyncRedisClientLike, redis)  # it wants coroutines where redis-py promises awaitables
+        minute = AsyncRedisBackend(client, FixedWindow(env.per_minute, 60_000), prefix=f"{env.prefix}-kit:minute")
+        day = AsyncRedisBackend(client, FixedWindow(env.per_day, 86_400_000), prefix=f"{env.prefix}-kit:day")
 
         async def admits(tenant_id: str) -> bool:
             by_minute = await minute.check(tenant_id)
@@ -155,12 +157,14 @@ async def open_slowapi(env: Env) -> AsyncIterator[ASGIApp]:
         # One set of counters for the whole application, as everybody else has it.
         application_limits=[f"{env.per_minute}/minute;{env.per_day}/day"],
         storage_uri=env.redis_url,
-        storage_options={"protocol": 2, "driver_info": None},
+        # It says that they are texts, and hands them to redis-py as they are.
+        storage_options={"protocol": 2, "driver_info": None},  # type: ignore[dict-item]
         key_prefix=f"{env.prefix}-slowapi",
     )
     app = bare()
     app.state.limiter = limiter
-    app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)
+    # Starlette's type wants a handler of any exception, for whichever one it is added.
+    app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # type: ignore[arg-type]
     app.add_middleware(SlowAPIASGIMiddleware)
     async with connect(env) as (redis, postgres):
         yield LookupMiddleware(app, LocalLookup(redis, postgres, f"{env.prefix}-slowapi"))

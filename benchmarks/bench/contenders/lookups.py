@@ -133,7 +133,7 @@ async def open_cashews(env: Env) -> AsyncIterator[ASGIApp]:
 @asynccontextmanager
 async def open_fastapi_tenancy(env: Env) -> AsyncIterator[ASGIApp]:
     """Its store insists on a table `tenants` of its own, which is filled from ours."""
-    from fastapi_tenancy import TenancyConfig, TenancyManager
+    from fastapi_tenancy import IsolationStrategy, ResolutionStrategy, TenancyConfig, TenancyManager
     from fastapi_tenancy.middleware.tenancy import TenancyMiddleware
     from fastapi_tenancy.resolution import SubdomainTenantResolver
     from fastapi_tenancy.storage.database import SQLAlchemyTenantStore
@@ -142,8 +142,8 @@ async def open_fastapi_tenancy(env: Env) -> AsyncIterator[ASGIApp]:
     url = env.database_url.replace("postgresql://", "postgresql+asyncpg://")
     config = TenancyConfig(
         database_url=url,
-        resolution_strategy="subdomain",
-        isolation_strategy="rls",
+        resolution_strategy=ResolutionStrategy.SUBDOMAIN,
+        isolation_strategy=IsolationStrategy.RLS,
         domain_suffix="." + BASE_DOMAIN,
         l1_cache_enabled=True,
         l1_cache_max_size=10_000,

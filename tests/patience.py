@@ -1,0 +1,33 @@
+"""Stores that are waited for: for tests of what is answered, and not of when."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+import pytest
+
+from tenantcache.resolver import Resolver
+from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.redis import RedisCopies, RedisLink
+
+PATIENCE = 30.0
+"""Seconds. The defaults lie between 0.03 and 2: a machine with other things to do takes longer now and then."""
+
+TIMEOUTS = (
+    (PostgresTenants, "timeout"),
+    (PostgresLog, "timeout"),
+    (RedisLink, "timeout"),
+    (RedisCopies, "read_timeout"),
+    (Resolver, "deadline"),
+)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of a store comes too late in this test."""
+    for kind, name in TIMEOUTS:
+        init = vars(kind)["__init__"]
+        assert isinstance(init, FunctionType)
+        defaults = init.__kwdefaults__
+        assert defaults is not None and name in defaults, f"{kind.__name__} has no {name} any more"
+        monkeypatch.setitem(defaults, name, PATIENCE)
