@@ -10,9 +10,31 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.adoption.applications import Application, Found, Migration, Write, documenso, polar
+from tests.adoption.applications import (
+    Application,
+    Found,
+    Migration,
+    Write,
+    calcom,
+    chatwoot,
+    dispatch,
+    documenso,
+    formbricks,
+    polar,
+    zulip,
+)
 
-APPLICATIONS = [polar.APPLICATION, documenso.APPLICATION]
+APPLICATIONS = [
+    polar.APPLICATION,
+    documenso.APPLICATION,
+    formbricks.APPLICATION,
+    formbricks.BEFORE_BILLING,
+    dispatch.APPLICATION,
+    chatwoot.APPLICATION,
+    zulip.APPLICATION,
+    zulip.WITH_OLD_NAMES,
+    calcom.APPLICATION,
+]
 
 COLUMNS = {"id", "name", "subdomain", "subdomains", "domains", "primary_domain", "old_names", "status", "plan"}
 COLUMNS |= {"limit_per_minute", "limit_per_day", "time_zone", "attributes", "slug", "slugs"}
@@ -151,6 +173,37 @@ async def test_a_write_changes_these_tenants_alone(
     assert_gives(look_up(after), write.becomes)
     then, now = rows_by_tenant(before), rows_by_tenant(after)
     assert {tenant for tenant in then.keys() | now.keys() if then.get(tenant) != now.get(tenant)} == write.tenant_ids
+
+
+@pytest.mark.parametrize("application", APPLICATIONS, ids=named)
+async def test_each_table_that_is_read_is_written_to(db: asyncpg.Connection, application: Application) -> None:
+    """Once so that a tenant changes by it, and once by an update, unless it is called static."""
+    await load(db, application)
+    unwritten = {}
+    for number, query in enumerate(application.queries):
+        await db.execute(f"create view pg_temp.read_{number} as {query.sql}")
+        for table in await db.fetch(
+            """select distinct d.refobjid::regclass::text as name from pg_depend d join pg_rewrite r on r.oid = d.objid
+            where r.ev_class = $1::text::regclass and d.refclassid = 'pg_class'::regclass
+                and d.refobjid <> r.ev_class""",
+            f"pg_temp.read_{number}",
+        ):
+            unwritten[table["name"]] = {"a change of a tenant", "an update"}
+        for table in query.static:
+            unwritten.pop(table.removeprefix("public."), None)
+    for write in application.writes:
+        transaction = db.transaction()
+        await transaction.start()
+        await db.execute(write.sql)
+        for table in await db.fetch(
+            """select relid::regclass::text as name, n_tup_upd > 0 as updated from pg_stat_xact_user_tables
+            where n_tup_ins + n_tup_upd + n_tup_del > 0"""
+        ):
+            needs = unwritten.get(table["name"], set())
+            needs -= {"a change of a tenant"} if write.tenant_ids else set()
+            needs -= {"an update"} if table["updated"] else set()
+        await transaction.rollback()
+    assert {table: needs for table, needs in unwritten.items() if needs} == {}
 
 
 def rows_by_tenant(found: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:

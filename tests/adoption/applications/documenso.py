@@ -379,6 +379,22 @@ APPLICATION = Application(
             },
         ),
         Write(
+            "an organisation is renamed; its teams keep their names, and show the new one",
+            """update "Organisation" set "url" = 'acme-corp', "updatedAt" = now() where "id" = 'org_acme'""",
+            frozenset({"organisation:org_acme", "team:1", "team:2"}),
+            {
+                "subdomain:acme-corp": {"id": "org_acme"},
+                "subdomain:acme": None,
+                "team:slug:acme": {"id": "1", "attributes": {"organisation_url": "acme-corp"}},
+            },
+        ),
+        Write(
+            "an organisation's owner and picture",
+            """update "Organisation" set "ownerUserId" = 8, "avatarImageId" = 'img_1', "updatedAt" = now()""",
+            frozenset(),
+            {"subdomain:acme": {"id": "org_acme"}},
+        ),
+        Write(
             "an organisation's time zone, which a team of its own setting does not follow",
             """update "OrganisationGlobalSettings" set "documentTimezone" = 'Europe/Paris' where "id" = 'set_acme'""",
             frozenset({"organisation:org_acme", "team:1"}),
