@@ -1,9 +1,8 @@
 """Chatwoot: Rails. Limits and plan in JSON, a number as status, and portals whose domains lead to an account.
 
-From chatwoot/chatwoot, db/schema.rb (tables as of 2025-08; two columns that later migrations brought are left out and
-come with them), app/models/account.rb (the numbers of `status`; a trigger on accounts that makes sequences). Rails
-declares no foreign key from portals to accounts. `db/migrate` has the migrations in Ruby; the statements here are what
-Rails sends for them.
+From chatwoot/chatwoot, db/schema.rb of version 2024_09_23_215335 (tables, a trigger on accounts that makes sequences;
+no foreign key from portals to accounts), app/models/account.rb (the numbers of `status`), and db/schema.rb of version
+2025_08_16_044639 for what came between. `db/migrate` is in Ruby; the statements here are what Rails sends for it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ create table accounts (
     locale integer default 0,
     domain character varying(100),
     support_email character varying(100),
-    feature_flags integer default 0 not null,
+    feature_flags bigint default 0 not null,
     auto_resolve_duration integer,
     limits jsonb default '{}',
     custom_attributes jsonb default '{}',
-    status integer default 0,
-    internal_attributes jsonb default '{}' not null
+    status integer default 0
 );
 create index index_accounts_on_status on accounts (status);
 
@@ -48,7 +46,8 @@ create table portals (
     created_at timestamp(6) without time zone not null,
     updated_at timestamp(6) without time zone not null,
     config jsonb default '{"allowed_locales": ["en"]}',
-    archived boolean default false
+    archived boolean default false,
+    channel_web_widget_id bigint
 );
 create unique index index_portals_on_custom_domain on portals (custom_domain);
 create unique index index_portals_on_slug on portals (slug);
@@ -56,16 +55,16 @@ create unique index index_portals_on_slug on portals (slug);
 
 ROWS = """
 insert into accounts (name, created_at, updated_at, domain, feature_flags, auto_resolve_duration, limits,
-    custom_attributes, status, internal_attributes)
+    custom_attributes, status)
 values
     ('Acme', now(), now(), 'mail.acme.example', 5, 14, '{"agents": 25, "inboxes": 100, "emails": 5000}',
-        '{"plan_name": "Business", "subscribed_quantity": 25}', 0, '{}'),
+        '{"plan_name": "Business", "subscribed_quantity": 25}', 0),
     ('Ｇｌｏｂｅｘ ☎', now(), now(), null, 0, null, '{"agents": "2", "inboxes": ""}',
-        '{"plan_name": "Startups"}', 0, '{}'),
-    ('Late payer', now(), now(), null, 0, null, '{}', '{"plan_name": "Business"}', 1, '{"reason": "unpaid"}'),
-    ('Nothing set', now(), now(), null, 0, null, null, null, null, '{}'),
-    ('Odd limits', now(), now(), null, 0, null, '{"agents": "many", "emails": null}', '[]', 0, '{}'),
-    ('Marked', now(), now(), null, 0, null, '{}', '{"marked_for_deletion_at": "2026-02-01T00:00:00Z"}', 0, '{}');
+        '{"plan_name": "Startups"}', 0),
+    ('Late payer', now(), now(), null, 0, null, '{}', '{"plan_name": "Business"}', 1),
+    ('Nothing set', now(), now(), null, 0, null, null, null, null),
+    ('Odd limits', now(), now(), null, 0, null, '{"agents": "many", "emails": null}', '[]', 0),
+    ('Marked', now(), now(), null, 0, null, '{}', '{"marked_for_deletion_at": "2026-02-01T00:00:00Z"}', 0);
 
 insert into portals (account_id, name, slug, custom_domain, created_at, updated_at, archived) values
     (1, 'Help', 'acme-help', 'help.acme.example', now(), now(), false),
@@ -221,16 +220,20 @@ APPLICATION = Application(
     ],
     migrations=[
         Migration(
-            "add ssl_settings to portals, JSON with a default",
-            ["""ALTER TABLE "portals" ADD "ssl_settings" jsonb DEFAULT '{}' NOT NULL"""],
+            "ssl_settings for portals and internal_attributes for accounts, JSON with a default",
+            [
+                """ALTER TABLE "portals" ADD "ssl_settings" jsonb DEFAULT '{}' NOT NULL""",
+                """ALTER TABLE "accounts" ADD "internal_attributes" jsonb DEFAULT '{}' NOT NULL""",
+            ],
             breaks=False,
             becomes={"domain:help.acme.example": {"id": "1", "plan": "Business"}},
         ),
         Migration(
-            "feature_flags from integer to bigint, which the attributes show",
-            ["""ALTER TABLE "accounts" ALTER COLUMN "feature_flags" TYPE bigint"""],
+            "feature_flags grows from a bigint to a numeric; the attributes show it",
+            ["""ALTER TABLE "accounts" ALTER COLUMN "feature_flags" TYPE numeric"""],
             breaks=False,
             becomes={"domain:help.acme.example": {"attributes": {"features": 5}}},
+            theirs=False,
         ),
         Migration(
             "settings for auto_resolve_duration: the new column, filled in batches, the old one still there",

@@ -88,7 +88,7 @@ values
     ('default', '', true, 1, true, '#111'),
     ('My Org', 'Security', false, 1, true, null),
     ('Frozen Project', 'Frozen', false, 1, false, null),
-    ('Nobody owns it', '', false, null, true, null),
+    ('Without owner', '', false, null, true, null),
     ('Cloud Ops', '☁️ Ops', false, 2, null, '#222');
 """
 
@@ -146,7 +146,7 @@ APPLICATION = Application(
         },
         "project:slug:my-org": {"id": "2", "name": "Security", "status": "active"},
         "project:slug:frozen-project": {"id": "3", "status": "suspended"},
-        "project:slug:nobody-owns-it": None,
+        "project:slug:without-owner": None,
         "project:slug:cloud-ops": {"id": "5", "name": "☁️ Ops", "attributes": {"organization": "my_org"}},
     },
     writes=[
@@ -221,7 +221,7 @@ APPLICATION = Application(
             "a project without an organisation gets one",
             "update dispatch_organization_default.project set organization_id = 4 where id = 4",
             frozenset({"project:4"}),
-            {"project:slug:nobody-owns-it": {"id": "4", "attributes": {"organization": "größe_söhne"}}},
+            {"project:slug:without-owner": {"id": "4", "attributes": {"organization": "größe_söhne"}}},
         ),
         Write(
             "a project moves to another organisation",
@@ -230,7 +230,7 @@ APPLICATION = Application(
             {"project:slug:cloud-ops": {"id": "5", "attributes": {"organization": "default"}}},
         ),
         Write(
-            "somebody joins an organisation",
+            "a user joins an organisation",
             "insert into dispatch_core.dispatch_user_organization values (2, 2, 'Member')",
             frozenset(),
             {"organization:slug:my_org": {"id": "2"}},

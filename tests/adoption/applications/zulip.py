@@ -3,7 +3,8 @@
 From zulip/zulip, zerver/models/realms.py and corporate/models/customers.py, plans.py (tables; Django makes each
 foreign key DEFERRABLE INITIALLY DEFERRED), zerver/actions/create_realm.py (a realm is inserted with groups that do not
 exist until later in the transaction; a rename puts a deactivated realm with `deactivated_redirect` in the old place),
-corporate/migrations/0043, 0044 and zerver/migrations. The statements are what Django sends for the migrations.
+corporate/migrations/0043 and 0044, and the zerver migration after 0236, for which `zoom_api_key` and `zoom_api_secret`
+are still here. The statements are what Django sends for the migrations.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ create table zerver_realm (
     message_visibility_limit integer,
     first_visible_message_id integer not null,
     zoom_api_key text not null,
+    zoom_api_secret text not null default '',
     can_create_groups_id bigint not null
 );
 
@@ -318,8 +320,11 @@ APPLICATION = Application(
     ],
     migrations=[
         Migration(
-            "a field is removed that the query does not read: zoom_api_key, with CASCADE as Django sends it",
-            ['ALTER TABLE "zerver_realm" DROP COLUMN "zoom_api_key" CASCADE'],
+            "two fields are removed that the query does not read, with CASCADE as Django sends it",
+            [
+                'ALTER TABLE "zerver_realm" DROP COLUMN "zoom_api_key" CASCADE',
+                'ALTER TABLE "zerver_realm" DROP COLUMN "zoom_api_secret" CASCADE',
+            ],
             breaks=False,
             becomes={"subdomain:acme": {"id": "2", "plan": "plus"}, "subdomain:": {"id": "1"}},
         ),
