@@ -205,6 +205,8 @@ class Fleet:
 
     async def follow(self, database: asyncpg.Connection) -> None:
         """Wait until all workers know what is in the database now."""
+        while await database.fetchval("select tenantcache.publish(1000)") not in ("nothing", "published"):
+            await asyncio.sleep(0.005)
         entry = await database.fetchval("select max(seq) from tenantcache.change_log")
         for connection in self.connections:
             await connection.follow(entry)
