@@ -156,8 +156,11 @@ def test_check_goes_on_past_a_fault(run: Run, redis_url: str) -> None:
     [
         ("postgres", "nowhere", "has no such database; create it (createdb), or correct the name behind the /"),
         ("stranger", "postgres", "refuses this user or password; correct what is before the @"),
-        ("postgres", "postgres?sslmode=require", "hung up; is it another server's port, or one that wants TLS?"),
-        ("postgres", "postgres?sslmode=odd", "cannot be used with these parameters; correct what is behind the ?"),
+        (
+            "postgres",
+            "postgres?sslmode=require",
+            "does not speak TLS there; leave sslmode out, or turn ssl on in the server",
+        ),
     ],
 )
 def test_check_on_a_postgres_that_refuses(
@@ -197,10 +200,7 @@ def test_check_on_a_redis_that_refuses(run: Run, database_url: str, redis_factor
         (f"redis://:secrets@{where}/0", refuses),
         (f"redis://{where}/0", refuses),
         (f"redis://:secret@{where}/99", f"FAULT  REDIS_URL: Redis at {where} answers: DB index is out of range"),
-        (
-            f"redis://:secret@{where}/0?colour=red",
-            f"FAULT  REDIS_URL: Redis at {where} cannot be used with",
-        ),
+        (f"redis://:secret@{where}/0?colour=red", "tenantcache: REDIS_URL has the unknown option colour; "),
     ):
         status, _, errors = run("check", DATABASE_URL=database_url, REDIS_URL=url)
         assert errors.startswith(expected)
