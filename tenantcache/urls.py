@@ -77,9 +77,17 @@ def authority_fault(parts: Parts) -> str | None:
             "cannot be read behind the scheme; write special characters in a password percent-encoded "
             "(@ as %40, / as %2F, : as %3A, ? as %3F, # as %23)"
         )
+    if not all(match and _is_name(match[1]) for match in endpoints):
+        return "has a host that is not a name; give one like db.example.com"
     if any(match and match[2] and int(match[2]) > _MAX_PORT for match in endpoints):
         return f"has a port above {_MAX_PORT}"
     return None
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be looked up at all: an empty label, or one of more than 63 letters, is an error of its own."""
+    labels = host.removesuffix(".").split(".")
+    return "%" in host or host[:1] in ("", "[") or all(0 < len(label) < 64 for label in labels)
 
 
 def encoded_user(parts: Parts) -> str:

@@ -80,6 +80,7 @@ def test_the_certificates_of_the_system_are_found() -> None:
         ("postgresql://h/d?require_auth=scram-sha-256", "has the option require_auth, which cannot be used here: it"),
         ("postgresql://h/d?sslrootcert=system&sslmode=require", "has sslrootcert=system, which needs sslmode=verify-"),
         ("postgresql://h/d?sslnegotiation=direct", "has sslnegotiation=direct, which needs sslmode=require"),
+        ("postgresql://db..example/d", "has a host that is not a name; give one like db.example.com"),
         ("postgresql://h/d?port=x", "has an option port that is not a number"),
         ("postgresql://h/d?port=1,2", "has an option port with another number of ports than there are hosts"),
     ],

@@ -15,6 +15,7 @@ import typer
 
 from tenantcache.cli.init import init, uninstall
 from tenantcache.errors import TenantCacheError
+from tenantcache.stores.base import StoreError
 
 EXIT_FAULT = 2
 
@@ -31,10 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process, and exit."""
     try:
         app(args=arguments, prog_name="tenantcache")
-    except TenantCacheError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"tenantcache: {line}", err=True)
-        sys.exit(EXIT_FAULT)
+    except (TenantCacheError, StoreError) as error:
+        _tell(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tenantcache":
+            raise  # our own fault, not one of what is installed
+        _tell(f"{error.name} is not installed; install tenantcache with its extras: pip install 'tenantcache[demo]'")
+    except OSError as error:  # a closed pipe never comes here: click ends silently
+        path = f": {error.filename}" if error.filename else ""
+        _tell(f"{error.strerror or error}{path}; correct the path, or its permissions")
+    sys.exit(EXIT_FAULT)
+
+
+def _tell(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"tenantcache: {line}", err=True)
 
 
 app.command()(init)
