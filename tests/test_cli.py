@@ -164,7 +164,7 @@ def test_check_goes_on_past_a_fault(run: Run, redis_url: str) -> None:
         (
             "postgres",
             "postgres?sslmode=require",
-            "does not speak TLS there; leave sslmode out, or turn ssl on in the server",
+            "does not speak TLS, or is another server's port; leave sslmode out, or correct host and port",
         ),
     ],
 )

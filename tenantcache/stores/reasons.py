@@ -68,7 +68,7 @@ def postgres_reason(error: BaseException) -> str:
         if (error.sqlstate or "")[:2] in _STATEMENT_CLASSES:
             return f"answers: {error.args[0]} ({error.sqlstate})"
         return "refuses the connection; its log says why"
-    return _network_reason(error, "leave sslmode out, or turn ssl on in the server", "sslrootcert")
+    return _network_reason(error, "leave sslmode out, or correct host and port", "sslrootcert")
 
 
 def redis_reason(error: BaseException) -> str:
@@ -115,8 +115,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _cause_reason(error: BaseException, without_tls: str, authorities: str) -> str | None:
     if isinstance(error, ssl.SSLError):
         return _tls_reason(error, without_tls, authorities)
-    if "rejected SSL upgrade" in str(error):  # so says asyncpg
-        return f"does not speak TLS there; {without_tls}"
+    if "rejected SSL upgrade" in str(error):  # so says asyncpg, whatever the answer was
+        return f"does not speak TLS, or is another server's port; {without_tls}"
     if isinstance(error, redis_errors.TimeoutError):
         error = TimeoutError()
     elif isinstance(error, OSError):

@@ -135,7 +135,8 @@ async def test_a_postgres_that_is_not_there() -> None:
 
 async def test_a_postgres_without_tls_that_is_asked_for_it(database_url: str) -> None:
     assert await told_by_postgres(f"{database_url}?ssl=true") == (
-        "Postgres does not speak TLS there; leave sslmode out, or turn ssl on in the server (while asking)"
+        "Postgres does not speak TLS, or is another server's port; "
+        "leave sslmode out, or correct host and port (while asking)"
     )
 
 
