@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -305,7 +305,12 @@ class RunningDemo:
     """`tenantcache demo` in a process of its own, past its greeting."""
 
     def __init__(
-        self, directory: Path, *options: str, python: Path | None = None, app: str | None = "tiny:app", **environ: str
+        self,
+        directory: Path,
+        *options: str,
+        python: Path | None = None,
+        app: str | None = "tiny:app",
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         words = ["demo", *(("--app", app) if app else ()), "--port", str(self.port), *options]
@@ -314,7 +319,7 @@ class RunningDemo:
         self.process = subprocess.Popen(
             [str(python or sys.executable), "-c", code, *words],
             cwd=directory,
-            env={**os.environ, **checkout, "PYTHONUNBUFFERED": "1", **environ},
+            env={**os.environ, **checkout, "PYTHONUNBUFFERED": "1", **(environ or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -421,7 +426,7 @@ async def test_demo_writes_into_no_database_that_only_a_variable_names(
         "PGSSLMODE": "verify-full",
         "PGTARGETSESSIONATTRS": "standby",
     }
-    demo = RunningDemo(demo_dir, **variables)
+    demo = RunningDemo(demo_dir, environ=variables)
     answer = demo.ask()
     assert demo.stop(signal.SIGTERM) == 0
     assert answer["TENANTCACHE_DATABASE_URL"] != with_password(empty_database_url)
