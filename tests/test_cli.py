@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import http.server
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import venv
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,7 @@ import psutil
 import pytest
 
 from tenantcache.cli import connections, preflight
+from tenantcache.cli.demo import Website
 from tenantcache.cli.main import main
 from tenantcache.cli.seeds import PLANS, domains, seed, tenants
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
@@ -439,6 +442,15 @@ async def test_demo_writes_into_no_database_that_only_a_variable_names(
     connection = await asyncpg.connect(empty_database_url)
     assert await connection.fetchval("select to_regnamespace('tenantcache') is null")
     await connection.close()
+
+
+def test_demo_takes_no_other_server_at_the_port_for_its_own() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        website = Website("tiny:app", other.server_port, 1, {**os.environ})
+        with pytest.raises(DevServerError, match="uvicorn ended at once"):
+            website.start()
+        other.shutdown()
 
 
 def test_demo_tells_all_faults_of_options_and_settings(run: Run) -> None:

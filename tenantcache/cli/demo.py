@@ -14,6 +14,7 @@ import asyncio
 import http.client
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -31,6 +32,9 @@ from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, spawn
 from tenantcache.urls import address
+
+OURS = "X-Demo-Run"
+"""The header by which our answers are told from those of a server that took the port since we looked."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -109,6 +113,7 @@ class Website(DevServer):
     def __init__(self, target: str, port: int, workers: int, environment: Mapping[str, str]) -> None:
         super().__init__(port)
         self._target = target
+        self._token = secrets.token_hex(4)
         self._workers = workers
         self._environment = environment
 
@@ -130,6 +135,7 @@ class Website(DevServer):
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         options = {"--host": HOST, "--port": str(self.port), "--workers": str(self._workers), "--log-level": "warning"}
+        options["--header"] = f"{OURS}:{self._token}"
         words = [word for option in options.items() for word in option]
         return spawn([sys.executable, "-m", "uvicorn", self._target, *words], env=self._environment)
 
@@ -137,7 +143,8 @@ class Website(DevServer):
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
             connection.request("GET", "/health")
-            return connection.getresponse().status < 500
+            answer = connection.getresponse()
+            return answer.status < 500 and answer.getheader(OURS) == self._token
         except (OSError, http.client.HTTPException):
             return False
         finally:
