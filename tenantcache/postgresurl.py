@@ -8,6 +8,8 @@ out if that is harmless. One that would protect the connection and cannot be kep
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -113,9 +115,22 @@ def postgres_url(url: str) -> str:
     hosts = _move_hosts(hosts, options)
     _settle_tls(options)
     kept = [(name, value) for name, value in options.items() if name not in WITHOUT_EFFECT]
-    if faults := list(_value_faults(dict(kept))):
+    faults = list(_value_faults(dict(kept)))
+    if not (parts.user or "user" in options or "service" in options or _account_has_name()):
+        faults.append("names no user, and this account has no name to use instead; give one before the @")
+    if faults:
         raise ValueError("\n".join(faults))
     return with_options(dialect, parts, hosts, kept)
+
+
+def _account_has_name() -> bool:
+    """Whether the driver finds a user's name by itself: containers may run as a number that no passwd file knows."""
+    if os.environ.get("PGUSER"):
+        return True
+    try:
+        return bool(getpass.getuser())
+    except (KeyError, OSError, ImportError):
+        return False
 
 
 def _option_faults(options: dict[str, str]) -> Iterator[str]:

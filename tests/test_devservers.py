@@ -121,6 +121,18 @@ def test_redis_takes_nothing_from_a_directory_that_others_write_into(planted_dir
     assert set(planted_dir.iterdir()) == before
 
 
+def test_redis_starts_below_a_temporary_directory_with_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url)
+        assert client.ping()
+        client.close()
+
+
 async def test_postgres_takes_nothing_from_variables_or_directories_of_others(
     planted_dir: Path, postgres_factory: Callable[..., PostgresServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,17 @@ def test_the_certificates_of_the_system_are_found() -> None:
 )
 def test_what_is_wrong_with_a_postgres_url_is_named(url: str, expected: str) -> None:
     assert expected in (postgres_url_fault(url) or "")
+
+
+def test_an_account_without_a_name_needs_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    monkeypatch.delenv("PGUSER", raising=False)
+    assert "names no user, and this account has no name" in (postgres_url_fault("postgresql://h/d") or "")
+    assert postgres_url_fault("postgresql://u@h/d") is None
+    assert postgres_url_fault("postgresql://h/d?user=u") is None
 
 
 def test_all_unknown_options_are_named_at_once() -> None:

@@ -15,6 +15,9 @@ from typing import IO
 
 from tenantcache.devservers.server import HOST, DevServer, DevServerError, package_dir, spawn, tail
 
+SOCKET_PATH = 70
+"""Letters of a temporary directory that leave room for the rest of a socket's path: macOS takes 103 in all."""
+
 
 class RedisServer(DevServer):
     """Redis (or Valkey) without persistence and without a password. A restart forgets everything.
@@ -36,7 +39,9 @@ class RedisServer(DevServer):
         return f"redis://{HOST}:{self.port}/0"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        self._directory = tempfile.TemporaryDirectory(prefix="tenantcache-redis-")  # open to this account alone
+        # Open to this account alone. The path of a socket may have some hundred letters.
+        short = None if len(tempfile.gettempdir()) < SOCKET_PATH else "/tmp"
+        self._directory = tempfile.TemporaryDirectory(prefix="tenantcache-redis-", dir=short)
         defaults = {"port": str(self.port), "dir": self._directory.name, "unixsocket": f"{self._directory.name}/socket"}
         directives = self._directives = {**defaults, **self._options}
         arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
