@@ -91,7 +91,13 @@ class RedisLink:
 
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
-        await self._call([("PING",)], billed=0, timeout=1.0)
+        try:
+            await self._call([("PING",)], billed=0, timeout=1.0)
+        except StoreError as error:
+            if isinstance(error.__cause__, TimeoutError) and self._url.startswith("rediss:"):
+                # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
+                raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
+            raise
 
     async def ping(self) -> None:
         """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
@@ -205,7 +211,7 @@ class RedisCopies:
         try:
             reply = await self._link.run(*command, timeout=self._read_timeout)
         except StoreError as error:
-            self._slow.failed(clock.now(), reason=str(error))
+            self._slow.failed(clock.now(), reason=str(error).removesuffix(" (not asked again yet)"))
             raise
         self._slow.succeeded()
         return reply
