@@ -28,6 +28,7 @@ from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
 from tenantcache.shadow import ShadowLog
+from tenantcache.startreport import StartReport
 from tenantcache.stores.base import LogEntry, Pull, StoreError
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.registry import Registry, UnknownTenantError
@@ -175,7 +176,7 @@ class TenantCache:
 
     async def _open(self) -> None:
         try:
-            await self._open_stores()
+            redis_found = await self._open_stores()
         except BaseException:
             await self._close_stores()
             raise
@@ -185,8 +186,11 @@ class TenantCache:
         self.indexer.open()
         self._is_open = True
         self.warm_up.open()
+        counters = None if self.fleet_counters is None else self.fleet_counters.stats()
+        self.start_report = StartReport(self.settings, self.follower, self.indexer, counters)
+        self.start_report.open(redis_found=redis_found)
 
-    async def _open_stores(self) -> None:
+    async def _open_stores(self) -> bool:
         where = f"{variable_of('database_url')}, Postgres at {address(self.settings.database_url, POSTGRES_PORT)}"
         try:
             if self._stores.postgres is not None:
@@ -202,6 +206,7 @@ class TenantCache:
                 await self.fleet_counters.open(self.server_now, self._wake_follower, redis_found=redis_found)
             except StoreError as error:
                 raise StoreUnavailableError(f"{where}: {error}") from error
+        return redis_found
 
     async def _open_redis(self) -> bool:
         if self._stores.link is None:
@@ -220,6 +225,7 @@ class TenantCache:
         if not was_open:
             return
         for closing in (
+            self.start_report.close,
             self.warm_up.close,
             self.indexer.close,
             self.limiter.close,

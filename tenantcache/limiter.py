@@ -340,7 +340,7 @@ class Limiter:
                 self._on_lost(meter.owner, following.debits[0].window)
         if self.degraded:
             self.degraded = False
-            logger.warning("limits are counted in the store again")
+            logger.info("limits are counted in the store again")
 
     async def _release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""

@@ -300,13 +300,13 @@ class Resolver:
 
     async def _ask_origin(self, aliases: Sequence[str]) -> Snapshot:
         if not self._breaker.allows(self._clock()):
-            raise StoreError("Postgres has just failed, and is not asked again yet")
+            raise StoreError(f"{self._breaker.reason} (not asked again yet)")
         try:
             snapshot = await self._origin.read(aliases)
         except SchemaMissingError as error:
             raise StoreError(str(error)) from error
-        except StoreError:
-            self._breaker.failed(self._clock())
+        except StoreError as error:
+            self._breaker.failed(self._clock(), reason=str(error))
             raise
         self._breaker.succeeded()
         return snapshot

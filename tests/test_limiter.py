@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -320,13 +321,18 @@ async def test_a_denial_without_a_store_says_when_to_come_back(
     assert (refused.violated, refused.retry_after) == (("minute",), 40.0)
 
 
-async def test_it_comes_back_as_the_store_does(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+async def test_it_comes_back_as_the_store_does(
+    counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     limiter, tenant = make_limiter("deny"), limited(per_minute=60)
     counters.failing = True
-    assert not (await limiter.check(tenant)).allowed
+    for _ in range(3):
+        assert not (await limiter.check(tenant)).allowed
     counters.failing = False
     assert (await limiter.check(tenant)).allowed
     assert not limiter.degraded
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]  # each once
     assert await admitted_of(limiter, tenant, 100) == 59
 
 

@@ -15,6 +15,7 @@ import typer
 
 from tenantcache.cli.init import init, uninstall
 from tenantcache.errors import TenantCacheError
+from tenantcache.stores.base import StoreError
 
 EXIT_FAULT = 2
 
@@ -31,10 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process, and exit."""
     try:
         app(args=arguments, prog_name="tenantcache")
-    except TenantCacheError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"tenantcache: {line}", err=True)
-        sys.exit(EXIT_FAULT)
+    except (TenantCacheError, StoreError) as error:
+        _tell(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tenantcache":
+            raise  # our own fault, not one of what is installed
+        _tell(f"{error.name} is not installed; install tenantcache with its extras: pip install 'tenantcache[demo]'")
+    except OSError as error:  # a closed pipe never comes here: click ends silently
+        path = f": {error.filename}" if error.filename else ""
+        _tell(f"{error.strerror or error}{path}; correct the path, or its permissions")
+    sys.exit(EXIT_FAULT)
+
+
+def _tell(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"tenantcache: {line}", err=True)
 
 
 app.command()(init)
@@ -60,18 +72,27 @@ def settings() -> None:
 
 @app.command()
 def demo(
-    target: Annotated[str, typer.Option("--app", help="What to serve, as uvicorn takes it.")] = "example_app.main:app",
+    target: Annotated[
+        str | None, typer.Option("--app", help="What to serve, as uvicorn takes it. (default: the example application)")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 2,
     directory: Annotated[Path, typer.Option(help="Where the database is kept between runs.")] = Path(".demo"),
+    database_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Write the tenants into this Postgres, in place of one of our own."),
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this Redis, in place of one of our own.")
+    ] = None,
 ) -> None:
     """Serve an app with a real Postgres and Redis and fifty made-up tenants, until Ctrl-C.
 
-    DATABASE_URL and REDIS_URL, where they are set, are used instead of servers of our own.
+    DATABASE_URL and REDIS_URL are not looked at: what they name may be in use by something else.
     """
     from tenantcache.cli.demo import Demo
 
-    Demo(target, port, workers, directory).run()
+    Demo(target, port, workers, directory, database_url, redis_url).run()
 
 
 @app.command()
