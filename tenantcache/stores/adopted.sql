@@ -18,43 +18,37 @@ create table if not exists tenantcache.aliases (
 );
 create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
 
--- The ways from a table to tenants: `columns` of a changed row are the key; `query` leads from keys to ids (null: the key is
--- the id).
+-- The ways from a table to tenants; `told` says each for people, and `watched_N` walks it.
+create sequence if not exists tenantcache.adoption_numbers;
 create table if not exists tenantcache.watches (
     number integer primary key,
     adoption integer not null,
     relation oid not null,
-    key_columns text[] not null,
-    query text,
-    derived text not null
+    told text not null
 );
-
-create or replace function tenantcache.canonical(name text) returns text immutable language sql as $$
-    select lower(name collate "C")
-$$;
 
 -- The names that lead to a tenant, id included. An old name with a dot is a domain.
 create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql
 set search_path = pg_catalog, pg_temp as $$
     with name (value, place) as (
         select value, place
-        from unnest(array['subdomains', 'domains', 'old_names', 'names']) as place,
-            jsonb_array_elements_text(coalesce(nullif($1 -> place, 'null'), '[]'))
+        from unnest(array['subdomains', 'domains', 'old_names', 'names', 'old_slugs']) as place,
+            jsonb_array_elements_text(coalesce(nullif($1 -> place, 'null'), '[]')) as value
     )
     select 'id:' || ($1 ->> 'id')
     union
     select case when place = 'domains' or (place = 'old_names' and strpos(value, '.') > 0) then 'domain:' else 'subdomain:' end
-        || value from name where place <> 'names'
+        || value from name where place in ('subdomains', 'domains', 'old_names')
     union
     select 'name:' || ($1 ->> 'kind') || ':' || value from name
-        where place = 'names' or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
+        where place in ('names', 'old_slugs') or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
 $$;
 
 -- Who is served of several with one name: the one that is active; a name that it has now comes before an old one.
 create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql
 set search_path = pg_catalog, pg_temp as $$
     select array_position(array['active', 'maintenance', 'suspended', 'deleted'], $1 ->> 'status')
-        + case when $2 in (select tenantcache.aliases_of($1 - 'old_names')) then 0 else 4 end
+        + case when $2 in (select tenantcache.aliases_of($1 - 'old_names' - 'old_slugs')) then 0 else 4 end
 $$;
 
 -- The tenants of some ids, all kinds. An id of a kind begins with the kind and a colon.
@@ -96,6 +90,7 @@ declare
     changes tenantcache.outbox[];
     is_known boolean;
     candidates text[];
+    answered integer;
 begin
     select coalesce(array_agg(o), '{}') into changes from (
         select o.* from tenantcache.outbox o
@@ -119,12 +114,15 @@ begin
                 count(*) over (partition by o.alias, o.rank) as owners
             from owned o
         )
-        select b.alias, case when b.owners = 1 then b.tenant end, b.attributes,
+        select b.alias, case when b.owners = 1 then b.tenant end, case when b.owners = 1 then b.attributes end,
                 case when b.owners = 1 then 'found' else 'conflict' end
-            from best b where b.place = 1
-        union all
-        select n, null, null, 'unknown' from unnest(asked) n
-            where not is_known and not starts_with(n, 'id:') and not exists (select from owned o where o.alias = n);
+            from best b where b.place = 1;
+    get diagnostics answered = row_count;
+    if answered < cardinality(asked) and (not is_known or tenantcache.fault() is not null) then
+        -- Whoever joins this with what was found gives the found one precedence.
+        return query select n, null::jsonb, null::text, 'unknown'
+            from unnest(asked) n where not starts_with(n, 'id:');
+    end if;
 end
 $$;
 

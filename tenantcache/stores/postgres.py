@@ -193,8 +193,10 @@ class PostgresTenants:
         records = await self.fetch("looking up tenants", _READ, list(aliases))
         head = _head(records)
         rows: dict[str, Row | None] = dict.fromkeys(aliases)
-        rows |= {record["alias"]: self._rows.read(record) for record in records if record["alias"] is not None}
-        unknown = frozenset(record["alias"] for record in records if record["state"] == "unknown")
+        answers = [record for record in records if record["state"] in ("found", "conflict")]
+        rows |= {record["alias"]: self._rows.read(record) for record in answers}
+        unsure = {record["alias"] for record in records if record["state"] == "unknown"}
+        unknown = frozenset(unsure - {record["alias"] for record in answers})
         return Snapshot(_mark(head), head["epoch"], rows, head["pending"], unknown)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:

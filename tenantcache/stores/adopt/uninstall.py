@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from tenantcache.stores import schema
-from tenantcache.stores.adopt.adoption import AdoptionError
+from tenantcache.stores.adopt.catalog import AdoptionError
 
 DATA = ("tenants", "tenant_domains", "domain_challenges", "usage")
 """What somebody may want to keep. Everything else in the schema can be made again from nothing."""
