@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
 from tenantcache.core.decision import Quota
@@ -22,11 +22,12 @@ from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, targe
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
-from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
+from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
 from tenantcache.limits import LimitExceededError, refuse_with
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
+from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem, problems_of, unavailable
 from tenantcache.web.ratelimit import (
@@ -187,7 +188,7 @@ class TenantMiddleware:
         elif kind in ("http", "websocket"):
             await self._serve(scope, receive, send)
         elif kind == "lifespan":
-            await self._live(scope, receive, send)
+            await live(self.cache, self.app, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -312,39 +313,11 @@ class TenantMiddleware:
         finally:
             end(token)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open the engine before the application starts, close it after the application has stopped."""
-        answered = False
-
-        async def receive_opening() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.cache.open()
-            return message
-
-        async def send_closing(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            if message["type"] != "lifespan.startup.complete":
-                await self.cache.close()
-            await send(message)
-
-        try:
-            await self.app(scope, receive_opening, send_closing)
-        except TenantCacheError as error:
-            await self.cache.close()
-            if answered:
-                raise  # not ours to answer: the application failed with it, and has said so
-            await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {error}"})
-        except BaseException:
-            await self.cache.close()  # the application does not know lifespan, or failed in it
-            raise
-
     async def _fail(self, fault: ConfigurationError, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            raise fault
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {fault}"})
+        if scope["type"] == "lifespan":
+            await receive()
+            await fail_to_start(fault, send)
+        raise fault
 
 
 _mounted: weakref.WeakSet[TenantMiddleware] = weakref.WeakSet()
