@@ -30,7 +30,7 @@ from tenantcache import (
 from tenantcache.core.tenant import Row
 from tenantcache.stores.memory import MAX_SPELLINGS
 from tenantcache.web.problems import Problem
-from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request
+from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request, websocket_scope
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 
 ACME = b"acme.example.com"
@@ -192,7 +192,7 @@ async def test_no_answer_of_ours_echoes_the_host() -> None:
 async def test_a_bypass_path_needs_no_tenant_whatever_the_host(plain: World, path: str) -> None:
     for host in (ACME, b"nobody.example.com", b"suspended.example.com", b"ac me", None):
         assert (await get(plain.app, host, path)).json() is None
-    assert all("tenant" not in scope.get("state", {}) for scope in plain.recorder.scopes)
+    assert all(scope["state"]["tenant"] is None for scope in plain.recorder.scopes)
     assert plain.database.reads == []
 
 
@@ -227,7 +227,7 @@ async def test_every_path_bypasses() -> None:
 @pytest.mark.parametrize("host", [b"example.com", b"EXAMPLE.com:8000", b"www.example.com", b"WWW.example.com."])
 async def test_the_apex_and_reserved_labels_bypass(plain: World, host: bytes) -> None:
     assert (await get(plain.app, host)).json() is None
-    assert "tenant" not in plain.recorder.scopes[-1].get("state", {})
+    assert plain.recorder.scopes[-1]["state"] == {"tenant": None}
     assert plain.database.reads == []
 
 
@@ -602,6 +602,28 @@ async def test_the_tenant_is_on_the_state(plain: World) -> None:
         seen = plain.recorder.scopes[-1]["state"]
         assert seen["tenant"].id == "acme"
         assert seen["from"] == "lifespan"
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        pytest.param(b"example.com", "/", id="a base domain"),
+        pytest.param(b"www.example.com", "/", id="a reserved subdomain"),
+        pytest.param(ACME, "/health", id="a bypass path of a tenant"),
+        pytest.param(b"127.0.0.1", "/health/deep", id="a bypass path of no host"),
+        pytest.param(None, "/health", id="a bypass path without a host"),
+    ],
+)
+@pytest.mark.parametrize("state", [None, {"from": "lifespan"}, {"tenant": "a guest's"}])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_what_bypasses_has_none_on_the_state(
+    plain: World, host: bytes | None, path: str, state: dict[str, Any] | None, kind: str
+) -> None:
+    scope = (http_scope if kind == "http" else websocket_scope)(host, path)
+    if state is not None:
+        scope["state"] = dict(state)
+    await exchange(plain.app, scope, [{"type": f"{kind}.connect" if kind == "websocket" else "http.request"}])
+    assert plain.recorder.scopes[-1]["state"] == (state or {}) | {"tenant": None}
 
 
 async def test_a_client_cannot_bring_a_tenant_along(plain: World) -> None:

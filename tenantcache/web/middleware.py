@@ -307,6 +307,7 @@ class TenantMiddleware:
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""
+        scope.setdefault("state", {})["tenant"] = None
         token = begin(None)
         try:
             await self.app(scope, receive, send)
