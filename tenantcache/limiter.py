@@ -122,6 +122,14 @@ class Limiter:
         self._departed.clear()
         self._watcher = None
 
+    def leave_loop(self) -> None:
+        """Go on after the event loop was closed, with what is held. A take whose answer cannot come any more is spent,
+        and its reservation could take no other one: it is made anew."""
+        for meter in self._meters.take_busy():
+            if not meter.is_named:
+                self._departed.append((meter.owner, meter.reservation.drain()))
+        self._watcher = None
+
     def __len__(self) -> int:
         return len(self._meters.of_tenants)
 

@@ -75,6 +75,13 @@ class Meters:
         self.of_tenants.clear()
         self.of_names.clear()
 
+    def take_busy(self) -> list[Meter]:
+        """Take out the meters that somebody waits for, or that wait for the counters."""
+        busy = [meter for meter in self if meter.is_busy]
+        for meter in busy:
+            (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
+        return busy
+
     async def take_idle(self, server_now: Callable[[], float], is_cached: Callable[[str], bool]) -> list[Meter]:
         """Take out the meters that nobody has used in `IDLE` seconds, save those of tenants that are in memory."""
         taken = []

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -179,9 +180,9 @@ async def test_what_fails_in_its_own_start_is_passed_on() -> None:
 
 
 @asynccontextmanager
-async def on_uvicorn(app: Any) -> AsyncIterator[int]:
+async def on_uvicorn(app: Any, **options: Any) -> AsyncIterator[int]:
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options))
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the test's are its own
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -233,3 +234,27 @@ async def test_an_orderly_stop_of_a_server_loses_no_usage(
     assert await connection.fetchval("select sum(requests) from tenantcache.usage") == 5
     assert await connection.fetchval("select count(*) from tenantcache.processes") == 0, "it has signed off"
     await connection.close()
+
+
+@pytest.mark.parametrize("case", ["a server that sends no lifespan events", "a middleware that is not outermost"])
+def test_what_gets_no_lifespan_events_is_closed_with_the_servers_loop(case: str, database_url: str) -> None:
+    settings = Settings(database_url=database_url, base_domains=["example.com"], usage_interval=NEVER)
+    app: ASGIApp = TenantMiddleware(like_django, settings=settings)
+    if case == "a middleware that is not outermost":
+        app = Starlette(routes=[Mount("/", app)])
+
+    async def query(statement: str) -> Any:
+        connection = await asyncpg.connect(database_url)
+        found = await connection.fetchval(statement)
+        await connection.close()
+        return found
+
+    async def serve() -> None:
+        await query("insert into tenantcache.tenants (id, name, subdomain) values ('acme', 'Acme', 'acme')")
+        async with on_uvicorn(app, lifespan="auto" if isinstance(app, Starlette) else "off") as port:
+            for _ in range(5):
+                assert b" 200 " in await ask(port) + b" "
+
+    asyncio.run(serve())  # as uvicorn runs its own
+    assert asyncio.run(query("select sum(requests) from tenantcache.usage")) == 5
+    assert asyncio.run(query("select count(*) from tenantcache.processes")) == 0

@@ -411,18 +411,17 @@ async def in_parent():
     await cache.open()
     meter = await spend(cache)
     assert meter.minute + meter.low > 0, "the parent must hold something for this to mean anything"
-    return cache, meter
+    held = meter.minute + meter.low
+    child = os.fork()  # within the loop: the engine is closed when that ends
+    if child == 0:
+        forgotten = len(cache.limiter) == 0 and len(cache.memory) == 0 and not cache.is_open and not cache.memory.hot
+        os._exit(0 if forgotten else 1)
+    _, status = os.waitpid(child, 0)
+    kept = len(cache.limiter) == 1 and len(cache.memory) == 1 and cache.is_open and meter.minute + meter.low == held
+    print("child forgot" if os.waitstatus_to_exitcode(status) == 0 else "child kept tokens")
+    print("parent kept" if kept else "parent lost tokens")
 
-cache, meter = asyncio.run(in_parent())
-held = meter.minute + meter.low
-child = os.fork()
-if child == 0:
-    forgotten = len(cache.limiter) == 0 and len(cache.memory) == 0 and not cache.is_open and not cache.memory.hot
-    os._exit(0 if forgotten else 1)
-_, status = os.waitpid(child, 0)
-kept = len(cache.limiter) == 1 and len(cache.memory) == 1 and cache.is_open and meter.minute + meter.low == held
-print("child forgot" if os.waitstatus_to_exitcode(status) == 0 else "child kept tokens")
-print("parent kept" if kept else "parent lost tokens")
+asyncio.run(in_parent())
 """
 
 

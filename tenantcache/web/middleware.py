@@ -156,12 +156,13 @@ class TenantMiddleware:
     def _renew(self, meter: Reservation, now: float) -> bool:
         """Lend the tokens of `meter` until memory's freshness lapses, a window ends, or the headers' second is over.
 
-        False where one of the first two is so now. Both may end sooner than that: whoever takes freshness back empties
+        False where one of the first two is so now, and in another event loop than the engine's, which `_serve` has to
+        tell. Both may end sooner than that: whoever takes freshness back empties
         memory, so that no request finds the meter, and where the server's clock is set, what is lent is taken back.
         """
         valid_until, offset = self._freshness.valid_until, self._server_time.offset
         server_now = now + offset
-        if now >= valid_until or server_now >= meter.until:
+        if now >= valid_until or server_now >= meter.until or self.cache.is_elsewhere():
             return False
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
