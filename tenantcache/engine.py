@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -97,6 +97,7 @@ class TenantCache:
         self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
         self.domains = Domains(registry, write_through, self.hosts, self._require_open)
         self.shadow = ShadowLog()
+        self.route_limits: dict[str, Limits] = {}  # the figures of its routes' named limits, which they share
         self._is_open = self._is_closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -427,18 +428,19 @@ class TenantCache:
         self._require_open()
         return self.limiter.refund(tenant, cost, admitted_at)
 
-    async def reset(self, tenant_id: str) -> None:
+    async def reset(self, tenant_id: str, *, named: Iterable[str] = ()) -> None:
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
 
-        So at most one more limit is admitted in them. Costs one Redis command, one for each named limit, and two reads
-        and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
+        Named limits are those that this engine has counted, and those called `named`: a process that serves no routes
+        has counted none. So at most one more limit is admitted in them. Costs one Redis command, one for each named
+        limit, and two reads and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
         """
         self._require_open()
         tenant = (await self.get_many([tenant_id])).get(tenant_id)
         if tenant is None:
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         try:
-            await self.limiter.reset(tenant)
+            await self.limiter.reset(tenant, named)
             await self._stores.tenants.log_change(tenant_id, [RESET_ALIAS])
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error

@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import inspect
 import re
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from tenantcache.context import serving_of
 from tenantcache.core.decision import Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
-from tenantcache.errors import TenantCacheError
-from tenantcache.limiter import declared
+from tenantcache.errors import ConfigurationError, TenantCacheError
 from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
-from tenantcache.web.ratelimit import Header, ratelimit_headers
+from tenantcache.web.problems import REPLY, Reply
+from tenantcache.web.ratelimit import Header, quota_exceeded, ratelimit_headers
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 
@@ -62,7 +61,8 @@ class _Spending:
     limits: Limits = UNLIMITED
 
     async def spend(self, connection: HTTPConnection) -> list[Header]:
-        """Return the headers that tell of a named limit. Raises `LimitExceededError`."""
+        """Return the headers that tell of a named limit. Raises `LimitExceededError`, and `ConfigurationError` where
+        another route of the engine gives that name other figures."""
         served = serving_of(connection.scope)
         if served is None or not isinstance(served.cache, TenantCache):
             return []
@@ -71,10 +71,15 @@ class _Spending:
         if self.name is None:
             decision = await self._spend_more(cache, tenant)
         else:
+            if (known := cache.route_limits.setdefault(self.name, self.limits)) != self.limits:
+                raise ConfigurationError(
+                    f"limit {self.name!r} has other figures on another route: {known}, not {self.limits}; use one name"
+                    " for one limit"
+                )
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
         if not decision.allowed:
-            _answer_within(connection.scope, cache)
+            _answer_within(connection.scope)
             raise LimitExceededError(decision, quotas)
         return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
 
@@ -91,36 +96,30 @@ class _Spending:
         return decision
 
 
-def _answer_within(scope: Scope, cache: TenantCache) -> None:
-    """Let the application that the route belongs to hand the error to the middleware, unless it has a handler itself.
+def _answer_within(scope: Scope) -> None:
+    """Let the application that the route belongs to answer as the middleware would, unless it has a handler itself.
 
     A mounted application answers 500 to whatever it does not know; the middleware would be too late.
     """
     handlers: tuple[dict[Any, Any], Any] | None = scope.get("starlette.exception_handlers")
-    find = _refusers.get(cache)
-    refuse = None if find is None else find()
-    if handlers is None or refuse is None:
-        return
-
-    async def answer(_request: object, error: LimitExceededError) -> ASGIApp:
-        return partial(refuse, error)
-
-    handlers[0].setdefault(LimitExceededError, answer)
+    if handlers is not None:
+        handlers[0].setdefault(LimitExceededError, _answer)
 
 
-Refuser = Callable[[LimitExceededError, Scope, Receive, Send], Awaitable[None]]
-_refusers: weakref.WeakKeyDictionary[TenantCache, weakref.WeakMethod[Refuser]] = weakref.WeakKeyDictionary()
-
-
-def refuse_with(cache: TenantCache, refuse: Refuser) -> None:
-    """For the middleware: `refuse`, a method of its, answers for routes that `cache` refuses. It is not kept alive."""
-    _refusers[cache] = weakref.WeakMethod(refuse)
+async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGIApp:
+    """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
+    served = serving_of(connection.scope)
+    shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
+    problem = quota_exceeded(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
+    reply: Reply | None = connection.scope.get(REPLY)
+    return (reply(connection.scope, problem) if reply is not None else None) or problem
 
 
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
     """A dependency that spends `cost` tokens of the limit `name` in each request.
 
-    Routes that give the same name share one limit, and must give it the same figures. Raises ValueError.
+    Routes of an engine that give the same name share one limit, and must give it the same figures: where they do not,
+    the second one raises `ConfigurationError` when it is asked. Raises ValueError.
     """
     return _dependency(_named(name, per_minute, per_day, cost))
 
@@ -181,10 +180,7 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
     for key, value, most in (("per_minute", per_minute, MAX_PER_MINUTE), ("per_day", per_day, MAX_PER_DAY)):
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             raise ValueError(f"limit {name!r}: {key} is {value!r}; give a whole number from 1 to {most}")
-    limits = Limits(per_minute, per_day)
-    if declared.setdefault(name, limits) != limits:
-        raise ValueError(f"limit {name!r} was made with other figures before: {declared[name]}; use one name for one")
-    return _Spending(_positive(f"limit {name!r}: cost", tokens), name, limits)
+    return _Spending(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
 
 
 def _positive(what: str, tokens: int) -> int:

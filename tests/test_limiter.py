@@ -616,8 +616,7 @@ async def test_a_forked_copy_has_no_named_tokens(make_limiter: MakeLimiter, coun
     assert len(counters.takes) > takes, "it asks the counters, and spends nothing of its parent's"
 
 
-async def test_a_reset_is_of_named_limits_too(make_limiter: MakeLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.limiter.declared", {"exports": EXPORTS})
+async def test_a_reset_is_of_named_limits_too(make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited()
     assert await named(limiter, tenant, 9) == 3
     await limiter.reset(tenant)

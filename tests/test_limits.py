@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tenantcache import TenantMiddleware, limiter
+from tenantcache import ConfigurationError, TenantMiddleware
 from tenantcache.core.decision import Decision
 from tenantcache.limits import LimitExceededError, cost, costs, limit, limited
 from tenantcache.web.problems import Problem
@@ -27,23 +27,14 @@ from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 ACME, GLOBEX = b"acme.example.com", b"globex.example.com"
 
 
-@pytest.fixture(autouse=True)
-def undeclared() -> Iterator[None]:
-    """Names are of the process; each test has its own."""
-    before = dict(limiter.declared)
-    limiter.declared.clear()
-    yield
-    limiter.declared.clear()
-    limiter.declared.update(before)
-
-
 class World:
     def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         rows = [row("acme", limit_per_minute=100), row("globex", limit_per_minute=100), row("free", limit_per_minute=0)]
         self.counters = FakeCounters()
         values = {"limit_per_day": 0} | settings
-        self.cache = make_cache(FakeDatabase(self.clock, *rows), self.clock, counters=self.counters, **values)
+        self.database = FakeDatabase(self.clock, *rows)
+        self.cache = make_cache(self.database, self.clock, counters=self.counters, **values)
 
 
 @asynccontextmanager
@@ -299,8 +290,6 @@ class Exports(HTTPEndpoint):
 
 
 async def test_decorators_of_starlette_endpoints() -> None:
-    limiter.declared.clear()
-
     @limited("reports", per_minute=1)
     async def report(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("reported")
@@ -347,11 +336,91 @@ def test_what_is_wrong_with_a_limit_is_said(name: str, options: dict[str, Any], 
         limit(name, **options)
 
 
-def test_one_name_is_one_limit() -> None:
-    limit("exports", per_minute=5)
-    limit("exports", per_minute=5)
-    with pytest.raises(ValueError, match="limit 'exports' was made with other figures before"):
-        limit("exports", per_minute=6)
+async def test_one_name_is_one_limit_of_an_engine() -> None:
+    def app(made: World, *limits: Any) -> FastAPI:
+        found = FastAPI()
+        found.add_middleware(TenantMiddleware, cache=made.cache)
+        for number, each in enumerate(limits):
+            found.get(f"/{number}", dependencies=[Depends(each)])(lambda: "exported")
+        return found
+
+    same, again, other = (limit("exports", per_minute=figure) for figure in (5, 5, 6))
+    async with world() as one, world() as two:
+        first, second = app(one, same, again, other), app(two, other)
+        assert [(await get(first, ACME, path)).status for path in ("/0", "/1")] == [200, 200]
+        with pytest.raises(ConfigurationError, match="limit 'exports' has other figures on another route"):
+            await get(first, ACME, "/2")
+        assert lines(await get(second, ACME, "/0"), b"ratelimit-policy")[0] == '"exports-minute";q=6;w=60'
+
+
+# Two middlewares on one engine.
+
+
+def by(name: str) -> Any:
+    return lambda _scope, _problem: PlainTextResponse(f"refused by {name}", 429)
+
+
+def shop(dependency: Any, mounted: bool) -> FastAPI:
+    inner = FastAPI()
+    inner.get("/exports", dependencies=[Depends(dependency)])(lambda: "exported")
+    if not mounted:
+        return inner
+    outer = FastAPI()
+    outer.mount("/", inner)
+    return outer
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+@pytest.mark.parametrize("order", [("A", "B", "ours"), ("B", "ours", "A"), ("ours", "A", "B")])
+@pytest.mark.parametrize("same", [False, True], ids=["an application each", "one application"])
+async def test_each_middleware_answers_for_its_own_routes(mounted: bool, order: tuple[str, ...], same: bool) -> None:
+    async with world() as made:
+        dependency = limit("exports", per_minute=1)
+        one = shop(dependency, mounted)
+        replies = {"A": by("A"), "B": by("B"), "ours": None}
+        apps = {
+            name: TenantMiddleware(one if same else shop(dependency, mounted), cache=made.cache, reply=replies[name])
+            for name in order
+        }
+        assert (await get(apps[order[0]], ACME, "/exports")).status == 200
+        for _ in range(2):  # the slow path and the fast one
+            for name in order:
+                answer = await get(apps[name], ACME, "/exports")
+                assert answer.status == 429
+                expected = b"refused by " + name.encode()
+                assert (answer.body == expected) == (name != "ours"), (name, answer.body)
+                assert (answer.header("content-type") == "application/problem+json") == (name == "ours")
+
+
+async def test_the_outer_middleware_answers_for_a_route_within_both() -> None:
+    async with world() as made:
+        within = TenantMiddleware(shop(limit("exports", per_minute=1), False), cache=made.cache, reply=by("the inner"))
+        app = TenantMiddleware(within, cache=made.cache, reply=by("the outer"))
+        plain = TenantMiddleware(within, cache=made.cache)
+        assert (await get(app, ACME, "/exports")).status == 200
+        for _ in range(2):
+            assert (await get(app, ACME, "/exports")).body == b"refused by the outer"
+            assert (await get(plain, ACME, "/exports")).json()["violated-policies"] == ["exports-minute"]
+
+
+async def test_a_reset_is_of_the_named_limits_of_its_engine() -> None:
+    async with world() as one, world() as two:
+        apps = [fastapi(each) for each in (one, two)]
+        for app in apps:
+            assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+        await one.cache.reset("acme")
+        assert [(await get(app, ACME, "/exports")).status for app in apps] == [200, 429]
+
+
+async def test_a_process_that_serves_no_routes_names_what_it_resets() -> None:
+    async with world() as made:
+        office = make_cache(made.database, made.clock, counters=made.counters)
+        app = fastapi(made)
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+        async with office:
+            await office.reset("acme", named=["exports"])
+        await made.cache.sync()
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
 
 
 @pytest.mark.parametrize("tokens", [0, -1, 1.5, True])
