@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -40,6 +40,12 @@ Endpoint = Callable[..., Any]
 
 UNLIMITED = Limits()
 
+MAX_DEPTH = 20
+"""Applications and middlewares within one another that are looked into: one may be mounted within itself."""
+
+MARK = "tenantcache_spending"
+"""What a function has that spends before an endpoint: its `Spending`, for `declare_routes`."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -53,7 +59,7 @@ class LimitExceededError(TenantCacheError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Spending:
+class Spending:
     """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
 
     tokens: int
@@ -61,8 +67,7 @@ class _Spending:
     limits: Limits = UNLIMITED
 
     async def spend(self, connection: HTTPConnection) -> list[Header]:
-        """Return the headers that tell of a named limit. Raises `LimitExceededError`, and `ConfigurationError` where
-        another route of the engine gives that name other figures."""
+        """Return the headers that tell of a named limit. Raises `LimitExceededError`, and as `declare` does."""
         served = serving_of(connection.scope)
         if served is None or not isinstance(served.cache, TenantCache):
             return []
@@ -71,17 +76,22 @@ class _Spending:
         if self.name is None:
             decision = await self._spend_more(cache, tenant)
         else:
-            if (known := cache.route_limits.setdefault(self.name, self.limits)) != self.limits:
-                raise ConfigurationError(
-                    f"limit {self.name!r} has other figures on another route: {known}, not {self.limits}; use one name"
-                    " for one limit"
-                )
+            self.declare(self.name, cache)
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
         if not decision.allowed:
             _answer_within(connection.scope)
             raise LimitExceededError(decision, quotas)
         return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
+
+    def declare(self, name: str, cache: TenantCache) -> None:
+        """Tell `cache` of this limit. Raises `ConfigurationError` where another route gives that name other figures."""
+        if (known := cache.route_limits.setdefault(name, self.limits)) != self.limits:
+            raise ConfigurationError(
+                f"limit {name!r} has other figures on another route: {known}, not {self.limits}; use one name for one"
+                " limit"
+            )
+        cache.limiter.names.add(name)
 
     async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
         """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
@@ -115,11 +125,46 @@ async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGI
     return (reply(connection.scope, problem) if reply is not None else None) or problem
 
 
+def declare_routes(app: object, cache: TenantCache) -> None:
+    """Tell `cache` of the named limits in `app`, as far as Starlette's and FastAPI's routes show them: of others it
+    learns when they are first asked for. Raises `ConfigurationError` where two routes disagree."""
+    for function in _functions_of(app):
+        spending: Spending | None = getattr(function, MARK, None)
+        if spending is not None and spending.name is not None:
+            spending.declare(spending.name, cache)
+
+
+def _functions_of(app: object, depth: int = MAX_DEPTH) -> Iterator[object]:
+    yield from _given_to(app)
+    routes = getattr(app, "routes", None)
+    if routes is None and depth:
+        yield from _functions_of(getattr(app, "app", None), depth - 1)  # a middleware, as most of them are made
+    for route in routes if isinstance(routes, list) and depth else ():
+        endpoint = getattr(route, "endpoint", None)
+        yield from (endpoint, *(vars(endpoint).values() if isinstance(endpoint, type) else ()))
+        yield from _dependencies_of(getattr(route, "dependant", None))
+        yield from _given_to(getattr(route, "include_context", None))
+        router = getattr(route, "original_router", None)  # FastAPI looks into the routers that it includes later
+        yield from _functions_of(router or route, depth - 1)
+
+
+def _given_to(owner: object) -> Iterator[object]:
+    """What stands in `dependencies=[...]` of an application, a router, or `include_router`."""
+    given = getattr(owner, "dependencies", None)
+    yield from (getattr(each, "dependency", None) for each in (given if isinstance(given, list) else ()))
+
+
+def _dependencies_of(dependant: Any) -> Iterator[object]:
+    for below in getattr(dependant, "dependencies", ()):
+        yield below.call
+        yield from _dependencies_of(below)
+
+
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
     """A dependency that spends `cost` tokens of the limit `name` in each request.
 
     Routes of an engine that give the same name share one limit, and must give it the same figures: where they do not,
-    the second one raises `ConfigurationError` when it is asked. Raises ValueError.
+    the application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
     """
     return _dependency(_named(name, per_minute, per_day, cost))
 
@@ -136,22 +181,23 @@ def cost(tokens: int) -> Dependency:
 
     One that is refused gives back the day's token that it came in with. Raises ValueError.
     """
-    return _dependency(_Spending(_positive("cost", tokens)))
+    return _dependency(Spending(_positive("cost", tokens)))
 
 
 def costs(tokens: int) -> Callable[[Endpoint], Endpoint]:
     """As `cost`, as a decorator of a Starlette endpoint."""
-    return _decorator(_Spending(_positive("cost", tokens)))
+    return _decorator(Spending(_positive("cost", tokens)))
 
 
-def _dependency(spending: _Spending) -> Dependency:
+def _dependency(spending: Spending) -> Dependency:
     async def spend(connection: HTTPConnection, response: Response) -> None:
         response.headers.raw.extend(await spending.spend(connection))
 
+    setattr(spend, MARK, spending)
     return spend
 
 
-def _decorator(spending: _Spending) -> Callable[[Endpoint], Endpoint]:
+def _decorator(spending: Spending) -> Callable[[Endpoint], Endpoint]:
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def spend_first(*args: Any, **kwargs: Any) -> Any:
@@ -167,12 +213,13 @@ def _decorator(spending: _Spending) -> Callable[[Endpoint], Endpoint]:
                 response.headers.raw.extend(headers)
             return response
 
+        setattr(spend_first, MARK, spending)
         return spend_first
 
     return decorate
 
 
-def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> _Spending:
+def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> Spending:
     if not _NAME.fullmatch(name):
         raise ValueError(f"limit {name!r}: a name is 1 to 40 of a-z, 0-9, _ and -, and begins with a letter")
     if per_minute is None and per_day is None:
@@ -180,7 +227,7 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
     for key, value, most in (("per_minute", per_minute, MAX_PER_MINUTE), ("per_day", per_day, MAX_PER_DAY)):
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             raise ValueError(f"limit {name!r}: {key} is {value!r}; give a whole number from 1 to {most}")
-    return _Spending(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
+    return Spending(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
 
 
 def _positive(what: str, tokens: int) -> int:

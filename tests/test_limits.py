@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
@@ -21,7 +21,7 @@ from tenantcache import ConfigurationError, TenantMiddleware
 from tenantcache.core.decision import Decision
 from tenantcache.limits import LimitExceededError, cost, costs, limit, limited
 from tenantcache.web.problems import Problem
-from tests.asgi import Answer, connect, get
+from tests.asgi import Answer, Lifespan, connect, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
 ACME, GLOBEX = b"acme.example.com", b"globex.example.com"
@@ -401,6 +401,60 @@ async def test_the_outer_middleware_answers_for_a_route_within_both() -> None:
         for _ in range(2):
             assert (await get(app, ACME, "/exports")).body == b"refused by the outer"
             assert (await get(plain, ACME, "/exports")).json()["violated-policies"] == ["exports-minute"]
+
+
+def nested(*dependencies: Any) -> FastAPI:
+    """A route within a router within an application that is mounted, whose limit is a dependency of a dependency."""
+    outer, inner, router = FastAPI(), FastAPI(), APIRouter(prefix="/deep")
+
+    def around(_: None = Depends(dependencies[0])) -> None:
+        return None
+
+    router.get("/exports", dependencies=[Depends(around), *(Depends(each) for each in dependencies[1:])])(lambda: "x")
+    inner.include_router(router, dependencies=[Depends(limit("included", per_minute=1))])
+    outer.mount("/inner", inner)
+    return outer
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_the_names_of_an_applications_routes_are_known_from_the_start(wrapped: bool) -> None:
+    made = World()
+    app: Any = nested(limit("exports", per_minute=2), limit("others", per_day=3), cost(2))
+    app.mount("/classes", Starlette(routes=[Route("/exports", Exports)]))
+    if wrapped:
+        app = TenantMiddleware(app, cache=made.cache)
+    else:
+        app.add_middleware(TenantMiddleware, cache=made.cache)
+    async with Lifespan(app) as lifespan:
+        assert lifespan.types == ["lifespan.startup.complete"]
+        assert set(made.cache.route_limits) == made.cache.limiter.names == {"exports", "others", "included"}
+
+
+async def test_an_application_within_itself_and_one_of_another_kind_start() -> None:
+    itself = FastAPI()
+    itself.mount("/again", itself)
+
+    class Other:
+        routes = staticmethod(lambda: 1)
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise ValueError
+
+    for app in (itself, Other()):
+        async with Lifespan(TenantMiddleware(app, cache=World().cache)) as lifespan:
+            assert lifespan.types == ["lifespan.startup.complete"]
+
+
+async def test_routes_that_disagree_end_the_start() -> None:
+    made = World()
+    app = nested(limit("exports", per_minute=2), limit("exports", per_minute=3))
+    app.add_middleware(TenantMiddleware, cache=made.cache)
+    async with Lifespan(app) as lifespan:
+        pass
+    assert lifespan.types == ["lifespan.startup.failed"]
+    assert "limit 'exports' has other figures on another route" in lifespan.sent[0]["message"]
+    assert isinstance(lifespan.error, ConfigurationError)
+    assert not made.cache.is_open
 
 
 async def test_a_reset_is_of_the_named_limits_of_its_engine() -> None:

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,10 +23,19 @@ logger = logging.getLogger(__name__)
 STARTED = "lifespan.startup.complete"
 
 
-async def live(cache: TenantCache, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one lifespan of `app`, and of `cache` around it. Raises what `cache.open` and `app` raise."""
+async def live(
+    cache: TenantCache,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve one lifespan of `app`, and of `cache` around it. Raises what `prepare`, `cache.open` and `app` raise."""
     startup = await receive()
     try:
+        prepare()
         await cache.open()
     except Exception as error:
         await fail_to_start(error, send)

@@ -23,7 +23,7 @@ from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
-from tenantcache.limits import LimitExceededError
+from tenantcache.limits import LimitExceededError, declare_routes
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.lifespan import fail_to_start, live
@@ -187,9 +187,12 @@ class TenantMiddleware:
         elif kind in ("http", "websocket"):
             await self._serve(scope, receive, send)
         elif kind == "lifespan":
-            await live(self.cache, self._inner, scope, receive, send)
+            await live(self.cache, self._inner, scope, receive, send, prepare=lambda: self._declare_routes(scope))
         else:
             await self._inner(scope, receive, send)
+
+    def _declare_routes(self, scope: Scope) -> None:
+        declare_routes(scope.get("app", self._inner), self.cache)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if serving_of(scope) is not None:
