@@ -74,7 +74,7 @@ class Meters:
         self.of_names.clear()
 
     def take_busy(self) -> list[Meter]:
-        """Take out the meters that somebody waits for, or that wait for the counters."""
+        """Take out the meters that requests wait for, or that wait for the counters themselves."""
         busy = [meter for meter in self if meter.is_busy]
         for meter in busy:
             (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
