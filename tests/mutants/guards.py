@@ -22,6 +22,7 @@ SUITES = {
     "machine": ["tests/freshness/test_machine.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
+    "loops": ["tests/test_eventloops.py"],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -38,11 +39,13 @@ WHAT_SUITES_DO = {
     "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
+    "loops": "one engine and several event loops, which end, are closed or go on",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
+LOOPS = ("loops",)
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -240,8 +243,8 @@ MUTANTS = [
     Mutant(
         "hot requests: freshness",
         MIDDLEWARE,
-        "if now >= valid_until or server_now >= meter.until:",
-        "if server_now >= meter.until:",
+        "if now >= valid_until or server_now >= meter.until",
+        "if server_now >= meter.until",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
@@ -252,6 +255,28 @@ MUTANTS = [
         "meter.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "hot requests: no lease is renewed in another event loop",
+        MIDDLEWARE,
+        " or self.cache.is_elsewhere()",
+        "",
+        LOOPS,
+        quick=("tests/test_eventloops.py", "-k", "hot_request"),
+    ),
+    Mutant(
+        "an engine is called in the event loop that has it open",
+        ENGINE,
+        "raise not_open()\n        self._require_here()",
+        "raise not_open()",
+        LOOPS,
+    ),
+    Mutant(
+        "an engine is closed with its event loop",
+        ENGINE,
+        "if self._is_open and self._loop is running_loop():",
+        "if False:",
+        LOOPS,
     ),
     Mutant(
         "OLD in the trigger: the label",
