@@ -60,6 +60,8 @@ class Plan:
         kind, first = self.adoption.kind, number * MAX_NUMBERS
         made = [routines.reader(number, self.query, kind), routines.lister(number, self.query, kind)]
         for place, way in enumerate(self.ways):
+            if way.columns == (routines.ANY_TENANT,):
+                continue
             made.append(routines.walker(first + place, way, self.key_types.get(way, ""), kind))
         for table in self.followed(number):
             made += routines.follower(table)
@@ -76,7 +78,7 @@ class Plan:
         return found
 
     def _relied_on(self, table: ReadTable, keys: Iterable[Sequence[str]]) -> tuple[str, ...]:
-        return tuple(sorted({*table.used, *itertools.chain.from_iterable(keys)}))
+        return tuple(sorted({*table.used, *itertools.chain.from_iterable(keys)} - {routines.ANY_TENANT}))
 
     def sql(self, number: int) -> str:
         """The statements, for a database that has the schema and nothing of this kind."""
@@ -149,7 +151,8 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
             continue
         faults.append(
             f"{name} is read, and the query does not say which tenants a row of it concerns; give --watch {name}=COLUMN with"
-            f" the column that holds the tenant's id, or --static {name} if it never changes"
+            f" the column that holds the tenant's id, --watch '{name}=*' if a row may concern any tenant, or --static {name}"
+            " if it never changes"
         )
     if faults:
         raise AdoptionError("\n".join(faults))
@@ -176,7 +179,7 @@ async def _tables_by_name(
             qualified = None
         if qualified not in columns:
             faults.append(f"{option} {name}: the query reads no such table; it reads {', '.join(columns) or 'none'}")
-        elif column and column not in columns[qualified]:
+        elif column not in ("", routines.ANY_TENANT, *columns[qualified]):
             faults.append(f"{option} {name}={column}: {qualified} has no such column; it has {', '.join(columns[qualified])}")
         else:
             found[qualified] = column

@@ -131,14 +131,21 @@ def walker(number: int, way: Way, key_type: str, kind: str) -> Routine:
     return _function(f"watched_{number}", "keys text[]", "text[]", "setof text", body)
 
 
+ANY_TENANT = "*"
+"""In place of a column: a row of that table may concern any tenant."""
+
+
 def follower(table: FollowedTable) -> list[Routine]:
     """The trigger function of a table, which never makes a statement of the application's fail."""
-    keys = "\n".join(
-        f"        if tg_op <> 'INSERT' then old_keys[{place}] := {joined(f'old.{identifier(c)}' for c in columns)}; end if;\n"
-        f"        if tg_op <> 'DELETE' then new_keys[{place}] := {joined(f'new.{identifier(c)}' for c in columns)}; end if;"
-        for place, columns in enumerate(table.numbers.values(), 1)
-    )
+    is_for_all = [ANY_TENANT] in [list(columns) for columns in table.numbers.values()]
+    keys = "" if is_for_all else _noted_keys(table)
     numbers = ", ".join(str(number) for number in table.numbers)
+    note = """
+    insert into tenantcache.outbox (key) values (null);
+    perform tenantcache.wake();
+    return null;
+end
+""" if is_for_all else _NOTE_KEYS
     body = f"""
 declare
     old_keys text[] := '{{}}';
@@ -156,7 +163,11 @@ begin
         perform tenantcache.note_failed_trigger({literal(table.name)}, sqlerrm);
         return null;
     end;
-    insert into tenantcache.outbox (watch, key)
+{note}"""
+    return [_function(f"follow_{table.follower}", "", "", "trigger", body, definer=True)]
+
+
+_NOTE_KEYS = """    insert into tenantcache.outbox (watch, key)
         select distinct k.watch, k.key
         from (
             select * from unnest(changed_watches, old_keys) union select * from unnest(changed_watches, new_keys)
@@ -168,7 +179,14 @@ begin
     return null;
 end
 """
-    return [_function(f"follow_{table.follower}", "", "", "trigger", body, definer=True)]
+
+
+def _noted_keys(table: FollowedTable) -> str:
+    return "\n".join(
+        f"        if tg_op <> 'INSERT' then old_keys[{place}] := {joined(f'old.{identifier(c)}' for c in columns)}; end if;\n"
+        f"        if tg_op <> 'DELETE' then new_keys[{place}] := {joined(f'new.{identifier(c)}' for c in columns)}; end if;"
+        for place, columns in enumerate(table.numbers.values(), 1)
+    )
 
 
 def triggers(table: FollowedTable) -> str:
