@@ -28,9 +28,14 @@ class Storm:
         self.world = World(
             self.rng.choice((1, 2, 2, 3)),
             max_tenants=self.rng.choice((2, 100)),
-            memory_ttl=self.rng.choice((2.0, 300.0)),
+            memory_ttl=self.rng.choice((0.5, 2.0, 300.0)),
+            negative_ttl=self.rng.choice((0.5, 60.0)),
+            redis_ttl=self.rng.choice((1.0, 20.0)),
+            stale_if_error=self.rng.choice((0.0, 0.0, 1.0, 5.0)),
             max_floors=self.rng.choice((3, 1000)),
             has_index=self.rng.random() < 0.5,
+            has_refresher=self.rng.random() < 0.7,
+            hot_only=self.rng.random() < 0.5,
             flaws=flaws,
         )
         self.mischief = self.rng.choice((0.0, 0.02, 0.1))
@@ -90,6 +95,8 @@ class Storm:
             self._write()
         elif dice < 0.30:
             self._let_time_pass()
+        elif dice < 0.31:
+            self._let_ttls_pass()
         else:
             busy = [process for process in world.processes if process.has_work]
             flights = world.network.flights
@@ -110,6 +117,12 @@ class Storm:
         world, rng = self.world, self.rng
         to_timer = max(0.0, min(process.next_timer() for process in world.processes) - world.now) + 1e-6
         world.advance(rng.choice((min(to_timer, 5.0), 0.001, 0.02, 0.3, 1.1)))
+
+    def _let_ttls_pass(self) -> None:
+        """Longer than every TTL but the longest, in good order, so that memory stays valid where nothing is broken."""
+        seconds = self.rng.choice((1.5, 4.0, 8.0))
+        self._note(f"  {seconds} s in good order")
+        self.world.settle(seconds)
 
     def _ask(self) -> None:
         process = self.rng.choice(self.world.processes)

@@ -20,6 +20,7 @@ SUITES = {
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
+    "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
     "postgres": [
@@ -36,6 +37,7 @@ WHAT_SUITES_DO = {
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
     "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
@@ -43,6 +45,7 @@ WHAT_SUITES_DO = {
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
+AGES = ("storms", "machine", "memory")
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -50,6 +53,7 @@ ON_SCHEMA = "tests/stores/test_schema.py::"
 FRESHNESS = "tenantcache/core/freshness.py"
 FOLLOWER = "tenantcache/follower.py"
 RESOLVER = "tenantcache/resolver.py"
+MEMORY = "tenantcache/stores/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
@@ -227,6 +231,37 @@ MUTANTS = [
         ENGINE,
         "if entry.asof <= self.freshness.applied:",
         "if True:",
+    ),
+    Mutant(
+        "what has expired leaves every map at the next look",
+        MEMORY,
+        "            self.expire(now)\n            return self.get(alias)",
+        "            return self.get(alias)",
+        AGES,
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what is dropped is gone, whatever its age",
+        MEMORY,
+        '            self.expire(now)\n            return cast("Entry | None", self.pop(alias, None))',
+        '            return cast("Entry | None", self.pop(alias, None))',
+        ("memory",),  # of a change, the look that goes before it is enough
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what leaves for its age leaves every map",
+        MEMORY,
+        "        for _, entry in expired:\n            self._on_leave(entry)\n",
+        "",
+        AGES,
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what is due is held until it is read again",
+        MEMORY,
+        "max(grace, ttl), clock",
+        "grace, clock",
+        ("memory",),
     ),
     Mutant("an id that was not there", RESOLVER, "tenant_id = alias[len(ID_ALIAS) :]  #", "pass  #"),
     Mutant(
