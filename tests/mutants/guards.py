@@ -23,6 +23,8 @@ SUITES = {
     "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py"],
+    "domains": ["tests/test_domains.py"],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -40,6 +42,8 @@ WHAT_SUITES_DO = {
     "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
+    "floods": "requests full of forwarded headers, their instructions counted",
+    "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
@@ -59,6 +63,10 @@ INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 SQL = "tenantcache/stores/schema.sql"
+HOSTS = "tenantcache/core/hosts.py"
+PEERS = "tenantcache/web/peers.py"
+REGISTRY = "tenantcache/stores/registry.py"
+ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
 
 
 @dataclass(frozen=True)
@@ -287,6 +295,50 @@ MUTANTS = [
         "meter.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "forwarded headers: one budget of lines",
+        HOSTS,
+        "if len(lines) > MAX_FORWARDED_LINES or sum(",
+        "if sum(",
+        ("floods",),
+    ),
+    Mutant(
+        "forwarded headers: one budget of octets",
+        HOSTS,
+        " or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:",
+        ":",
+        ("floods",),
+    ),
+    Mutant(
+        "forwarded headers: one budget of pairs",
+        HOSTS,
+        "for line in lines]) > MAX_FORWARDED_PAIRS:",
+        "for line in lines]) > 1e9:",
+        ("floods",),
+    ),
+    Mutant("forwarded headers: one budget of addresses", PEERS, "effort += named.effort", "pass", ("floods",)),
+    Mutant(
+        "a tenant takes away its own domain only",
+        REGISTRY,
+        "tenant_domains where domain = $1 and tenant_id = $2 returning true",
+        "tenant_domains where domain = $1 returning true",
+        ("domains",),
+        quick=(ON_DOMAINS,),
+    ),
+    Mutant(
+        "a tenant takes back its own claim only",
+        REGISTRY,
+        "domain_challenges where domain = $1 and tenant_id = $2 returning false",
+        "domain_challenges where domain = $1 and $2::text <> '' returning false",
+        ("domains",),
+    ),
+    Mutant(
+        "a tenant chooses the primary among its own domains only",
+        REGISTRY,
+        "where domain = $1 and tenant_id = $2)\n    returning",
+        "where domain = $1 and $2::text <> '')\n    returning",
+        ("domains",),
     ),
     Mutant(
         "OLD in the trigger: the label",
