@@ -23,7 +23,7 @@ SUITES = {
     "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
-    "floods": ["tests/regressions/test_forwarded_floods.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
     "domains": ["tests/test_domains.py"],
     "postgres": [
         "tests/stores/test_schema.py",
