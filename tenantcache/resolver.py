@@ -155,9 +155,13 @@ class Resolver:
 
     async def refresh_due(self) -> None:
         """Read again what has outlived its TTL, in one query. Raises `StoreError`."""
-        aliases = [entry.alias for entry in self._memory.due(REFRESH_BATCH)]
-        if aliases:
-            await self._read(aliases, copy=False)
+        due = self._memory.due(REFRESH_BATCH)
+        if due:
+            try:
+                await self._read([entry.alias for entry in due], copy=False)
+            except StoreError:
+                self._memory.still_due(due)
+                raise
 
     def stats(self) -> dict[str, int]:
         return {

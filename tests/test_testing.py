@@ -250,7 +250,7 @@ async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCac
         assert (await cache.domains.verify("shop.acme.io")).outcome == "failed"
         zone.values = (challenge.record_value,)
         assert (await cache.domains.verify("shop.acme.io")).outcome == "verified"
-        await cache.domains.set_primary("shop.acme.io")
+        await cache.domains.set_primary("acme", "shop.acme.io")
         found = await cache.resolve("shop.acme.io")
         assert found is not None
         assert (found.id, found.primary_domain) == (acme.id, "shop.acme.io")
@@ -261,9 +261,9 @@ async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCac
         cache.fake_clock.advance(11)
         assert [check.removed for check in await cache.domains.recheck(grace=10)] == [True]
         assert await cache.resolve("shop.acme.io") is None
-        await cache.domains.remove("shop.acme.io")
+        await cache.domains.remove("acme", "shop.acme.io")
         with pytest.raises(UnknownDomainError):
-            await cache.domains.remove("shop.acme.io")
+            await cache.domains.remove("acme", "shop.acme.io")
         assert (await cache.tenants.suspend("acme")).status == "suspended"
         await cache.tenants.delete("acme")
         assert await cache.resolve("acme.testserver") is None
