@@ -392,7 +392,9 @@ class Follower:
         if not pull.checked:
             return
         if pull.fault is not None and pull.fault != self.fault:
-            logger.warning("changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull))
+            logger.warning(
+                "changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull)
+            )
         elif pull.fault is None and self.fault is not None:
             logger.info("changes are followed again")
         self.fault = pull.fault

@@ -338,9 +338,7 @@ class PostgresLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
         at = _time(applied.at)
         rows = await self._fetch("pulling the log", _PULL, applied.seq, at, max_behind, page, since, check)

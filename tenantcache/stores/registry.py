@@ -220,7 +220,9 @@ class Registry:
         if self._postgres is None:
             raise TenantCacheError("this engine has no Postgres, so there are no tables to write to")
         try:
-            adopted = await self._postgres.fetch(doing, "select options ->> 'table' as tenants_table from tenantcache.adoptions")
+            adopted = await self._postgres.fetch(
+                doing, "select options ->> 'table' as tenants_table from tenantcache.adoptions"
+            )
             if adopted:
                 table = adopted[0]["tenants_table"]
                 raise AdoptedTableError(f"the tenants are those of {table}, which is yours: change them there")

@@ -42,7 +42,8 @@ def ours(alias: str) -> str:
 async def look_up(db: asyncpg.Connection, aliases: Collection[str]) -> dict[str, dict[str, Any] | None]:
     rows = await db.fetch("select * from tenantcache.find_tenants($1)", [ours(alias) for alias in aliases])
     answers: dict[str, dict[str, Any] | None] = {
-        row["alias"]: row["tenant"] and json.loads(row["tenant"]) | {"attributes": json.loads(row["attributes"] or "{}")}
+        row["alias"]: row["tenant"]
+        and json.loads(row["tenant"]) | {"attributes": json.loads(row["attributes"] or "{}")}
         for row in rows
     }
     assert all(row["state"] != "unknown" for row in rows), await db.fetchval("select tenantcache.fault()")
@@ -54,7 +55,7 @@ def check(found: Mapping[str, dict[str, Any] | None], expected: Found) -> None:
         tenant = found[alias]
         if fields is None:
             # A name that no host can be is found by path and header.
-            assert tenant is None or (alias.startswith("subdomain:") and "_" in alias or not alias.isascii()), alias
+            assert tenant is None or ((alias.startswith("subdomain:") and "_" in alias) or not alias.isascii()), alias
             continue
         assert tenant is not None, f"{alias} leads to no tenant"
         kind = tenant["kind"]

@@ -248,9 +248,7 @@ class SimulatedLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return await self._ask("tail", lambda: self._database.tail(max_age, max_entries))
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         del check
         return await self._ask(f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since))
 

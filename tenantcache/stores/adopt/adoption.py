@@ -180,7 +180,9 @@ async def _tables_by_name(
         if qualified not in columns:
             faults.append(f"{option} {name}: the query reads no such table; it reads {', '.join(columns) or 'none'}")
         elif column not in ("", routines.ANY_TENANT, *columns[qualified]):
-            faults.append(f"{option} {name}={column}: {qualified} has no such column; it has {', '.join(columns[qualified])}")
+            faults.append(
+                f"{option} {name}={column}: {qualified} has no such column; it has {', '.join(columns[qualified])}"
+            )
         else:
             found[qualified] = column
     return found
@@ -194,9 +196,7 @@ _FOREIGN_KEY = """
 """
 
 
-async def _by_foreign_key(
-    connection: asyncpg.Connection, query: AnalysedQuery, found: Ways, name: str
-) -> Way | None:
+async def _by_foreign_key(connection: asyncpg.Connection, query: AnalysedQuery, found: Ways, name: str) -> Way | None:
     """A way by the only foreign key that leads from `name` to the column that is the id."""
     bases = {(way.table, way.columns[0]) for way in found.ways if not way.hops and len(way.columns) == 1}
     keys = set()
@@ -270,9 +270,7 @@ async def install(connection: asyncpg.Connection, plan: Plan, *, beside: bool = 
                 return False
             await connection.execute(await script(connection, plan, beside=beside))
     except asyncpg.LockNotAvailableError:
-        raise AdoptionError(
-            "a table is in use by a long transaction; nothing was changed, try again later"
-        ) from None
+        raise AdoptionError("a table is in use by a long transaction; nothing was changed, try again later") from None
     await connection.execute(FINISH)
     return True
 
@@ -286,7 +284,10 @@ async def script(connection: asyncpg.Connection, plan: Plan, *, beside: bool) ->
             is_kept = beside and row["kind"] != plan.adoption.kind
             (others if is_kept else old).append(row["number"])
     del others
-    parts = ["-- A long transaction of somebody's must not make every other one wait behind us.", "set local lock_timeout = '5s';"]
+    parts = [
+        "-- A long transaction of somebody's must not make every other one wait behind us.",
+        "set local lock_timeout = '5s';",
+    ]
     if old:
         parts.append(removal(old))
     parts.append(FOLLOWED_ANEW)

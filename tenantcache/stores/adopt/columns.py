@@ -97,8 +97,10 @@ def _status(query: AnalysedQuery) -> str:
     if "status" not in query.columns:
         return "'active'::text"
     value = _text(query, "status")
-    return f"case when {value} in ('active', 'suspended', 'maintenance', 'deleted') then {value}" \
+    return (
+        f"case when {value} in ('active', 'suspended', 'maintenance', 'deleted') then {value}"
         f" when {value} is null then 'active' else 'suspended' end"
+    )
 
 
 def _limit(query: AnalysedQuery, name: str, most: int) -> str:

@@ -121,8 +121,14 @@ async def analyse(connection: asyncpg.Connection, given: str) -> AnalysedQuery:
         shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         tables = [
             ReadTable(
-                row["oid"], row["name"], row["kind"], row["inherits"], row["owned"], row["restricted"],
-                tuple(row["used"]), tuple(row["columns"]),
+                row["oid"],
+                row["name"],
+                row["kind"],
+                row["inherits"],
+                row["owned"],
+                row["restricted"],
+                tuple(row["used"]),
+                tuple(row["columns"]),
             )  # fmt: skip
             for row in await connection.fetch(_READS, view)
         ]
@@ -160,12 +166,18 @@ def _check_columns(query: AnalysedQuery) -> None:
     numbered = {column.name for column in query.key}
     unknown = [name for name in query.columns if name not in COLUMNS and name not in numbered]
     if unknown:
-        faults.append(f"the query has columns that mean nothing here: {', '.join(unknown)}; there are {', '.join(COLUMNS)}")
+        faults.append(
+            f"the query has columns that mean nothing here: {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
+        )
     faults += [fault for column in query.columns.values() if (fault := _misfit(column)) is not None]
     for table in query.tables:
         if table.kind != "r" or table.inherits:
-            kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}.get(table.kind, "a partitioned table")
-            faults.append(f"the query reads {table.name}, which is {kind}: triggers cannot follow it; read its tables instead")
+            kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}.get(
+                table.kind, "a partitioned table"
+            )
+            faults.append(
+                f"the query reads {table.name}, which is {kind}: triggers cannot follow it; read its tables instead"
+            )
     if faults:
         raise AdoptionError("\n".join(faults))
 

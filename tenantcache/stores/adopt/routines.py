@@ -140,12 +140,16 @@ def follower(table: FollowedTable) -> list[Routine]:
     is_for_all = [ANY_TENANT] in [list(columns) for columns in table.numbers.values()]
     keys = "" if is_for_all else _noted_keys(table)
     numbers = ", ".join(str(number) for number in table.numbers)
-    note = """
+    note = (
+        """
     insert into tenantcache.outbox (key) values (null);
     perform tenantcache.wake();
     return null;
 end
-""" if is_for_all else _NOTE_KEYS
+"""
+        if is_for_all
+        else _NOTE_KEYS
+    )
     body = f"""
 declare
     old_keys text[] := '{{}}';
@@ -217,7 +221,9 @@ def _by_id(query: AnalysedQuery, parameter: str) -> str:
     parts = []
     for place, column in enumerate(query.key, 1):
         decoded = f"replace(replace(split_part(i, '/', {place}), '%2F', '/'), '%25', '%')"
-        parts.append(_one_of(identifier(column.name), column.type, f"array(select {decoded} from unnest({parameter}) i)"))
+        parts.append(
+            _one_of(identifier(column.name), column.type, f"array(select {decoded} from unnest({parameter}) i)")
+        )
     return f"{' and '.join(parts)} and {id_of(query, '')} = any ({parameter})"
 
 
@@ -230,9 +236,9 @@ def _percents(sql: str) -> str:
     return sql.replace("%", "%%")
 
 
-def _function(
-    name: str, parameters: str, types: str, returns: str, body: str, *, definer: bool = False
-) -> Routine:
+def _function(name: str, parameters: str, types: str, returns: str, body: str, *, definer: bool = False) -> Routine:
     how = "security definer set search_path = pg_catalog, pg_temp" if definer else "stable"
-    sql = f"create function tenantcache.{name}({parameters}) returns {returns} language plpgsql {how} as {dollars(body)};"
+    sql = (
+        f"create function tenantcache.{name}({parameters}) returns {returns} language plpgsql {how} as {dollars(body)};"
+    )
     return Routine(f"{name}({types})", body, sql)

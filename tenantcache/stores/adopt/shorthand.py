@@ -143,7 +143,9 @@ class _Writer:
         table, given = self._table, self._options.id
         if not given:
             if not table.primary_key:
-                self._check.fault(f"{table.name} has no primary key; name the column that identifies a tenant with --id")
+                self._check.fault(
+                    f"{table.name} has no primary key; name the column that identifies a tenant with --id"
+                )
             return table.primary_key
         key = self._check.columns(table, "--id", given)
         for column in key:
@@ -178,7 +180,9 @@ class _Writer:
         found.append(("domains", listed))
         primaries = [one for one in (domain, primary) if one is not None]
         if primaries:
-            found.append(("primary_domain", primaries[0] if len(primaries) == 1 else f"coalesce({', '.join(primaries)})"))
+            found.append(
+                ("primary_domain", primaries[0] if len(primaries) == 1 else f"coalesce({', '.join(primaries)})")
+            )
         return found
 
     def _host(self, table: Table, option: str, given: str | None) -> Column | None:
@@ -343,7 +347,9 @@ class _Writer:
 
 
 _SECRET = re.compile(r"passw|secret|token|api_?key|private|credential|salt|hash", re.IGNORECASE)
-_OPPOSITE = re.compile(r"deactivat|disabl|archiv|suspend|delet|block|bann|inactive|closed|frozen|expired", re.IGNORECASE)
+_OPPOSITE = re.compile(
+    r"deactivat|disabl|archiv|suspend|delet|block|bann|inactive|closed|frozen|expired", re.IGNORECASE
+)
 
 
 def _picked(names: Sequence[str]) -> str:

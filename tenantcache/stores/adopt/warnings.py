@@ -25,9 +25,7 @@ BIG_ENOUGH = 1000
 """Rows from which on reading a table from one end to the other is worth a word."""
 
 
-async def find_warnings(
-    connection: asyncpg.Connection, plan: Plan, *, base_domains: Sequence[str] = ()
-) -> list[str]:
+async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_domains: Sequence[str] = ()) -> list[str]:
     """Run the query once over, and say what looks wrong, a line each. Raises `AdoptionError` if two rows have one id."""
     found = [
         f"{table.name}: row security hides rows from this user, and what it cannot see is not served"
@@ -35,7 +33,9 @@ async def find_warnings(
         if table.restricted
     ]
     if plan.has_clock:
-        found.append("the query depends on the time, and time writes no row: such a change is seen by `adopt verify` only")
+        found.append(
+            "the query depends on the time, and time writes no row: such a change is seen by `adopt verify` only"
+        )
     found += [f"the query calls {name}, whose answer may change at any time" for name in plan.query.volatile]
     async with connection.transaction(readonly=True):
         found += [warning async for warning in _of_rows(connection, plan, base_domains)]
@@ -139,7 +139,9 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
     except asyncpg.PostgresError:
         return
     for table in sorted(_scanned(json.loads(explained)[0]["Plan"])):
-        rows = await connection.fetchval("select greatest(reltuples, 0) from pg_class where oid = to_regclass($1)", table)
+        rows = await connection.fetchval(
+            "select greatest(reltuples, 0) from pg_class where oid = to_regclass($1)", table
+        )
         if rows is not None and rows >= 0:
             yield f"a look-up of one tenant reads {table} from one end to the other; an index on what joins it helps"
     for way in plan.ways:
