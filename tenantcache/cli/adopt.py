@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tenantcache.cli.schema import database
 from tenantcache.errors import TenantCacheError
+
+if TYPE_CHECKING:
+    from tenantcache.settings import Settings
 
 app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
 
@@ -58,12 +61,12 @@ _STATES = {
 }
 
 
-def _alias_of(name: str, settings: object) -> str:
+def _alias_of(name: str, settings: Settings) -> str:
     from tenantcache.core.hosts import HostRules
 
     if name.startswith(ALIASES):
         return name
-    rules = HostRules(settings.base_domains, settings.reserved_subdomains)  # type: ignore[attr-defined]
+    rules = HostRules(settings.base_domains, settings.reserved_subdomains)
     match = rules.classify(name.encode("utf-8", "surrogateescape"))
     if match.alias is None:
         raise TenantCacheError(f"no tenant can have this host: it is {match.kind}; give a host, or an alias like id:42")
@@ -85,11 +88,12 @@ def verify(
 async def _verify(*, repair: bool) -> bool:
     from tenantcache.stores.adopt import explain as comparing
 
-    compared, wrong = 0, []
+    compared, wrong = 0, list[str]()
     async with database() as (connection, _):
         if not await connection.fetchval("select exists (select from tenantcache.adoptions)"):
             raise TenantCacheError("nothing is adopted: tenantcache's own tables are read directly, and cannot differ")
-        async for compared, some in comparing.differing(connection):
+        async for so_far, some in comparing.differing(connection):
+            compared = so_far
             wrong += some
             for tenant_id in some:
                 typer.echo(f"{tenant_id} is not as the query says")

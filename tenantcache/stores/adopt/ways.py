@@ -126,14 +126,14 @@ class _Graph:
     def _handed_on(self, scope: Scope, name: str) -> frozenset[Place]:
         """What the output column `name` of a subquery is; of a union, in each of its parts."""
         if _parts(scope):
-            names = [select.alias_or_name for select in scope.expression.selects]
+            names = [select.alias_or_name for select in _selects(scope.expression)]
             place = names.index(name) if name in names else None
             parts = (self._handed_on_at(part, place) for part in _parts(scope) if place is not None)
             return frozenset(itertools.chain.from_iterable(parts))
         if not isinstance(scope.expression, exp.Select):
             inner = [source for source in scope.sources.values() if isinstance(source, Scope)]
             return frozenset(itertools.chain.from_iterable(self._handed_on(one, name) for one in inner))
-        for select in scope.expression.selects:
+        for select in _selects(scope.expression):
             if select.alias_or_name == name:
                 return self._source_of(scope, select)
         return frozenset()
@@ -141,7 +141,7 @@ class _Graph:
     def _handed_on_at(self, scope: Scope, place: int) -> frozenset[Place]:
         if _parts(scope):
             return frozenset().union(*(self._handed_on_at(part, place) for part in _parts(scope)))
-        return self._source_of(scope, scope.expression.selects[place])
+        return self._source_of(scope, _selects(scope.expression)[place])
 
     def _source_of(self, scope: Scope, select: exp.Expr) -> frozenset[Place]:
         column = _column_in(select.unalias())
@@ -202,8 +202,8 @@ class _Graph:
 
     def _note_within(self, scope: Scope, left: exp.Column, query: exp.Expr, optional: frozenset[int] | None) -> None:
         inner = next((one for one in self._scopes if one.expression is query), None)
-        if inner is not None and isinstance(query, exp.Select) and len(query.selects) == 1:
-            self._join(scope, self._places(scope, left), self._source_of(inner, query.selects[0]), optional)
+        if inner is not None and isinstance(query, exp.Select) and len(_selects(query)) == 1:
+            self._join(scope, self._places(scope, left), self._source_of(inner, _selects(query)[0]), optional)
 
     def _join(
         self, scope: Scope, left: frozenset[Place], right: frozenset[Place], optional: frozenset[int] | None
@@ -284,7 +284,7 @@ class _Graph:
             if select.alias_or_name in NAME_COLUMNS:
                 inner = [scope for scope in self._scopes if scope.expression in list(select.find_all(exp.Select))]
                 for scope in inner or [root]:
-                    outputs = scope.expression.selects[:1] if inner else [select.unalias()]
+                    outputs = _selects(scope.expression)[:1] if inner else [select.unalias()]
                     for column in itertools.chain.from_iterable(one.find_all(exp.Column) for one in outputs):
                         yield from ((self._tables[p.occurrence], p.column) for p in self._places(scope, column))
 
@@ -317,6 +317,11 @@ def _is_within(scope: Scope, outer: Scope | None) -> bool:
             return True
         above = above.parent
     return False
+
+
+def _selects(query: exp.Expr) -> list[exp.Expr]:
+    """The output columns of a query."""
+    return list(query.selects) if isinstance(query, exp.Query) else []
 
 
 def _joins(select: exp.Select) -> Iterator[exp.Join]:
