@@ -8,6 +8,7 @@ counted of each day.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -37,6 +38,9 @@ REFUSED_INTERVAL = 15.0
 
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
+
+
+ASKED_FIRST: tuple[Store, ...] = ("postgres", "redis")
 
 
 class Probe(Protocol):
@@ -125,7 +129,11 @@ class FleetCounters:
     # `CounterStore`.
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        """Raises `StoreMovingError` while nothing may be taken because another store is about to take over."""
+        """Raises `StoreMovingError` while nothing may be taken because another store is about to take over.
+
+        If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
+        asked first: if it fails, Redis is not billed for what cannot be used.
+        """
         if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
@@ -140,10 +148,15 @@ class FleetCounters:
             if debit.amount or not self._is_out_of_reach(debit.window, now):
                 positions.setdefault(self._store_of(debit.window, now), []).append(position)
         values = [OUT_OF_REACH] * len(debits)
-        for store, places in positions.items():
-            found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
-            for place, value in zip(places, found, strict=True):
-                values[place] = value
+        for store in ASKED_FIRST:
+            if places := positions.pop(store, None):
+                try:
+                    found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
+                except StoreError as error:
+                    error.values = _without(values, [*places, *itertools.chain(*positions.values())])
+                    raise
+                for place, value in zip(places, found, strict=True):
+                    values[place] = value
         return values
 
     async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
@@ -328,3 +341,11 @@ class FleetCounters:
         if self.fleet.redis_gone(now):
             return "refusing" if self.fleet.refuses else "gone"
         return "answering" if self.fleet.redis_answers else "failing"
+
+
+def _without(values: Sequence[int], missing: Sequence[int]) -> list[int | None]:
+    """`values` with None at the `missing` places; empty if no place is left."""
+    known: list[int | None] = list(values)
+    for place in missing:
+        known[place] = None
+    return known if any(value is not None for value in known) else []

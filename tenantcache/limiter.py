@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import sys
 from collections import deque
@@ -30,11 +29,10 @@ from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Calendar, Debit, Window, minute_at
 from tenantcache.localshare import LocalShare, OnError, limited_windows
 from tenantcache.meters import NOBODY, Meter, Meters, owner_of
-from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
+from tenantcache.outage import Failure, Outage
+from tenantcache.stores.base import CounterStore, StoreError
 from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
-
-logger = logging.getLogger(__name__)
 
 ADMITTED = Decision(True)
 
@@ -78,7 +76,6 @@ class Limiter:
         self.takes = 0
         self.denied = 0
         self.errors = 0
-        self.degraded = False
         self._store = store
         self._server_now = server_now
         self._processes = processes
@@ -94,6 +91,7 @@ class Limiter:
         self._unmetered = Reservation(Limits(), 0.0)
         self._unmetered.until = math.inf
         self._share = LocalShare(on_error, processes)
+        self._outage = Outage(on_error)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
 
@@ -120,7 +118,13 @@ class Limiter:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._departed.clear()
+        self._outage.clear()
         self._watcher = None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether takes have failed, and not been answered since."""
+        return self._outage.active
 
     def __len__(self) -> int:
         return len(self._meters.of_tenants)
@@ -293,19 +297,16 @@ class Limiter:
 
     async def _work(self, meter: Meter) -> None:
         """Send takes until nobody waits and nothing is to be refilled or given back."""
-        resumes: float | None = None
+        failure = self._outage.paused(meter.owner, self._server_now())
         try:
             self._answer(meter)
-            while (take := self._next_take(meter)) is not None:
+            while failure is None and (take := self._next_take(meter)) is not None:
                 await self._send(meter, take)
                 self._answer(meter)
-        except StoreMovingError as error:
-            self.errors += 1
-            resumes = error.until
         except StoreError as error:
-            self._note_error(error)
+            failure = self._note_error(meter.owner, error)
         finally:
-            self._answer_without_store(meter, resumes)
+            self._answer_without_store(meter, failure)
             # Nobody can come in between: there is no await from here to the end of the task.
             meter.waiting, meter.task = NOBODY, None
 
@@ -327,20 +328,25 @@ class Limiter:
         return max(head, min(most, sum(cost for cost, _ in meter.waiting)))
 
     async def _send(self, meter: Meter, take: Take) -> None:
+        """Raises `StoreError`, after what was granted all the same has been entered."""
         following: Take | None = take
+        failure: StoreError | None = None
         while following is not None:
             self.takes += 1
+            values: Sequence[int | None]
             try:
                 values = await self._store.debit(meter.owner, following.debits)
-            except BaseException:
-                meter.reservation.fail(following, self._server_now())
-                raise
+            except BaseException as error:
+                if not isinstance(error, StoreError) or not error.values:
+                    meter.reservation.fail(following, self._server_now())
+                    raise
+                failure, values = error, error.values
             following = meter.reservation.settle(following, values, self._server_now())
             if following is not None and following.repairs:
                 self._on_lost(meter.owner, following.debits[0].window)
-        if self.degraded:
-            self.degraded = False
-            logger.warning("limits are counted in the store again")
+        if failure is not None:
+            raise failure
+        self._outage.end(meter.owner, self._server_now())
 
     async def _release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
@@ -354,7 +360,7 @@ class Limiter:
             try:
                 await self._store.debit(meter.owner, take.debits)
             except StoreError as error:
-                self._note_error(error)  # the tokens are lost with this process: fewer are admitted, never more
+                self._note_error(meter.owner, error)  # the tokens are lost: fewer are admitted, never more
 
     async def _watch(self) -> None:
         next_sweep = self._server_now() + SWEEP_INTERVAL
@@ -373,13 +379,12 @@ class Limiter:
 
     # Without a store.
 
-    def _note_error(self, error: StoreError) -> None:
+    def _note_error(self, owner: str, error: StoreError) -> Failure:
         self.errors += 1
-        if not self.degraded:
-            self.degraded = True
-            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._share.on_error)
+        return self._outage.begin(owner, error, self._server_now())
 
-    def _answer_without_store(self, meter: Meter, resumes: float | None) -> None:
+    def _answer_without_store(self, meter: Meter, failure: Failure | None) -> None:
+        resumes = None if failure is None else failure.resumes
         while meter.waiting:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():

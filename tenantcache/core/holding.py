@@ -62,6 +62,7 @@ class Holding:
         "_number",
         "_pace",
         "_policy",
+        "_sparing",
         "_spending",
         "_standing",
         "_today",
@@ -111,7 +112,7 @@ class Holding:
         self._number, self._today = minute_at(now), calendar(now)
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
-        self._exhausted = self._day_exhausted = False
+        self._exhausted = self._day_exhausted = self._sparing = False
         self._spending = Spending()
         self._pace: Pace | None = None
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut

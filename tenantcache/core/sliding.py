@@ -48,11 +48,11 @@ class SlidingReservation(Reservation):
         self._previous = 0  # the previous minute's counter, as last seen
         super().__init__(*args, **kwargs)
 
-    def settle(self, take: Take, values: Sequence[int], now: float) -> Take | None:
+    def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         if not self.released:
             self._roll(now)
             for line, value in zip(take.lines, values, strict=True):
-                if line.debit.window == Window("minute", self._number - 1):
+                if value is not None and line.debit.window == Window("minute", self._number - 1):
                     self._previous = self._weight(value)
         following = super().settle(take, values, now)
         if following is None and not self.released and self._current.over:

@@ -2,7 +2,8 @@
 zones exceeds a limit; nor does one with sliding minutes exceed what the previous minute leaves.
 
 The model's processes hold real reservations. Their takes reach the counters late, the replies come later still and in
-any order, or never. The model alone counts what was admitted, by the window in which it was admitted.
+any order, or never, or for some of a take's debits only: two stores share them, and either may fail before, during or
+after. The model alone counts what was admitted, by the window in which it was admitted.
 
 Each fleet is explored twice: by Hypothesis, which shrinks what it finds, and by long random walks with fixed seeds,
 which are deep enough to catch every single rule of the reservation being left out.
@@ -11,7 +12,7 @@ which are deep enough to catch every single rule of the reservation being left o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -83,7 +84,7 @@ class Message:
 
     take: Take
     reservation: Reservation | None
-    values: list[int] | None = None
+    values: Sequence[int | None] | None = None
 
 
 @dataclass
@@ -357,6 +358,28 @@ class LosingProcess(Fleet):
         self.counters.values.clear()
 
 
+class FleetOfTwoStores(CrashingFleet):
+    """A take's debits lie in two stores, or in two keys of one: each may be made and answered, be made and not be
+    answered, or not be made."""
+
+    @precondition(lambda self: any(m.values is None for m in self.messages))
+    @rule(index=pick, seed=st.integers(0, 1 << 30))
+    def arrive_in_part(self, index: int, seed: int) -> None:
+        waiting = [message for message in self.messages if message.values is None]
+        message, random = waiting[index % len(waiting)], Random(seed)
+        by_store = random.random() < 0.7
+        fates = {policy: random.choice(FATES) for policy in ("minute", "day")}
+        values: list[int | None] = []
+        for debit in message.take.debits:
+            fate = fates[debit.window.policy] if by_store else random.choice(FATES)
+            found = self.counters.debit((debit,)) if fate != "not made" else [None]
+            values += found if fate == "answered" else [None]
+        message.values = values
+
+
+FATES = ("answered", "not answered", "not made")
+
+
 class SlidingFleet(Fleet):
     """Minutes slide: at no time is more admitted than the previous minute leaves."""
 
@@ -397,6 +420,8 @@ TestLosingFleet = LosingFleet.TestCase
 TestLosingFleet.settings = SETTINGS
 TestSlidingFleet = SlidingFleet.TestCase
 TestSlidingFleet.settings = SETTINGS
+TestFleetOfTwoStores = FleetOfTwoStores.TestCase
+TestFleetOfTwoStores.settings = SETTINGS
 TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
@@ -432,7 +457,7 @@ def walk(fleet: Fleet, random: Random) -> None:
         (4, lambda: fleet.spend_on_the_hot_path(number(), random.choice([1, 5, 500]), random.choice([0.5, 3.0, 90.0]))),
         (1, lambda: fleet.refill(number(), 2)),
         (2, lambda: fleet.give_back(number())),
-        (6, lambda: maybe(lambda: messages(False), fleet.arrive)),
+        (6, lambda: maybe(lambda: messages(False), lambda index: _arrive(fleet, index, random))),
         (5, lambda: maybe(lambda: messages(True), fleet.reply)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.lose)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.time_out)),
@@ -463,12 +488,19 @@ def walk(fleet: Fleet, random: Random) -> None:
         fleet.no_limit_is_exceeded()
 
 
+def _arrive(fleet: Fleet, index: int, random: Random) -> None:
+    if isinstance(fleet, FleetOfTwoStores) and random.random() < 0.5:
+        fleet.arrive_in_part(index, random.randrange(1 << 30))
+    else:
+        fleet.arrive(index)
+
+
 def _change_all(fleet: CrashingFleet, minute: int | None, day: int | None) -> None:
     for number in range(fleet.size):
         fleet.change(number, minute, day)
 
 
-@pytest.mark.parametrize("kind", [Fleet, CrashingFleet, LosingFleet, LosingProcess, SlidingFleet])
+@pytest.mark.parametrize("kind", [Fleet, CrashingFleet, FleetOfTwoStores, LosingFleet, LosingProcess, SlidingFleet])
 def test_no_limit_is_exceeded_on_long_walks(kind: type[Fleet]) -> None:
     for seed in range(WALKS):
         walk(kind(), Random(f"{kind.__name__}/{seed}"))
