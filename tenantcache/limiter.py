@@ -75,6 +75,7 @@ class Limiter:
     ) -> None:
         self.takes = 0
         self.denied = 0
+        self.unavailable = 0
         self.errors = 0
         self._store = store
         self._server_now = server_now
@@ -192,6 +193,7 @@ class Limiter:
             "tenants": len(self),
             "takes": self.takes,
             "denied": self.denied,
+            "unavailable": self.unavailable,
             "errors": self.errors,
             "degraded": self.degraded,
         }
@@ -234,7 +236,10 @@ class Limiter:
             meter.waiting.append((cost, waiter))
             self._work_on(meter)
             decision = await waiter
-        self.denied += not decision.allowed
+        if decision.unavailable:
+            self.unavailable += 1
+        elif not decision.allowed:
+            self.denied += 1
         return decision
 
     def _decide(self, meter: Meter, cost: int) -> Decision | None:

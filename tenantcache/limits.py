@@ -45,10 +45,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class LimitExceededError(TenantCacheError):
-    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others."""
+    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others, or
+    with 503 if no counter could be asked (`decision.unavailable`)."""
 
     def __init__(self, decision: Decision, named_quotas: tuple[Quota, ...] = ()) -> None:
-        super().__init__(f"refused by {', '.join(decision.violated)}")
+        super().__init__(f"refused by {', '.join(decision.violated) or 'the limiter: no counter store answers'}")
         self.decision = decision
         self.named_quotas = named_quotas
 

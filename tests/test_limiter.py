@@ -317,7 +317,55 @@ async def test_a_denial_without_a_store_says_when_to_come_back(
     counters.failing = True
     clock.now = MINUTE_START + 20
     refused = await limiter.check(limited(per_minute=60))
-    assert (refused.violated, refused.retry_after) == (("minute",), 40.0)
+    assert (refused.violated, refused.retry_after) == ((), 40.0)
+
+
+@pytest.mark.parametrize(("on_error", "admitted"), [("local", 30), ("deny", 0)])
+async def test_a_refusal_for_want_of_a_store_is_none_by_a_limit(
+    counters: FakeCounters, make_limiter: MakeLimiter, on_error: OnError, admitted: int
+) -> None:
+    limiter, tenant = make_limiter(on_error, processes=2), limited(per_minute=60, per_day=1000)
+    counters.failing = True
+    assert await admitted_of(limiter, tenant, 50) == admitted
+    refused = await limiter.check(tenant)
+    assert (refused.unavailable, refused.violated, refused.quotas) == (True, (), ())
+    never = await limiter.check(tenant, 61)
+    assert (never.unavailable, never.violated) == (False, ("minute",)), "that is so whatever the counters say"
+    named = await limiter.check_named(tenant, "exports", Limits(0, 1))
+    assert (named.unavailable, named.violated) == (False, ("exports-minute",))
+    assert (limiter.stats()["unavailable"], limiter.stats()["denied"]) == (50 - admitted + 1, 2)
+
+
+async def test_a_limit_that_is_used_up_is_said_to_be_although_the_store_is_gone(
+    counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter, tenant = make_limiter("deny"), limited(per_minute=5)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    counters.failing = True
+    refused = await limiter.check(tenant)
+    assert (refused.unavailable, refused.violated) == (False, ("minute",))
+    assert [quota.remaining for quota in refused.quotas] == [0]
+
+
+async def test_an_outage_is_logged_once_with_its_reason(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = make_limiter("deny")
+    counters.failing = True
+    for name in ("acme", "globex"):
+        assert await admitted_of(limiter, limited(name, per_minute=60), 20) == 0
+    counters.failing = False
+    clock.advance(1)
+    assert (await limiter.check(limited(per_minute=60))).allowed
+    assert limiter.degraded, "the other one has not been answered yet"
+    clock.advance(60)
+    assert (await limiter.check(limited(per_minute=60), 60)).allowed
+    assert not limiter.degraded
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        ("ERROR", "limits cannot be counted in the store (the fake counters are away): going on with 'deny'"),
+        ("WARNING", "limits are counted in the store again"),
+    ]
 
 
 async def test_it_comes_back_as_the_store_does(counters: FakeCounters, make_limiter: MakeLimiter) -> None:

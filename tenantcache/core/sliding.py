@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
+from tenantcache.core.decision import Decision
 from tenantcache.core.ledger import Line, Take
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
@@ -42,10 +43,11 @@ def free_at(limit: int, previous: int, used: int, tokens: int) -> float:
 class SlidingReservation(Reservation):
     """A `Reservation` whose minutes slide. Days are fixed windows, as they are there."""
 
-    __slots__ = ("_previous",)
+    __slots__ = ("_assumed", "_previous")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._previous = 0  # the previous minute's counter, as last seen
+        self._assumed = False  # that it was used up, because its counter is out of reach
         super().__init__(*args, **kwargs)
 
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
@@ -60,6 +62,14 @@ class SlidingReservation(Reservation):
             self.taking = True
         return following
 
+    def decide(self, now: float, cost: int) -> Decision | None:
+        decision = super().decide(now, cost)
+        if decision is None or decision.violated != ("minute",) or decision.retry_after is None:
+            return decision
+        if self._assumed and self._used() + cost <= (self.limits.per_minute or 0):
+            return Decision(False, retry_after=decision.retry_after, unavailable=True)
+        return decision
+
     def _settle_minute(self, line: Line, value: int, now: float, repaired: bool) -> list[Line]:
         if line.claim:
             self._exhausted = False
@@ -69,7 +79,7 @@ class SlidingReservation(Reservation):
         next_one = number == self._number + 1
         refused, used = self._exhausted and next_one, self._used()
         super()._enter_minute(number)
-        self._previous = used if next_one else 0
+        self._previous, self._assumed = used if next_one else 0, False
         self._exhausted = refused
 
     def observe(self, values: Mapping[Window, int], now: float) -> None:
@@ -79,11 +89,12 @@ class SlidingReservation(Reservation):
 
     def _weight(self, value: int) -> int:
         """What the previous minute weighs, by its counter; where that is out of reach, as if it had been used up."""
+        self._assumed = value == OUT_OF_REACH
         return value if value != OUT_OF_REACH else self.limits.per_minute or 0
 
     def restart(self, now: float) -> None:
         super().restart(now)
-        self._previous = 0
+        self._previous, self._assumed = 0, False
 
     def _used(self) -> int:
         return max(self._usage.value, self._current.taken)

@@ -17,6 +17,8 @@ _POSTGRES_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.InvalidAuthorizationSpecificationError, "refuses this user or password; correct what is before the @"),
     (asyncpg.TooManyConnectionsError, "has no connection left; raise max_connections, or stop clients"),
     (asyncpg.CannotConnectNowError, "is starting up or shutting down; try again in a moment"),
+    (asyncpg.ReadOnlySQLTransactionError, "takes no writes: it is a replica, or set to read-only"),
+    (asyncpg.InsufficientPrivilegeError, "does not let this user do so; grant it the right"),
     (asyncpg.PostgresError, "refuses the connection; its log says why"),
     (asyncpg.InterfaceError, "cannot be used with these parameters; correct what is behind the ?"),
 )

@@ -34,7 +34,7 @@ from tenantcache.web.ratelimit import (
     Header,
     HotHeaders,
     adding,
-    quota_exceeded,
+    limit_refusal,
     ratelimit_headers,
     x_ratelimit_headers,
 )
@@ -253,7 +253,7 @@ class TenantMiddleware:
         else:
             decision = await self.cache.check(tenant)
         if not decision.allowed:
-            await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
+            await self._refuse(limit_refusal(decision, self._headers(decision.quotas)), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
@@ -285,7 +285,7 @@ class TenantMiddleware:
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
         headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
-        await self._refuse(quota_exceeded(error.decision, headers), scope, receive, send)
+        await self._refuse(limit_refusal(error.decision, headers), scope, receive, send)
 
     # On to the application.
 
