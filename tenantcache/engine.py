@@ -72,6 +72,7 @@ class TenantCache:
             max_staleness=self.settings.max_staleness, stale_if_error=self.settings.stale_if_error
         )
         self.server_time = ServerTime(offset=time.time() - clock())
+        self._offset = self.server_time.offset
         self.memory = Memory(
             max_tenants=self.settings.memory_max_tenants,
             ttl=self.settings.memory_ttl,
@@ -279,7 +280,11 @@ class TenantCache:
         self.indexer.flush()
 
     def clock_moved(self) -> None:
-        self.limiter.take_back()
+        moved_by, self._offset = self.server_time.offset - self._offset, self.server_time.offset
+        self.limiter.clock_moved()
+        self.shadow.forget()
+        if self.fleet_counters is not None:
+            self.fleet_counters.clock_moved(moved_by)
 
     # Tenants.
 

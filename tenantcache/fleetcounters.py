@@ -113,6 +113,13 @@ class FleetCounters:
         if self._pulled is not None:
             self._pulled.set()
 
+    def clock_moved(self, seconds: float) -> None:
+        """The database server's clock was set by so much, as against the one of this process."""
+        self.fleet.clock_moved(seconds)
+        self._no_wait_until += seconds
+        self._next_probe += seconds
+        self._next_mirror += seconds
+
     def version_of(self, minute: int) -> object:
         """For reservations: which counters that minute has; None where that is not known now."""
         return self.fleet.version_of(minute)

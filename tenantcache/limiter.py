@@ -135,10 +135,10 @@ class Limiter:
         meter = self._meter(tenant)
         return self._unmetered if meter is None else meter.reservation
 
-    def take_back(self) -> None:
-        """Let nobody spend what was lent for windows that end at another time than was thought."""
+    def clock_moved(self) -> None:
+        """The server's time is another than was thought: what was lent is of windows that end at another time."""
         for meter in self._meters:
-            meter.reservation.take_back()
+            meter.reservation.clock_moved(self._server_now())
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""
@@ -374,7 +374,7 @@ class Limiter:
             for meter in self._meters:
                 if meter.reservation.watched:
                     self._work_on(meter)
-            if self._server_now() >= next_sweep:
+            if not 0 < next_sweep - self._server_now() <= SWEEP_INTERVAL:  # it is due, or the clock was set
                 next_sweep = self._server_now() + SWEEP_INTERVAL
                 await self.sweep()
 

@@ -32,6 +32,10 @@ class ShadowLog:
 
         return Decision(True, quotas=decision.quotas)
 
+    def forget(self) -> None:
+        """The clock was set: windows that were logged may end at another time."""
+        self._logged_until.clear()
+
     def _remember(self, key: tuple[str, str], until: float, now: float) -> None:
         if len(self._logged_until) >= MAX_WINDOWS:
             self._logged_until = {key: end for key, end in self._logged_until.items() if end > now}

@@ -31,6 +31,11 @@ UNLIMITED = 1 << 62
 """Tokens where there is no limit: more than any process can spend."""
 
 
+BACK = 5.0
+"""Seconds before its window at which a process stays in it: a clock that is corrected by so little, or a look at it
+that was less exact than another, should not cost what is held."""
+
+
 class Holding:
     """One tenant's tokens in this process: what is spent and told of them. `Reservation` takes and returns them.
 
@@ -64,6 +69,7 @@ class Holding:
         "_policy",
         "_sparing",
         "_spending",
+        "_stale",
         "_standing",
         "_today",
         "_usage",
@@ -112,7 +118,7 @@ class Holding:
         self._number, self._today = minute_at(now), calendar(now)
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
-        self._exhausted = self._day_exhausted = self._sparing = False
+        self._exhausted = self._day_exhausted = self._sparing = self._stale = False
         self._spending = Spending()
         self._pace: Pace | None = None
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
@@ -161,6 +167,8 @@ class Holding:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
         self.shown, self.hot_until = None, NEVER
         number = minute_at(now)
+        if now < self._number * MINUTE - BACK or now < self._today.start - BACK:
+            self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False
         if number > self._number:
@@ -168,6 +176,27 @@ class Holding:
         if now >= self._today.end:
             self._enter_day(now)
         self.until = self._end_of_validity()
+
+    def _go_back(self, number: int, now: float) -> None:
+        """Enter earlier windows, because the server's clock was set back: with nothing, since what was taken of them
+        before is in their counters. What is held of later windows is given up: it would be spent in these."""
+        self._stale = self.taking
+        self._cut_until = min(self._cut_until, now + self._policy.cut_settles)
+        if number < self._number:
+            self._demand.since, self._demand.denied = now, 0
+            self._number, self._usage, self._pace = number, Usage(now), None
+            self._current, self._standing = Ledger(), Standing(number)
+            self._exhausted = self.refill = self.watched = False
+            self.low = 0
+            self.minute = UNLIMITED if self.limits.per_minute is None else 0
+        if now < self._today.start:
+            self._enter_day(now)
+
+    def clock_moved(self, now: float) -> None:
+        """The server's time is `now`, and was thought to be another one when tokens were lent."""
+        self.take_back()
+        if not self.released:
+            self._roll(now)
 
     def _enter_minute(self, number: int) -> None:
         passed = number - self._number

@@ -82,6 +82,10 @@ class SlidingReservation(Reservation):
         self._previous, self._assumed = used if next_one else 0, False
         self._exhausted = refused
 
+    def _go_back(self, number: int, now: float) -> None:
+        super()._go_back(number, now)
+        self._previous, self._assumed = 0, False
+
     def observe(self, values: Mapping[Window, int], now: float) -> None:
         super().observe(values, now)
         if (value := values.get(Window("minute", self._number - 1))) is not None:

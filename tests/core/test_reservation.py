@@ -8,6 +8,7 @@ import pytest
 
 from tenantcache.core.decision import Decision
 from tenantcache.core.reservation import UNLIMITED, Reservation, Take
+from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits
 from tenantcache.core.windows import DAY, Debit, Window
@@ -549,6 +550,61 @@ def test_a_clock_set_back_does_not_grant_a_minute_twice(counters: Counters) -> N
     assert counters.exhaust(r, NOON + 60) == 5
     assert not r.spend(NOON + 59.9, 1)
     assert counters.exhaust(r, NOON + 60) == 0
+
+
+def test_a_clock_set_far_back_enters_the_minute_anew(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    assert counters.exhaust(r, NOON) == 5
+    assert counters.exhaust(r, NOON + 660) == 5
+    r.clock_moved(NOON + 60)
+    assert r.quotas(NOON + 60)[0].remaining == 5
+    assert counters.exhaust(r, NOON + 60) == 5
+    assert counters.exhaust(r, NOON) == 0, "its counter has what was spent of it"
+
+
+@pytest.mark.parametrize("kind", [Reservation, SlidingReservation])
+def test_what_is_on_its_way_when_the_clock_is_set_back_is_not_granted(
+    counters: Counters, kind: type[Reservation]
+) -> None:
+    """Neither to the earlier minute, nor to those that follow it."""
+    r = kind(Limits(600, 100_000), NOON)
+    r.spend(NOON + 600, 1)
+    take = r.plan(NOON + 600, 5, 1)
+    assert take is not None
+    assert r.settle(take, counters.send(take), NOON) is None
+    for later in range(4):
+        assert not r.spend(NOON + 60 * later, 1)
+    again = r.plan(NOON + 180, 5, 1)
+    assert again is not None
+    r.settle(again, counters.send(again), NOON + 180)
+    assert r.spend(NOON + 180, 5)
+
+
+def test_a_later_minute_that_grants_nothing_is_asked_once(counters: Counters) -> None:
+    """It is behind a clock that was set, or others hold all of it. Each try would take from the minutes behind it."""
+    r = Reservation(Limits(600, None), NOON)
+    wall = Window("minute", MINUTE + 10)
+    counters.values[wall] = 600
+    assert counters.serve(r, NOON).allowed
+    debited = counters.values.total()
+    own = counters.values[Window("minute", MINUTE)]
+    for _ in range(300):
+        counters.serve(r, NOON)
+    assert counters.values.total() - counters.values[Window("minute", MINUTE)] == debited - own
+    for later in range(1, 10):
+        assert r.spend(NOON + 60 * later, 1)
+    assert not r.spend(NOON + 600, 1)
+    assert counters.serve(r, NOON + 660).allowed
+    assert r.spend(NOON + 720, 1), "the wall is behind: it takes ahead again"
+
+
+def test_a_limit_that_was_cut_is_settled_after_the_same_seconds(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON + 600)
+    r.change(Limits(10, None), NOON + 600)
+    assert counters.exhaust(r, NOON) == 10
+    refused = r.decide(NOON, 1)
+    assert refused is not None
+    assert refused.retry_after == 5.0
 
 
 def test_unlimited_tenants_need_no_take() -> None:
