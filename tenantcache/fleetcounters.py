@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
+from tenantcache.stores.base import CounterStore, Pull, RejectedError, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tenantcache.tasks import stop
 
@@ -222,6 +222,8 @@ class FleetCounters:
             values = await self._require("redis").debit(tenant_id, debits)
         except StoreMovingError:
             raise
+        except RejectedError as error:
+            raise self._unanswered(str(error)) from error  # no failure of Redis: others are served
         except StoreError as error:
             self._note_failure(error)
             raise self._unanswered(str(error)) from error

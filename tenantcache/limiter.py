@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from tenantcache.core.arguments import require_cost, require_limits, require_time
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation, Take, VersionOf, one_version
 from tenantcache.core.sliding import SlidingReservation
@@ -201,19 +202,18 @@ class Limiter:
     # Deciding.
 
     async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
-        """Admit or refuse a request that costs `cost` tokens (at least 1, else ValueError).
+        """Admit or refuse a request that costs `cost` tokens. ValueError unless that is a whole number from 1.
 
         The limits are those that were read last, which may be newer than those of `tenant`.
         """
-        if cost < 1:
-            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        require_cost(cost)
         meter = self._meter(tenant)
         return ADMITTED if meter is None else await self._check(meter, cost)
 
     async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
         """As `check`, for the limit of that name, whose policies are `{name}-minute` and `{name}-day`."""
-        if cost < 1:
-            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        require_cost(cost)
+        require_limits(limits)
         decision = await self._check(self._named_meter(tenant, name, limits), cost)
         quotas = tuple(quota._replace(name=f"{name}-{quota.name}") for quota in decision.quotas)
         return replace(decision, violated=tuple(f"{name}-{policy}" for policy in decision.violated), quotas=quotas)
@@ -275,6 +275,8 @@ class Limiter:
 
     def refund(self, tenant: Tenant, cost: int, admitted_at: float | None) -> int:
         """Give back what a request was admitted on; return the day's tokens that are here again."""
+        require_cost(cost)
+        require_time(admitted_at)
         meter = self._meters.of_tenants.get(tenant.id)
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 

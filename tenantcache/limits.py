@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import serving_of
+from tenantcache.core.arguments import MAX_COST
 from tenantcache.core.decision import Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
@@ -189,6 +190,6 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
 
 
 def _positive(what: str, tokens: int) -> int:
-    if type(tokens) is not int or tokens < 1:
-        raise ValueError(f"{what} is {tokens!r}; give a whole number from 1")
+    if type(tokens) is not int or not 1 <= tokens <= MAX_COST:
+        raise ValueError(f"{what} is {tokens!r}; give a whole number from 1 to {MAX_COST}")
     return tokens

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,6 +228,44 @@ async def test_a_cost_of_the_whole_limit_is_admitted(make_limiter: MakeLimiter) 
 async def test_a_request_costs_something(make_limiter: MakeLimiter, cost: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1 token, not {cost}"):
         await make_limiter().check(limited(per_minute=60), cost=cost)
+
+
+NOT_COSTS: list[Any] = [1.5, 1.0, True, "1", None, float("nan"), float("inf"), 2**31, 2**63, 2**64, -(2**63)]
+
+
+@pytest.mark.parametrize("cost", NOT_COSTS)
+async def test_what_is_no_cost_is_said_at_the_call(
+    counters: FakeCounters, make_limiter: MakeLimiter, cost: Any
+) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60, per_day=1000)
+    for call in (limiter.check(tenant, cost), limiter.check_named(tenant, "exports", EXPORTS, cost)):
+        with pytest.raises(ValueError, match="a request costs a whole number of at most 2147483647 tokens"):
+            await call
+    assert (await limiter.check(tenant)).allowed
+    takes = len(counters.takes)
+    with pytest.raises(ValueError, match="a request costs a whole number"):
+        limiter.refund(tenant, cost, None)
+    with pytest.raises(ValueError, match="a request costs a whole number"):
+        await limiter.check(limited("free"), cost)
+    assert len(counters.takes) == takes
+    assert await admitted_of(limiter, tenant, 100) == 59
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), "now", True, 10**400])
+async def test_what_is_no_time_of_an_admission_is_said_at_the_call(make_limiter: MakeLimiter, at: Any) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60)
+    assert (await limiter.check(tenant)).allowed
+    with pytest.raises(ValueError, match="admitted_at is "):
+        limiter.refund(tenant, 1, at)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(1.5, None), Limits(None, float("nan")), Limits(2**31, None), Limits(None, 2**53), Limits(-1, None)],  # type: ignore[arg-type]
+)
+async def test_what_is_no_limit_is_said_at_the_call(make_limiter: MakeLimiter, limits: Limits) -> None:
+    with pytest.raises(ValueError, match="give None or a whole number from 0 to"):
+        await make_limiter().check_named(limited(), "exports", limits)
 
 
 async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import date, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -89,6 +90,24 @@ async def test_a_redis_that_does_not_count_has_used_nothing_up(
             await until(lambda: app.cache.stats()["limits"]["counters"]["changes_to"] == "postgres", seconds=20)
             check_refusal(await get(app, ACME))
         assert counters["store"] == "redis"
+    await client.aclose()
+
+
+@pytest.mark.usefixtures("db")
+async def test_one_tenants_broken_key_moves_no_fleet(
+    database_url: str, redis_factory: Callable[..., RedisServer]
+) -> None:
+    redis = redis_factory()
+    client = Redis.from_url(redis.url)
+    for day in (date.today() - timedelta(days=1), date.today(), date.today() + timedelta(days=1)):
+        await client.lpush(f"tenantcache:ratelimit:1:{day:%Y%m%d}", "not ours")
+    async with serving(database_url, redis.url) as app:
+        for _ in range(20):
+            check_refusal(await get(app, ACME))
+        await asyncio.sleep(2.5)
+        check_refusal(await get(app, ACME))
+        counters = app.cache.stats()["limits"]["counters"]
+        assert (counters["store"], counters["changes_to"], counters["redis"]) == ("redis", None, "answering")
     await client.aclose()
 
 

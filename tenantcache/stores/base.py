@@ -29,6 +29,10 @@ class StoreError(Exception):
         self.values: Sequence[int | None] = ()
 
 
+class RejectedError(StoreError):
+    """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
+
+
 class StoreMovingError(StoreError):
     """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
 
