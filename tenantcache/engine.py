@@ -373,14 +373,16 @@ class TenantCache:
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error
 
-    def refund(self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None) -> int:
+    def refund(
+        self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None, name: str | None = None
+    ) -> int:
         """Give back `cost` tokens that were admitted in this process; return how many the day got back.
 
         `admitted_at` is `Decision.at` of the admission. Without it nobody knows whether its minute is over, and only
-        the day gets tokens back. Never more than was spent here; no I/O.
+        the day gets tokens back. `name`: they were admitted by `check_named`. Never more than was spent here; no I/O.
         """
         self._require_open()
-        return self.limiter.refund(tenant, cost, admitted_at)
+        return self.limiter.refund(tenant, cost, admitted_at, name)
 
     async def reset(self, tenant_id: str) -> None:
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from tenantcache.core.arguments import require_cost, require_limits, require_time
-from tenantcache.core.decision import Decision, Quota
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.core.reservation import Reservation, Take, VersionOf, one_version
 from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
@@ -35,7 +35,7 @@ from tenantcache.stores.base import CounterStore, StoreError
 from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
 
-ADMITTED = Decision(True)
+ADMITTED = Decision(True, at=NOTHING_SPENT)
 
 SURPLUS_INTERVAL = 1.0
 """Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
@@ -273,11 +273,13 @@ class Limiter:
         meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
         return meter.reservation.quotas(self._server_now())
 
-    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None) -> int:
-        """Give back what a request was admitted on; return the day's tokens that are here again."""
+    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None, name: str | None = None) -> int:
+        """Give back what a request was admitted on, by the limit called `name` or by the tenant's own; return the day's
+        tokens that are here again."""
         require_cost(cost)
         require_time(admitted_at)
-        meter = self._meters.of_tenants.get(tenant.id)
+        own = self._meters.of_tenants.get(tenant.id)
+        meter = own if name is None else self._meters.of_names.get(owner_of(tenant.id, name))
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 
     async def reset(self, tenant: Tenant) -> None:

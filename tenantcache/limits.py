@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import serving_of
 from tenantcache.core.arguments import MAX_COST
-from tenantcache.core.decision import Decision, Quota, policies_below
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import TenantCacheError
@@ -55,6 +55,14 @@ class LimitExceededError(TenantCacheError):
         self.named_quotas = named_quotas
 
 
+class _Spent(NamedTuple):
+    """Tokens that a request holds, of the limit called `name` or of the tenant's own, since the server time `at`."""
+
+    tokens: int
+    at: float
+    name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Spending:
     """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
@@ -69,28 +77,46 @@ class _Spending:
         if served is None or not isinstance(served.cache, TenantCache):
             return []
         tenant, cache = served.tenant, served.cache
+        own = _Spent(0 if served.admitted_at == NOTHING_SPENT else 1, served.admitted_at)
+        spent: list[_Spent] = connection.scope.setdefault(_SPENT, [own])
         quotas: tuple[Quota, ...] = ()
         if self.name is None:
-            decision = await self._spend_more(cache, tenant)
+            decision = await self._spend_more(cache, tenant, spent)
         else:
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
+            spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
         if not decision.allowed:
+            while spent:
+                _give_back(cache, tenant, spent.pop())
             _answer_within(connection.scope, cache)
             raise LimitExceededError(decision, quotas)
         return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
 
-    async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
-        """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
+    async def _spend_more(self, cache: TenantCache, tenant: Tenant, spent: list[_Spent]) -> Decision:
+        """The request gives its token back and asks for all it needs at once: of many that come together, each holding
+        the one that it came in with, none could get the rest."""
         if cache.settings.limits == "enforce" and (never := policies_below(tenant.limits, self.tokens)):
-            decision = Decision(False, never)
-        elif self.tokens == 1:
+            return Decision(False, never)
+        own = spent[0]
+        needed = own.tokens + self.tokens - 1
+        if needed <= own.tokens:
             return Decision(True)
-        else:
-            decision = await cache.check(tenant, self.tokens - 1)
-        if not decision.allowed:
-            cache.refund(tenant, 1)
+        _give_back(cache, tenant, own)
+        spent[0] = _Spent(0, NOTHING_SPENT)
+        decision = await cache.check(tenant, needed)
+        if decision.allowed:
+            spent[0] = _Spent(needed, decision.at or NOTHING_SPENT)
         return decision
+
+
+_SPENT = "tenantcache.spent"
+"""Where a request's scope has what its routes have spent: the tenant's own tokens first, then those of named limits."""
+
+
+def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
+    if spent.tokens:
+        cache.refund(tenant, spent.tokens, admitted_at=spent.at, name=spent.name)
 
 
 def _answer_within(scope: Scope, cache: TenantCache) -> None:
@@ -137,7 +163,7 @@ def limited(
 def cost(tokens: int) -> Dependency:
     """A dependency that makes each request of a route cost `tokens` of the tenant's own limits, in place of 1.
 
-    One that is refused gives back the day's token that it came in with. Raises ValueError.
+    One that is refused gives back the token that it came in with. Raises ValueError.
     """
     return _dependency(_Spending(_positive("cost", tokens)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from tenantcache.core.decision import Decision
+from tenantcache.core.decision import NOTHING_SPENT, Decision
 from tenantcache.core.windows import Debit, Window, minute_at, minute_end
 from tenantcache.meters import Meter
 from tenantcache.stores.counters import MemoryCounters
@@ -39,7 +39,7 @@ class LocalShare:
             for window, _, _ in windows:
                 self._admitted.add(meter.owner, Debit(window, cost))
         meter.reservation.note_unbacked(cost)
-        return Decision(True, quotas=meter.reservation.quotas(now), at=now)
+        return Decision(True, quotas=meter.reservation.quotas(now), at=NOTHING_SPENT)
 
     def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
         used = self._admitted.add(owner, Debit(window, 0))

@@ -21,6 +21,10 @@ class Quota(NamedTuple):
     reset: float
 
 
+NOTHING_SPENT = 0.0
+"""A server time in no window that a refund could be for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Admitted or refused.
@@ -37,7 +41,8 @@ class Decision:
     quotas: tuple[Quota, ...] = ()
     unavailable: bool = False
     at: float | None = field(default=None, compare=False)
-    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by."""
+    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by. `NOTHING_SPENT` if no tokens
+    were spent for it, so that there are none to give back."""
 
 
 def quota(name: Policy, limit: int, held: int, left: int, reset: float) -> Quota:
