@@ -16,6 +16,7 @@ from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
+from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
@@ -25,6 +26,7 @@ from tenantcache.follower import Follower
 from tenantcache.forks import forget_after_fork
 from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
+from tenantcache.plannames import PlanNames
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
 from tenantcache.shadow import ShadowLog
@@ -94,6 +96,7 @@ class TenantCache:
         self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
         self.domains = Domains(registry, write_through, self.hosts, self._require_open)
         self.shadow = ShadowLog()
+        self._plan_names = PlanNames(self.settings.plans)
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -128,7 +131,7 @@ class TenantCache:
             self.memory,
             self.freshness,
             self.settings.limit_table,
-            on_read=self.limiter.update,
+            on_read=self._put_in_force,
             rules_out=self.indexer.rules_out,
             knows=self.indexer.knows,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
@@ -408,6 +411,10 @@ class TenantCache:
     # What older parts ask of the follower, which is made last, and made anew in another loop.
     def _count_processes(self) -> int:
         return self.follower.processes
+
+    def _put_in_force(self, tenant: Tenant) -> Reservation | None:
+        self._plan_names.note(tenant)
+        return self.limiter.update(tenant)
 
     def _newest(self, tenant: Tenant) -> Tenant:
         held = self.memory.of_tenant(tenant.id)
