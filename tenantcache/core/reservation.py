@@ -201,11 +201,17 @@ class Reservation(Holding):
         lines = self._plan_cut()
         if (standing := self._current_standing()).over:
             lines += standing.plan(self._number, standing.taken)
-        idle = 0 if self.limits.per_minute is None else self._idle(now, self.limits.per_minute)
+        idle, idle_of_day = self._idle(now)
         if idle:
             self.minute, self.low = self.minute + self.low - idle, 0
-            self.watched, self._exhausted, self._pace = False, False, None
+            self._exhausted = False
             lines.append(self._current.give_back(Window("minute", self._number), idle))
+        if idle_of_day:
+            self.day -= idle_of_day
+            self._day_exhausted = False
+            lines.append(self._daily.give_back(Window("day", self._today.number), idle_of_day))
+        if idle or idle_of_day:
+            self.watched, self._pace = False, None
         self.taking = bool(lines)
         return self._take(lines)
 
@@ -219,14 +225,16 @@ class Reservation(Holding):
         ]
         return [line for line in lines if line.debit.amount]
 
-    def _idle(self, now: float, limit: int) -> int:
-        """Tokens held for a demand that has stopped."""
-        extra = self.minute + self.low - self._kept(limit)
-        if extra <= 0 or self._pace is None:
+    def _idle(self, now: float) -> tuple[int, int]:
+        """Tokens held for a demand that has stopped: of the minute and of the day."""
+        limit, of_day = self.limits.per_minute, self._left_of_day()
+        extra = 0 if limit is None else max(0, self.minute + self.low - self._kept(limit))
+        if not (extra or of_day) or self._pace is None:
             self.watched, self._pace = False, None
-            return 0
+            return 0, 0
         quiet, missed = self._pace.missed(self._spent(), now)
-        return extra if quiet >= self._policy.quiet and missed >= self._policy.missed else 0
+        is_idle = quiet >= self._policy.quiet and missed >= self._policy.missed
+        return (extra, of_day) if is_idle else (0, 0)
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -283,6 +291,7 @@ class Reservation(Holding):
     def _change_minute(self, old: int | None, new: int | None) -> None:
         held = self.minute + self.low
         self.low, self.refill, self._exhausted = 0, False, False
+        self._too_dear = UNLIMITED
         if old is None or new is None:
             self._current, self._standing = Ledger(), Standing(self._number, self._standing.version)
             self.minute = UNLIMITED if new is None else 0
@@ -294,7 +303,7 @@ class Reservation(Holding):
             self.minute = held
 
     def _change_day(self, old: int | None, new: int | None) -> None:
-        self._day_exhausted = False
+        self._day_exhausted, self._too_dear_today = False, UNLIMITED
         if old is None or new is None:
             self._daily = Ledger()
             self.day = UNLIMITED if new is None else 0

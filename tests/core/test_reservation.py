@@ -523,6 +523,40 @@ def test_tokens_go_back_when_the_demand_has_gone(counters: Counters) -> None:
     assert r.settle(take, counters.send(take), NOON + 8) is None, "what was given back does not look lost"
 
 
+@pytest.mark.parametrize("limits", [Limits(100, 1000), Limits(1000, 100), Limits(None, 100), Limits(100, 100)])
+def test_what_a_dear_request_took_in_vain_is_there_for_others(counters: Counters, limits: Limits) -> None:
+    """It was refused for want of more: two seconds later the counters are as if it had not come."""
+    r, other = Reservation(limits, NOON), Reservation(limits, NOON)
+    assert [counters.serve(other, NOON, processes=2).allowed for _ in range(60)] == [True] * 60
+    if (take := other.release(NOON)) is not None:
+        counters.send(take)
+    assert not counters.serve(r, NOON, cost=50, processes=2).allowed
+    for second in (1, 2):
+        if (take := r.surplus(NOON + second)) is not None:
+            r.settle(take, counters.send(take), NOON + second)
+    third = Reservation(limits, NOON + 3)
+    left = counters.exhaust(third, NOON + 3)
+    assert left >= 35, "40, and as much may stay where it is held as stands there for later minutes"
+    assert counters.exhaust(r, NOON + 3) + left in (39, 40)
+
+
+@pytest.mark.parametrize("limits", [Limits(100, None), Limits(None, 100)])
+def test_a_dear_request_that_is_refused_again_and_again_costs_nothing(counters: Counters, limits: Limits) -> None:
+    """Beyond the take that found out, and the one that gives back what it took."""
+    r = Reservation(limits, NOON)
+    assert [counters.serve(r, NOON).allowed for _ in range(60)] == [True] * 60
+    before = len(counters.takes)
+    for tick in range(200):  # 20 s
+        now = NOON + tick / 10
+        refused = counters.serve(r, now, cost=50)
+        assert (refused.allowed, len(refused.violated)) == (False, 1)
+        if tick % 10 == 0 and (take := r.surplus(now)) is not None:
+            r.settle(take, counters.send(take), now)
+    assert len(counters.takes) - before <= 2
+    assert counters.serve(r, NOON + 20, cost=30).allowed, "a cheaper one fits"
+    assert counters.serve(r, NOON + DAY, cost=50).allowed
+
+
 def test_tokens_stay_while_the_demand_goes_on(counters: Counters) -> None:
     r = Reservation(Limits(6_000, None), NOON)
     for step in range(590):
