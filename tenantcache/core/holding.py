@@ -17,6 +17,7 @@ from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.spending import Spending, Spent
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
+from tenantcache.core.toodear import NOT_TOO_DEAR
 from tenantcache.core.windows import MINUTE, Calendar, Policy, Window, minute_at, minute_end, utc_day
 
 VersionOf = Callable[[int], object]
@@ -121,8 +122,7 @@ class Holding:
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
         self._exhausted = self._day_exhausted = self._sparing = self._stale = False
-        # Costs from which on requests are refused to the end of the minute and the day, although tokens are left.
-        self._too_dear = self._too_dear_today = UNLIMITED
+        self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         self._spending = Spending()
         self._pace: Pace | None = None
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
@@ -175,7 +175,7 @@ class Holding:
             self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False
-            self._too_dear = self._too_dear_today = UNLIMITED
+            self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         if number > self._number:
             self._enter_minute(number)
         if now >= self._today.end:
@@ -192,7 +192,7 @@ class Holding:
             self._number, self._usage, self._pace = number, Usage(now), None
             self._current, self._standing = Ledger(), Standing(number)
             self._exhausted = self.refill = self.watched = False
-            self.low, self._too_dear = 0, UNLIMITED
+            self.low, self._too_dear = 0, NOT_TOO_DEAR
             self.minute = UNLIMITED if self.limits.per_minute is None else 0
         if now < self._today.start:
             self._enter_day(now)
@@ -215,7 +215,7 @@ class Holding:
         else:
             self._standing = Standing(number)
         self._usage.close(passed, number * MINUTE)
-        self._number, self._pace, self._too_dear = number, None, UNLIMITED
+        self._number, self._pace, self._too_dear = number, None, NOT_TOO_DEAR
         self._exhausted = self.refill = self.watched = False
         self.minute = UNLIMITED if self.limits.per_minute is None else self._current.taken
         self.low = 0
@@ -225,7 +225,7 @@ class Holding:
         self._spending.close(self._today.number, self._spent_today())
         self._today = self._calendar(now)
         self._daily = Ledger()
-        self._day_used, self._day_exhausted, self._too_dear_today = 0, False, UNLIMITED
+        self._day_used, self._day_exhausted, self._too_dear_today = 0, False, NOT_TOO_DEAR
         self.day = UNLIMITED if self.limits.per_day is None else 0
 
     def _spent(self) -> int:
@@ -285,7 +285,7 @@ class Holding:
         self._current, self._daily, self._usage = Ledger(), Ledger(), Usage(now)
         self._exhausted = self._day_exhausted = self.refill = self.watched = False
         self._day_used, self.low, self._pace = 0, 0, None
-        self._too_dear = self._too_dear_today = UNLIMITED
+        self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         self.minute = UNLIMITED if self.limits.per_minute is None else 0
         self.day = UNLIMITED if self.limits.per_day is None else 0
 
@@ -322,9 +322,9 @@ class Holding:
         if never := policies_below(self.limits, cost):
             return Decision(False, never, None, self.quotas(now))
         short: dict[Policy, float] = {}
-        if self.minute < cost and now < (ends := self._refused_until(cost)):
+        if self.minute < cost and now < (ends := self._refused_until(cost, now)):
             short["minute"] = ends
-        if self.day < cost and (self._day_exhausted or cost >= self._too_dear_today):
+        if self.day < cost and (self._day_exhausted or self._too_dear_today.refuses(cost, now)):
             short["day"] = self._today.end
         if not short:
             return None
@@ -337,16 +337,17 @@ class Holding:
     def _leave_to_others(self, cost: int, now: float) -> None:
         """What is held was too little for a request of `cost`: it goes back soon, and `cost` is not asked for again."""
         if self._exhausted:
-            self._too_dear = min(self._too_dear, cost)
+            self._too_dear = self._too_dear.again(cost, now)
         if self._day_exhausted:
-            self._too_dear_today = min(self._too_dear_today, cost)
+            self._too_dear_today = self._too_dear_today.again(cost, now)
         self._watch(now)
         if self._pace is not None:
             self._pace.rate = max(self._pace.rate, self._demand.rate(self._spent(), now))
 
-    def _refused_until(self, cost: int) -> float:
+    def _refused_until(self, cost: int, now: float) -> float:
         """When a minute that is used up has room for `cost` again; in the past where it is not."""
-        return float(minute_end(self._number)) if self._exhausted or cost >= self._too_dear else 0.0
+        is_refused = self._exhausted or self._too_dear.refuses(cost, now)
+        return float(minute_end(self._number)) if is_refused else 0.0
 
     def _ceiling(self, limit: int, now: float) -> int:
         """The highest position in the minute's counter that is granted now."""
@@ -371,17 +372,22 @@ class Holding:
         """Begin to look for idle tokens when much is held; go on where that was so already."""
         limit = self.limits.per_minute
         much = limit is not None and self.minute + self.low > self._kept(limit)
-        self.watched = much or self._left_of_day() > 0
+        self.watched = much or self._in_vain() + self._in_vain_today() > 0
         if not self.watched:
             self._pace = None
         elif self._pace is None:
             spent = self._spent()
             self._pace = Pace(spent, self._demand.rate(spent, now), now)
 
-    def _left_of_day(self) -> int:
-        """The day's last tokens, which were too few for the request that they were taken for."""
-        is_left = self._too_dear_today < UNLIMITED and self.limits.per_day is not None
-        return self.day if is_left and self._day_exhausted else 0
+    def _in_vain(self) -> int:
+        """What a request that was refused as too dear has left in the minute's counter beside what is held."""
+        is_left = self._too_dear is not NOT_TOO_DEAR and self._exhausted and self.limits.per_minute is not None
+        return self._current.over if is_left else 0
+
+    def _in_vain_today(self) -> int:
+        """The same of the day, with its last tokens, which were too few."""
+        is_left = self._too_dear_today is not NOT_TOO_DEAR and self._day_exhausted and self.limits.per_day is not None
+        return self.day + self._daily.over if is_left else 0
 
     def _kept(self, limit: int) -> int:
         return max(int(limit * self._policy.keep), self._standing.taken)

@@ -38,6 +38,7 @@ from tenantcache.core.ledger import Ledger, Line, Take, undo
 from tenantcache.core.reserve_policy import ReservePolicy
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
+from tenantcache.core.toodear import NOT_TOO_DEAR
 from tenantcache.core.windows import MINUTE, Calendar, Window, minute_at, minute_end
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take", "VersionOf", "one_version"]
@@ -82,7 +83,7 @@ class Reservation(Holding):
         """What of `cost` a take can still make possible."""
         if policies_below(self.limits, cost):
             return 0
-        if now < self._refused_until(1):
+        if now < self._refused_until(1, now):
             cost = min(cost, self.minute + self.low)
         if self._day_exhausted:
             cost = min(cost, self.day)
@@ -91,7 +92,7 @@ class Reservation(Holding):
     def _plan_minute(self, now: float, cost: int, processes: int, horizon: int) -> list[Line]:
         limit = self.limits.per_minute
         held = self.minute + self.low
-        if limit is None or now < self._refused_until(1) or (cost and held >= cost):
+        if limit is None or now < self._refused_until(1, now) or (cost and held >= cost):
             return []
         standing = 0 if self._sparing else self._standing_target(limit, processes)
         wanted = 0 if self._sparing else self._wanted(now, cost, limit, processes, standing if cost else 0)
@@ -201,17 +202,7 @@ class Reservation(Holding):
         lines = self._plan_cut()
         if (standing := self._current_standing()).over:
             lines += standing.plan(self._number, standing.taken)
-        idle, idle_of_day = self._idle(now)
-        if idle:
-            self.minute, self.low = self.minute + self.low - idle, 0
-            self._exhausted = False
-            lines.append(self._current.give_back(Window("minute", self._number), idle))
-        if idle_of_day:
-            self.day -= idle_of_day
-            self._day_exhausted = False
-            lines.append(self._daily.give_back(Window("day", self._today.number), idle_of_day))
-        if idle or idle_of_day:
-            self.watched, self._pace = False, None
+        lines += self._plan_idle(now)
         self.taking = bool(lines)
         return self._take(lines)
 
@@ -225,16 +216,25 @@ class Reservation(Holding):
         ]
         return [line for line in lines if line.debit.amount]
 
-    def _idle(self, now: float) -> tuple[int, int]:
-        """Tokens held for a demand that has stopped: of the minute and of the day."""
-        limit, of_day = self.limits.per_minute, self._left_of_day()
+    def _plan_idle(self, now: float) -> list[Line]:
+        """Give back what is held for a demand that has stopped, and what was taken for a request that was too dear."""
+        limit, lines = self.limits.per_minute, []
         extra = 0 if limit is None else max(0, self.minute + self.low - self._kept(limit))
-        if not (extra or of_day) or self._pace is None:
+        of_minute, of_day = extra + self._in_vain(), self._in_vain_today()
+        if not (of_minute or of_day) or self._pace is None:
             self.watched, self._pace = False, None
-            return 0, 0
+            return []
         quiet, missed = self._pace.missed(self._spent(), now)
-        is_idle = quiet >= self._policy.quiet and missed >= self._policy.missed
-        return (extra, of_day) if is_idle else (0, 0)
+        if quiet < self._policy.quiet or missed < self._policy.missed:
+            return []
+        self.watched, self._pace = False, None
+        if of_minute:
+            self.minute, self.low, self._exhausted = self.minute + self.low - extra, 0, False
+            lines.append(self._current.give_back(Window("minute", self._number), extra))
+        if of_day:
+            left, self.day, self._day_exhausted = self.day, 0, False
+            lines.append(self._daily.give_back(Window("day", self._today.number), left))
+        return lines
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -291,7 +291,7 @@ class Reservation(Holding):
     def _change_minute(self, old: int | None, new: int | None) -> None:
         held = self.minute + self.low
         self.low, self.refill, self._exhausted = 0, False, False
-        self._too_dear = UNLIMITED
+        self._too_dear = NOT_TOO_DEAR
         if old is None or new is None:
             self._current, self._standing = Ledger(), Standing(self._number, self._standing.version)
             self.minute = UNLIMITED if new is None else 0
@@ -303,7 +303,7 @@ class Reservation(Holding):
             self.minute = held
 
     def _change_day(self, old: int | None, new: int | None) -> None:
-        self._day_exhausted, self._too_dear_today = False, UNLIMITED
+        self._day_exhausted, self._too_dear_today = False, NOT_TOO_DEAR
         if old is None or new is None:
             self._daily = Ledger()
             self.day = UNLIMITED if new is None else 0

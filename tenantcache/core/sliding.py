@@ -109,7 +109,7 @@ class SlidingReservation(Reservation):
     def _left(self, now: float, limit: int) -> float:
         return max(0, self._ceiling(limit, now) - self._used())
 
-    def _refused_until(self, cost: int) -> float:
+    def _refused_until(self, cost: int, now: float) -> float:
         limit = self.limits.per_minute
         if not self._exhausted or limit is None:
             return 0.0
