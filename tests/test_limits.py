@@ -290,6 +290,20 @@ async def test_dear_requests_one_after_another_are_served_while_they_fit() -> No
         assert [(await get(app, ACME, "/plain")).status for _ in range(50)] == [200] * 49 + [429]
 
 
+async def test_a_request_on_the_fast_path_gives_its_token_back_as_well() -> None:
+    """It has no time of its own: that of the tokens that were lent to all like it is in the same minute."""
+    async with world(limit_per_day=1000) as made:
+        app = fastapi(made)
+        for _ in range(3):
+            assert [(await get(app, ACME, "/plain")).status for _ in range(60)] == [200] * 60
+            takes = made.cache.limiter.takes
+            assert [(await get(app, ACME, "/half")).status for _ in range(10)] == [429] * 10
+            assert made.cache.limiter.takes <= takes + 1
+            assert [(await get(app, ACME, "/plain")).status for _ in range(41)] == [200] * 40 + [429]
+            made.clock.advance(60)
+            await made.cache.sync()
+
+
 @pytest.mark.parametrize("path", ["/exports", "/both", "/named-first"])
 async def test_what_a_route_refuses_leaves_no_trace(path: str) -> None:
     """Neither the tenant's own token, nor that of another limit of the same route."""

@@ -70,7 +70,6 @@ class Holding:
         "_policy",
         "_sparing",
         "_spending",
-        "_stale",
         "_standing",
         "_today",
         "_too_dear",
@@ -121,7 +120,7 @@ class Holding:
         self._number, self._today = minute_at(now), calendar(now)
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
-        self._exhausted = self._day_exhausted = self._sparing = self._stale = False
+        self._exhausted = self._day_exhausted = self._sparing = False
         self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         self._spending = Spending()
         self._pace: Pace | None = None
@@ -185,7 +184,6 @@ class Holding:
     def _go_back(self, number: int, now: float) -> None:
         """Enter earlier windows, because the server's clock was set back: with nothing, since what was taken of them
         before is in their counters. What is held of later windows is given up: it would be spent in these."""
-        self._stale = self.taking
         self._cut_until = min(self._cut_until, now + self._policy.cut_settles)
         if number < self._number:
             self._demand.since, self._demand.denied = now, 0

@@ -20,7 +20,8 @@ Rules, each of which keeps "never exceeded" true by itself:
    not final. A window's bound is the highest limit that was in force in it. Standing tokens belong to windows that the
    old limit never governs: all of them go, unless all are within the new limit.
    A clock that was set back leads into windows that were left before. They are entered with nothing: what was taken of
-   them is in their counters. What was taken of later windows is given up, also what is on its way.
+   them is in their counters. What was taken of later windows is given up, also what is on its way: it
+   is of no version (rule 7).
 7. Where the counters of a minute are others than those that its tokens were debited in (`storechoice.py`: the fleet has
    changed its store), or where that is not known, the tokens are lost. Each minute's counters have a version.
 
@@ -148,8 +149,6 @@ class Reservation(Holding):
         if self.released:
             return undo([line for line, _ in answered]) if self._version_of(minute_at(now)) == take.version else None
         self._roll(now)
-        if self._stale:
-            answered, unanswered, self._stale = [], list(take.lines), False
         is_same = take.version is not None and take.version == self._version_of(self._number)  # rule 7
         repairs: list[Line] = []
         later: list[tuple[Line, int]] = []
@@ -189,7 +188,7 @@ class Reservation(Holding):
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
-        self.taking, self._sparing, self._stale = False, True, False
+        self.taking, self._sparing = False, True
 
     def surplus(self, now: float) -> Take | None:
         """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.

@@ -22,6 +22,13 @@ SUITES = {
     "machine": ["tests/freshness/test_machine.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
+    "limits": [
+        "tests/core/test_reservation.py",
+        "tests/test_halfway.py",
+        "tests/test_clock_set.py",
+        "tests/test_limiter.py",
+        "tests/test_limits.py",
+    ],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -38,11 +45,13 @@ WHAT_SUITES_DO = {
     "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
+    "limits": "reservations, the limiter over one store and over two, and routes that cost more",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
+LIMITS = ("limits",)
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -54,6 +63,8 @@ STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
+LIMITER = "tenantcache/limiter.py"
+RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
 SQL = "tenantcache/stores/schema.sql"
 
 
@@ -311,5 +322,70 @@ MUTANTS = [
         "                connection.terminate()\n                raise",
         "                raise",
         SCHEMA,
+    ),
+    Mutant(
+        "limits: what one store granted while the other failed",
+        LIMITER,
+        "if not isinstance(error, StoreError) or not error.values:",
+        "if True:",
+        LIMITS,
+        quick=("tests/test_halfway.py",),
+    ),
+    Mutant(
+        "limits: Postgres is asked before Redis",
+        "tenantcache/fleetcounters.py",
+        '= ("postgres", "redis")',
+        '= ("redis", "postgres")',
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a store that fails is left alone",
+        "tenantcache/outage.py",
+        "0 <= now - failure.at < failure.pause",
+        "False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: after a failure no more than is needed",
+        RESERVATION,
+        "self.taking, self._sparing = False, True",
+        "self.taking, self._sparing = False, False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: 429 only if the counters say so",
+        "tenantcache/web/ratelimit.py",
+        "if not decision.unavailable:",
+        "if True:",
+        WEB,
+    ),
+    Mutant(
+        "limits: an earlier minute is entered with nothing",
+        HOLDING,
+        "self._current, self._standing = Ledger(), Standing(number)",
+        "self._standing = Standing(number)",
+        LIMITS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "limits: a later minute that grants nothing is asked once",
+        "tenantcache/core/standing.py",
+        "walled = self.wall > minute",
+        "walled = False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: the time of an admission travels with the request",
+        MIDDLEWARE,
+        "each.serving = each.serving._replace(admitted_at=server_now)",
+        "pass",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a cost is a whole number",
+        "tenantcache/core/arguments.py",
+        "type(cost) is not int or ",
+        "",
+        LIMITS,
     ),
 ]
