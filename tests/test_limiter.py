@@ -268,6 +268,34 @@ async def test_what_is_no_limit_is_said_at_the_call(make_limiter: MakeLimiter, l
         await make_limiter().check_named(limited(), "exports", limits)
 
 
+@pytest.mark.parametrize("at_once", [10, 51, 100])
+async def test_dear_requests_at_several_processes_are_served_when_what_they_took_is_back(
+    clock: FakeClock, make_limiter: MakeLimiter, at_once: int
+) -> None:
+    """Each comes in with one token of 100 and needs 50, at one of four processes."""
+    limiters, tenant = [make_limiter(processes=4) for _ in range(4)], limited(per_minute=100, per_day=1000)
+
+    async def ask(limiter: Limiter) -> bool:
+        first = await limiter.check(tenant)
+        if not first.allowed:
+            return False
+        limiter.refund(tenant, 1, first.at)
+        return (await limiter.check(tenant, 50)).allowed
+
+    served = sum(await asyncio.gather(*(ask(limiters[number % 4]) for number in range(at_once))))
+    for _ in range(3):
+        clock.advance(1)
+        for limiter in limiters:  # as the limiter's own task does once a second
+            for meter in limiter._meters:
+                if meter.reservation.watched:
+                    limiter._work_on(meter)
+        await settle()
+        served += sum([await ask(limiter) for limiter in limiters])
+    assert served >= 1
+    plain = [await admitted_of(limiter, tenant, 110) for limiter in limiters]
+    assert 90 <= sum(plain) + 50 * served <= 100
+
+
 async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
     limiter = make_limiter()
     admitted = []
