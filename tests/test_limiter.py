@@ -438,7 +438,7 @@ async def test_an_outage_is_logged_once_with_its_reason(
 
 
 async def test_it_comes_back_as_the_store_does(
-    counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     limiter, tenant = make_limiter("deny"), limited(per_minute=60)
