@@ -294,9 +294,8 @@ class Resolver:
             raise StoreError("Postgres answered, but too late")
         if snapshot.unknown:
             raise StoreError("the names of tenants are being read anew")
-        asof = asof_of(snapshot.mark, pending=snapshot.pending)
         return found | {
-            alias: self._entry(alias, self._tenant(row), asof, question.sent_at, "postgres")
+            alias: self._unkept(alias, row, snapshot, question)
             for alias, row in snapshot.rows.items()
             if alias not in found
         }
@@ -317,14 +316,24 @@ class Resolver:
     def _judge(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry | None:
         """Install what a direct read has found, or say None: read again."""
         tenant = self._tenant(row)
-        tenant_id = tenant.id if tenant is not None else None
-        if tenant_id is None and alias.startswith(ID_ALIAS):
-            tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
+        tenant_id = _id_of(alias, row)
         if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):
             return None
         self._freshness.observe(snapshot.mark, tenant_id, alias, pending=snapshot.pending)
         asof = asof_of(snapshot.mark, pending=snapshot.pending)
         return self._install(alias, tenant, asof, asked.sent_at, "postgres")
+
+    def _unkept(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry:
+        """What is served although it was refused. If that was only because it might be older than what is held, it might be
+        newer as well: then nothing is held."""
+        tenant_id = _id_of(alias, row)
+        if snapshot.pending:
+            self._freshness.observe(snapshot.mark, tenant_id, alias, pending=True)
+            siblings = [] if tenant_id is None else self._memory.of_tenant(tenant_id)
+            for held in {alias, *(sibling.alias for sibling in siblings)}:
+                self._memory.drop_alias(held)
+        asof = asof_of(snapshot.mark, pending=snapshot.pending)
+        return self._entry(alias, self._tenant(row), asof, asked.sent_at, "postgres")
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
@@ -361,3 +370,9 @@ class Resolver:
 
     async def close(self) -> None:
         await stop(*self._loading.values(), *self._background)
+
+
+def _id_of(alias: str, row: Row | None) -> str | None:
+    if row is not None:
+        return row["id"]
+    return alias[len(ID_ALIAS) :] if alias.startswith(ID_ALIAS) else None  # its creation is logged under the id alone

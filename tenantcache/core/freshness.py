@@ -191,7 +191,7 @@ class Freshness:
             self._raise(asof, tenant_id, (alias,))
         if pending:
             for name in _names(alias, tenant_id):
-                self._seen_pending[name] = asof, self._answers
+                self._seen_pending[name] = max(self._seen_pending.get(name, (0, 0)), (asof, self._answers))
 
     def _note(self, mark: LogMark) -> None:
         if len(self._marks) >= self._max_floors:

@@ -90,6 +90,8 @@ class Flaws(TypedDict, total=False):
 
 Change = Callable[[Tables], Tables]
 Named = tuple[str | None, tuple[str, ...] | None]
+Unpublished = tuple[int, Named]
+"""With the number of its transaction."""
 
 
 def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Named]:
@@ -135,7 +137,7 @@ class Backup:
     tables: Tables
     log: tuple[LogEntry, ...]
     last_seq: int
-    outbox: tuple[Named, ...] = ()
+    outbox: tuple[Unpublished, ...] = ()
 
 
 class Database:
@@ -156,7 +158,7 @@ class Database:
         self._old_hosts = old_hosts
         self.is_publisher_held = False
         """Somebody holds the publisher's lock, and does nothing."""
-        self.outbox: list[Named] = []
+        self.outbox: list[Unpublished] = []
         self._begun = 0
         self._ended = 0
         self._published = 0
@@ -174,6 +176,7 @@ class Database:
         self._seen_at: dict[object, float] = {}
         self.log.append(self._entry((None, None)))
         self._show()
+        self._not_on_disk = self.back_up()
 
     @property
     def epoch(self) -> str:
@@ -214,7 +217,7 @@ class Database:
         transaction = Transaction(self._begun, change, touched, named, notifies)
         self.open_transactions.append(transaction)
         if not self._published_after_commit:
-            self.outbox += self._named(transaction)
+            self.outbox += [(transaction.number, named) for named in self._named(transaction)]
             self.publish(len(self.outbox))
         return transaction
 
@@ -226,11 +229,13 @@ class Database:
     def finish(self, transaction: Transaction) -> None:
         """Become visible, with what the triggers have put into the outbox."""
         self.open_transactions.remove(transaction)
+        self._not_on_disk = self.back_up()
         self._ended += 1
         named = self._named(transaction)
         self.tables = transaction.change(self.tables)
         if named and self._published_after_commit:
-            self.outbox += named
+            # Publishers go by the number, which is drawn before the commit.
+            self.outbox = sorted([*self.outbox, *((transaction.number, one) for one in named)], key=lambda one: one[0])
             if transaction.notifies:
                 self._notify()
         self._show()
@@ -254,7 +259,8 @@ class Database:
             return "nothing"
         if self.is_publisher_held:
             return "busy"
-        moved, self.outbox = self.outbox[:most], self.outbox[most:]
+        self._not_on_disk = self.back_up()
+        moved, self.outbox = [named for _, named in self.outbox[:most]], self.outbox[most:]
         if any(tenant_id is None for tenant_id, _ in moved):
             moved = [(None, None)]
         self.log += [self._entry(one) for one in moved]
@@ -279,6 +285,10 @@ class Database:
         self._incarnation += 0 if same_storage else 1
         self._history += 1
         self._show()
+
+    def crash(self) -> None:
+        """Come back without the last commit, of a writer (`synchronous_commit` off) or of a publisher."""
+        self.restore(self._not_on_disk, same_storage=True)
 
     def terminate_backends(self) -> None:
         self.sessions.clear()

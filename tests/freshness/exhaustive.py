@@ -91,6 +91,8 @@ class Path:
 
     def _note_arrival(self, flight: Flight) -> None:
         (receiver,) = (process for process in self.world.processes if flight.link in process.links.values())
+        if flight.name == "notify" and receiver.follower._is_notified and receiver.follower._wake.is_set():
+            return  # it says nothing new
         self._seen[receiver].append(flight.label)
 
     def point(self) -> object:

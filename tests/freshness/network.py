@@ -196,17 +196,17 @@ class SimulatedTenants:
         """One snapshot, but a message for each alias."""
         del batch
 
-        def snapshot() -> tuple[list[str], str, LogMark]:
-            return self._database.tables.aliases(), self._database.epoch, self._database.head
+        def snapshot() -> tuple[list[str], Snapshot]:
+            return self._database.tables.aliases(), self._database.read(())
 
-        aliases, epoch, mark = await self._link.call("stream", snapshot, READ_TIMEOUT)
+        aliases, seen = await self._link.call("stream", snapshot, READ_TIMEOUT)
 
         async def batches() -> AsyncIterator[list[str]]:
             for alias in aliases:
                 await self._link.call("next", lambda: None, READ_TIMEOUT)
                 yield [alias]
 
-        yield AliasStream(len(aliases), epoch, mark, batches())
+        yield AliasStream(len(aliases), seen.epoch, seen.mark, batches(), seen.pending)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError("the simulation changes the database by itself")
