@@ -99,7 +99,7 @@ class TestOvertaken:
             assert bench.process.resolver.ruled_out == 1
             bench.advance(1.0)
             bench.deliver("pull")  # on its way back, and without what follows
-            bench.database.commit(set_columns("t3", name="new", subdomain="c"))
+            bench.commit(set_columns("t3", name="new", subdomain="c"))
             bench.process.freshness.valid_until = bench.now
             seen = bench.find(NOBODY)
             bench.answer("read")
@@ -117,7 +117,7 @@ class TestOvertaken:
             task = bench.start(bench.process.resolver.find_ids(["t3"]))
             bench.answer("get")
             bench.deliver("read")
-            bench.database.commit(set_columns("t3", name="new"))  # without a host, so the log names the id alone
+            bench.commit(set_columns("t3", name="new"))  # without a host, so the log names the id alone
             for message in ("notify", "pull", "pull"):
                 bench.deliver(message)
             bench.deliver("read")
@@ -171,7 +171,7 @@ class TestAnotherHistory:
                     if flight.name != "stream":
                         bench.network.deliver(flight)
                 bench.run()
-            bench.database.commit(delete("t2"))
+            bench.commit(delete("t2"))
             bench.network.flights = [flight for flight in bench.network.flights if flight.name == "stream"]
             bench.deliver("stream")
             bench.database.restore(backup, same_storage=True)

@@ -281,8 +281,9 @@ class TestRule5OfAnswers:
 
     def test_an_answer_whose_entry_is_forgotten_is_not_accepted(self) -> None:
         freshness = following(applied=9, max_floors=4)
-        assert freshness.accepts_read(mark(6), ACME_HOST, None)
-        assert not freshness.accepts_read(mark(5), ACME_HOST, None)
+        asked = freshness.question(10.0)
+        assert freshness.accepts_read(asked, mark(6), ACME_HOST, None)
+        assert not freshness.accepts_read(asked, mark(5), ACME_HOST, None)
 
 
 class TestRule5OfPulls:
