@@ -12,8 +12,8 @@ Rules:
 * A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
   again, at growing intervals, for as long as transactions that it saw under way still are.
 * Anybody may notify. A notification that brings nothing makes the next one wait, twice as long each time.
-* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. Validity is
-  extended from the sending of the last one that has found it so, at the latest.
+* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. The
+  sending of the last one that has found it so is the latest from which validity is extended.
 * What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped. What is
   too much for one publication is published in smaller ones.
 """
@@ -395,7 +395,9 @@ class Follower:
             return
         self._faultless_at = asked.sent_at if pull.fault is None else NEVER
         if pull.fault is not None and pull.fault != self.fault:
-            logger.warning("changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull))
+            logger.warning(
+                "changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull)
+            )
         elif pull.fault is None and self.fault is not None:
             logger.info("changes are followed again")
         self.fault = pull.fault

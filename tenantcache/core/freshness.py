@@ -18,12 +18,13 @@ refused. That costs reads, never truth.
 
 Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
 snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
-entry n, and at most as new as the next snapshot that is not pending: its `asof` is n + 1/2. For the same reason a pull
-proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published now: then
-it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes n + 1.
+entry n, and at most as new as the next snapshot that is not pending: its `asof` is n + 1/2. For the same reason a
+pull proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published
+now: then it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes
+n + 1.
 
-What was pending has no number and no time of its own. So if a restored backup, or a crash, undoes it, nothing in the log
-tells; and of two pending reads with the same `asof` either may be the newer one. Rule 7 sees to both.
+What was pending has no number and no time of its own. So if a restored backup, or a crash, undoes it, nothing in the
+log tells; and of two pending reads with the same `asof` either may be the newer one. Rule 7 sees to both.
 
 Rules
 -----
@@ -136,7 +137,7 @@ class Freshness:
         self._seen: LogMark | None = None
         self._seen_asof: float = 0
         self._answers = 0  # of direct reads
-        # Floors that a pending read has raised, and with which answer; and the last answer before floors were forgotten.
+        # Floors that a pending read has raised, each with the number of its answer.
         self._seen_pending: dict[tuple[str, str], tuple[float, int]] = {}
         self._forgotten_at = 0
 
@@ -274,7 +275,7 @@ class Freshness:
     def accepts_read(
         self, asked: Question, mark: LogMark, alias: str, tenant_id: str | None, *, pending: bool = False
     ) -> bool:
-        """The same of the answer that `believes` was asked about last, which may be newer than the log that was applied."""
+        """The same of what the last believed answer has found, which may be newer than the log that was applied."""
         asof = asof_of(mark, pending=pending)
         if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(asof, alias, tenant_id):
             return False

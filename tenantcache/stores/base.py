@@ -106,8 +106,10 @@ class TenantStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AliasStream:
-    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names; `pending` as
-    in `Snapshot`."""
+    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names.
+
+    `pending` as in `Snapshot`.
+    """
 
     count: int
     epoch: str

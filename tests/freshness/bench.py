@@ -64,11 +64,23 @@ class Bench(World):
         self.database.sessions = listeners
         self.database.publish(len(self.database.outbox))
 
+    def pend(self, name: str = "new", tenant_id: str = "t1") -> None:
+        """A change that is visible, and not published yet."""
+        self.database.commit(set_columns(tenant_id, name=name))
+
     def know(self, *aliases: str) -> None:
         """Have those in memory, and in Redis where they lead somewhere."""
         for alias in aliases:
             self.find(alias)
             self.settle()
+
+    def know_pending(self, *aliases: str) -> None:
+        """Have those in memory as a read finds them now, while nothing else arrives."""
+        for alias in aliases:
+            self.find(alias)
+            if self.waiting("get"):
+                self.answer("get")
+            self.answer("read")
 
     def lapse(self) -> None:
         """Let the follower lose touch for longer than answers may be out of date."""

@@ -1,8 +1,8 @@
-"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, the outbox that triggers write, and
-the log that is published from it.
+"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, the outbox that triggers write,
+and the log that is published from it.
 
-A commit makes data and outbox visible at one instant; the log follows when a process publishes. Whatever was ever visible
-is kept with its times, so that an answer can be compared with the truth.
+A commit makes data and outbox visible at one instant; the log follows when a process publishes. Whatever was ever
+visible is kept with its times, so that an answer can be compared with the truth.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
 
 @dataclass
 class Transaction:
-    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: it has not left that to another."""
+    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: another need not do that for it."""
 
     number: int
     change: Change
@@ -158,6 +158,10 @@ class Database:
         self._old_hosts = old_hosts
         self.is_publisher_held = False
         """Somebody holds the publisher's lock, and does nothing."""
+        self.fault: str | None = None
+        """What looks for faults finds; "changed" is mended by a rebuild."""
+        self.publishers: set[str] = set()
+        """Who has moved something."""
         self.outbox: list[Unpublished] = []
         self._begun = 0
         self._ended = 0
@@ -253,12 +257,13 @@ class Database:
         """Change everything at one instant."""
         self.finish(self._begin(change, frozenset(), named))
 
-    def publish(self, most: int) -> str:
+    def publish(self, most: int, publisher: str = "another") -> str:
         """Move the oldest of the outbox into the log."""
         if not self.outbox:
             return "nothing"
         if self.is_publisher_held:
             return "busy"
+        self.publishers.add(publisher)
         self._not_on_disk = self.back_up()
         moved, self.outbox = [named for _, named in self.outbox[:most]], self.outbox[most:]
         if any(tenant_id is None for tenant_id, _ in moved):
@@ -269,6 +274,12 @@ class Database:
         self._notify()
         self._show()
         return "more" if self.outbox else "published"
+
+    def rebuild(self) -> None:
+        self.fault = None
+        self.log.append(self._entry((None, None)))
+        self._notify()
+        self._show()
 
     # Operators.
 
@@ -303,12 +314,13 @@ class Database:
     def _is_pending(self) -> bool:
         return bool(self.outbox) and self._tells_pending
 
-    def pull(self, applied: LogMark, max_behind: int, page: int, since: str) -> Pull:
+    def pull(self, applied: LogMark, max_behind: int, page: int, since: str = "", check: bool = True) -> Pull:
         truncated = self.head.seq - applied.seq > max_behind
         entries = [] if truncated else [entry for entry in self.log if entry.seq > applied.seq][:page]
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self.log)
         covers = since != "" and self._published >= int(since)
-        return self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
+        pull = self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
+        return pull if check else replace(pull, checked=False, fault=None)
 
     def tail(self, max_age: float, max_entries: int) -> Pull:
         oldest = self._microseconds() - round(max_age * 1e6)
@@ -332,6 +344,7 @@ class Database:
             covers=covers,
             snapshot=str(self._ended),
             running=frozenset(transaction.number for transaction in self.open_transactions),
+            fault=self.fault,
         )
 
     def beat(self, process_id: object) -> None:

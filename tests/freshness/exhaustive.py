@@ -5,13 +5,14 @@ process, or any message that is on its way arrives at its server or its process 
 idle). Time stands still, so nothing is ever excused by its age, and a message that has not arrived yet stands for one
 that never does: what holds at every point of every order holds with losses and delays too.
 
-The search is depth first over those choices, each path run from the start. A point is known by what each process holds,
-what its tasks wait for and with which values, by what is on its way and by what the servers hold: code is deterministic,
-so two paths that agree in this have the same future, and only one of them is followed (reduction by state).
+The search is depth first over those choices, each path run from the start. A point is known by what each process
+holds, what its tasks wait for and with which values, by what is on its way and by what the servers hold: code is
+deterministic, so two paths that agree in this have the same future, and only one of them is followed (reduction by
+state).
 
-A coarse search takes fewer steps: what Redis is asked, it answers at once (in these stories only the first process writes
-there), and once a notification has woken the second process, it publishes and pulls until it is done. When that happens
-is open all the same, so either process may be the one that publishes, and either may lag behind the other.
+A coarse search takes fewer steps: what Redis is asked, it answers at once (in these stories only the first process
+writes there), and once a notification has woken the second process, it publishes and pulls until it is done. When that
+happens is open all the same, so either process may be the one that publishes, and either may lag behind the other.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tenantcache.core import copies as codec
@@ -149,7 +150,7 @@ class Path:
     def _deliver(self, flight: Flight) -> None:
         first, second = self.world.processes
         self.world.network.deliver(flight)
-        if not self._is_coarse or flight.for_process and flight.name != "notify":
+        if not self._is_coarse or (flight.for_process and flight.name != "notify"):
             return
         if flight.link is first.links["redis"]:
             self._answer(flight.link)
@@ -199,12 +200,13 @@ class Path:
 
 @dataclass
 class Report:
-    """`is_complete` is false where the bound on `runs` was reached."""
+    """`is_complete` is false where the bound on `runs` was reached. `publishers` are those who have moved something."""
 
     points: int = 0
     runs: int = 0
     longest: int = 0
     is_complete: bool = True
+    publishers: set[str] = field(default_factory=set)
 
 
 class _Search:
@@ -236,6 +238,7 @@ class _Search:
         finally:
             path.world.close()
         self.report.runs += 1
+        self.report.publishers |= path.world.database.publishers
         self.report.points = len(self._known)
         self.report.longest = max(self.report.longest, len(taken))
 

@@ -248,17 +248,17 @@ class SimulatedLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return await self._ask("tail", lambda: self._database.tail(max_age, max_entries))
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
-        del check
-        return await self._ask(f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since))
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+        return await self._ask(
+            f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since, check)
+        )
 
     async def publish(self, most: int) -> str:
-        return await self._ask("publish", lambda: self._database.publish(min(most, MOST_PUBLISHED)))
+        most = min(most, MOST_PUBLISHED)
+        return await self._ask("publish", lambda: self._database.publish(most, self._link.name))
 
     async def rebuild(self) -> None:
-        raise NotImplementedError("nothing the log rests on ever changes here")
+        self._database.rebuild()
 
     async def beat(self, process_id: object) -> None:
         await self._ask("beat", lambda: self._database.beat(process_id))
