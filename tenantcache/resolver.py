@@ -324,8 +324,8 @@ class Resolver:
         return self._install(alias, tenant, asof, asked.sent_at, "postgres")
 
     def _unkept(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry:
-        """What is served although it was refused. A pending read that might be older than what is held might be newer as
-        well: then nothing is held."""
+        """What is served although it was refused. A pending read that may be older than what is held may be newer, too:
+        then nothing is held."""
         tenant_id = _id_of(alias, row)
         if snapshot.pending:
             self._freshness.observe(snapshot.mark, tenant_id, alias, pending=True)

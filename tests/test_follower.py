@@ -8,7 +8,6 @@ import logging
 import pytest
 
 from tenantcache import follower as module
-from tenantcache.core.logmark import LogMark
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.stores.base import Pull, StoreError
 from tests.freshness.bench import Bench

@@ -495,8 +495,10 @@ def test_accepts_says_whether_a_copy_missed_a_change(
 def test_reads_that_are_accepted_one_after_the_other_never_go_back(
     writes: list[tuple[int, bool]], moments: list[tuple[int, int]]
 ) -> None:
-    """One alias, written now and then, in a log that is published in portions. `moments`: when the server sees each read,
-    and how long the answer then is on its way."""
+    """One alias, written now and then, in a log that is published in portions.
+
+    `moments`: when the server sees each read, and how long the answer then is on its way.
+    """
     # What the server would answer at each step: the version of the alias, the newest entry, and whether more is pending
     version, head, pending, steps = 0, 1, 0, [(0, 1, False)]
     for portion, is_write in writes:

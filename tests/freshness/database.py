@@ -112,7 +112,7 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
 
 @dataclass
 class Transaction:
-    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: another need not do that for it."""
+    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: no other one does it."""
 
     number: int
     change: Change
