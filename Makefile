@@ -20,7 +20,7 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	touch $@
 
 demo: install
-	$(VENV)/bin/tenantcache demo --port $(PORT)
+	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
 test: install-bench
 	$(VENV)/bin/python -m pytest

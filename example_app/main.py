@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from example_app.site import create_app
+from .site import create_app
 
 app = create_app()

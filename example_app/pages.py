@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 DEFAULT_COLOUR = "#4f46e5"
 
 _templates = Environment(
-    loader=PackageLoader("example_app"),
+    loader=PackageLoader(__name__.rpartition(".")[0]),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

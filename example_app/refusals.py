@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Scope
 
-from example_app.pages import render
 from tenantcache import Settings
 from tenantcache.web.middleware import Reply
 from tenantcache.web.problems import Problem
+
+from .pages import render
 
 
 def html_for_browsers(settings: Settings) -> Reply:

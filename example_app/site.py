@@ -15,12 +15,13 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import StringConstraints
 from starlette.requests import HTTPConnection
 
-from example_app.answer import compose_answer
-from example_app.directory import Directory
-from example_app.pages import render
-from example_app.refusals import html_for_browsers
 from tenantcache import Settings, StoreUnavailableError, Tenant, TenantCache, TenantMiddleware, current_tenant
 from tenantcache.fastapi import CurrentTenant
+
+from .answer import compose_answer
+from .directory import Directory
+from .pages import render
+from .refusals import html_for_browsers
 
 CLOSE_POLICY_VIOLATION = 1008
 CLOSE_TRY_AGAIN_LATER = 1013

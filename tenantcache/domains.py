@@ -7,6 +7,8 @@ Rules:
 * The proof is a TXT record with a random token of that tenant's alone: two tenants that ask for one domain have two.
 * Asking has three outcomes. "failed" is what the DNS says; where it could not be asked, nothing has been learnt, and
   nothing changes.
+* A tenant's own users call this, with what they typed: each call that changes something names the tenant, and never
+  changes another tenant's domain or claim. What an operator may do to every tenant's has a name of its own.
 * A domain that stops being proven is not taken away at once: people change DNS servers and forget a record. It goes
   after `grace` of failing.
 """
@@ -133,8 +135,9 @@ class Domains:
         """Ask the DNS whether the domain is theirs who asked for it, and serve it if so.
 
         Of several tenants that ask for it, the first one whose token is there gets it; `tenant_id` looks for one's
-        only. A domain that is served is never taken away by this. Raises `UnknownDomainError` where nobody asks for
-        it, `NameTakenError` where it became another tenant's meanwhile, and `ConfigurationError` without a resolver.
+        only. Give it if a tenant's user asks: another tenant's success is not theirs. A domain that is served is never
+        taken away by this. Raises `UnknownDomainError` where nobody asks for it, `NameTakenError` where it became
+        another tenant's meanwhile, and `ConfigurationError` without a resolver.
         """
         self._require_open()
         domain = self._normalise(name)
@@ -167,21 +170,38 @@ class Domains:
         self._require_open()
         return [Challenge.from_record(record) for record in await self._registry.claims_of(tenant_id)]
 
-    async def set_primary(self, name: str) -> None:
-        """Make a domain the primary one of its tenant. Raises `UnknownDomainError` where it is nobody's."""
+    async def set_primary(self, tenant_id: str, name: str) -> None:
+        """Make a domain of the tenant its primary one. Raises `UnknownDomainError` if the tenant does not have it."""
         self._require_open()
         domain = self._normalise(name)
-        tenant_id = await self._registry.set_primary(domain)
-        if tenant_id is None:
-            raise UnknownDomainError(f"no tenant has the domain {domain!r}")
+        if not await self._registry.set_primary(domain, tenant_id):
+            raise UnknownDomainError(f"the tenant {tenant_id!r} does not have the domain {domain!r}")
         await self._write_through.publish(tenant_id)
 
-    async def remove(self, name: str) -> None:
-        """Serve the domain no longer, and forget who asked for it. Raises `UnknownDomainError`."""
+    async def remove(self, tenant_id: str, name: str) -> None:
+        """Serve the tenant's domain no longer, and forget that the tenant has asked for it.
+
+        Other tenants' claims to the domain stay, and so does the domain if it is another tenant's. Raises
+        `UnknownDomainError` if the tenant neither has it nor has asked for it.
+        """
         self._require_open()
         domain = self._normalise(name)
-        if not await self._registry.remove(domain):
-            raise UnknownDomainError(f"nobody has the domain {domain!r}, or has asked for it")
+        found = await self._registry.remove(domain, tenant_id)
+        if not found:
+            raise UnknownDomainError(f"the tenant {tenant_id!r} neither has the domain {domain!r} nor has asked for it")
+        if any(found):
+            await self._write_through.withdraw([DOMAIN_ALIAS + domain])
+
+    async def remove_from_every_tenant(self, name: str) -> None:
+        """Serve the domain no longer, whichever tenant has it, and forget all claims to it.
+
+        For operators, and never to be called with what a tenant's user has typed. Raises `UnknownDomainError` if no
+        tenant has the domain or has asked for it.
+        """
+        self._require_open()
+        domain = self._normalise(name)
+        if not await self._registry.remove_from_every_tenant(domain):
+            raise UnknownDomainError(f"no tenant has the domain {domain!r} or has asked for it")
         await self._write_through.withdraw([DOMAIN_ALIAS + domain])
 
     def _normalise(self, name: str) -> str:

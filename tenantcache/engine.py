@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,8 @@ from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
-from tenantcache.errors import NotOpenError, SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.eventloops import not_open, open_elsewhere, running_loop
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.follower import Follower
 from tenantcache.forks import forget_after_fork
@@ -28,6 +29,7 @@ from tenantcache.limiter import ADMITTED, Limiter
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
 from tenantcache.shadow import ShadowLog
+from tenantcache.startreport import StartReport
 from tenantcache.stores.base import LogEntry, Pull, StoreError
 from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.registry import Registry, UnknownTenantError
@@ -59,7 +61,9 @@ COPY_LIFE_MARGIN = 60.0
 class TenantCache:
     """Finds tenants and checks their limits, in this process as far as that is possible.
 
-    Open it before use, by `async with` or `open`; the middleware does so by itself. Made for one event loop at a time.
+    Open it before use, by `async with` or `open`; the middleware does so by itself. It is open in one event loop at a
+    time, and calls in another one raise `NotOpenError`. When that loop ends as `asyncio.run` ends it, the engine is
+    closed with it, and may be opened in the next.
     """
 
     def __init__(
@@ -87,13 +91,15 @@ class TenantCache:
             self.limiter.drain,
             server_now=self.server_now,
             interval=self.settings.usage_interval,
+            require_here=self._require_here,
         )
         registry = self._stores.registry or Registry(None)
         write_through = WriteThrough(self._stores.tenants, self._stores.copies, self.sync)
         self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
         self.domains = Domains(registry, write_through, self.hosts, self._require_open)
         self.shadow = ShadowLog()
-        self._is_open = False
+        self.route_limits: dict[str, Limits] = {}  # the figures of its routes' named limits, which they share
+        self._is_open = self._is_closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -157,11 +163,19 @@ class TenantCache:
     def is_open(self) -> bool:
         return self._is_open
 
+    def is_elsewhere(self) -> bool:
+        """Whether another event loop than the running one has the engine open, is opening or closing it."""
+        in_use = self._is_open or self._is_closing or (self._opening is not None and not self._opening.done())
+        return in_use and running_loop() not in (None, self._loop)
+
     async def open(self) -> None:
         """Connect, load the tail of the log and follow it; again is harmless.
 
-        Raises `SchemaMissingError` and `StoreUnavailableError`. Redis may be away: it is used once it is there.
+        Raises `SchemaMissingError`, `StoreUnavailableError`, and `NotOpenError` while another event loop has it open.
+        Redis may be away: it is used once it is there.
         """
+        if self.is_elsewhere():
+            await self._leave_loop()
         if self._is_open:
             return
         if self._loop not in (None, asyncio.get_running_loop()):
@@ -173,9 +187,27 @@ class TenantCache:
         # One attempt for everybody who waits: each with one of his own, the last would wait for all of them to fail.
         await asyncio.shield(self._opening)
 
+    async def _leave_loop(self) -> None:
+        """Part with a loop that was closed under the engine; what was counted stays, and tokens stay. Raises
+        `NotOpenError` if the loop goes on."""
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            raise open_elsewhere(self._loop)
+        logger.warning("%s", open_elsewhere(self._loop))
+        self._is_open = self._is_closing = False
+        self._opening = self._refresher = None
+        self.memory.clear()
+        self.limiter.leave_loop()
+        for store in (self._stores.log, self._stores.postgres):
+            with suppress(Exception):  # they can only be let go: their loop sends nothing any more
+                if store is not None:
+                    await store.close()
+        if self._stores.link is not None:
+            self._stores.link.leave_to_parent()
+
     async def _open(self) -> None:
         try:
-            await self._open_stores()
+            redis_found = await self._open_stores()
         except BaseException:
             await self._close_stores()
             raise
@@ -185,8 +217,11 @@ class TenantCache:
         self.indexer.open()
         self._is_open = True
         self.warm_up.open()
+        counters = None if self.fleet_counters is None else self.fleet_counters.stats()
+        self.start_report = StartReport(self.settings, self.follower, self.indexer, counters)
+        self.start_report.open(redis_found=redis_found)
 
-    async def _open_stores(self) -> None:
+    async def _open_stores(self) -> bool:
         where = f"{variable_of('database_url')}, Postgres at {address(self.settings.database_url, POSTGRES_PORT)}"
         try:
             if self._stores.postgres is not None:
@@ -202,6 +237,7 @@ class TenantCache:
                 await self.fleet_counters.open(self.server_now, self._wake_follower, redis_found=redis_found)
             except StoreError as error:
                 raise StoreUnavailableError(f"{where}: {error}") from error
+        return redis_found
 
     async def _open_redis(self) -> bool:
         if self._stores.link is None:
@@ -214,21 +250,37 @@ class TenantCache:
         return True
 
     async def close(self) -> None:
-        """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless."""
+        """Give back unused tokens, sign off and disconnect. Goes on past whatever fails; again is harmless.
+
+        Raises `NotOpenError` while another event loop has it open. After that loop has ended it connects once more.
+        """
+        if self.is_elsewhere():
+            try:
+                await self.open()
+            except StoreUnavailableError as error:
+                logger.error("what the engine held and counted could not be given back: %s", error)
+                return
         was_open, self._is_open = self._is_open, False
         await stop(self._opening, self._refresher)
-        if not was_open:
-            return
-        for closing in (
-            self.warm_up.close,
-            self.indexer.close,
-            self.limiter.close,
-            self.usage.close,
-            self.resolver.close,
-            self._close_stores,
-        ):
-            await _run_cleanup(closing)
-        self.memory.clear()  # its entries lead to reservations that have given everything back
+        if was_open:
+            await self._close()
+
+    async def _close(self) -> None:
+        self._is_open, self._is_closing = False, True
+        try:
+            for closing in (
+                self.start_report.close,
+                self.warm_up.close,
+                self.indexer.close,
+                self.limiter.close,
+                self.usage.close,
+                self.resolver.close,
+                self._close_stores,
+            ):
+                await _run_cleanup(closing)
+        finally:
+            self.memory.clear()  # its entries lead to reservations that have given everything back
+            self._is_closing = False
 
     async def _close_stores(self) -> None:
         await _run_cleanup(self.follower.stop)
@@ -245,19 +297,24 @@ class TenantCache:
         await self.close()
 
     async def _refresh(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_INTERVAL)
-            try:
-                await self.resolver.refresh_due()
-            except StoreError:
-                continue  # the entries stay, and are read when they are asked for
+        try:
+            while True:
+                await asyncio.sleep(REFRESH_INTERVAL)
+                with suppress(StoreError):  # the entries stay, and are read when they are asked for
+                    await self.resolver.refresh_due()
+        except asyncio.CancelledError:
+            # Not by `close`: the loop is ending, as `asyncio.run` ends one, and waits for this task.
+            if self._is_open and self._loop is running_loop():
+                logger.info("the event loop ends: closing the TenantCache that is open in it")
+                await self._close()
+            raise
 
     def after_fork_in_child(self) -> None:
         """Sockets and tokens belong to the parent: start from nothing, under a name of one's own."""
         self.limiter.forget()
         self.usage.forget()
         self.memory.clear()
-        self._is_open = False
+        self._is_open = self._is_closing = False
         self._opening = self._refresher = None
         if self._loop is not None and self._stores.link is not None:
             self._stores.link.leave_to_parent()
@@ -377,18 +434,19 @@ class TenantCache:
         self._require_open()
         return self.limiter.refund(tenant, cost, admitted_at)
 
-    async def reset(self, tenant_id: str) -> None:
+    async def reset(self, tenant_id: str, *, named: Iterable[str] = ()) -> None:
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
 
-        So at most one more limit is admitted in them. Costs one Redis command, one for each named limit, and two reads
-        and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
+        Named limits are those that this engine has counted, and those called `named`: a process that serves no routes
+        has counted none. So at most one more limit is admitted in them. Costs one Redis command, one for each named
+        limit, and two reads and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
         """
         self._require_open()
         tenant = (await self.get_many([tenant_id])).get(tenant_id)
         if tenant is None:
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         try:
-            await self.limiter.reset(tenant)
+            await self.limiter.reset(tenant, named)
             await self._stores.tenants.log_change(tenant_id, [RESET_ALIAS])
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error
@@ -418,9 +476,12 @@ class TenantCache:
 
     def _require_open(self) -> None:
         if not self._is_open:
-            raise NotOpenError(
-                "open the TenantCache first: `async with TenantCache(...) as cache`, or `await cache.open()`"
-            )
+            raise not_open()
+        self._require_here()
+
+    def _require_here(self) -> None:
+        if self.is_elsewhere() and self._loop is not None:
+            raise open_elsewhere(self._loop)
 
     # What is going on.
 

@@ -31,4 +31,4 @@ class StoreUnavailableError(TenantCacheError):
 
 
 class NotOpenError(TenantCacheError):
-    """The engine is closed, or was never opened."""
+    """The engine is closed, was never opened, or is open in another event loop."""

@@ -302,7 +302,8 @@ class FleetCounters:
         if choice.store == before.store:
             logger.error("limits go on in %s anew from %s: %s", choice.store, begins, choice.why)
         else:
-            logger.error(
+            logger.log(
+                logging.INFO if choice.store == "redis" else logging.ERROR,  # it is there again
                 "limits are counted in %s instead of %s from %s on: %s",
                 *(choice.store, choice.previous, begins, choice.why),
             )

@@ -164,6 +164,7 @@ class Follower:
         self.connected = False
         self.fault: str | None = None
         self.last_error: str | None = None
+        self._is_lost = False
         self._log = log
         self._freshness = freshness
         self._server_time = server_time
@@ -473,14 +474,16 @@ class Follower:
                 logger.info("the change log is not pruned: %s", error)
 
     def _note_connected(self) -> None:
-        if self.last_error is not None:
+        if self._is_lost:
             logger.warning("the change log is being followed again")
+            self._is_lost = False
         self.connected = True
         self.last_error = None
 
     def _note_lost(self, error: Exception) -> None:
-        if self.last_error is None:
+        if self.last_error is None and self._generation:  # before, `start` raises it
             logger.warning("the change log is lost: %s; trying again", error)
+            self._is_lost = True
         self.connected = False
         self.last_error = str(error)
 

@@ -19,7 +19,7 @@ import logging
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tenantcache.core.decision import Decision, Quota
@@ -29,7 +29,7 @@ from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Calendar, Debit, Window, minute_at
 from tenantcache.localshare import LocalShare, OnError, limited_windows
-from tenantcache.meters import NOBODY, Meter, Meters, owner_of
+from tenantcache.meters import Meter, Meters, owner_of
 from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
 from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
@@ -49,9 +49,6 @@ SWEEP_INTERVAL = 60.0
 """Seconds between looks for tenants that nobody asks for any more."""
 
 OnLost = Callable[[str, Window], None]
-
-declared: dict[str, Limits] = {}
-"""The named limits that were made in this process, whichever engine counts them."""
 
 
 class Limiter:
@@ -79,6 +76,7 @@ class Limiter:
         self.denied = 0
         self.errors = 0
         self.degraded = False
+        self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now
         self._processes = processes
@@ -120,6 +118,14 @@ class Limiter:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._departed.clear()
+        self._watcher = None
+
+    def leave_loop(self) -> None:
+        """Go on after the event loop was closed, with what is held. A take whose answer cannot come any more is spent,
+        and its reservation could take no other one: it is made anew."""
+        for meter in self._meters.take_busy():
+            if not meter.is_named:
+                self._departed.append((meter.owner, meter.reservation.drain()))
         self._watcher = None
 
     def __len__(self) -> int:
@@ -208,6 +214,7 @@ class Limiter:
         """As `check`, for the limit of that name, whose policies are `{name}-minute` and `{name}-day`."""
         if cost < 1:
             raise ValueError(f"a request costs at least 1 token, not {cost}")
+        self.names.add(name)
         decision = await self._check(self._named_meter(tenant, name, limits), cost)
         quotas = tuple(quota._replace(name=f"{name}-{quota.name}") for quota in decision.quotas)
         return replace(decision, violated=tuple(f"{name}-{policy}" for policy in decision.violated), quotas=quotas)
@@ -225,7 +232,7 @@ class Limiter:
         decision = None if meter.waiting else self._decide(meter, cost)
         if decision is None:
             waiter: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-            if meter.waiting is NOBODY:
+            if meter.waiting is None:
                 meter.waiting = deque()
             meter.waiting.append((cost, waiter))
             self._work_on(meter)
@@ -269,15 +276,16 @@ class Limiter:
         meter = self._meters.of_tenants.get(tenant.id)
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 
-    async def reset(self, tenant: Tenant) -> None:
-        """Forget the counters of this minute and day, those of all `declared` limits as well. Raises `StoreError`.
+    async def reset(self, tenant: Tenant, named: Iterable[str] = ()) -> None:
+        """Forget the counters of this minute and day, and those of the limits called `named` or counted here. Raises
+        `StoreError`.
 
         Every process must then be told to `restart`: it may hold tokens, or refuse, by what the counters said before.
         """
         now = self._server_now()
         minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
         windows = (Window("minute", minute), Window("minute", minute - 1), Window("day", day))
-        for owner in (tenant.id, *(owner_of(tenant.id, name) for name in declared)):
+        for owner in (tenant.id, *(owner_of(tenant.id, name) for name in sorted(self.names.union(named)))):
             await self._store.reset(owner, [Debit(window, 0) for window in windows])
 
     def restart(self, tenant_id: str) -> None:
@@ -307,7 +315,7 @@ class Limiter:
         finally:
             self._answer_without_store(meter, resumes)
             # Nobody can come in between: there is no await from here to the end of the task.
-            meter.waiting, meter.task = NOBODY, None
+            meter.waiting, meter.task = None, None
 
     def _next_take(self, meter: Meter) -> Take | None:
         reservation, now = meter.reservation, self._server_now()
@@ -323,8 +331,8 @@ class Limiter:
         """What the line waits for, as far as a limit allows; at least what its head does."""
         limits = meter.reservation.limits
         most = min(limit for limit in (limits.per_minute, limits.per_day, sys.maxsize) if limit is not None)
-        head = meter.waiting[0][0]
-        return max(head, min(most, sum(cost for cost, _ in meter.waiting)))
+        costs = [cost for cost, _ in meter.waiting or ()]
+        return max(costs[0], min(most, sum(costs)))
 
     async def _send(self, meter: Meter, take: Take) -> None:
         following: Take | None = take
@@ -340,7 +348,7 @@ class Limiter:
                 self._on_lost(meter.owner, following.debits[0].window)
         if self.degraded:
             self.degraded = False
-            logger.warning("limits are counted in the store again")
+            logger.info("limits are counted in the store again")
 
     async def _release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""

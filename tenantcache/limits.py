@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import inspect
 import re
-import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from tenantcache.context import serving_of
 from tenantcache.core.decision import Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
-from tenantcache.errors import TenantCacheError
-from tenantcache.limiter import declared
+from tenantcache.errors import ConfigurationError, TenantCacheError
 from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
-from tenantcache.web.ratelimit import Header, ratelimit_headers
+from tenantcache.web.problems import REPLY, Reply
+from tenantcache.web.ratelimit import Header, quota_exceeded, ratelimit_headers
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 
@@ -40,6 +39,12 @@ Dependency = Callable[[HTTPConnection, Response], Awaitable[None]]
 Endpoint = Callable[..., Any]
 
 UNLIMITED = Limits()
+
+MAX_DEPTH = 20
+"""Applications and middlewares within one another that are looked into: one may be mounted within itself."""
+
+MARK = "tenantcache_spending"
+"""What a function has that spends before an endpoint: its `Spending`, for `declare_routes`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -54,7 +59,7 @@ class LimitExceededError(TenantCacheError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Spending:
+class Spending:
     """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
 
     tokens: int
@@ -62,7 +67,7 @@ class _Spending:
     limits: Limits = UNLIMITED
 
     async def spend(self, connection: HTTPConnection) -> list[Header]:
-        """Return the headers that tell of a named limit. Raises `LimitExceededError`."""
+        """Return the headers that tell of a named limit. Raises `LimitExceededError`, and as `declare` does."""
         served = serving_of(connection.scope)
         if served is None or not isinstance(served.cache, TenantCache):
             return []
@@ -71,12 +76,22 @@ class _Spending:
         if self.name is None:
             decision = await self._spend_more(cache, tenant)
         else:
+            self.declare(self.name, cache)
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
         if not decision.allowed:
-            _answer_within(connection.scope, cache)
+            _answer_within(connection.scope)
             raise LimitExceededError(decision, quotas)
         return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
+
+    def declare(self, name: str, cache: TenantCache) -> None:
+        """Tell `cache` of this limit. Raises `ConfigurationError` where another route gives that name other figures."""
+        if (known := cache.route_limits.setdefault(name, self.limits)) != self.limits:
+            raise ConfigurationError(
+                f"limit {name!r} has other figures on another route: {known}, not {self.limits}; use one name for one"
+                " limit"
+            )
+        cache.limiter.names.add(name)
 
     async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
         """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
@@ -91,36 +106,65 @@ class _Spending:
         return decision
 
 
-def _answer_within(scope: Scope, cache: TenantCache) -> None:
-    """Let the application that the route belongs to hand the error to the middleware, unless it has a handler itself.
+def _answer_within(scope: Scope) -> None:
+    """Let the application that the route belongs to answer as the middleware would, unless it has a handler itself.
 
     A mounted application answers 500 to whatever it does not know; the middleware would be too late.
     """
     handlers: tuple[dict[Any, Any], Any] | None = scope.get("starlette.exception_handlers")
-    find = _refusers.get(cache)
-    refuse = None if find is None else find()
-    if handlers is None or refuse is None:
-        return
-
-    async def answer(_request: object, error: LimitExceededError) -> ASGIApp:
-        return partial(refuse, error)
-
-    handlers[0].setdefault(LimitExceededError, answer)
+    if handlers is not None:
+        handlers[0].setdefault(LimitExceededError, _answer)
 
 
-Refuser = Callable[[LimitExceededError, Scope, Receive, Send], Awaitable[None]]
-_refusers: weakref.WeakKeyDictionary[TenantCache, weakref.WeakMethod[Refuser]] = weakref.WeakKeyDictionary()
+async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGIApp:
+    """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
+    served = serving_of(connection.scope)
+    shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
+    problem = quota_exceeded(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
+    reply: Reply | None = connection.scope.get(REPLY)
+    return (reply(connection.scope, problem) if reply is not None else None) or problem
 
 
-def refuse_with(cache: TenantCache, refuse: Refuser) -> None:
-    """For the middleware: `refuse`, a method of its, answers for routes that `cache` refuses. It is not kept alive."""
-    _refusers[cache] = weakref.WeakMethod(refuse)
+def declare_routes(app: object, cache: TenantCache) -> None:
+    """Tell `cache` of the named limits in `app`, as far as Starlette's and FastAPI's routes show them: of others it
+    learns when they are first asked for. Raises `ConfigurationError` where two routes disagree."""
+    for function in _functions_of(app):
+        spending: Spending | None = getattr(function, MARK, None)
+        if spending is not None and spending.name is not None:
+            spending.declare(spending.name, cache)
+
+
+def _functions_of(app: object, depth: int = MAX_DEPTH) -> Iterator[object]:
+    yield from _given_to(app)
+    routes = getattr(app, "routes", None)
+    if routes is None and depth:
+        yield from _functions_of(getattr(app, "app", None), depth - 1)  # a middleware, as most of them are made
+    for route in routes if isinstance(routes, list) and depth else ():
+        endpoint = getattr(route, "endpoint", None)
+        yield from (endpoint, *(vars(endpoint).values() if isinstance(endpoint, type) else ()))
+        yield from _dependencies_of(getattr(route, "dependant", None))
+        yield from _given_to(getattr(route, "include_context", None))
+        router = getattr(route, "original_router", None)  # FastAPI looks into the routers that it includes later
+        yield from _functions_of(router or route, depth - 1)
+
+
+def _given_to(owner: object) -> Iterator[object]:
+    """What stands in `dependencies=[...]` of an application, a router, or `include_router`."""
+    given = getattr(owner, "dependencies", None)
+    yield from (getattr(each, "dependency", None) for each in (given if isinstance(given, list) else ()))
+
+
+def _dependencies_of(dependant: Any) -> Iterator[object]:
+    for below in getattr(dependant, "dependencies", ()):
+        yield below.call
+        yield from _dependencies_of(below)
 
 
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
     """A dependency that spends `cost` tokens of the limit `name` in each request.
 
-    Routes that give the same name share one limit, and must give it the same figures. Raises ValueError.
+    Routes of an engine that give the same name share one limit, and must give it the same figures: where they do not,
+    the application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
     """
     return _dependency(_named(name, per_minute, per_day, cost))
 
@@ -137,22 +181,23 @@ def cost(tokens: int) -> Dependency:
 
     One that is refused gives back the day's token that it came in with. Raises ValueError.
     """
-    return _dependency(_Spending(_positive("cost", tokens)))
+    return _dependency(Spending(_positive("cost", tokens)))
 
 
 def costs(tokens: int) -> Callable[[Endpoint], Endpoint]:
     """As `cost`, as a decorator of a Starlette endpoint."""
-    return _decorator(_Spending(_positive("cost", tokens)))
+    return _decorator(Spending(_positive("cost", tokens)))
 
 
-def _dependency(spending: _Spending) -> Dependency:
+def _dependency(spending: Spending) -> Dependency:
     async def spend(connection: HTTPConnection, response: Response) -> None:
         response.headers.raw.extend(await spending.spend(connection))
 
+    setattr(spend, MARK, spending)
     return spend
 
 
-def _decorator(spending: _Spending) -> Callable[[Endpoint], Endpoint]:
+def _decorator(spending: Spending) -> Callable[[Endpoint], Endpoint]:
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def spend_first(*args: Any, **kwargs: Any) -> Any:
@@ -168,12 +213,13 @@ def _decorator(spending: _Spending) -> Callable[[Endpoint], Endpoint]:
                 response.headers.raw.extend(headers)
             return response
 
+        setattr(spend_first, MARK, spending)
         return spend_first
 
     return decorate
 
 
-def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> _Spending:
+def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> Spending:
     if not _NAME.fullmatch(name):
         raise ValueError(f"limit {name!r}: a name is 1 to 40 of a-z, 0-9, _ and -, and begins with a letter")
     if per_minute is None and per_day is None:
@@ -181,10 +227,7 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
     for key, value, most in (("per_minute", per_minute, MAX_PER_MINUTE), ("per_day", per_day, MAX_PER_DAY)):
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             raise ValueError(f"limit {name!r}: {key} is {value!r}; give a whole number from 1 to {most}")
-    limits = Limits(per_minute, per_day)
-    if declared.setdefault(name, limits) != limits:
-        raise ValueError(f"limit {name!r} was made with other figures before: {declared[name]}; use one name for one")
-    return _Spending(_positive(f"limit {name!r}: cost", tokens), name, limits)
+    return Spending(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
 
 
 def _positive(what: str, tokens: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tenantcache.core.decision import Decision
 from tenantcache.core.reservation import Reservation
@@ -26,8 +26,6 @@ STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
 
 Line = deque[tuple[int, asyncio.Future[Decision]]]
-NOBODY: Line = deque()
-"""Who waits for a tenant that nobody waits for: an empty deque takes 600 bytes, and most tenants never need one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +38,7 @@ class Meter:
     owner: str
     reservation: Reservation
     calendar: Calendar
-    waiting: Line = field(default_factory=lambda: NOBODY)
+    waiting: Line | None = None  # an empty deque takes 600 bytes, and most tenants never need one
     task: asyncio.Task[None] | None = None
 
     @property
@@ -74,6 +72,13 @@ class Meters:
     def clear(self) -> None:
         self.of_tenants.clear()
         self.of_names.clear()
+
+    def take_busy(self) -> list[Meter]:
+        """Take out the meters that requests wait for, or that wait for the counters themselves."""
+        busy = [meter for meter in self if meter.is_busy]
+        for meter in busy:
+            (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
+        return busy
 
     async def take_idle(self, server_now: Callable[[], float], is_cached: Callable[[str], bool]) -> list[Meter]:
         """Take out the meters that nobody has used in `IDLE` seconds, save those of tenants that are in memory."""

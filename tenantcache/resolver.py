@@ -155,9 +155,13 @@ class Resolver:
 
     async def refresh_due(self) -> None:
         """Read again what has outlived its TTL, in one query. Raises `StoreError`."""
-        aliases = [entry.alias for entry in self._memory.due(REFRESH_BATCH)]
-        if aliases:
-            await self._read(aliases, copy=False)
+        due = self._memory.due(REFRESH_BATCH)
+        if due:
+            try:
+                await self._read([entry.alias for entry in due], copy=False)
+            except StoreError:
+                self._memory.still_due(due)
+                raise
 
     def stats(self) -> dict[str, int]:
         return {
@@ -302,13 +306,13 @@ class Resolver:
 
     async def _ask_origin(self, aliases: Sequence[str]) -> Snapshot:
         if not self._breaker.allows(self._clock()):
-            raise StoreError("Postgres has just failed, and is not asked again yet")
+            raise StoreError(f"{self._breaker.reason} (not asked again yet)")
         try:
             snapshot = await self._origin.read(aliases)
         except SchemaMissingError as error:
             raise StoreError(str(error)) from error
-        except StoreError:
-            self._breaker.failed(self._clock())
+        except StoreError as error:
+            self._breaker.failed(self._clock(), reason=str(error))
             raise
         self._breaker.succeeded()
         return snapshot

@@ -4,7 +4,8 @@ Rules:
 
 * Every fault is reported at once, in one `ConfigurationError`, a line each: what is set, what is wrong with it, what
   would be right. A URL is never shown as it is.
-* A variable that begins with TENANTCACHE_ and is none of ours is a fault: a limit that is misspelt is no limit.
+* A variable that begins with TENANTCACHE_ and is none of ours is a fault: a limit that is misspelt is no limit. What
+  Kubernetes sets for a service of that name (`TENANTCACHE_REDIS_SERVICE_HOST`) is not.
 * A variable that is set to nothing counts as not set, save a list's, where it means "none".
 """
 
@@ -26,7 +27,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tenantcache.core.hosts import HostRules
 from tenantcache.core.tenant import Limits, LimitTable
 from tenantcache.errors import ConfigurationError
-from tenantcache.urls import mask, postgres_url_fault, redis_url_fault
+from tenantcache.kubernetes import is_service_variable
+from tenantcache.postgresurl import postgres_url
+from tenantcache.redisurl import redis_url
+from tenantcache.urls import mask
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
@@ -42,16 +46,12 @@ SHOWN_LENGTH = 60
 IPNetwork = IPv4Network | IPv6Network
 
 
-def _check_postgres_url(url: str | None) -> str | None:
-    if url is not None and (fault := postgres_url_fault(url)):
-        raise ValueError(fault)
-    return url
+def _read_postgres_url(url: str | None) -> str | None:
+    return None if url is None else postgres_url(url)
 
 
-def _check_redis_url(url: str | None) -> str | None:
-    if url is not None and (fault := redis_url_fault(url)):
-        raise ValueError(fault)
-    return url
+def _read_redis_url(url: str | None) -> str | None:
+    return None if url is None else redis_url(url)
 
 
 def _split_commas(value: Any) -> Any:
@@ -157,15 +157,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
 
-    database_url: Annotated[str, AfterValidator(_check_postgres_url)] = Field(
+    database_url: Annotated[str, AfterValidator(_read_postgres_url)] = Field(
         repr=False, description="the Postgres URL, like postgresql://user:password@host:5432/database"
     )
-    redis_url: Annotated[str | None, AfterValidator(_check_redis_url)] = Field(
+    redis_url: Annotated[str | None, AfterValidator(_read_redis_url)] = Field(
         None,
         repr=False,
         description="the Redis URL, like redis://host:6379/0, rediss:// for TLS; without it counters are in Postgres",
     )
-    listen_url: Annotated[str | None, AfterValidator(_check_postgres_url)] = Field(
+    listen_url: Annotated[str | None, AfterValidator(_read_postgres_url)] = Field(
         None,
         repr=False,
         description="a Postgres URL for LISTEN alone, where the other one is that of a transaction pooler",
@@ -355,6 +355,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [_variable(name) for name in Settings.model_fields]
     faults = []
     for variable in sorted(name for name in environ if name.upper().startswith(PREFIX) and name not in known):
+        if is_service_variable(variable, environ[variable]):
+            continue
         close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.8)
         hint = f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
         faults.append(f"{variable} is no setting; {hint}")

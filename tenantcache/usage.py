@@ -49,6 +49,7 @@ def _unavailable() -> Iterator[None]:
 
 class Usage:
     """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing.
+    `require_here` raises where the store belongs to another event loop.
 
     A batch goes out every `interval` seconds: one statement, or one for every `MAX_ROWS` tenants that were seen.
     An interval of 0 writes nothing; what other processes write can be read all the same.
@@ -61,12 +62,14 @@ class Usage:
         *,
         server_now: Callable[[], float],
         interval: float,
+        require_here: Callable[[], None] = lambda: None,
     ) -> None:
         self.batches = 0
         self._store = store
         self._drain = drain
         self._server_now = server_now
         self._interval = interval
+        self._require_here = require_here
         self._process_id = uuid.uuid4()
         self._pending: dict[tuple[str, int], UsageRow] = {}
         self._unanswered: list[UsageRow] = []
@@ -109,6 +112,7 @@ class Usage:
 
     async def flush(self) -> None:
         """Write everything now. Raises `StoreUnavailableError`; then it is tried again by and by."""
+        self._require_here()
         with _unavailable():
             await self._flush()
 
@@ -131,6 +135,7 @@ class Usage:
             return await self._require_store().last_seen(tenant_ids)
 
     def _require_store(self) -> UsageStore:
+        self._require_here()
         if self._store is None:
             raise TenantCacheError("this engine has no Postgres, so nothing counts its usage")
         return self._store

@@ -152,9 +152,7 @@ class FakeDatabase:
         del max_age
         return self._pull(self._log[-max_entries:], continuous=True)
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         del max_behind
         continuous = any(entry.seq == applied.seq and entry.at == applied.at for entry in self._log)
         return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page], continuous=continuous)

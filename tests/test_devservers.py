@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,6 +92,71 @@ def test_redis_listens_on_loopback_only_and_keeps_nothing(redis_of_our_own: Redi
     redis_of_our_own.restart()
     assert client.get("key") is None
     client.close()
+
+
+@pytest.fixture
+def planted_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory that others write into too: it holds a dump, and configurations."""
+    with RedisServer(options={"dir": str(tmp_path)}) as server:
+        client = redis.Redis.from_url(server.url)
+        client.set("planted", "yes")
+        client.save()
+        client.close()
+    assert (tmp_path / "dump.rdb").exists()
+    for name in ("redis.conf", "valkey.conf"):
+        (tmp_path / name).write_text("requirepass planted\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_redis_takes_nothing_from_a_directory_that_others_write_into(planted_dir: Path) -> None:
+    before = set(planted_dir.iterdir())
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url)
+        assert client.keys() == []
+        (directory,) = set(planted_dir.iterdir()) - before
+        assert client.config_get("dir")["dir"] == str(directory)
+        assert directory.stat().st_mode & 0o777 == 0o700
+        client.close()
+    assert set(planted_dir.iterdir()) == before
+
+
+def test_redis_starts_below_a_temporary_directory_with_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url)
+        assert client.ping()
+        client.close()
+
+
+async def test_postgres_takes_nothing_from_variables_or_directories_of_others(
+    planted_dir: Path, postgres_factory: Callable[..., PostgresServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (planted_dir / "postgresql.conf").write_text("work_mem = '123MB'\n")
+    for name, value in {"PGDATA": str(planted_dir), "PGPORT": "1", "PGOPTIONS": "-c work_mem=123MB"}.items():
+        monkeypatch.setenv(name, value)
+    server = postgres_factory()
+    for name in ("PGDATA", "PGPORT", "PGOPTIONS"):
+        monkeypatch.delenv(name)
+    connection = await asyncpg.connect(server.url)
+    assert await connection.fetchval("show data_directory") == str(server.data_dir)
+    assert await connection.fetchval("show work_mem") == "4MB"
+    await connection.close()
+
+
+def test_another_redis_at_the_port_is_not_taken_for_ours(redis_of_our_own: RedisServer) -> None:
+    server = RedisServer()
+    server.port = redis_of_our_own.port  # as if it had taken the port since we looked
+    with server:
+        assert server.port != redis_of_our_own.port
+        client = redis.Redis.from_url(server.url)
+        assert client.info("server")["process_id"] == server.pid
+        client.close()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])

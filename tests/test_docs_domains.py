@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.cli.main import main
+from tenantcache.domains import UnknownDomainError
 from tenantcache.stores.adopt import Adoption
 from tenantcache.web.ask import AskApp
 
@@ -53,12 +54,24 @@ async def test_a_tenant_signs_up_and_connects_a_domain(names: dict[str, Any]) ->
                 return list(self.values) if asked == name else []
 
         cache.domains.dns = zone = Zone()
-        assert (await names["check_domain"](cache, "shop.acme.io")).startswith("Not yet: ")
+        assert (await names["check_domain"](cache, tenant_id, "shop.acme.io")).startswith("Not yet: ")
         zone.values = (value,)
-        assert await names["check_domain"](cache, "shop.acme.io") == "Your domain is served."
+        assert await names["check_domain"](cache, tenant_id, "shop.acme.io") == "Your domain is served."
         tenant = await cache.resolve("shop.acme.io")
         assert tenant is not None and tenant.limits.per_minute == 1200
+        await names["make_primary"](cache, tenant_id, "shop.acme.io")
         assert await names["nightly"](cache) == []
+
+        other_id = await names["sign_up"](cache, "Other", "other")
+        for call in (names["make_primary"], names["disconnect_domain"], names["check_domain"]):
+            with pytest.raises(UnknownDomainError):
+                await call(cache, other_id, "shop.acme.io")
+        assert await cache.resolve("shop.acme.io") is not None
+        await names["disconnect_domain"](cache, tenant_id, "shop.acme.io")
+        assert await cache.resolve("shop.acme.io") is None
+        await names["connect_domain"](cache, tenant_id, "shop.acme.io")
+        await names["take_down"](cache, "shop.acme.io")
+        assert await cache.domains.challenges(tenant_id) == []
 
 
 def test_the_app_answers_the_front(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import asyncpg
 import pytest
 from starlette.testclient import TestClient
 
-from tenantcache import Settings, TenantCache, limiter
+from tenantcache import Settings, TenantCache
 from tenantcache.settings import variables
 
 TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> Iterator[dict[str, Any]]:
+def names(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> dict[str, Any]:
     """What the examples define, run one after the other; there is a tenant acme with 30 requests a minute."""
 
     async def add_tenant() -> None:
@@ -35,14 +34,10 @@ def names(monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) ->
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("TENANTCACHE_BASE_DOMAINS", "example.com")
     monkeypatch.setenv("TENANTCACHE_LIMIT_PER_DAY", "5000")
-    before = dict(limiter.declared)
-    limiter.declared.clear()  # names are of the process: other tests have theirs
     found: dict[str, Any] = {"__name__": __name__}
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(example, found)
-    yield found
-    limiter.declared.clear()
-    limiter.declared.update(before)
+    return found
 
 
 def wait_for_most_of_a_minute() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from tenantcache import ConfigurationError, NotOpenError, Settings, TenantCache
 from tenantcache.dns import DnspythonResolver, DnsUnreachableError
 from tenantcache.domains import InvalidDomainError, NameTakenError, UnknownDomainError, UnknownTenantError
+from tenantcache.testing.engine import MemoryCache
 from tests.servers.nameserver import Nameserver
 
 SHOP = "shop.acme.io"
@@ -257,26 +260,130 @@ class TestHavingOne:
         for name in (SHOP, "acme.io"):
             await prove(cache, nameserver, "acme", name)
         for name in (SHOP, "acme.io"):
-            await cache.domains.set_primary(name)
+            await cache.domains.set_primary("acme", name)
             tenant = await cache.resolve(SHOP)
             assert tenant is not None and tenant.primary_domain == name
         with pytest.raises(UnknownDomainError):
-            await cache.domains.set_primary("other.io")
+            await cache.domains.set_primary("acme", "other.io")
 
     async def test_a_domain_can_be_taken_away(self, cache: TenantCache, nameserver: Nameserver) -> None:
         await prove(cache, nameserver, "acme", SHOP)
         assert await owner(cache) == "acme"
-        await cache.domains.remove(SHOP)
+        await cache.domains.remove("acme", SHOP)
         assert await owner(cache) is None
         assert await cache.domains.challenges("acme") == []
         with pytest.raises(UnknownDomainError):
-            await cache.domains.remove(SHOP)
+            await cache.domains.remove("acme", SHOP)
 
     async def test_a_deleted_tenant_leaves_its_domains(self, cache: TenantCache, nameserver: Nameserver) -> None:
         await prove(cache, nameserver, "acme", SHOP)
         await cache.tenants.delete("acme")
         await prove(cache, nameserver, "globex", SHOP)
         assert await owner(cache) == "globex"
+
+
+@pytest.fixture(params=["Postgres", "in memory"])
+async def two(request: pytest.FixtureRequest, cache: TenantCache) -> AsyncIterator[TenantCache]:
+    """An engine with acme and globex: the real one, and the one that applications test with."""
+    if request.param == "Postgres":
+        yield cache
+    else:
+        async with MemoryCache() as in_memory:
+            for name in ("acme", "globex"):
+                await in_memory.tenants.create(name, id=name, subdomain=name)
+            yield in_memory
+
+
+class Answers(list[str]):
+    async def txt(self, _name: str) -> list[str]:
+        return self
+
+
+class TestOtherTenants:
+    """What a user of one tenant types in does nothing to another tenant's domain or claim."""
+
+    @pytest.fixture
+    async def served(self, two: TenantCache) -> TenantCache:
+        """globex has SHOP, proven; acme has asked for it before, and has `acme.io`."""
+        for tenant_id, name in (("acme", SHOP), ("globex", SHOP), ("globex", "globex.io"), ("acme", "acme.io")):
+            await two.domains.add(tenant_id, name)
+        two.domains.dns = Answers(
+            [claim.record_value for claim in await two.domains.challenges("globex")]
+            + [claim.record_value for claim in await two.domains.challenges("acme") if claim.domain != SHOP]
+        )
+        for name in (SHOP, "globex.io", "acme.io"):
+            assert (await two.domains.verify(name)).outcome == "verified"
+        await two.domains.set_primary("globex", "globex.io")
+        return two
+
+    async def state(self, cache: TenantCache, tenant_id: str) -> tuple[object, ...]:
+        tenant = (await cache.get_many([tenant_id]))[tenant_id]
+        return tenant, await cache.domains.challenges(tenant_id), await owner(cache)
+
+    async def test_a_claim_is_taken_back_and_the_others_domain_stays(self, served: TenantCache) -> None:
+        before = await self.state(served, "globex")
+        await served.domains.remove("acme", SHOP)
+        assert await self.state(served, "globex") == before
+        assert [claim.domain for claim in await served.domains.challenges("acme")] == ["acme.io"]
+        with pytest.raises(UnknownDomainError, match="'acme' neither has the domain 'shop"):
+            await served.domains.remove("acme", SHOP)
+
+    async def test_a_domain_is_taken_away_and_the_others_claim_stays(self, served: TenantCache) -> None:
+        before = await self.state(served, "acme")
+        await served.domains.remove("globex", SHOP)
+        assert await owner(served) is None
+        assert [claim.domain for claim in await served.domains.challenges("globex")] == ["globex.io"]
+        assert (await self.state(served, "acme"))[:2] == before[:2]
+        served.domains.dns = Answers(claim.record_value for claim in await served.domains.challenges("acme"))
+        assert (await served.domains.verify(SHOP, "acme")).outcome == "verified"
+        assert await owner(served) == "acme"
+
+    @pytest.mark.parametrize("name", [SHOP, "globex.io", "none.io", " Globex.IO. "])
+    async def test_nothing_that_acme_says_does_anything_to_globex(self, served: TenantCache, name: str) -> None:
+        before = await self.state(served, "globex")
+        for tenant_id in ("acme", "unheard-of", "", "globex "):
+            with pytest.raises(UnknownDomainError):
+                await served.domains.set_primary(tenant_id, name)
+            if (tenant_id, name) != ("acme", SHOP):
+                with pytest.raises(UnknownDomainError):
+                    await served.domains.remove(tenant_id, name)
+                with pytest.raises(UnknownDomainError):
+                    await served.domains.verify(name, tenant_id)
+        assert (await served.domains.verify(SHOP, "acme")).outcome == "failed"
+        with pytest.raises((UnknownDomainError, NameTakenError)):
+            await served.domains.add("acme", "globex.io")
+            await served.domains.remove("acme", name)
+        assert await self.state(served, "globex") == before
+
+    async def test_a_tenant_that_is_not_named_is_not_every_tenant(self, served: TenantCache) -> None:
+        before = await self.state(served, "globex")
+        nobody: Any = None
+        for call in (served.domains.remove, served.domains.set_primary):
+            with pytest.raises(UnknownDomainError):
+                await call(nobody, SHOP)
+        assert await self.state(served, "globex") == before
+
+    async def test_an_operator_takes_a_domain_from_every_tenant(self, served: TenantCache) -> None:
+        await served.domains.remove_from_every_tenant(SHOP)
+        assert await owner(served) is None
+        assert [claim.domain for claim in await served.domains.challenges("acme")] == ["acme.io"]
+        assert [claim.domain for claim in await served.domains.challenges("globex")] == ["globex.io"]
+        with pytest.raises(UnknownDomainError, match="no tenant has the domain"):
+            await served.domains.remove_from_every_tenant(SHOP)
+        await served.domains.remove_from_every_tenant("globex.io")
+        assert await owner(served, "globex.io") is None
+
+    async def test_a_copy_of_the_others_domain_is_not_dropped(self, cache: TenantCache, redis_url: str) -> None:
+        for tenant_id in ("acme", "globex"):
+            await cache.domains.add(tenant_id, SHOP)
+        cache.domains.dns = Answers(claim.record_value for claim in await cache.domains.challenges("globex"))
+        assert (await cache.domains.verify(SHOP, "globex")).outcome == "verified"
+        async with Redis.from_url(redis_url) as redis:
+            assert await redis.exists(f"tenantcache:tenant:domain:{SHOP}")
+            await cache.domains.remove("acme", SHOP)
+            assert await redis.exists(f"tenantcache:tenant:domain:{SHOP}")
+            await cache.domains.remove("globex", SHOP)
+            assert not await redis.exists(f"tenantcache:tenant:domain:{SHOP}")
 
 
 class TestWithoutDnspython:

@@ -262,6 +262,20 @@ async def test_an_account_that_is_refused_is_left_at_once_and_said_loudly_once(
     assert "limits are counted in postgres instead of redis from" in errors[1]
 
 
+async def test_that_redis_counts_again_is_good_news(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    fleet.link.error = StoreError("Redis refused: max requests limit exceeded", suspended=True)
+    fleet.later(1)
+    await let(lambda: fleet.choices.row.store == "postgres")
+    fleet.pull()
+    there = replace(fleet.choices.row, version=fleet.choices.row.version + 1, store="redis", previous="postgres")
+    fleet.choices.row = replace(there, from_minute=there.from_minute + 5, why="Redis answers again")
+    fleet.pull()
+    record = caplog.records[-1]
+    assert record.levelno == logging.INFO
+    assert record.getMessage().startswith("limits are counted in redis instead of postgres from ")
+
+
 async def test_ping_does_not_lift_a_suspension(fleet: Fleet) -> None:
     fleet.link.error = StoreError("quota exceeded", suspended=True)
     fleet.later(1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
@@ -17,24 +17,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tenantcache import TenantMiddleware, limiter
+from tenantcache import ConfigurationError, TenantMiddleware
 from tenantcache.core.decision import Decision
 from tenantcache.limits import LimitExceededError, cost, costs, limit, limited
 from tenantcache.web.problems import Problem
-from tests.asgi import Answer, connect, get
+from tests.asgi import Answer, Lifespan, connect, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
 ACME, GLOBEX = b"acme.example.com", b"globex.example.com"
-
-
-@pytest.fixture(autouse=True)
-def undeclared() -> Iterator[None]:
-    """Names are of the process; each test has its own."""
-    before = dict(limiter.declared)
-    limiter.declared.clear()
-    yield
-    limiter.declared.clear()
-    limiter.declared.update(before)
 
 
 class World:
@@ -43,7 +33,8 @@ class World:
         rows = [row("acme", limit_per_minute=100), row("globex", limit_per_minute=100), row("free", limit_per_minute=0)]
         self.counters = FakeCounters()
         values = {"limit_per_day": 0} | settings
-        self.cache = make_cache(FakeDatabase(self.clock, *rows), self.clock, counters=self.counters, **values)
+        self.database = FakeDatabase(self.clock, *rows)
+        self.cache = make_cache(self.database, self.clock, counters=self.counters, **values)
 
 
 @asynccontextmanager
@@ -299,8 +290,6 @@ class Exports(HTTPEndpoint):
 
 
 async def test_decorators_of_starlette_endpoints() -> None:
-    limiter.declared.clear()
-
     @limited("reports", per_minute=1)
     async def report(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("reported")
@@ -347,11 +336,145 @@ def test_what_is_wrong_with_a_limit_is_said(name: str, options: dict[str, Any], 
         limit(name, **options)
 
 
-def test_one_name_is_one_limit() -> None:
-    limit("exports", per_minute=5)
-    limit("exports", per_minute=5)
-    with pytest.raises(ValueError, match="limit 'exports' was made with other figures before"):
-        limit("exports", per_minute=6)
+async def test_one_name_is_one_limit_of_an_engine() -> None:
+    def app(made: World, *limits: Any) -> FastAPI:
+        found = FastAPI()
+        found.add_middleware(TenantMiddleware, cache=made.cache)
+        for number, each in enumerate(limits):
+            found.get(f"/{number}", dependencies=[Depends(each)])(lambda: "exported")
+        return found
+
+    same, again, other = (limit("exports", per_minute=figure) for figure in (5, 5, 6))
+    async with world() as one, world() as two:
+        first, second = app(one, same, again, other), app(two, other)
+        assert [(await get(first, ACME, path)).status for path in ("/0", "/1")] == [200, 200]
+        with pytest.raises(ConfigurationError, match="limit 'exports' has other figures on another route"):
+            await get(first, ACME, "/2")
+        assert lines(await get(second, ACME, "/0"), b"ratelimit-policy")[0] == '"exports-minute";q=6;w=60'
+
+
+# Two middlewares on one engine.
+
+
+def by(name: str) -> Any:
+    return lambda _scope, _problem: PlainTextResponse(f"refused by {name}", 429)
+
+
+def shop(dependency: Any, mounted: bool) -> FastAPI:
+    inner = FastAPI()
+    inner.get("/exports", dependencies=[Depends(dependency)])(lambda: "exported")
+    if not mounted:
+        return inner
+    outer = FastAPI()
+    outer.mount("/", inner)
+    return outer
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+@pytest.mark.parametrize("order", [("A", "B", "ours"), ("B", "ours", "A"), ("ours", "A", "B")])
+@pytest.mark.parametrize("same", [False, True], ids=["an application each", "one application"])
+async def test_each_middleware_answers_for_its_own_routes(mounted: bool, order: tuple[str, ...], same: bool) -> None:
+    async with world() as made:
+        dependency = limit("exports", per_minute=1)
+        one = shop(dependency, mounted)
+        replies = {"A": by("A"), "B": by("B"), "ours": None}
+        apps = {
+            name: TenantMiddleware(one if same else shop(dependency, mounted), cache=made.cache, reply=replies[name])
+            for name in order
+        }
+        assert (await get(apps[order[0]], ACME, "/exports")).status == 200
+        for _ in range(2):  # the slow path and the fast one
+            for name in order:
+                answer = await get(apps[name], ACME, "/exports")
+                assert answer.status == 429
+                expected = b"refused by " + name.encode()
+                assert (answer.body == expected) == (name != "ours"), (name, answer.body)
+                assert (answer.header("content-type") == "application/problem+json") == (name == "ours")
+
+
+async def test_the_outer_middleware_answers_for_a_route_within_both() -> None:
+    async with world() as made:
+        within = TenantMiddleware(shop(limit("exports", per_minute=1), False), cache=made.cache, reply=by("the inner"))
+        app = TenantMiddleware(within, cache=made.cache, reply=by("the outer"))
+        plain = TenantMiddleware(within, cache=made.cache)
+        assert (await get(app, ACME, "/exports")).status == 200
+        for _ in range(2):
+            assert (await get(app, ACME, "/exports")).body == b"refused by the outer"
+            assert (await get(plain, ACME, "/exports")).json()["violated-policies"] == ["exports-minute"]
+
+
+def nested(*dependencies: Any) -> FastAPI:
+    """A route within a router within an application that is mounted, whose limit is a dependency of a dependency."""
+    outer, inner, router = FastAPI(), FastAPI(), APIRouter(prefix="/deep")
+
+    def around(_: None = Depends(dependencies[0])) -> None:
+        return None
+
+    router.get("/exports", dependencies=[Depends(around), *(Depends(each) for each in dependencies[1:])])(lambda: "x")
+    inner.include_router(router, dependencies=[Depends(limit("included", per_minute=1))])
+    outer.mount("/inner", inner)
+    return outer
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_the_names_of_an_applications_routes_are_known_from_the_start(wrapped: bool) -> None:
+    made = World()
+    app: Any = nested(limit("exports", per_minute=2), limit("others", per_day=3), cost(2))
+    app.mount("/classes", Starlette(routes=[Route("/exports", Exports)]))
+    if wrapped:
+        app = TenantMiddleware(app, cache=made.cache)
+    else:
+        app.add_middleware(TenantMiddleware, cache=made.cache)
+    async with Lifespan(app) as lifespan:
+        assert lifespan.types == ["lifespan.startup.complete"]
+        assert set(made.cache.route_limits) == made.cache.limiter.names == {"exports", "others", "included"}
+
+
+async def test_an_application_within_itself_and_one_of_another_kind_start() -> None:
+    itself = FastAPI()
+    itself.mount("/again", itself)
+
+    class Other:
+        routes = staticmethod(lambda: 1)
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise ValueError
+
+    for app in (itself, Other()):
+        async with Lifespan(TenantMiddleware(app, cache=World().cache)) as lifespan:
+            assert lifespan.types == ["lifespan.startup.complete"]
+
+
+async def test_routes_that_disagree_end_the_start() -> None:
+    made = World()
+    app = nested(limit("exports", per_minute=2), limit("exports", per_minute=3))
+    app.add_middleware(TenantMiddleware, cache=made.cache)
+    async with Lifespan(app) as lifespan:
+        pass
+    assert lifespan.types == ["lifespan.startup.failed"]
+    assert "limit 'exports' has other figures on another route" in lifespan.sent[0]["message"]
+    assert isinstance(lifespan.error, ConfigurationError)
+    assert not made.cache.is_open
+
+
+async def test_a_reset_is_of_the_named_limits_of_its_engine() -> None:
+    async with world() as one, world() as two:
+        apps = [fastapi(each) for each in (one, two)]
+        for app in apps:
+            assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+        await one.cache.reset("acme")
+        assert [(await get(app, ACME, "/exports")).status for app in apps] == [200, 429]
+
+
+async def test_a_process_that_serves_no_routes_names_what_it_resets() -> None:
+    async with world() as made:
+        office = make_cache(made.database, made.clock, counters=made.counters)
+        app = fastapi(made)
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+        async with office:
+            await office.reset("acme", named=["exports"])
+        await made.cache.sync()
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
 
 
 @pytest.mark.parametrize("tokens", [0, -1, 1.5, True])

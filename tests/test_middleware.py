@@ -18,11 +18,19 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantcache import Settings, StoreUnavailableError, Tenant, TenantCache, TenantMiddleware, current_tenant
+from tenantcache import (
+    ConfigurationError,
+    Settings,
+    StoreUnavailableError,
+    Tenant,
+    TenantCache,
+    TenantMiddleware,
+    current_tenant,
+)
 from tenantcache.core.tenant import Row
 from tenantcache.stores.memory import MAX_SPELLINGS
 from tenantcache.web.problems import Problem
-from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request
+from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request, websocket_scope
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 
 ACME = b"acme.example.com"
@@ -184,7 +192,7 @@ async def test_no_answer_of_ours_echoes_the_host() -> None:
 async def test_a_bypass_path_needs_no_tenant_whatever_the_host(plain: World, path: str) -> None:
     for host in (ACME, b"nobody.example.com", b"suspended.example.com", b"ac me", None):
         assert (await get(plain.app, host, path)).json() is None
-    assert all("tenant" not in scope.get("state", {}) for scope in plain.recorder.scopes)
+    assert all(scope["state"]["tenant"] is None for scope in plain.recorder.scopes)
     assert plain.database.reads == []
 
 
@@ -219,7 +227,7 @@ async def test_every_path_bypasses() -> None:
 @pytest.mark.parametrize("host", [b"example.com", b"EXAMPLE.com:8000", b"www.example.com", b"WWW.example.com."])
 async def test_the_apex_and_reserved_labels_bypass(plain: World, host: bytes) -> None:
     assert (await get(plain.app, host)).json() is None
-    assert "tenant" not in plain.recorder.scopes[-1].get("state", {})
+    assert plain.recorder.scopes[-1]["state"] == {"tenant": None}
     assert plain.database.reads == []
 
 
@@ -596,6 +604,28 @@ async def test_the_tenant_is_on_the_state(plain: World) -> None:
         assert seen["from"] == "lifespan"
 
 
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        pytest.param(b"example.com", "/", id="a base domain"),
+        pytest.param(b"www.example.com", "/", id="a reserved subdomain"),
+        pytest.param(ACME, "/health", id="a bypass path of a tenant"),
+        pytest.param(b"127.0.0.1", "/health/deep", id="a bypass path of no host"),
+        pytest.param(None, "/health", id="a bypass path without a host"),
+    ],
+)
+@pytest.mark.parametrize("state", [None, {"from": "lifespan"}, {"tenant": "a guest's"}])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_what_bypasses_has_none_on_the_state(
+    plain: World, host: bytes | None, path: str, state: dict[str, Any] | None, kind: str
+) -> None:
+    scope = (http_scope if kind == "http" else websocket_scope)(host, path)
+    if state is not None:
+        scope["state"] = dict(state)
+    await exchange(plain.app, scope, [{"type": f"{kind}.connect" if kind == "websocket" else "http.request"}])
+    assert plain.recorder.scopes[-1]["state"] == (state or {}) | {"tenant": None}
+
+
 async def test_a_client_cannot_bring_a_tenant_along(plain: World) -> None:
     answer = await get(plain.app, ACME, headers=[(b"x-tenant", b"limited"), (b"x-forwarded-host", b"x.example.com")])
     assert answer.json() == "Acme"
@@ -839,7 +869,7 @@ async def test_an_engine_that_cannot_open_ends_the_start_with_a_message() -> Non
     assert lifespan.types == ["lifespan.startup.failed"]
     assert "Postgres is away" in lifespan.sent[0]["message"]
     assert "TENANTCACHE_DATABASE_URL" in lifespan.sent[0]["message"]
-    assert lifespan.error is None
+    assert isinstance(lifespan.error, StoreUnavailableError), "as Starlette does: test clients wait for it"
     assert not made.cache.is_open
 
 
@@ -854,6 +884,7 @@ async def test_settings_that_cannot_work_end_the_start_with_a_message() -> None:
         pass
     assert lifespan.types == ["lifespan.startup.failed"]
     assert "TENANTCACHE_DATABASE_URL" in lifespan.sent[0]["message"]
+    assert isinstance(lifespan.error, ConfigurationError)
     assert recorder.scopes == []
 
 
@@ -884,18 +915,6 @@ async def test_an_error_of_ours_in_the_applications_own_start_is_answered_once()
     assert running.types == ["lifespan.startup.failed"]
     assert "the application asked too early" in running.sent[0]["message"]
     assert not made.cache.is_open
-
-
-async def test_an_application_without_lifespan_is_passed_on_as_such() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http", "I know no lifespan"
-        await PlainTextResponse("")(scope, receive, send)
-
-    made = make_world()
-    async with Lifespan(TenantMiddleware(app, cache=made.cache)) as lifespan:
-        pass
-    assert isinstance(lifespan.error, AssertionError), "servers take the exception for just that"
-    assert lifespan.sent == []
 
 
 async def test_without_lifespan_the_first_request_opens_the_engine() -> None:

@@ -31,14 +31,22 @@ async def seeded(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPa
     await connection.close()
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_apps_of_the_readme_greet_their_tenant(number: int, seeded: None) -> None:
+@pytest.mark.parametrize(
+    ("number", "base"),
+    [
+        pytest.param(0, 404, id="FastAPI, for tenants alone"),
+        pytest.param(1, 200, id="Starlette, for the base domain too"),
+    ],
+)
+def test_apps_of_the_readme_greet_their_tenant(number: int, base: int, seeded: None) -> None:
     names: dict[str, Any] = {}
     exec(examples("python")[number], names)
     with TestClient(names["app"], base_url="http://acme.example.com") as client:
         assert "Acme" in client.get("/").text
         assert "Acme" in client.get("/", headers={"host": "shop.acme.io"}).text
         assert client.get("/", headers={"host": "nobody.example.com"}).status_code == 404
+        at_the_base = client.get("/", headers={"host": "example.com"})
+        assert (at_the_base.status_code, "Acme" in at_the_base.text) == (base, False)
 
 
 async def test_engine_of_the_readme_runs(seeded: None, capsys: pytest.CaptureFixture[str]) -> None:

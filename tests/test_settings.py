@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from tenantcache.core.tenant import Limits, Row
 from tenantcache.errors import ConfigurationError
+from tenantcache.postgresurl import postgres_url_fault
+from tenantcache.redisurl import redis_url_fault
 from tenantcache.settings import Settings, variable_of, variables
-from tenantcache.urls import address, mask, postgres_url_fault, redis_url_fault
+from tenantcache.urls import address, mask
 
 URL = "postgresql://user:secret@db.example:5433/app"
 
@@ -208,7 +210,24 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
     ("variable", "value", "expected"),
     [
         ("DATABASE_URL", "mysql://h/d", "has the scheme mysql://; give one like postgresql://user:password@host"),
-        ("DATABASE_URL", "postgresql+asyncpg://u:secret@h/d", "only SQLAlchemy knows; leave out '+asyncpg'"),
+        ("DATABASE_URL", "postgresql+jdbc://u:secret@h/d", "has the scheme postgresql+jdbc://; give one like postgr"),
+        (
+            "DATABASE_URL",
+            "postgresql://h/d?conect_timeout=3",
+            "unknown option conect_timeout; did you mean connect_",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://h/d?sslmode=odd",
+            "has an option sslmode with an unknown value; there are disa",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://h/d?sslrootcert=/no/ca",
+            "names /no/ca as sslrootcert, which is not a file",
+        ),
+        ("REDIS_URL", "redis://h?colour=red", "has the unknown option colour; leave it out"),
+        ("REDIS_URL", "redis://h?ssl_cert_reqs=none", "has ssl_cert_reqs, but redis:// is without TLS; give rediss://"),
         ("DATABASE_URL", "secret", "is not a URL; give one like postgresql://"),
         ("DATABASE_URL", "postgresql://u:se/cret@h/d", "percent-encoded (@ as %40, / as %2F"),
         ("DATABASE_URL", "postgresql://h:77777/d", "has a port above 65535"),
@@ -303,6 +322,37 @@ def test_an_unknown_variable_like_no_other_lists_what_there_is() -> None:
     (line,) = faults(TENANTCACHE_FROBNICATE="1")
     assert line.startswith("TENANTCACHE_FROBNICATE is no setting; there are TENANTCACHE_DATABASE_URL, ")
     assert "TENANTCACHE_REDIS_PRICING" in line
+
+
+IN_THE_NAMESPACE = {
+    "{}_SERVICE_HOST": "10.96.0.11",
+    "{}_SERVICE_PORT": "6379",
+    "{}_SERVICE_PORT_METRICS": "9121",
+    "{}_PORT": "tcp://10.96.0.11:6379",
+    "{}_PORT_6379_TCP": "tcp://10.96.0.11:6379",
+    "{}_PORT_6379_TCP_PROTO": "tcp",
+    "{}_PORT_6379_TCP_PORT": "6379",
+    "{}_PORT_53_UDP_ADDR": "fd00::11",
+}
+
+
+@pytest.mark.parametrize("service", ["TENANTCACHE", "TENANTCACHE_REDIS", "TENANTCACHE_PG_2_POOLER"])
+def test_variables_of_a_service_in_kubernetes_are_not_settings(service: str) -> None:
+    assert load(**{name.format(service): value for name, value in IN_THE_NAMESPACE.items()}) == load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TENANTCACHE_REDIS_PORT", "6379"),
+        ("TENANTCACHE_REDIS_SERVICE_HOST", "redis.example"),
+        ("TENANTCACHE_REDIS_SERVICE_PORT", "redis://h"),
+        ("TENANTCACHE_REDIS_HOST", "10.96.0.11"),
+        ("TENANTCACHE_LIMIT_PER_MINUTE_SERVICE", "10"),
+    ],
+)
+def test_what_only_looks_like_a_variable_of_a_service_is_a_fault(variable: str, value: str) -> None:
+    assert [line.partition(" ")[0] for line in faults(**{variable: value})] == [variable]
 
 
 def test_faults_in_code_name_the_argument() -> None:

@@ -159,19 +159,31 @@ def test_it_outlives_an_event_loop(tenant_cache: MemoryCache) -> None:
 def test_middlewares_get_their_own_engine_back(tmp_path: Path) -> None:
     """Those that were there before, and those that came while another stood in."""
     (tmp_path / "test_it.py").write_text(
-        "from tenantcache import Settings, TenantCache, TenantMiddleware\n"
-        "own = TenantCache(Settings(database_url='postgresql://h/d'))\n"
-        "before, late = TenantMiddleware(None, cache=own), []\n"
-        "def test_one(tenant_cache):\n"
-        "    late.append(TenantMiddleware(None, cache=own))\n"
-        "    late.append(TenantMiddleware(None))\n"
-        "    assert {middleware.cache for middleware in (before, *late)} == {tenant_cache}\n"
+        "import pytest\n"
+        "from starlette.responses import PlainTextResponse\n"
+        "from starlette.testclient import TestClient\n"
+        "from tenantcache import ConfigurationError, Settings, TenantCache, TenantMiddleware\n"
+        "own = TenantCache(Settings(database_url='postgresql://h/d', base_domains=['own.example']))\n"
+        "before, late = TenantMiddleware(PlainTextResponse(''), cache=own), []\n"
+        "def statuses(host):\n"
+        "    return [TestClient(each).get(f'http://{host}/').status_code for each in (before, *late)]\n"
+        "def test_one(tenants):\n"
+        "    late.append(TenantMiddleware(PlainTextResponse(''), cache=own))\n"
+        "    late.append(TenantMiddleware(PlainTextResponse('')))\n"
+        "    tenants.add('acme', limit_per_minute=6)\n"
+        "    assert statuses('acme.testserver') == statuses('acme.testserver') == [200] * 3\n"
+        "    assert statuses('acme.testserver') == [429] * 3\n"
+        "    assert statuses('own.example') == [404] * 3\n"
         "def test_two():\n"
         "    assert before.cache is late[0].cache is own\n"
-        "    assert 'TENANTCACHE_DATABASE_URL' in str(late[1]._fault)\n"
-        "def test_three(tenant_cache):\n"
-        "    assert before.cache is late[1].cache is tenant_cache\n"
-        "    assert late[1]._fault is None\n",
+        "    faulty = late.pop()\n"
+        "    assert statuses('own.example') == [200] * 2\n"
+        "    late.append(faulty)\n"
+        "    with pytest.raises(ConfigurationError, match='TENANTCACHE_DATABASE_URL'):\n"
+        "        TestClient(faulty).get('http://own.example/')\n"
+        "def test_three(tenants):\n"
+        "    tenants.add('acme')\n"
+        "    assert statuses('acme.testserver') == [200] * 3\n",
         encoding="utf-8",
     )
     assert "3 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
@@ -238,7 +250,7 @@ async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCac
         assert (await cache.domains.verify("shop.acme.io")).outcome == "failed"
         zone.values = (challenge.record_value,)
         assert (await cache.domains.verify("shop.acme.io")).outcome == "verified"
-        await cache.domains.set_primary("shop.acme.io")
+        await cache.domains.set_primary("acme", "shop.acme.io")
         found = await cache.resolve("shop.acme.io")
         assert found is not None
         assert (found.id, found.primary_domain) == (acme.id, "shop.acme.io")
@@ -249,9 +261,9 @@ async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCac
         cache.fake_clock.advance(11)
         assert [check.removed for check in await cache.domains.recheck(grace=10)] == [True]
         assert await cache.resolve("shop.acme.io") is None
-        await cache.domains.remove("shop.acme.io")
+        await cache.domains.remove("acme", "shop.acme.io")
         with pytest.raises(UnknownDomainError):
-            await cache.domains.remove("shop.acme.io")
+            await cache.domains.remove("acme", "shop.acme.io")
         assert (await cache.tenants.suspend("acme")).status == "suspended"
         await cache.tenants.delete("acme")
         assert await cache.resolve("acme.testserver") is None

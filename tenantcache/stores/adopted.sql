@@ -11,50 +11,46 @@
 --      one that cannot be read counts as absent.
 --   5. No object of ours depends on a table or column of the application's: functions hold the query as text.
 
+-- Every id is an alias too, and has a digest of what the query said of the tenant.
 create table if not exists tenantcache.aliases (
     alias text collate "C" not null,
     tenant_id text collate "C" not null,
+    digest text,
     primary key (alias, tenant_id)
 );
 create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
 
--- The ways from a table to tenants: `columns` of a changed row are the key; `query` leads from keys to ids (null: the key is
--- the id).
+-- The ways from a table to tenants; `told` says each for people, and `watched_N` walks it.
+create sequence if not exists tenantcache.adoption_numbers;
 create table if not exists tenantcache.watches (
     number integer primary key,
     adoption integer not null,
     relation oid not null,
-    key_columns text[] not null,
-    query text,
-    derived text not null
+    told text not null
 );
-
-create or replace function tenantcache.canonical(name text) returns text immutable language sql as $$
-    select lower(name collate "C")
-$$;
 
 -- The names that lead to a tenant, id included. An old name with a dot is a domain.
 create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql
 set search_path = pg_catalog, pg_temp as $$
     with name (value, place) as (
         select value, place
-        from unnest(array['subdomains', 'domains', 'old_names', 'names']) as place,
-            jsonb_array_elements_text(coalesce(nullif($1 -> place, 'null'), '[]'))
+        from unnest(array['subdomains', 'domains', 'old_names', 'names', 'old_slugs']) as place,
+            jsonb_array_elements_text(coalesce(nullif($1 -> place, 'null'), '[]')) as value
     )
     select 'id:' || ($1 ->> 'id')
     union
     select case when place = 'domains' or (place = 'old_names' and strpos(value, '.') > 0) then 'domain:' else 'subdomain:' end
-        || value from name where place <> 'names'
+        || value from name where place in ('subdomains', 'domains', 'old_names')
     union
     select 'name:' || ($1 ->> 'kind') || ':' || value from name
-        where place = 'names' or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
+        where place in ('names', 'old_slugs') or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
 $$;
 
 -- Who is served of several with one name: the one that is active; a name that it has now comes before an old one.
 create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql
 set search_path = pg_catalog, pg_temp as $$
     select array_position(array['active', 'maintenance', 'suspended', 'deleted'], $1 ->> 'status')
-        + case when $2 in (select tenantcache.aliases_of($1 - 'old_names')) then 0 else 4 end
+        + case when $2 in (select tenantcache.aliases_of($1 - 'old_names' - 'old_slugs')) then 0 else 4 end
 $$;
 
 -- The tenants of some ids, all kinds. An id of a kind begins with the kind and a colon.
@@ -96,6 +92,7 @@ declare
     changes tenantcache.outbox[];
     is_known boolean;
     candidates text[];
+    answered integer;
 begin
     select coalesce(array_agg(o), '{}') into changes from (
         select o.* from tenantcache.outbox o
@@ -119,13 +116,21 @@ begin
                 count(*) over (partition by o.alias, o.rank) as owners
             from owned o
         )
-        select b.alias, case when b.owners = 1 then b.tenant end, b.attributes,
+        select b.alias, case when b.owners = 1 then b.tenant end, case when b.owners = 1 then b.attributes end,
                 case when b.owners = 1 then 'found' else 'conflict' end
-            from best b where b.place = 1
-        union all
-        select n, null, null, 'unknown' from unnest(asked) n
-            where not is_known and not starts_with(n, 'id:') and not exists (select from owned o where o.alias = n);
+            from best b where b.place = 1;
+    get diagnostics answered = row_count;
+    if answered < cardinality(asked) and (not is_known or tenantcache.fault() is not null) then
+        -- Whoever joins this with what was found gives the found one precedence.
+        return query select n, null::jsonb, null::text, 'unknown'
+            from unnest(asked) n where not starts_with(n, 'id:');
+    end if;
 end
+$$;
+
+create or replace function tenantcache.digest_of(tenant jsonb, attributes text) returns text immutable language sql
+set search_path = pg_catalog, pg_temp as $$
+    select md5($1::text || coalesce($2, ''))
 $$;
 
 -- Bring the aliases of some tenants up to date; return the names that they had or have.
@@ -134,7 +139,8 @@ language plpgsql as $$
 begin
     return query
         with now as materialized (
-            select distinct r.tenant ->> 'id' as tenant_id, n as alias
+            select distinct r.tenant ->> 'id' as tenant_id, n as alias,
+                case when starts_with(n, 'id:') then tenantcache.digest_of(r.tenant, r.attributes) end as digest
             from tenantcache.read_adopted(ids) r, tenantcache.aliases_of(r.tenant) n
         ), gone as (
             delete from tenantcache.aliases a where a.tenant_id = any (ids)
@@ -143,11 +149,13 @@ begin
         ), kept as (
             select a.tenant_id, a.alias from tenantcache.aliases a where a.tenant_id = any (ids)
         ), added as (
-            insert into tenantcache.aliases (tenant_id, alias) select n.tenant_id, n.alias from now n
-            on conflict do nothing
+            insert into tenantcache.aliases as a (tenant_id, alias, digest)
+                select distinct on (n.alias, n.tenant_id) n.tenant_id, n.alias, n.digest from now n
+            on conflict (alias, tenant_id) do update set digest = excluded.digest
+                where a.digest is distinct from excluded.digest
         )
         select u.tenant_id::text, u.alias::text from (
-            select * from now union select * from gone union select * from kept
+            select n.tenant_id, n.alias from now n union select * from gone union select * from kept
             union select i, 'id:' || i from unnest(ids) i
         ) as u;
 end
@@ -167,6 +175,80 @@ begin
             perform tenantcache.read_aliases(ids[place : place + 999]);
         end loop;
     end loop;
+end
+$$;
+
+-- The ids among these of which the query says something else now than when they were last read.
+create or replace function tenantcache.differing(ids text[]) returns setof text stable language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+        with now as (
+            select r.tenant ->> 'id' as id, tenantcache.digest_of(r.tenant, r.attributes) as digest
+            from tenantcache.read_adopted(ids) r
+        ), known as (
+            select a.tenant_id::text as id, a.digest from tenantcache.aliases a
+            where a.alias = any (array(select 'id:' || i from unnest(ids) i))
+        )
+        select coalesce(n.id, k.id) from now n full join known k on k.id = n.id where n.digest is distinct from k.digest;
+end
+$$;
+
+-- The ids that the query gives and that are not known, or the other way round.
+create or replace function tenantcache.misplaced() returns setof text stable language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    adoption record;
+    all_ids text[] := '{}';
+    kind_ids text[];
+begin
+    for adoption in select a.number from tenantcache.adoptions a order by a.number
+    loop
+        execute format('select array(select tenantcache.adopted_ids_%s())', adoption.number) into kind_ids;
+        all_ids := all_ids || kind_ids;
+    end loop;
+    return query
+        select coalesce(n.id, k.id) from unnest(all_ids) as n (id)
+            full join (select a.tenant_id::text as id from tenantcache.aliases a where starts_with(a.alias, 'id:')) as k
+            on k.id = n.id
+        where n.id is null or k.id is null;
+end
+$$;
+
+-- Where the check that runs by itself has come to.
+create table if not exists tenantcache.verifier (
+    one boolean primary key default true check (one),
+    after text not null default ''
+);
+insert into tenantcache.verifier default values on conflict do nothing;
+
+-- Compare the next tenants with what the query says now, and have those published that differ: a restore or a job that ran
+-- with triggers off is found out so. Returns how many differed.
+create or replace function tenantcache.verify_some(most integer) returns integer language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    place text;
+    ids text[];
+    wrong text[];
+begin
+    select v.after into place from tenantcache.verifier v for update skip locked;
+    if not found or not exists (select from tenantcache.adoptions) then
+        return 0;
+    end if;
+    ids := array(
+        select a.tenant_id::text from tenantcache.aliases a
+        where a.alias > 'id:' || place and a.alias < 'id;' order by a.alias limit most
+    );
+    wrong := array(select tenantcache.differing(ids));
+    if cardinality(ids) < most then
+        wrong := wrong || array(select tenantcache.misplaced());
+    end if;
+    update tenantcache.verifier set after = case when cardinality(ids) < most then '' else ids[cardinality(ids)] end;
+    if cardinality(wrong) > 0 then
+        insert into tenantcache.outbox (key) select distinct unnest(wrong);
+        perform tenantcache.wake();
+    end if;
+    return cardinality(wrong);
 end
 $$;
 

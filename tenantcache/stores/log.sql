@@ -176,7 +176,7 @@ create or replace function tenantcache.definition_of(followed tenantcache.watche
 stable language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     return concat_ws('|',
-        (select string_agg(concat_ws(' ', t.tgname, t.tgenabled, t.xmin, p.xmin), ',' order by t.tgname)
+        (select string_agg(concat_ws(' ', t.tgname, t.tgenabled, t.xmin, md5(p.prosrc)), ',' order by t.tgname)
             from pg_trigger t join pg_proc p on p.oid = t.tgfoid
             where t.tgrelid = followed.relation and p.pronamespace = 'tenantcache'::regnamespace),
         (select string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid), ',' order by a.attname)
@@ -237,7 +237,15 @@ begin
     )
     select coalesce(array_agg(m), '{}'), pg_current_snapshot() into changes, seen from moved m;
     is_all := cardinality(changes) < most;
-    perform tenantcache.log_entries(changes);
+    begin
+        perform tenantcache.log_entries(changes);
+    exception when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
+        or data_exception or cardinality_violation
+    then
+        -- What the query of an adopted table needs is not there any more. Whose tenants have changed cannot be told, so all.
+        update tenantcache.publisher set incomplete = format('changed: tenants cannot be read (%s)', sqlerrm);
+        insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+    end;
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
@@ -252,7 +260,9 @@ create or replace function tenantcache.log_entries(changes tenantcache.outbox[])
 declare
     failure text;
 begin
-    if exists (select from unnest(changes) c where c.key is null) then
+    if exists (select from unnest(changes) c where c.key is null
+        or (c.watch <> 0 and not exists (select from tenantcache.watches w where w.number = c.watch)))
+    then
         select c.hosts[1] into failure from unnest(changes) c where c.key is null and c.hosts <> '{}' limit 1;
         update tenantcache.publisher set incomplete = coalesce(failure, tenantcache.incomplete_after_everything());
         insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));

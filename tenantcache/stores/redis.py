@@ -91,7 +91,13 @@ class RedisLink:
 
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
-        await self._call([("PING",)], billed=0, timeout=1.0)
+        try:
+            await self._call([("PING",)], billed=0, timeout=1.0)
+        except StoreError as error:
+            if isinstance(error.__cause__, TimeoutError) and self._url.startswith("rediss:"):
+                # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
+                raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
+            raise
 
     async def ping(self) -> None:
         """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
@@ -116,7 +122,8 @@ class RedisLink:
     async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
         """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
         if not self.breaker.allows(clock.now()):
-            raise StoreError("Redis is not asked: the breaker is open", suspended=self.breaker.suspended)
+            reason = self.breaker.reason or "Redis did not answer"
+            raise StoreError(f"{reason} (not asked again yet)", suspended=self.breaker.suspended)
         if self.breaker.state == "probing":
             await self._call([("PING",)], billed=0, timeout=self._timeout)
         return await self._call(commands, billed=len(commands), timeout=timeout or self._timeout)
@@ -128,15 +135,18 @@ class RedisLink:
                 replies = await self._send(commands)
         except ResponseError as error:
             suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
-            self.breaker.failed(clock.now(), suspended=suspended)
-            raise StoreError(f"Redis refused: {error}", suspended=suspended, refused=True) from error
+            reason = f"Redis refused: {error}"
+            self.breaker.failed(clock.now(), suspended=suspended, reason=reason)
+            raise StoreError(reason, suspended=suspended, refused=True) from error
         except TimeoutError as error:
+            reason = "Redis did not answer in time"
             if timeout >= self._timeout:  # who waited for less has learnt nothing that holds for the others
-                self.breaker.failed(clock.now())
-            raise StoreError("Redis did not answer in time") from error
+                self.breaker.failed(clock.now(), reason=reason)
+            raise StoreError(reason) from error
         except (RedisError, OSError) as error:
-            self.breaker.failed(clock.now())
-            raise StoreError(f"Redis {redis_reason(error)}") from error
+            reason = f"Redis {redis_reason(error)}"
+            self.breaker.failed(clock.now(), reason=reason)
+            raise StoreError(reason) from error
         self.breaker.succeeded()
         return replies
 
@@ -197,11 +207,11 @@ class RedisCopies:
 
     async def _read(self, *command: str) -> Any:
         if not self._slow.allows(clock.now()):
-            raise StoreError("Redis is not read: it was too slow a moment ago")
+            raise StoreError(f"{self._slow.reason} (not read again yet)")
         try:
             reply = await self._link.run(*command, timeout=self._read_timeout)
-        except StoreError:
-            self._slow.failed(clock.now())
+        except StoreError as error:
+            self._slow.failed(clock.now(), reason=str(error).removesuffix(" (not asked again yet)"))
             raise
         self._slow.succeeded()
         return reply

@@ -127,14 +127,23 @@ _FAILED = """
 """
 
 _REMOVE = """
-    with claims as (delete from tenantcache.domain_challenges where domain = $1 returning domain),
-    gone as (delete from tenantcache.tenant_domains where domain = $1 returning domain)
-    select from gone union all select from claims
+    with claims as (
+        delete from tenantcache.domain_challenges where domain = $1 and tenant_id = $2 returning false as served
+    ), gone as (
+        delete from tenantcache.tenant_domains where domain = $1 and tenant_id = $2 returning true as served
+    )
+    select served from gone union all select served from claims
+"""
+_REMOVE_FROM_EVERY_TENANT = """
+    with claims as (delete from tenantcache.domain_challenges where domain = $1 returning false as served),
+    gone as (delete from tenantcache.tenant_domains where domain = $1 returning true as served)
+    select served from gone union all select served from claims
 """
 
 _SET_PRIMARY = """
     update tenantcache.tenant_domains d set is_primary = d.domain = $1
-    where d.tenant_id = (select tenant_id from tenantcache.tenant_domains where domain = $1) returning d.tenant_id
+    where d.tenant_id = (select tenant_id from tenantcache.tenant_domains where domain = $1 and tenant_id = $2)
+    returning d.tenant_id
 """
 
 
@@ -195,20 +204,25 @@ class Registry:
     async def note_unreachable(self, domain: str, tenant_id: str) -> None:
         await self._run("noting a check", _UNREACHABLE, domain, tenant_id)
 
-    async def remove(self, domain: str) -> bool:
-        """Take a domain, and all claims to it, away; False where there were neither."""
-        return bool(await self._run("removing a domain", _REMOVE, domain))
+    async def remove(self, domain: str, tenant_id: str) -> list[bool]:
+        """Take a tenant's domain, and its claim to it, away. For each of the two that there was: was it served?"""
+        return [found["served"] for found in await self._run("removing a domain", _REMOVE, domain, tenant_id)]
 
-    async def set_primary(self, domain: str) -> str | None:
-        """Make a domain its tenant's primary one; return the tenant's id, or None where nobody has that domain."""
-        found = await self._run("choosing a primary domain", _SET_PRIMARY, domain)
-        return found[0]["tenant_id"] if found else None
+    async def remove_from_every_tenant(self, domain: str) -> list[bool]:
+        """As `remove`, whichever tenant has the domain, and with all claims to it."""
+        return [found["served"] for found in await self._run("removing a domain", _REMOVE_FROM_EVERY_TENANT, domain)]
+
+    async def set_primary(self, domain: str, tenant_id: str) -> bool:
+        """Make a tenant's domain its primary one; False if the tenant does not have it."""
+        return bool(await self._run("choosing a primary domain", _SET_PRIMARY, domain, tenant_id))
 
     async def _run(self, doing: str, query: str, *args: object) -> list[Any]:
         if self._postgres is None:
             raise TenantCacheError("this engine has no Postgres, so there are no tables to write to")
         try:
-            adopted = await self._postgres.fetch(doing, "select options ->> 'table' as tenants_table from tenantcache.adoptions")
+            adopted = await self._postgres.fetch(
+                doing, "select options ->> 'table' as tenants_table from tenantcache.adoptions"
+            )
             if adopted:
                 table = adopted[0]["tenants_table"]
                 raise AdoptedTableError(f"the tenants are those of {table}, which is yours: change them there")

@@ -29,7 +29,9 @@ class RowReader:
         """The tenant in `record`; None if none is served. Never raises for what is in a row."""
         if record["tenant"] is None:
             if record["state"] == "conflict":
-                self._tell(record["alias"], "two tenants have the name %s, so it is not served; take it from one of them")
+                self._tell(
+                    record["alias"], "two tenants have the name %s, so it is not served; take it from one of them"
+                )
             return None
         row = json.loads(record["tenant"])
         return cast(Row, row | {"attributes": self._attributes(row["id"], record["attributes"])})

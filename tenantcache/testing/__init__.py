@@ -7,7 +7,7 @@ other test runners.
 from tenantcache.testing.acting import Acting, acting_as
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.engine import MemoryCache
+from tenantcache.testing.standin import standing_in
 from tenantcache.testing.tenants import TenantTable
-from tenantcache.web.middleware import standing_in
 
 __all__ = ["Acting", "FakeClock", "MemoryCache", "TenantTable", "acting_as", "standing_in"]

@@ -74,9 +74,7 @@ class MemoryDatabase:
         del max_age
         return self._pull(self._log[-max_entries:])
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         del max_behind
         return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page])
 

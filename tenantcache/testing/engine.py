@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from tenantcache.engine import TenantCache
+from tenantcache.eventloops import running_loop
 from tenantcache.settings import Settings
 from tenantcache.stores.base import LogEntry
 from tenantcache.stores.counters import MemoryCounters
@@ -52,6 +53,9 @@ class MemoryCache(TenantCache):
     def is_open(self) -> bool:
         return super().is_open and self._loop is not None and not self._loop.is_closed()
 
+    def is_elsewhere(self) -> bool:
+        return False  # its stores wait for nothing, and so belong to no loop
+
     async def open(self) -> None:
         if self._is_open and self._loop is not asyncio.get_running_loop():
             self._is_open, self._opening = False, None  # its tasks ended with their loop; what it holds is still true
@@ -68,7 +72,7 @@ class MemoryCache(TenantCache):
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         """Run `call` where the engine runs, and return when it is done."""
         loop = self._loop
-        if loop is None or not loop.is_running() or loop is _running_loop():
+        if loop is None or not loop.is_running() or loop is running_loop():
             call()
             return
         done: Future[None] = Future()
@@ -82,10 +86,3 @@ class MemoryCache(TenantCache):
 
         loop.call_soon_threadsafe(run)
         done.result(PATIENCE)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

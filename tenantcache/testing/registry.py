@@ -74,7 +74,11 @@ class MemoryRegistry(Registry):
         return self._shown(self._claims.setdefault((domain, tenant_id), fresh))
 
     async def claims(self, domain: str, tenant_id: str | None) -> list[Any]:
-        return [self._shown(claim) for key, claim in self._claims.items() if key in ((domain, tenant_id or key[1]),)]
+        return [
+            self._shown(claim)
+            for (claimed, claimant), claim in self._claims.items()
+            if claimed == domain and tenant_id in (None, claimant)
+        ]
 
     async def claims_of(self, tenant_id: str) -> list[Any]:
         return [self._shown(claim) for key, claim in sorted(self._claims.items()) if key[1] == tenant_id]
@@ -98,31 +102,34 @@ class MemoryRegistry(Registry):
         if self._clock() - since <= grace:
             return False
         self._claims[domain, tenant_id]["verified_at"] = None
-        self._take_away(domain)
-        return True
+        return self._take_away(domain, tenant_id)
 
     async def note_unreachable(self, domain: str, tenant_id: str) -> None:
         self._claims[domain, tenant_id]["checked_at"] = self._clock()
 
-    async def remove(self, domain: str) -> bool:
-        claims = [key for key in self._claims if key[0] == domain]
-        for key in claims:
-            del self._claims[key]
-        return self._take_away(domain) or bool(claims)
+    async def remove(self, domain: str, tenant_id: str) -> list[bool]:
+        claim = self._claims.pop((domain, tenant_id), None)
+        return [True] * self._take_away(domain, tenant_id) + [False] * (claim is not None)
 
-    async def set_primary(self, domain: str) -> str | None:
+    async def remove_from_every_tenant(self, domain: str) -> list[bool]:
+        claimants = [key[1] for key in self._claims if key[0] == domain]
         owner = self._owner_of(domain)
-        if owner is not None:
-            self._put(cast(Row, {**self._row(owner), "primary_domain": domain}))
-        return owner
+        tenants = dict.fromkeys([*claimants, *([owner] if owner is not None else [])])
+        return [served for tenant_id in tenants for served in await self.remove(domain, tenant_id)]
+
+    async def set_primary(self, domain: str, tenant_id: str) -> bool:
+        if self._owner_of(domain) != tenant_id:
+            return False
+        self._put(cast(Row, {**self._row(tenant_id), "primary_domain": domain}))
+        return True
 
     def _owner_of(self, domain: str) -> str | None:
         row = self._database.owner(DOMAIN_ALIAS + domain)
         return None if row is None else row["id"]
 
-    def _take_away(self, domain: str) -> bool:
+    def _take_away(self, domain: str, tenant_id: str) -> bool:
         row = self._database.owner(DOMAIN_ALIAS + domain)
-        if row is None:
+        if row is None or row["id"] != tenant_id:
             return False
         primary = None if row["primary_domain"] == domain else row["primary_domain"]
         left = [name for name in row["domains"] if name != domain]

@@ -23,7 +23,8 @@ from starlette.types import Message, Receive, Scope, Send
 from tenantcache.core.hosts import HostMatch
 from tenantcache.core.tenant import DOMAIN_ALIAS
 from tenantcache.engine import TenantCache
-from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
+from tenantcache.errors import ConfigurationError, StoreUnavailableError
+from tenantcache.web.lifespan import answer, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
 
@@ -57,7 +58,7 @@ class AskApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await live(self._cache, answer, scope, receive, send)
         elif scope["type"] == "http":
             problem = await self._refusal(scope)
             await (_say_yes(send) if problem is None else problem(scope, receive, send))
@@ -97,19 +98,6 @@ class AskApp:
         if any(name in PROXY_HEADERS for name, _ in scope["headers"]):
             return False
         return self._callers.sent(scope)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Open and close the engine, for a server that serves nothing but this."""
-        await receive()
-        try:
-            await self._cache.open()
-        except TenantCacheError as error:
-            await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {error}"})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._cache.close()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _asked_name(query: bytes) -> bytes | None:

@@ -9,12 +9,11 @@ the long one, `_serve`, which does everything again from the start and may wait.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Awaitable, Sequence
+from copy import copy
+from typing import Literal, Self
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
 from tenantcache.core.decision import Quota
@@ -22,13 +21,14 @@ from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, targe
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits
 from tenantcache.engine import TenantCache
-from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
+from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
-from tenantcache.limits import LimitExceededError, refuse_with
+from tenantcache.limits import LimitExceededError, declare_routes
 from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
+from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
-from tenantcache.web.problems import Problem, problems_of, unavailable
+from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.ratelimit import (
     FreshHeaders,
     Header,
@@ -41,8 +41,7 @@ from tenantcache.web.ratelimit import (
 from tenantcache.web.redirect import leaves, redirect_of
 from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
 
-Reply = Callable[[Scope, Problem], ASGIApp | None]
-"""Makes an answer of one's own out of a problem; None keeps ours."""
+__all__ = ["Reply", "TenantMiddleware"]
 
 
 class TenantMiddleware:
@@ -68,33 +67,33 @@ class TenantMiddleware:
     ) -> None:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
-        self.app = app
+        self._inner = app
+        self.app = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
         self._reply = reply
-        self._own, self._settings, self._given_strategies = cache, settings, strategies
-        self._fault: ConfigurationError | None = None
+        self._given_strategies = strategies
         self._hot: dict[bytes | None, Entry] = {}
         self._bypass: tuple[str, ...] = ()
         self._unlimited: tuple[str, ...] = ()
         self._apart: tuple[str, ...] = ()
         self._trusted: Peers | None = None
-        _mounted.add(self)
-        self._start()
+        self._start(cache, settings)
 
-    def _start(self) -> None:
-        self._fault = None
+    def _start(self, cache: TenantCache | None, settings: Settings | None = None) -> None:
+        self._fault: ConfigurationError | None = None
         try:
-            if _stand_in is None and self._own is None:
-                self._own = TenantCache(self._settings)
-            cache = _stand_in or self._own
-            assert cache is not None
-            self._use(cache)
+            self._use(TenantCache(settings) if cache is None else cache)
         except ConfigurationError as fault:
             self._fault, self._hot = fault, {}
+
+    def over(self, cache: TenantCache) -> Self:
+        """The same middleware, around the same application, with `cache` for its engine."""
+        other = copy(self)
+        other._start(cache)
+        return other
 
     def _use(self, cache: TenantCache) -> None:
         settings = cache.settings
         self.cache = cache
-        refuse_with(cache, self._refuse_route)
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
         self._unlimited = tuple(path.rstrip("/") for path in settings.unlimited_paths)
         self._apart = self._bypass + self._unlimited
@@ -155,12 +154,13 @@ class TenantMiddleware:
     def _renew(self, meter: Reservation, now: float) -> bool:
         """Lend the tokens of `meter` until memory's freshness lapses, a window ends, or the headers' second is over.
 
-        False where one of the first two is so now. Both may end sooner than that: whoever takes freshness back empties
+        False where one of the first two is so now, and in another event loop than the engine's, which `_serve` has to
+        tell. Both may end sooner than that: whoever takes freshness back empties
         memory, so that no request finds the meter, and where the server's clock is set, what is lent is taken back.
         """
         valid_until, offset = self._freshness.valid_until, self._server_time.offset
         server_now = now + offset
-        if now >= valid_until or server_now >= meter.until:
+        if now >= valid_until or server_now >= meter.until or self.cache.is_elsewhere():
             return False
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
@@ -187,13 +187,16 @@ class TenantMiddleware:
         elif kind in ("http", "websocket"):
             await self._serve(scope, receive, send)
         elif kind == "lifespan":
-            await self._live(scope, receive, send)
+            await live(self.cache, self._inner, scope, receive, send, prepare=lambda: self._declare_routes(scope))
         else:
-            await self.app(scope, receive, send)
+            await self._inner(scope, receive, send)
+
+    def _declare_routes(self, scope: Scope) -> None:
+        declare_routes(scope.get("app", self._inner), self.cache)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if serving_of(scope) is not None:
-            await self.app(scope, receive, send)  # another middleware, further out, has spent its token already
+            await self._inner(scope, receive, send)  # another middleware, further out, has spent its token already
             return
         if _is_under(scope["path"], self._bypass):
             await self._pass_by(scope, receive, send)
@@ -306,64 +309,26 @@ class TenantMiddleware:
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""
+        scope.setdefault("state", {})["tenant"] = None
         token = begin(None)
         try:
-            await self.app(scope, receive, send)
+            await self._inner(scope, receive, send)
         finally:
             end(token)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Open the engine before the application starts, close it after the application has stopped."""
-        answered = False
-
-        async def receive_opening() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.cache.open()
-            return message
-
-        async def send_closing(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            if message["type"] != "lifespan.startup.complete":
-                await self.cache.close()
-            await send(message)
-
-        try:
-            await self.app(scope, receive_opening, send_closing)
-        except TenantCacheError as error:
-            await self.cache.close()
-            if answered:
-                raise  # not ours to answer: the application failed with it, and has said so
-            await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {error}"})
-        except BaseException:
-            await self.cache.close()  # the application does not know lifespan, or failed in it
-            raise
-
     async def _fail(self, fault: ConfigurationError, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            raise fault
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": f"tenantcache: {fault}"})
+        if scope["type"] == "lifespan":
+            await receive()
+            await fail_to_start(fault, send)
+        raise fault
 
 
-_mounted: weakref.WeakSet[TenantMiddleware] = weakref.WeakSet()
-_stand_in: TenantCache | None = None
+def _with_reply(app: ASGIApp, reply: Reply) -> ASGIApp:
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[REPLY] = reply
+        return app(scope, receive, send)
 
-
-@contextmanager
-def standing_in(cache: TenantCache) -> Iterator[None]:
-    """Make every middleware in this process use `cache` in place of its own engine: for tests. None may be serving."""
-    global _stand_in  # noqa: PLW0603 - an application's middleware is out of a test's reach
-    before, _stand_in = _stand_in, cache
-    try:
-        for middleware in list(_mounted):
-            middleware._start()
-        yield
-    finally:
-        _stand_in = before
-        for middleware in list(_mounted):
-            middleware._start()
+    return call
 
 
 def _is_under(path: str, prefixes: tuple[str, ...]) -> bool:

@@ -6,12 +6,12 @@ A body never repeats the Host header: it is whatever the client chose to send, a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """Registered by draft-ietf-httpapi-ratelimit-headers."""
@@ -19,6 +19,10 @@ QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded
 CLOSE_POLICY_VIOLATION = 1008
 CLOSE_TRY_AGAIN_LATER = 1013
 """WebSocket close codes: RFC 6455 7.4.1, and the IANA registry that it set up."""
+
+
+REPLY = "tenantcache.reply"
+"""The key in a scope under which its middleware's `Reply` travels with the request, for what answers further in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,10 @@ class Problem:
     def body(self) -> bytes:
         members = {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
         return json.dumps(members | dict(self.members), separators=(",", ":")).encode()
+
+
+Reply = Callable[[Scope, Problem], ASGIApp | None]
+"""Makes an answer of one's own out of a problem; None keeps ours."""
 
 
 BAD_HOST = Problem(400, "Bad Request", "The request must carry exactly one valid Host header.")

@@ -78,15 +78,17 @@ def names_of(kind: str, row: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
 
 
 def look_up(found: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, dict[str, object]]:
-    """The rows of each kind -> alias -> fields. The active row with the smallest id has a name that several claim."""
-    claims: dict[str, list[tuple[tuple[bool, bool, str], dict[str, object]]]] = {}
+    """The rows of each kind -> alias -> fields. A name that several active rows have leads to none of them."""
+    claims: dict[str, list[tuple[tuple[bool, bool], dict[str, object]]]] = {}
     for kind, rows in found.items():
         for row in rows:
             fields = fields_of(kind, row)
-            for alias, moved in names_of(kind, row):
-                rank = (moved, fields["status"] != "active", str(fields["id"]))
+            for alias, moved in dict(reversed(list(names_of(kind, row)))).items():
+                rank = (moved, fields["status"] != "active")
                 claims.setdefault(alias, []).append((rank, fields | {"moved": True} if moved else fields))
-    return {alias: min(each, key=lambda claim: claim[0])[1] for alias, each in claims.items()}
+    best = {alias: min(rank for rank, _ in each) for alias, each in claims.items()}
+    owners = {alias: [fields for rank, fields in each if rank == best[alias]] for alias, each in claims.items()}
+    return {alias: each[0] for alias, each in owners.items() if len(each) == 1}
 
 
 async def read(db: asyncpg.Connection, application: Application) -> dict[str, list[Mapping[str, Any]]]:
@@ -150,7 +152,7 @@ async def test_the_columns_have_our_names(db: asyncpg.Connection, application: A
         for name in types.keys() & {"limit_per_minute", "limit_per_day"}:
             assert types[name] in ("int2", "int4", "int8", "numeric")
         for table, column in query.watch.items():
-            assert await db.fetchval(
+            assert column == "*" or await db.fetchval(
                 "select true from pg_attribute where attrelid = $1::text::regclass and attname = $2", table, column
             )
 

@@ -294,6 +294,28 @@ def test_ill_formed_forwarded_is_malformed(values: list[str]) -> None:
     assert RULES.classify(host).kind == "malformed"
 
 
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        ([b"host=a"] * 32, [b"host=a"] * 33),
+        ([b"host=a," * 63 + b"host=a"] * 2, [b"host=a," * 63 + b"host=a"] * 2 + [b"host=a"]),
+        ([b"a=b;c=d;host=a"] * 32, [b"a=b;c=d;e=f;g=h;host=a"] * 32),
+        ([b'a="%b";host=a' % (b"-" * 4_085)], [b'a="%b";host=a' % (b"-" * 4_086)]),
+    ],
+)
+def test_there_is_one_budget_for_all_forwarded_lines(within: list[bytes], beyond: list[bytes]) -> None:
+    assert forwarded_host([(b"forwarded", value) for value in within]) == b"a"
+    assert forwarded_host([(b"forwarded", value) for value in beyond]) == b""
+
+
+def test_other_proxies_lines_count_too() -> None:
+    lines = [(b"x-forwarded-host", b"acme.example.com")]
+    others = [(b"x-real-ip", b"a"), (b"x-forwarded-for", b"b"), (b"cf-connecting-ip", b"c")] * 10
+    assert forwarded_host(lines + others) == b"acme.example.com"
+    assert forwarded_host(lines + others + lines) == b"acme.example.com"
+    assert forwarded_host(lines + others + lines * 2) == b""
+
+
 def test_nothing_forwarded() -> None:
     assert forwarded_host([(b"host", b"acme.example.com")]) is None
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypedDict
 
-from tenantcache.core.freshness import Freshness
+from tenantcache.core.freshness import Freshness, State
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import ID_ALIAS, Tenant
+from tenantcache.engine import REFRESH_INTERVAL
 from tenantcache.errors import StoreUnavailableError
 from tenantcache.follower import Follower
 from tenantcache.indexer import Indexer
 from tenantcache.resolver import Resolver
-from tenantcache.stores.base import LogEntry
+from tenantcache.stores.base import LogEntry, StoreError
 from tenantcache.stores.memory import Memory
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop
@@ -23,19 +25,26 @@ from tests.freshness.truth import Truth, Violation, Watch
 
 MAX_STALENESS = 3.0
 REDIS_TTL = 20.0
-TAIL_AGE = REDIS_TTL + 60.0
 START_TIMEOUT = 5.0
 
 
 class Sizes(TypedDict, total=False):
-    """Small ones bring out what otherwise happens once in a million requests."""
+    """Small ones bring out what otherwise happens once in a million requests.
+
+    `has_refresher`: entries past `memory_ttl` are read again in the background, as the engine does it; without it only
+    a test does that. `hot_only`: what is in memory is looked at as hot requests do, who never touch the cache.
+    """
 
     max_tenants: int
     memory_ttl: float
+    negative_ttl: float
+    redis_ttl: float
     max_floors: int
     has_index: bool
     stale_if_error: float
     lookups: float
+    has_refresher: bool
+    hot_only: bool
 
 
 class Process:
@@ -52,10 +61,14 @@ class Process:
         truth: Truth,
         max_tenants: int = 100,
         memory_ttl: float = 300.0,
+        negative_ttl: float = 60.0,
+        redis_ttl: float = REDIS_TTL,
         max_floors: int = 50_000,
         has_index: bool = False,
         stale_if_error: float = 0.0,
         lookups: float = 1000.0,
+        has_refresher: bool = False,
+        hot_only: bool = False,
     ) -> None:
         self.name = name
         self.inbox: list[Callable[[], None]] = []
@@ -71,6 +84,8 @@ class Process:
         self._requests: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._truth = truth
+        self._has_refresher = has_refresher
+        self._hot_only = hot_only
         self.violation: Violation | None = None
         self.watch = Watch(truth, name)
         self.loop = VirtualLoop(lambda: clock() - self.suspended)
@@ -82,7 +97,7 @@ class Process:
             max_tenants=max_tenants,
             ttl=memory_ttl,
             grace=stale_if_error,
-            negative_ttl=60.0,
+            negative_ttl=negative_ttl,
             clock=clock,
             max_negatives=4,
         )
@@ -106,13 +121,21 @@ class Process:
             ServerTime(0.0),
             self,
             clock=clock,
-            tail_age=TAIL_AGE,
+            tail_age=redis_ttl + 60.0,
         )
         self._start = self.loop.create_task(self._open())
 
     async def _open(self) -> None:
         await self.follower.start(START_TIMEOUT)
         self._indexer.open()
+        if self._has_refresher:
+            self._refresher = self.loop.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_INTERVAL)
+            with suppress(StoreError):
+                await self.resolver.refresh_due()
 
     # The follower is made last, of parts that need this one.
     def _wake_follower(self) -> None:
@@ -213,13 +236,13 @@ class Process:
         try:
             if after_sync:
                 await self.follower.sync(2.0)
-            tenant = await self._find(alias)
+            tenant, is_stale = await self._find(alias)
         except StoreUnavailableError:
             self.refusals += 1
             return
         finally:
             self.unfinished -= 1
-        oldest = self._truth.oldest_allowed(invoked_at)
+        oldest = self._truth.oldest_allowed(invoked_at - (self.freshness.stale_if_error if is_stale else 0.0))
         if self._truth.same_history(seen):
             oldest = max(oldest, seen)
         if after_sync:
@@ -231,14 +254,24 @@ class Process:
         except Violation as violation:
             self.violation = self.violation or violation
 
-    async def _find(self, alias: str) -> Tenant | None:
+    async def _find(self, alias: str) -> tuple[Tenant | None, bool]:
+        """What `alias` leads to, and whether only `stale_if_error` allows that."""
         if alias.startswith(ID_ALIAS):
-            return (await self.resolver.find_ids([alias.removeprefix(ID_ALIAS)])).get(alias.removeprefix(ID_ALIAS))
-        return (await self.resolver.find(alias)).tenant
+            tenant_id = alias.removeprefix(ID_ALIAS)
+            found = (await self.resolver.find_ids([tenant_id])).get(tenant_id)
+            return found, not self.freshness.is_valid(self._clock())
+        entry = await self.resolver.find(alias)
+        if entry.tenant is not None and self.freshness.vouches_for(entry.asof):
+            self.memory.spell(alias.encode(), entry)
+        state = self.freshness.state(self._clock(), entry.asof, entry.read_at)
+        return entry.tenant, entry.tenant is not None and state is not State.VALID
 
     def peek(self, alias: str) -> None:
         """A request that finds its answer in memory, at this instant."""
-        entry = self.resolver.peek(alias)
+        oldest = max(self.watch.seen(alias), self._truth.oldest_allowed(self._clock()))
+        hot = self.memory.hot.get(alias.encode())
+        if hot is not None and self._clock() < self.freshness.valid_until:
+            self.watch.check(alias, hot.tenant, oldest, what=f"on the fast path from {hot.tier}")
+        entry = None if self._hot_only else self.resolver.peek(alias)
         if entry is not None:
-            oldest = max(self.watch.seen(alias), self._truth.oldest_allowed(self._clock()))
             self.watch.check(alias, entry.tenant, oldest, what=f"in memory from {entry.tier}")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 from tests.freshness.database import Flaws, Transaction
-from tests.freshness.process import Process
+from tests.freshness.process import Process, Sizes
 from tests.freshness.truth import Violation
 from tests.freshness.world import ALIASES, World
 
@@ -24,14 +24,26 @@ class Storm:
         self.rng = random.Random(seed)
         self._steps = steps
         self._log = log
+        # Half of the seeds live past every TTL; in the others there is more going on at any time.
+        self.has_quiet_spells = self.rng.random() < 0.5
+        sizes: Sizes = {"memory_ttl": self.rng.choice((2.0, 300.0))}
+        if self.has_quiet_spells:
+            sizes = {
+                "memory_ttl": self.rng.choice((0.5, 2.0)),
+                "negative_ttl": self.rng.choice((0.5, 60.0)),
+                "redis_ttl": self.rng.choice((1.0, 20.0)),
+                "stale_if_error": self.rng.choice((0.0, 0.0, 1.0, 5.0)),
+                "has_refresher": self.rng.random() < 0.7,
+                "hot_only": self.rng.random() < 0.5,
+            }
         # Small sizes bring out what otherwise happens once in a million requests.
         self.world = World(
             self.rng.choice((1, 2, 2, 3)),
             max_tenants=self.rng.choice((2, 100)),
-            memory_ttl=self.rng.choice((2.0, 300.0)),
             max_floors=self.rng.choice((3, 1000)),
             has_index=self.rng.random() < 0.5,
             flaws=flaws,
+            **sizes,
         )
         self.mischief = self.rng.choice((0.0, 0.02, 0.1))
         self.faults = self._choose_faults()
@@ -92,6 +104,8 @@ class Storm:
             self._write()
         elif dice < 0.30:
             self._let_time_pass()
+        elif dice < 0.31 and self.has_quiet_spells:
+            self._let_ttls_pass()
         else:
             busy = [process for process in world.processes if process.has_work]
             flights = world.network.flights
@@ -112,6 +126,12 @@ class Storm:
         world, rng = self.world, self.rng
         to_timer = max(0.0, min(process.next_timer() for process in world.processes) - world.now) + 1e-6
         world.advance(rng.choice((min(to_timer, 5.0), 0.001, 0.02, 0.3, 1.1)))
+
+    def _let_ttls_pass(self) -> None:
+        """Longer than the short TTLs, in good order, so that memory stays valid where nothing is broken."""
+        seconds = self.rng.choice((1.5, 4.0, 8.0))
+        self._note(f"  {seconds} s in good order")
+        self.world.settle(seconds)
 
     def _ask(self) -> None:
         process = self.rng.choice(self.world.processes)

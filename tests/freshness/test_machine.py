@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from tests.freshness.database import nothing, set_columns, set_domain
 from tests.freshness.network import Flight, Link
-from tests.freshness.process import Process, Sizes
+from tests.freshness.process import MAX_STALENESS, Process, Sizes
 from tests.freshness.world import ALIASES, DOMAINS, LABELS, TENANTS, World
 
 any_index = st.integers(0, 5)
@@ -38,16 +38,26 @@ def is_reply(flight: Flight, name: str) -> bool:
 class Freshness(RuleBasedStateMachine):
     """Two processes. What is asked or changed is checked where it happens (see `truth`)."""
 
-    @initialize(has_small_memory=st.booleans(), has_index=st.booleans())
-    def start(self, has_small_memory: bool, has_index: bool) -> None:
+    @initialize(
+        has_small_memory=st.booleans(),
+        has_index=st.booleans(),
+        has_short_ttls=st.booleans(),
+        stale_if_error=st.sampled_from((0.0, 1.0)),
+        hot_only=st.booleans(),
+    )
+    def start(
+        self, has_small_memory: bool, has_index: bool, has_short_ttls: bool, stale_if_error: float, hot_only: bool
+    ) -> None:
         self.logger = logging.getLogger("tenantcache")
         self.level = self.logger.level
         self.logger.setLevel(logging.CRITICAL)
         self.state = random.getstate()
         random.seed(0)
-        sizes: Sizes = {"has_index": has_index}
+        sizes: Sizes = {"has_index": has_index, "stale_if_error": stale_if_error, "hot_only": hot_only}
         if has_small_memory:
             sizes |= {"max_tenants": 2, "max_floors": 3}
+        if has_short_ttls:  # one wait is longer than each of them
+            sizes |= {"memory_ttl": 1.0, "negative_ttl": 1.0, "redis_ttl": 1.0, "has_refresher": True}
         self.world = World(2, **sizes)
         self.world.settle()
 
@@ -60,10 +70,12 @@ class Freshness(RuleBasedStateMachine):
 
     # Changes.
 
-    @rule(tenant=any_tenant)
-    def update(self, tenant: str) -> None:
-        """Or create, after everybody knows that it is not there."""
+    @rule(tenant=any_tenant, is_left_alone=st.booleans())
+    def update(self, tenant: str, is_left_alone: bool) -> None:
+        """Or create, after everybody knows that it is not there. Then, perhaps, time for everybody to see it."""
         self.world.database.commit(set_columns(tenant, name=self.world.next_version()))
+        if is_left_alone:
+            self.world.settle(MAX_STALENESS + 1)
 
     @rule(tenant=any_tenant, label=any_label)
     def rename(self, tenant: str, label: str) -> None:
@@ -152,9 +164,22 @@ class Freshness(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.world.advance(seconds)
 
-    @rule()
-    def settle(self) -> None:
-        self.world.settle()
+    @rule(seconds=st.sampled_from((0.0, 4.0)))
+    def settle(self, seconds: float) -> None:
+        self.world.settle(seconds)
+
+    @rule(seconds=st.sampled_from((1.5, 4.0)))
+    def know_everything(self, seconds: float) -> None:
+        """And let it grow old, in good order: past each of the short TTLs, and with 4 s past `stale_if_error` too."""
+        for process in self.world.processes:
+            for alias in ALIASES if process.is_open else ():
+                process.ask(alias)
+        self.world.settle(seconds)
+
+    @rule(tenant=any_tenant)
+    def change_what_is_old(self, tenant: str) -> None:
+        self.know_everything(4.0)
+        self.update(tenant, is_left_alone=True)
 
     # Faults.
 

@@ -37,7 +37,7 @@ class World:
         self.network = Network()
         first = Tables({"t1": Columns("v0", "a"), "t2": Columns("v0", "b")}, {"d1.io": "t1"})
         self.database = Database(self.clock, first, **(flaws or {}))
-        self.redis = Redis(self.clock, REDIS_TTL)
+        self.redis = Redis(self.clock, sizes.get("redis_ttl", REDIS_TTL))
         self.truth = Truth(self.database, MAX_STALENESS)
         self.versions = 0
         self.backups = [self.database.back_up()]

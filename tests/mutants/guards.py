@@ -21,8 +21,12 @@ SUITES = {
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
+    "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py"],
+    "loops": ["tests/test_eventloops.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
+    "domains": ["tests/test_domains.py"],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -37,13 +41,19 @@ WHAT_SUITES_DO = {
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
     "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
+    "loops": "one engine and several event loops, which end, are closed or go on",
+    "floods": "requests full of forwarded headers, their instructions counted",
+    "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
+LOOPS = ("loops",)
+AGES = ("storms", "machine", "memory")
 RULES = ("tests/core/test_freshness.py",)
 UNITS = (
     "tests/test_follower.py",
@@ -56,11 +66,16 @@ ON_SCHEMA = "tests/stores/test_schema.py::"
 FRESHNESS = "tenantcache/core/freshness.py"
 FOLLOWER = "tenantcache/follower.py"
 RESOLVER = "tenantcache/resolver.py"
+MEMORY = "tenantcache/stores/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 SQL = "tenantcache/stores/schema.sql"
+HOSTS = "tenantcache/core/hosts.py"
+PEERS = "tenantcache/web/peers.py"
+REGISTRY = "tenantcache/stores/registry.py"
+ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
 
 
 @dataclass(frozen=True)
@@ -343,6 +358,37 @@ MUTANTS = [
         "if self.freshness.vouches_for(entry.asof):",
         "if True:",
     ),
+    Mutant(
+        "what has expired leaves every map at the next look",
+        MEMORY,
+        "            self.expire(now)\n            return self.get(alias)",
+        "            return self.get(alias)",
+        AGES,
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what is dropped is gone, whatever its age",
+        MEMORY,
+        '            self.expire(now)\n            return cast("Entry | None", self.pop(alias, None))',
+        '            return cast("Entry | None", self.pop(alias, None))',
+        ("memory",),  # of a change, the look that goes before it is enough
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what leaves for its age leaves every map",
+        MEMORY,
+        "        for _, entry in expired:\n            self._on_leave(entry)\n",
+        "",
+        AGES,
+        quick=("tests/stores/test_memory.py",),
+    ),
+    Mutant(
+        "what is due is held until it is read again",
+        MEMORY,
+        "max(grace, ttl), clock",
+        "grace, clock",
+        ("memory",),
+    ),
     Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
     Mutant(
         "the advisory lock",
@@ -355,8 +401,8 @@ MUTANTS = [
     Mutant(
         "hot requests: freshness",
         MIDDLEWARE,
-        "if now >= valid_until or server_now >= meter.until:",
-        "if server_now >= meter.until:",
+        "if now >= valid_until or server_now >= meter.until",
+        "if server_now >= meter.until",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
@@ -367,6 +413,72 @@ MUTANTS = [
         "meter.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "hot requests: no lease is renewed in another event loop",
+        MIDDLEWARE,
+        " or self.cache.is_elsewhere()",
+        "",
+        LOOPS,
+        quick=("tests/test_eventloops.py", "-k", "hot_request"),
+    ),
+    Mutant(
+        "an engine is called in the event loop that has it open",
+        ENGINE,
+        "raise not_open()\n        self._require_here()",
+        "raise not_open()",
+        LOOPS,
+    ),
+    Mutant(
+        "an engine is closed with its event loop",
+        ENGINE,
+        "if self._is_open and self._loop is running_loop():",
+        "if False:",
+        LOOPS,
+    ),
+    Mutant(
+        "forwarded headers: one budget of lines",
+        HOSTS,
+        "if len(lines) > MAX_FORWARDED_LINES or sum(",
+        "if sum(",
+        ("floods",),
+    ),
+    Mutant(
+        "forwarded headers: one budget of octets",
+        HOSTS,
+        " or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:",
+        ":",
+        ("floods",),
+    ),
+    Mutant(
+        "forwarded headers: one budget of pairs",
+        HOSTS,
+        "for line in lines]) > MAX_FORWARDED_PAIRS:",
+        "for line in lines]) > 1e9:",
+        ("floods",),
+    ),
+    Mutant("forwarded headers: one budget of addresses", PEERS, "effort += named.effort", "pass", ("floods",)),
+    Mutant(
+        "a tenant takes away its own domain only",
+        REGISTRY,
+        "tenant_domains where domain = $1 and tenant_id = $2 returning true",
+        "tenant_domains where domain = $1 returning true",
+        ("domains",),
+        quick=(ON_DOMAINS,),
+    ),
+    Mutant(
+        "a tenant takes back its own claim only",
+        REGISTRY,
+        "domain_challenges where domain = $1 and tenant_id = $2 returning false",
+        "domain_challenges where domain = $1 and $2::text <> '' returning false",
+        ("domains",),
+    ),
+    Mutant(
+        "a tenant chooses the primary among its own domains only",
+        REGISTRY,
+        "where domain = $1 and tenant_id = $2)\n    returning",
+        "where domain = $1 and $2::text <> '')\n    returning",
+        ("domains",),
     ),
     Mutant(
         "OLD in the trigger: the label",

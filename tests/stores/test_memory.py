@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tenantcache.core.tenant import Tenant
 from tenantcache.stores.memory import MAX_SPELLINGS, Entry, Memory
 from tests.fakes import FakeClock
 
 
-def make_memory(clock: FakeClock, **sizes: int) -> Memory:
-    return Memory(max_tenants=sizes.get("tenants", 100), ttl=300.0, grace=60.0, negative_ttl=10.0, clock=clock,
+def make_memory(clock: FakeClock, *, ttl: float = 50.0, grace: float = 60.0, **sizes: int) -> Memory:
+    return Memory(max_tenants=sizes.get("tenants", 100), ttl=ttl, grace=grace, negative_ttl=10.0, clock=clock,
                   max_negatives=sizes.get("negatives", 10))  # fmt: skip
 
 
@@ -163,18 +165,9 @@ def test_a_negative_is_never_hot() -> None:
     assert memory.hot == {}
 
 
-def test_dropping_a_tenant_drops_all_its_aliases() -> None:
-    memory = make_memory(FakeClock())
-    for name, tenant in (("a", "acme"), ("b", "acme"), ("c", "globex")):
-        memory.put(entry(name, tenant))
-    memory.drop_tenant("acme")
-    assert aliases(memory, "a", "b", "c") == ["c"]
-
-
 def test_dropping_what_is_not_there_is_harmless() -> None:
     memory = make_memory(FakeClock())
     memory.drop_alias("subdomain:acme")
-    memory.drop_tenant("acme")
     assert len(memory) == 0
 
 
@@ -200,6 +193,126 @@ def test_due_hands_out_what_is_past_its_ttl_oldest_first_and_once() -> None:
     assert memory.due(2) == held[:2]
     assert memory.due(2) == held[2:3]
     assert memory.due(2) == []
+
+
+def test_what_could_not_be_read_is_handed_out_again_in_its_turn() -> None:
+    clock = FakeClock()
+    memory = make_memory(clock)
+    held = [entry(name, due=clock.now + wait) for wait, name in enumerate(("a", "b", "c"))]
+    for one in held:
+        memory.put(one)
+    clock.advance(2)
+    memory.still_due(memory.due(2))
+    assert memory.due(10) == held
+
+
+@pytest.mark.parametrize(("ttl", "grace"), [(50.0, 0.0), (50.0, 60.0), (50.0, 300.0), (1.0, 0.0)])
+class TestPastEveryTTL:
+    """Whatever an entry's age: dropped is gone, and due is handed out."""
+
+    WAITS = (0.0, 0.5, 1.0, 1.5, 49.0, 51.0, 99.0, 101.0, 111.0, 349.0, 351.0, 10_000.0)
+
+    def aged(self, ttl: float, grace: float, wait: float) -> tuple[Memory, Entry]:
+        """A memory that was left alone for `wait` seconds, and what it was given before."""
+        clock = FakeClock()
+        memory = make_memory(clock, ttl=ttl, grace=grace)
+        held = entry("acme", due=clock.now + ttl)
+        memory.put(held)
+        memory.spell(b"acme.example.com", held)
+        clock.advance(wait)
+        return memory, held
+
+    @pytest.mark.parametrize("wait", WAITS)
+    def test_what_is_dropped_is_gone_from_every_map(self, ttl: float, grace: float, wait: float) -> None:
+        memory, _ = self.aged(ttl, grace, wait)
+        memory.drop_alias("subdomain:acme")
+        assert (memory.hot, list(memory.of_tenant("acme")), len(memory)) == ({}, [], 0)
+
+    @pytest.mark.parametrize("wait", WAITS)
+    def test_what_is_replaced_is_gone_from_every_map(self, ttl: float, grace: float, wait: float) -> None:
+        memory, held = self.aged(ttl, grace, wait)
+        new = entry("acme", "other", due=held.due + wait)
+        memory.put(new)
+        assert (memory.hot, list(memory.of_tenant("acme")), list(memory.of_tenant("other"))) == ({}, [], [new])
+
+    @pytest.mark.parametrize("wait", WAITS)
+    def test_what_a_look_does_not_find_is_in_no_map(self, ttl: float, grace: float, wait: float) -> None:
+        memory, held = self.aged(ttl, grace, wait)
+        if memory.get("subdomain:acme") is None:
+            assert (memory.hot, list(memory.of_tenant("acme"))) == ({}, [])
+        else:
+            assert (memory.hot, list(memory.of_tenant("acme"))) == ({b"acme.example.com": held}, [held])
+
+    @pytest.mark.parametrize("wait", WAITS)
+    def test_clear_leaves_nothing(self, ttl: float, grace: float, wait: float) -> None:
+        memory, held = self.aged(ttl, grace, wait)
+        memory.clear()
+        memory.put(entry("globex", due=held.due + 20_000))
+        assert (memory.hot, list(memory.of_tenant("acme")), len(memory)) == ({}, [], 1)
+
+    def test_what_is_due_is_handed_out_a_second_later_and_still_hot(self, ttl: float, grace: float) -> None:
+        memory, held = self.aged(ttl, grace, ttl + min(1.0, ttl / 2))
+        assert memory.due(10) == [held]
+        assert memory.hot == {b"acme.example.com": held}
+
+    def test_what_is_never_read_again_leaves_at_the_next_look_for_what_is_due(self, ttl: float, grace: float) -> None:
+        memory, _ = self.aged(ttl, grace, ttl + max(ttl, grace) + 0.1)
+        assert memory.due(10) == []
+        assert (memory.hot, list(memory.of_tenant("acme"))) == ({}, [])
+
+    def test_eviction_among_expired_entries_leaves_nothing_behind(self, ttl: float, grace: float) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock, ttl=ttl, grace=grace, tenants=3)
+        for number in range(20):
+            held = entry(f"n{number}", due=clock.now + ttl)
+            memory.put(held)
+            memory.spell(b"n%d.example.com" % number, held)
+            held.used = number % 2 == 0
+            clock.advance((ttl + max(ttl, grace)) / 2.5)
+            found = [f"n{n}" for n in range(20) if memory.of_tenant(f"n{n}")]
+            assert sorted(memory.hot) == sorted(f"{name}.example.com".encode() for name in found)
+            assert len(found) <= 3
+            assert aliases(memory, *found) == [name for name in found if memory.of_tenant(name)]
+
+
+def test_a_clock_that_never_stands_still_tears_no_entry_apart() -> None:
+    """Each reading of the clock is later: an entry may expire between any two steps of one call."""
+    clock = FakeClock()
+
+    def ticking() -> float:
+        clock.advance(0.001)
+        return clock.now
+
+    memory = Memory(max_tenants=2, ttl=0.02, grace=0.0, negative_ttl=10.0, clock=ticking)
+    for number in range(500):
+        held = entry(f"n{number % 5}", due=clock.now + 0.02)
+        memory.put(held)
+        memory.spell(b"n%d" % (number % 5), held)
+        held.used = number % 3 == 0
+        indexed = {one.alias for name in range(5) for one in memory.of_tenant(f"n{name}")}
+        assert {one.alias for one in memory.hot.values()} <= indexed
+        assert len(indexed) <= 2
+        memory.drop_alias(f"subdomain:n{number % 4}")
+        assert f"n{number % 4}".encode() not in memory.hot
+        assert list(memory.of_tenant(f"n{number % 4}")) == []
+
+
+def test_a_negative_that_has_lapsed_never_comes_back_dropped_or_not() -> None:
+    clock = FakeClock()
+    memory = make_memory(clock, negatives=2)
+    for dropped in (True, False):
+        memory.put(entry("unknown", None))
+        clock.advance(10.1)
+        if dropped:
+            memory.drop_alias("subdomain:unknown")
+        assert (aliases(memory, "unknown"), memory.negatives) == ([], 0)
+    memory.put(entry("unknown"))
+    memory.drop_alias("subdomain:unknown")
+    assert aliases(memory, "unknown") == []
+    for number in range(5):
+        memory.put(entry(f"n{number}", None))
+        clock.advance(9)
+    assert memory.negatives == 1
 
 
 def test_due_passes_over_what_was_dropped_or_replaced() -> None:

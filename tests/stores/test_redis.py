@@ -251,7 +251,7 @@ async def test_three_failures_open_the_breaker_and_then_nothing_is_sent() -> Non
                 await link.run("GET", "a")
         sent = len(received)
         assert link.breaker.state == "open"
-        with pytest.raises(StoreError, match="breaker is open"):
+        with pytest.raises(StoreError, match=r"^Redis refused: no \(not asked again yet\)$"):
             await link.run("GET", "a")
         assert len(received) == sent
         assert link.billed == 3
@@ -266,7 +266,7 @@ async def test_a_suspended_account_opens_the_breaker_at_once(reply: str) -> None
             await link.run("GET", "a")
         assert caught.value.suspended
         assert link.breaker.state == "open"
-        with pytest.raises(StoreError, match="breaker is open"):
+        with pytest.raises(StoreError, match=r"^Redis refused: .*not asked again yet"):
             await link.run("GET", "a")
         assert b"".join(received).count(b"GET") == 1, "it may bill what it refuses"
         await link.close()
@@ -298,7 +298,7 @@ async def test_reads_that_are_too_slow_cost_the_counters_nothing(redis_factory: 
             with pytest.raises(StoreError, match="in time"):
                 await copies.get_many(["id:1"])
         billed = link.billed
-        with pytest.raises(StoreError, match="too slow"):
+        with pytest.raises(StoreError, match=r"did not answer in time \(not read again yet"):
             await copies.get_many(["id:1"])
         assert link.billed == billed
     assert await counters.debit("acme", [Debit(MINUTE, 1)]) == [1]

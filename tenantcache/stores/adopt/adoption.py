@@ -1,302 +1,348 @@
-"""Serving a table that was there before: which options there are, whether they can work, and putting it in place.
+"""Serving tenants that are in tables of the application's: `prepare` looks and changes nothing, `install` puts it in place.
 
-`prepare` looks and changes nothing; `install` runs what it made, in one transaction. The table itself gets triggers and
-nothing else: no column, no index, no constraint.
+The application's tables get triggers and nothing else: no column, no index, no constraint.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import asyncpg
 
-from tenantcache.core.tenant import STATUSES, Status
-from tenantcache.errors import TenantCacheError
 from tenantcache.stores import schema
-from tenantcache.stores.adopt.catalog import CatalogError, Column, Table, read_table
-from tenantcache.stores.adopt.doubts import find_doubts, find_duplicate_id
+from tenantcache.stores.adopt import routines
+from tenantcache.stores.adopt.catalog import AdoptionError
 from tenantcache.stores.adopt.expressions import literal
-from tenantcache.stores.adopt.mapping import Domains, HostColumn, TableMapping
-from tenantcache.stores.adopt.script import script
+from tenantcache.stores.adopt.query import AnalysedQuery, ReadTable, analyse
+from tenantcache.stores.adopt.ways import Way, Ways, find_ways
 
-EVERYTHING = "*"
-
-
-class AdoptionError(TenantCacheError):
-    """A table cannot be served like this. The text lists every fault, one a line."""
+MAX_NUMBERS = 1000
+"""Ways of one adoption: each number is that of the adoption times this, plus its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """Which table is to be served, and which of its columns is what. Names as in SQL: folded unless quoted.
+    """A query that says what a tenant is, and what it does not say itself.
 
-    Without `id` it is the primary key. `attributes` is one JSON column, or columns that become members of an object, or
-    `*` for all that are not used otherwise, without `exclude`. `status_map` maps texts in `status` to our states.
+    `kind` tells the tenants of several queries apart. `watch`: by table, the column that holds the tenant's id. `static`: tables
+    that never change. `whole`: tables any change of which matters. Tables are named as in SQL.
     """
 
-    table: str
-    id: Sequence[str] = ()
-    subdomain: str | None = None
-    custom_domain: str | None = None
-    custom_domain_verified: str | None = None
-    name: str | None = None
-    status: str | None = None
-    status_map: Mapping[str, str] = field(default_factory=dict)
-    plan: str | None = None
-    per_minute: str | None = None
-    per_day: str | None = None
-    time_zone: str | None = None
-    attributes: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    domains_table: str | None = None
-    domains_column: str = "domain"
-    domains_tenant_column: Sequence[str] = ("tenant_id",)
-    domains_primary: str | None = None
-    domains_verified: str | None = None
+    query: str
+    kind: str = ""
+    watch: Mapping[str, str] = field(default_factory=dict)
+    static: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What `install` runs: `sql` for a database that has the schema. `doubts` are what a person should know first."""
+class Plan:
+    """What `install` does. `tables` are those that the query reads, and `ways` lead from them to tenants."""
 
-    table: str
-    sql: str
-    doubts: Sequence[str]
-    expected_triggers: int
+    adoption: Adoption
+    query: AnalysedQuery
+    ways: Sequence[Way]
+    key_types: Mapping[Way, str]
+    whole: frozenset[str]
+    has_clock: bool
+    names: frozenset[tuple[str, str]]
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        """Of everything that would be installed, the numbers aside."""
+        parts = [routine.sql for routine in self._routines(0)]
+        parts += [f"{table.oid} {table.name}" for table in self.query.tables]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    @property
-    def dry_run(self) -> str:
-        """Everything, as one script for `psql`."""
-        return f"begin;\n{schema.sql()}\n{self.sql}\n{self._record()}\ncommit;\n"
+    def _routines(self, number: int) -> list[routines.Routine]:
+        kind, first = self.adoption.kind, number * MAX_NUMBERS
+        made = [routines.reader(number, self.query, kind), routines.lister(number, self.query, kind)]
+        for place, way in enumerate(self.ways):
+            if way.columns == (routines.ANY_TENANT,):
+                continue
+            made.append(routines.walker(first + place, way, self.key_types.get(way, ""), kind))
+        for table in self.followed(number):
+            made += routines.follower(table)
+        return made
 
-    def _record(self) -> str:
-        table = literal(self.table)
-        return f"insert into tenantcache.adoption (tenants_table, script_hash) values ({table}, '{self.digest}');"
-
-    async def install(self, connection: asyncpg.Connection) -> bool:
-        """Put it in place; False where it is already. Raises `AdoptionError`, and `asyncpg.PostgresError`."""
-        try:
-            async with connection.transaction():
-                await schema.install(connection)
-                if await self._is_in_place(connection):
-                    return False
-                await connection.execute(self.sql)
-                await connection.execute(self._record())
-        except asyncpg.LockNotAvailableError:
-            raise AdoptionError(
-                f"{self.table} is in use by a long transaction; nothing was changed, try again later"
-            ) from None
-        return True
-
-    async def _is_in_place(self, connection: asyncpg.Connection) -> bool:
-        found: bool = await connection.fetchval(_IN_PLACE, self.digest, self.expected_triggers)
+    def followed(self, number: int) -> list[routines.FollowedTable]:
+        """The tables that get triggers, each with the ways that begin in it."""
+        first, found = number * MAX_NUMBERS, []
+        for place, table in enumerate(self.query.tables):
+            numbers = {first + at: way.columns for at, way in enumerate(self.ways) if way.table == table.name}
+            if numbers:
+                columns = None if table.name in self.whole else self._relied_on(table, numbers.values())
+                found.append(routines.FollowedTable(table.oid, table.name, columns, numbers, first + place))
         return found
 
+    def _relied_on(self, table: ReadTable, keys: Iterable[Sequence[str]]) -> tuple[str, ...]:
+        return tuple(sorted({*table.used, *itertools.chain.from_iterable(keys)} - {routines.ANY_TENANT}))
 
-# A deployment that runs `init` each time should not lock the table each time.
-_IN_PLACE = r"""
-    select exists (select from tenantcache.adoption where script_hash = $1)
-        and to_regclass('tenantcache.tenant_source') is not null and $2 = (
-        select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid join pg_class c on c.oid = t.tgrelid
-        where p.pronamespace = 'tenantcache'::regnamespace and c.relnamespace <> p.pronamespace
-            and t.tgname like 'tenantcache\_%' and t.tgenabled = 'A')
+    def sql(self, number: int) -> str:
+        """The statements, for a database that has the schema and nothing of this kind."""
+        first, options = number * MAX_NUMBERS, self._options()
+        parts = [
+            f"insert into tenantcache.adoptions (number, kind, query, options) values ({number},"
+            f" {literal(self.adoption.kind)}, {literal(self.query.given)}, {literal(json.dumps(options))});"
+        ]
+        parts += [routine.sql for routine in self._routines(number)]
+        oids = {table.name: table.oid for table in self.query.tables}
+        parts += [
+            f"insert into tenantcache.watches (number, adoption, relation, told) values ({first + place}, {number},"
+            f" {oids[way.table]}, {literal(way.told)});"
+            for place, way in enumerate(self.ways)
+        ]
+        for table in self.followed(number):
+            parts.append(routines.triggers(table))
+            relied_on = next(one for one in self.query.tables if one.name == table.name)
+            columns = self._relied_on(relied_on, table.numbers.values())
+            listed = ", ".join(literal(column) for column in columns)
+            parts.append(
+                "insert into tenantcache.watched_tables (relation, name, columns, triggers)"
+                f" values ({table.oid}, {literal(table.name)}, array[{listed}]::text[], 2)"
+                " on conflict (relation) do update set columns = array(select distinct c from"
+                " unnest(watched_tables.columns || excluded.columns) c), triggers = watched_tables.triggers + 2;"
+            )
+        return "\n".join(parts)
+
+    def _options(self) -> dict[str, object]:
+        tables = ", ".join(table.name for table in self.query.tables)
+        return {
+            "digest": self.digest,
+            "table": tables,
+            "watch": dict(self.adoption.watch),
+            "static": list(self.adoption.static),
+            "names": sorted(map(list, self.names)),
+            "routines": {routine.name: _md5(routine.body) for routine in self._routines(0)},
+        }
+
+    def bodies(self, number: int) -> dict[str, str]:
+        """What each function must be, as the digest of its body."""
+        return {routine.name.split("(")[0]: _md5(routine.body) for routine in self._routines(number)}
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
+    """Look at the query and the tables. Raises `AdoptionError`, with every fault in its text."""
+    query = await analyse(connection, adoption.query)
+    columns = {table.name: table.columns for table in query.tables}
+    found = find_ways(query.text, [column.name for column in query.key], columns)
+    faults = [
+        f"{table.name} belongs to another role; run this as its owner, or as a member of that role"
+        for table in query.tables
+        if not table.owned
+    ]
+    watched = await _tables_by_name(connection, adoption.watch, columns, "--watch", faults)
+    static = await _tables_by_name(connection, dict.fromkeys(adoption.static, ""), columns, "--static", faults)
+    ways = [way for way in found.ways if way.table not in watched and way.table not in static]
+    ways += [Way(name, (column,)) for name, column in watched.items()]
+    for name in sorted(found.unknown - watched.keys() - static.keys()):
+        ways = [way for way in ways if way.table != name]
+        by_key = await _by_foreign_key(connection, query, found, name)
+        if by_key is not None:
+            ways.append(by_key)
+            continue
+        faults.append(
+            f"{name} is read, and the query does not say which tenants a row of it concerns; give --watch {name}=COLUMN with"
+            f" the column that holds the tenant's id, --watch '{name}=*' if a row may concern any tenant, or --static {name}"
+            " if it never changes"
+        )
+    if faults:
+        raise AdoptionError("\n".join(faults))
+    key_types = {way: await _key_type(connection, way) for way in ways if way.hops}
+    return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock, found.names)
+
+
+async def _tables_by_name(
+    connection: asyncpg.Connection,
+    given: Mapping[str, str],
+    columns: Mapping[str, Sequence[str]],
+    option: str,
+    faults: list[str],
+) -> dict[str, str]:
+    """`given` with each table's qualified name; a table that is not read, or has no such column, is a fault."""
+    found = {}
+    for name, column in given.items():
+        try:
+            qualified = await connection.fetchval(
+                "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+                " where c.oid = to_regclass($1)", name,
+            )  # fmt: skip
+        except asyncpg.PostgresError:
+            qualified = None
+        if qualified not in columns:
+            faults.append(f"{option} {name}: the query reads no such table; it reads {', '.join(columns) or 'none'}")
+        elif column not in ("", routines.ANY_TENANT, *columns[qualified]):
+            faults.append(
+                f"{option} {name}={column}: {qualified} has no such column; it has {', '.join(columns[qualified])}"
+            )
+        else:
+            found[qualified] = column
+    return found
+
+
+_FOREIGN_KEY = """
+    select a.attname::text from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+        join pg_attribute f on f.attrelid = k.confrelid and f.attnum = k.confkey[1]
+    where k.contype = 'f' and k.conrelid = to_regclass($1) and k.confrelid = to_regclass($2) and cardinality(k.conkey) = 1
+        and f.attname = $3
 """
 
 
-async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Prepared:
-    """Look at the tables and make the statements. Raises `AdoptionError`, with every fault in its text."""
-    check = _Check()
-    tenants = await check.table(connection, adoption.table)
-    domains = None if adoption.domains_table is None else await check.table(connection, adoption.domains_table)
-    check.stop_at_faults()
-    assert tenants is not None
-    mapping = _map(tenants, domains, adoption, check)
-    if (twice := await find_duplicate_id(connection, mapping)) is not None:
-        raise AdoptionError(
-            f"--id: two rows of {tenants.name} have the id {twice!r}; name columns that tell all rows apart"
+async def _by_foreign_key(connection: asyncpg.Connection, query: AnalysedQuery, found: Ways, name: str) -> Way | None:
+    """A way by the only foreign key that leads from `name` to the column that is the id."""
+    bases = {(way.table, way.columns[0]) for way in found.ways if not way.hops and len(way.columns) == 1}
+    keys = set()
+    for table, column in bases:
+        keys |= {row[0] for row in await connection.fetch(_FOREIGN_KEY, name, table, column)}
+    del query
+    return Way(name, (keys.pop(),)) if len(keys) == 1 else None
+
+
+async def _key_type(connection: asyncpg.Connection, way: Way) -> str:
+    """The type of the key, if keys may be compared with the next column by its index; "" if only as text."""
+    hop = way.hops[0]
+    types = [
+        await connection.fetchval(
+            "select format_type(atttypid, null) from pg_attribute where attrelid = to_regclass($1) and attname = $2",
+            table,
+            column,
         )
-    doubts = await find_doubts(connection, mapping)
-    triggers = 4 if domains is None else 8
-    return Prepared(tenants.name, script(mapping), doubts, triggers)
+        for table, column in ((way.table, way.columns[0]), (hop.table, hop.enter))
+    ]
+    return types[1] if types[0] == types[1] else ""
 
 
-class _Check:
-    """Collects faults, so that a person learns of all of them at once."""
-
-    def __init__(self) -> None:
-        self._faults: list[str] = []
-
-    def fault(self, text: str) -> None:
-        self._faults.append(text)
-
-    def stop_at_faults(self) -> None:
-        if self._faults:
-            raise AdoptionError("\n".join(self._faults))
-
-    async def table(self, connection: asyncpg.Connection, given: str) -> Table | None:
-        try:
-            return await read_table(connection, given)
-        except CatalogError as error:
-            self.fault(str(error))
-            return None
-
-    def column(
-        self,
-        table: Table,
-        option: str,
-        given: str | None,
-        fits: Callable[[Column], bool] | None = None,
-        wanted: str = "",
-    ) -> Column | None:
-        """The column that `option` names; a fault, and None, where there is none or where it does not fit."""
-        if given is None:
-            return None
-        try:
-            column = table.column(given)
-        except CatalogError as error:
-            self.fault(f"{option}: {error}")
-            return None
-        if fits is not None and not fits(column):
-            self.fault(f"{option}: {table.name}.{column.quoted} is of type {column.type_name}; {wanted}")
-            return None
-        return column
-
-    def columns(self, table: Table, option: str, given: Sequence[str]) -> tuple[Column, ...]:
-        found = (self.column(table, option, name) for name in given)
-        return tuple(column for column in found if column is not None)
-
-    def host(self, table: Table, option: str, given: str | None) -> HostColumn | None:
-        column = self.column(table, option, given, lambda c: c.is_text, "host names are texts")
-        if column is None:
-            return None
-        self.stored(table, option, column)
-        return HostColumn(column, not table.is_indexed(column.quoted) and table.is_lowered(column))
-
-    def stored(self, table: Table, option: str, column: Column) -> None:
-        if column.virtual:
-            self.fault(
-                f"{option}: {table.name}.{column.quoted} is a virtual generated column, which triggers cannot read; "
-                "make it STORED, or name the column that it is made from"
-            )
+_REMOVE = r"""
+do $$
+declare
+    old record;
+begin
+    for old in
+        select t.tgname, t.tgrelid::regclass as on_table
+        from pg_trigger t join pg_class c on c.oid = t.tgrelid
+        where t.tgname ~ '^tenantcache_(written|truncated)_[0-9]+$' and c.relnamespace <> 'tenantcache'::regnamespace
+            and substring(t.tgname from '[0-9]+$')::bigint / {most} = any (array[{numbers}]::bigint[])
+    loop
+        execute format('drop trigger %I on %s', old.tgname, old.on_table);
+    end loop;
+    for old in
+        select p.oid::regprocedure as routine from pg_proc p
+        where p.pronamespace = 'tenantcache'::regnamespace and (
+            (p.proname ~ '^(watched|follow)_[0-9]+$'
+                and substring(p.proname from '[0-9]+$')::bigint / {most} = any (array[{numbers}]::bigint[]))
+            or (p.proname ~ '^adopted_(ids_)?[0-9]+$'
+                and substring(p.proname from '[0-9]+$')::bigint = any (array[{numbers}]::bigint[])))
+    loop
+        execute format('drop routine %s', old.routine);
+    end loop;
+end
+$$;
+delete from tenantcache.adoptions where number = any (array[{numbers}]::integer[]);
+delete from tenantcache.watches where adoption = any (array[{numbers}]::integer[]);
+"""
 
 
-def _map(tenants: Table, domains: Table | None, adoption: Adoption, check: _Check) -> TableMapping:
-    def number(option: str, given: str | None) -> Column | None:
-        return check.column(tenants, option, given, lambda c: c.category == "N", "a limit is a number")
+def removal(numbers: Sequence[int]) -> str:
+    """The statements that take adoptions away; `watched_tables` is to be set anew."""
+    return _REMOVE.replace("{numbers}", ", ".join(map(str, numbers))).replace("{most}", str(MAX_NUMBERS))
 
-    if adoption.subdomain is None and adoption.custom_domain is None and domains is None:
-        check.fault("no host leads to a tenant: give --subdomain, --custom-domain or --domains-table")
-    if adoption.custom_domain_verified is not None and adoption.custom_domain is None:
-        check.fault("--custom-domain-verified goes with --custom-domain")
-    status = check.column(tenants, "--status", adoption.status)
-    mapping = TableMapping(
-        table=tenants,
-        key=_key(tenants, adoption, check),
-        subdomain=check.host(tenants, "--subdomain", adoption.subdomain),
-        custom_domain=check.host(tenants, "--custom-domain", adoption.custom_domain),
-        custom_domain_verified=check.column(tenants, "--custom-domain-verified", adoption.custom_domain_verified),
-        name=check.column(tenants, "--name", adoption.name),
-        status=status,
-        statuses=_statuses(status, adoption, check),
-        plan=check.column(tenants, "--plan", adoption.plan),
-        per_minute=number("--per-minute", adoption.per_minute),
-        per_day=number("--per-day", adoption.per_day),
-        time_zone=check.column(
-            tenants, "--time-zone", adoption.time_zone, lambda c: c.is_text, "a zone is a name like Europe/Berlin"
-        ),
+
+FINISH = "select tenantcache.rebuild();"
+
+
+async def install(connection: asyncpg.Connection, plan: Plan, *, beside: bool = False) -> bool:
+    """Serve what the plan says, in place of what was adopted before, or `beside` other kinds.
+
+    False if it is so already. Raises `AdoptionError` and `asyncpg.PostgresError`; then nothing is changed.
+    """
+    try:
+        async with connection.transaction():
+            await schema.install(connection)
+            if await is_in_place(connection, plan, beside=beside):
+                return False
+            await connection.execute(await script(connection, plan, beside=beside))
+    except asyncpg.LockNotAvailableError:
+        raise AdoptionError("a table is in use by a long transaction; nothing was changed, try again later") from None
+    await connection.execute(FINISH)
+    return True
+
+
+async def script(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> str:
+    """The statements of `install`, for a database that may or may not have the schema."""
+    number, old = 1, list[int]()
+    if await connection.fetchval("select to_regclass('tenantcache.adoption_numbers') is not null"):
+        number = await connection.fetchval("select nextval('tenantcache.adoption_numbers')")
+        for row in await connection.fetch("select number, kind from tenantcache.adoptions"):
+            if not beside or row["kind"] == plan.adoption.kind:
+                old.append(row["number"])
+    parts = [
+        "-- A long transaction of somebody's must not make every other one wait behind us.",
+        "set local lock_timeout = '5s';",
+    ]
+    if old:
+        parts.append(removal(old))
+    parts.append(FOLLOWED_ANEW)
+    parts += [plan.sql(number), SERVE]
+    return "\n".join(parts)
+
+
+FOLLOWED_ANEW = """
+delete from tenantcache.watched_tables where name like 'tenantcache.%';
+update tenantcache.watched_tables w set triggers = (
+    select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+    where t.tgrelid = w.relation and p.pronamespace = 'tenantcache'::regnamespace and t.tgname ~ '_[0-9]+$');
+delete from tenantcache.watched_tables where triggers = 0;
+"""
+
+SERVE = """
+call tenantcache.serve_adopted_tables();
+delete from tenantcache.outbox where watch <> 0;
+update tenantcache.publisher set incomplete = 'changed: tables were adopted';
+call tenantcache.share();
+"""
+
+
+async def remove_kind(connection: asyncpg.Connection, kind: str) -> None:
+    """Serve tenants of this kind no longer. Raises `AdoptionError` if there is no such kind, or it is the only one."""
+    async with connection.transaction():
+        await connection.execute(schema.LOCK)
+        rows = await connection.fetch("select number, kind from tenantcache.adoptions")
+        numbers = [row["number"] for row in rows if row["kind"] == kind]
+        if not numbers:
+            kinds = ", ".join(sorted(row["kind"] for row in rows if row["kind"])) or "none"
+            raise AdoptionError(f"there are no adopted tenants of the kind {kind!r}; there are: {kinds}")
+        if len(rows) == 1:
+            raise AdoptionError(f"{kind!r} is the only kind; `tenantcache uninstall` takes everything away")
+        await connection.execute(f"set local lock_timeout = '5s'; {removal(numbers)} {FOLLOWED_ANEW} {SERVE}")
+    await connection.execute(FINISH)
+
+
+async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> bool:
+    """Whether everything is there that `install` would make: the functions as they should be, and triggers that fire."""
+    rows = await connection.fetch("select number, kind, options ->> 'digest' as digest from tenantcache.adoptions")
+    same = [row["number"] for row in rows if row["kind"] == plan.adoption.kind and row["digest"] == plan.digest]
+    if not same or (not beside and len(rows) != 1):
+        return False
+    fault = await connection.fetchval("select tenantcache.fault()")
+    if fault is not None and fault.startswith("changed"):
+        await connection.fetchval("select tenantcache.rebuild()")
+        fault = await connection.fetchval("select tenantcache.fault()")
+    found = dict(
+        await connection.fetch(
+            "select proname::text, md5(prosrc) from pg_proc where pronamespace = 'tenantcache'::regnamespace"
+        )
     )
-    mapping = _with_attributes(mapping, adoption, check)
-    if domains is not None:
-        mapping = _with_domains(mapping, domains, adoption, check)
-    check.stop_at_faults()
-    return mapping
+    expected = plan.bodies(same[0])
+    return fault is None and all(found.get(name) == digest for name, digest in expected.items())
 
 
-def _key(table: Table, adoption: Adoption, check: _Check) -> tuple[Column, ...]:
-    if not adoption.id:
-        if not table.primary_key:
-            check.fault(f"{table.name} has no primary key; name the column that identifies a tenant with --id")
-        return table.primary_key
-    key = check.columns(table, "--id", adoption.id)
-    for column in key:
-        check.stored(table, "--id", column)
-    return key
-
-
-def _statuses(column: Column | None, adoption: Adoption, check: _Check) -> Mapping[str, Status]:
-    given: dict[str, Status] = {}
-    for value, wanted in adoption.status_map.items():
-        status = next((known for known in STATUSES if known == wanted), None)
-        if status is None:
-            check.fault(f"--status-map: {value!r} is mapped to {wanted!r}; there are {', '.join(STATUSES)}")
-        else:
-            given[value] = status
-    if column is None:
-        if given:
-            check.fault("--status-map goes with --status")
-        return {}
-    if column.category == "B":
-        return {"true": "active", "false": "suspended", **given}
-    if column.category == "D":  # a time at which the tenant was deleted or suspended: NULL is "not yet"
-        return {"": "active", **given}
-    return {**{status: status for status in STATUSES}, **given}
-
-
-def _with_attributes(mapping: TableMapping, adoption: Adoption, check: _Check) -> TableMapping:
-    table = mapping.table
-    excluded = check.columns(table, "--exclude", adoption.exclude)
-    if EVERYTHING not in adoption.attributes:
-        columns = check.columns(table, "--attributes", adoption.attributes)
-        for column in set(columns) & set(excluded):
-            check.fault(f"--exclude: {column.quoted} is named by --attributes as well; leave one of them out")
-    else:
-        # A column that is added later stays out until somebody runs this again: it may be a secret.
-        used = {*mapping.columns, *excluded}
-        columns = tuple(column for column in table.columns.values() if column not in used)
-    whole = len(adoption.attributes) == 1 and adoption.attributes[0] != EVERYTHING and any(c.is_json for c in columns)
-    return replace(mapping, attributes=columns, attributes_whole=whole)
-
-
-def _with_domains(mapping: TableMapping, table: Table, adoption: Adoption, check: _Check) -> TableMapping:
-    if table.oid == mapping.table.oid:
-        check.fault("--domains-table is the table of the tenants; name the column with --custom-domain instead")
-    host = check.host(table, "--domains-column", adoption.domains_column)
-    owner = check.columns(table, "--domains-tenant-column", adoption.domains_tenant_column)
-    for column in owner:
-        check.stored(table, "--domains-tenant-column", column)
-    if len(adoption.domains_tenant_column) != len(mapping.key):
-        names = ", ".join(column.quoted for column in mapping.key)
-        check.fault(f"--domains-tenant-column: give one column for each of the tenant's key ({names}), in its order")
-    for ours, theirs in zip(mapping.key, owner, strict=False):
-        if not ours.compares_with(theirs):
-            check.fault(
-                f"--domains-tenant-column: {table.name}.{theirs.quoted} is of type {theirs.type_name}, "
-                f"and {mapping.table.name}.{ours.quoted} of type {ours.type_name}"
-            )
-    primary = check.column(
-        table, "--domains-primary", adoption.domains_primary, lambda c: c.category == "B", "a flag is a boolean"
-    )
-    verified = check.column(table, "--domains-verified", adoption.domains_verified)
-    if host is None:
-        return mapping
-    return replace(mapping, domains=Domains(table, host, owner, primary, verified))
-
-
-def parse_status_map(texts: Sequence[str]) -> dict[str, str]:
-    """`active=active,disabled=suspended`, in one text or in several. Raises `AdoptionError`."""
-    found: dict[str, str] = {}
-    for pair in (pair for text in texts for pair in text.split(",")):
-        match = re.fullmatch(r"\s*(.*?)\s*=\s*(\w+)\s*", pair)
-        if match is None:
-            raise AdoptionError(
-                f"--status-map: {pair!r} is no pair; give them like active=active,disabled=suspended (=active for NULL)"
-            )
-        found[match[1]] = match[2]
-    return found
+def with_watch(adoption: Adoption, table: str, column: str) -> Adoption:
+    """The same, with one more table whose column holds the tenant's id."""
+    return replace(adoption, watch={**adoption.watch, table: column})

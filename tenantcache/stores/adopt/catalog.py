@@ -68,6 +68,10 @@ _KINDS = {
 }
 
 
+class AdoptionError(TenantCacheError):
+    """Tenants cannot be served like this. The text lists every fault, one a line."""
+
+
 class CatalogError(TenantCacheError):
     """There is no such table or column. The text lists those that there are."""
 

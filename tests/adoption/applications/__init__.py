@@ -14,7 +14,7 @@ A look-up is written as an alias:
 and what it gives is None (no tenant), or fields that the tenant must have: `id`, `kind` (unless it is ""), `name`,
 `status`, `plan`, `limit_per_minute`, `limit_per_day`, `time_zone`, `primary_domain`, and `attributes`, of which the
 named keys must be equal. `moved: True` says that the alias is an earlier name, which leads on to the present one.
-An alias that several rows claim gives the active one with the smallest id; a present name wins over an earlier one.
+An alias that several active rows claim gives nothing; a present name wins over an earlier one.
 """
 
 from __future__ import annotations

@@ -402,7 +402,7 @@ _RENAMED: dict[str, Found] = {
 WITH_OLD_NAMES = replace(
     APPLICATION,
     name="Zulip with old names",
-    queries=[Query("", OLD_NAMES)],
+    queries=[Query("", OLD_NAMES, watch={"public.zerver_realm": "*"})],
     found={**APPLICATION.found, "subdomain:acme-old": {"id": "2", "moved": True}},
     writes=[
         *(
@@ -418,4 +418,4 @@ WITH_OLD_NAMES = replace(
         ),
     ],
 )
-"""The same with a query in which a row leads to another row by what is in it, and by no key: no `watch` says it."""
+"""The same with a query in which a row leads to another row by what is in it, and by no key: any realm may concern any tenant."""
