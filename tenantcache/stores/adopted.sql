@@ -16,7 +16,7 @@ create table if not exists tenantcache.aliases (
     tenant_id text collate "C" not null,
     primary key (alias, tenant_id)
 );
-create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
+call tenantcache.add_index('aliases_by_tenant', 'tenantcache.aliases (tenant_id)');
 
 -- The ways from a table to tenants: `columns` of a changed row are the key; `query` leads from keys to ids (null: the key is
 -- the id).

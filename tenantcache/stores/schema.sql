@@ -3,6 +3,15 @@
 
 create schema if not exists tenantcache;
 
+-- "Create index if not exists" locks the table against writers, whether there is one or not.
+create or replace procedure tenantcache.add_index(name text, on_columns text) language plpgsql as $$
+begin
+    if to_regclass(format('tenantcache.%I', name)) is null then
+        execute format('create index %I on %s', name, on_columns);
+    end if;
+end
+$$;
+
 create table if not exists tenantcache.tenants (
     id text primary key default gen_random_uuid()::text,
     name text not null,
@@ -30,10 +39,14 @@ begin
         alter table tenantcache.tenants
             add constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted'));
     end if;
+    if not exists (
+        select from pg_attribute where attrelid = 'tenantcache.tenants'::regclass and attname = 'time_zone'
+    ) then
+        alter table tenantcache.tenants add column time_zone text constraint time_zone_is_known
+            check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
+    end if;
 end
 $$;
-alter table tenantcache.tenants add column if not exists time_zone text
-    constraint time_zone_is_known check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
 
 create table if not exists tenantcache.tenant_domains (
     domain text primary key
@@ -41,7 +54,7 @@ create table if not exists tenantcache.tenant_domains (
     tenant_id text not null references tenantcache.tenants on delete cascade,
     is_primary boolean not null default false
 );
-create index if not exists tenant_domains_by_tenant on tenantcache.tenant_domains (tenant_id);
+call tenantcache.add_index('tenant_domains_by_tenant', 'tenantcache.tenant_domains (tenant_id)');
 
 -- Who is alive: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
 create table if not exists tenantcache.processes (
@@ -58,7 +71,7 @@ create table if not exists tenantcache.counters (
     touched_at timestamptz not null default now(),
     primary key (tenant_id, policy, number)
 ) with (fillfactor = 70);
-create index if not exists counters_by_age on tenantcache.counters (touched_at);
+call tenantcache.add_index('counters_by_age', 'tenantcache.counters (touched_at)');
 do $$
 begin
     if (select relpersistence from pg_class where oid = 'tenantcache.counters'::regclass) = 'u' then
@@ -95,7 +108,7 @@ create table if not exists tenantcache.domain_challenges (
     failing_since timestamptz,
     primary key (domain, tenant_id)
 );
-create index if not exists domain_challenges_by_tenant on tenantcache.domain_challenges (tenant_id);
+call tenantcache.add_index('domain_challenges_by_tenant', 'tenantcache.domain_challenges (tenant_id)');
 
 -- Requests admitted, by tenant and day of its time zone. It outlives the tenant: somebody may want to send a last bill.
 create table if not exists tenantcache.usage (
