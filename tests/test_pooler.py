@@ -126,13 +126,13 @@ async def test_many_at_once_on_few_server_connections(
     assert "the change log is lost" not in caplog.text
 
 
-async def test_a_pooler_that_is_restarted(
-    database: Any, database_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_pooler_that_is_restarted(database: Any, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     require_pgbouncer()
     with PgBouncer(database_url) as pooler:
         async with make(pooler.url) as cache:
             assert await name_of(cache) == "v0"
             pooler.restart()
             assert await seconds_until_seen(cache, database, "v1") < 3
-    assert caplog.text.count("the change log is lost") == caplog.text.count("the change log is being followed again") == 1
+    assert (
+        caplog.text.count("the change log is lost") == caplog.text.count("the change log is being followed again") == 1
+    )

@@ -42,22 +42,29 @@ def init(
     domains_tenant_column: Annotated[list[str] | None, _column("The tenant's key. (default: tenant_id)")] = None,
     domains_primary: Annotated[str | None, _column("A boolean.")] = None,
     domains_verified: Annotated[str | None, _column("Serve only what is true here, or not NULL.")] = None,
+    grant: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="Processes may connect as it.")] = None,
+    notify: Annotated[
+        bool | None,
+        typer.Option("--notify/--no-notify", help="Writers wake processes. (default: as it was, first yes)"),
+    ] = None,
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
     With --adopt a table of yours is served instead, as it is: views are made over it, and triggers on it log its
     changes. All other options name its columns, as in SQL.
     """
-    from tenantcache.cli.schema import adopt_table, create_schema, print_schema
+    from tenantcache.cli.schema import Options, adopt_table, create_schema, print_schema
 
     # Each option has the name of the field that it fills, so they are handed on together.
-    given = {name: value for name, value in context.params.items() if value and name != "dry_run"}
+    ours = ("dry_run", "grant", "notify")
+    given = {name: value for name, value in context.params.items() if value and name not in ours}
+    options = Options(notify, tuple(grant or ()))
     if given:
-        asyncio.run(adopt_table(_adoption(given), dry_run=dry_run))
+        asyncio.run(adopt_table(_adoption(given), options, dry_run=dry_run))
     elif dry_run:
-        print_schema()
+        print_schema(options)
     else:
-        asyncio.run(create_schema())
+        asyncio.run(create_schema(options))
 
 
 def _adoption(given: Mapping[str, Any]) -> Adoption:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import asyncpg
 import typer
@@ -15,22 +16,39 @@ from tenantcache.stores.adopt import Adoption, plan_uninstall, prepare
 from tenantcache.urls import address
 
 
-def print_schema() -> None:
+@dataclass(frozen=True)
+class Options:
+    """What is chosen at an installation: see `schema.options_sql`."""
+
+    notify: bool | None = None
+    roles: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        return schema.options_sql(notify=self.notify, roles=self.roles)
+
+
+_NO_OPTIONS = Options()
+
+
+def print_schema(options: Options) -> None:
     """Print the SQL, for whoever has the right to run it. Needs no settings."""
-    typer.echo(schema.sql())
+    typer.echo(schema.sql() + options.sql)
 
 
-async def create_schema() -> None:
+async def create_schema(options: Options) -> None:
     """Create what is missing in the database that the settings name. Raises ServerError or ConfigurationError."""
     settings = Settings()
-    await install_at(settings.database_url, variable_of("database_url"))
+    await install_at(settings.database_url, variable_of("database_url"), options)
     typer.echo(f"tenantcache: the schema is in place at {address(settings.database_url, POSTGRES_PORT)}")
 
 
-async def install_at(url: str, variable: str) -> None:
+async def install_at(url: str, variable: str, options: Options = _NO_OPTIONS) -> None:
     async with postgres(url, variable) as connection:
         try:
-            await schema.install(connection)
+            await schema.install(connection, notify=options.notify, roles=options.roles)
+        except asyncpg.UndefinedObjectError as error:  # a role to grant to
+            raise ServerError(f"{variable}: {error.args[0]}") from None
         except asyncpg.InsufficientPrivilegeError:
             raise ServerError(
                 f"{variable}: this user may not create the schema; "
@@ -38,16 +56,17 @@ async def install_at(url: str, variable: str) -> None:
             ) from None
 
 
-async def adopt_table(adoption: Adoption, *, dry_run: bool) -> None:
+async def adopt_table(adoption: Adoption, options: Options, *, dry_run: bool) -> None:
     """Serve an existing table from now on, or print the SQL that would. Raises AdoptionError and ServerError."""
     async with _database() as (connection, where):
         prepared = await prepare(connection, adoption)
         for doubt in prepared.doubts:
             typer.echo(f"tenantcache: warning: {doubt}", err=True)
         if dry_run:
-            typer.echo(prepared.dry_run, nl=False)
+            typer.echo(prepared.dry_run + options.sql, nl=False)
             return
         changed = await prepared.install(connection)
+        await connection.execute(options.sql)
         count = await connection.fetchval("select count(*) from tenantcache.tenant_source")
         ours = await connection.fetchval("select count(*) from tenantcache.tenants")
     if ours:

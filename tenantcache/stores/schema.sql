@@ -127,14 +127,21 @@ create table if not exists tenantcache.usage_writers (
 );
 
 -- The row, and until when it is settled: minutes that start before that are governed by no change but this one. The lock
--- (7307199744 names it) says that nobody is changing the row; each statement of a volatile function has a snapshot of
--- its own, so the row is read after that. 5 seconds is the notice that each change gives.
+-- says that the row is not being changed; each statement of a volatile function has a snapshot of its own, so the row is
+-- read after that. 5 seconds is the notice that each change gives. It is a lock of our table, which takes a right to it:
+-- an advisory one could be held by any role.
 create or replace function tenantcache.counter_choice()
 returns table (choice tenantcache.counter_store, settled_until double precision) volatile language plpgsql as $$
 declare
-    free boolean := pg_try_advisory_xact_lock_shared(7307199744);
-    since double precision := extract(epoch from clock_timestamp());
+    free boolean := true;
+    since double precision;
 begin
+    begin
+        lock table tenantcache.counter_store in row share mode nowait;
+    exception when lock_not_available then
+        free := false;
+    end;
+    since := extract(epoch from clock_timestamp());
     return query select c, case when free then since + 5 end from tenantcache.counter_store c;
 end
 $$;
@@ -146,7 +153,7 @@ create or replace function tenantcache.choose_counter_store(
 ) returns boolean language plpgsql as $$
 begin
     -- In a statement of its own, so that the clock is read after it.
-    perform pg_advisory_xact_lock(7307199744);
+    lock table tenantcache.counter_store in exclusive mode;
     update tenantcache.counter_store set
         version = version + 1,
         store = new_store,

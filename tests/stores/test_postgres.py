@@ -106,9 +106,9 @@ class TestReading:
     async def test_the_planner_inlines_the_function_and_uses_the_indexes(self, db: asyncpg.Connection) -> None:
         await db.execute("""
             insert into tenantcache.tenants (id, name, subdomain)
-                select n, n, 't' || n from generate_series(1, 1000) n;
+                select n, n, 't' || n from generate_series(1, 20000) n;
             insert into tenantcache.tenant_domains (domain, tenant_id)
-                select 'd' || n, n from generate_series(1, 1000) n;
+                select 'd' || n, n from generate_series(1, 20000) n;
             analyze tenantcache.tenants, tenantcache.tenant_domains;
         """)
         plan = await db.fetchval(f"explain (format json) {LOOK_UP}", ["subdomain:t1", "domain:d2", "id:3"])

@@ -160,9 +160,7 @@ class TestWhatIsNamed:
         await db.execute("set session_replication_role = replica")
         tenant = "update tenantcache.tenants set name = 'Other' where id = 'acme'"
         domain = "delete from tenantcache.tenant_domains"
-        assert await logged(db, tenant, domain) == {
-            change("acme", "subdomain:acme", "domain:shop.acme.io")
-        }
+        assert await logged(db, tenant, domain) == {change("acme", "subdomain:acme", "domain:shop.acme.io")}
         assert await logged(db, "truncate tenantcache.tenant_domains") == {(None, None)}
 
     async def test_a_writer_needs_no_rights_on_the_log(self, db: asyncpg.Connection) -> None:
@@ -201,7 +199,7 @@ class TestWhatIsNamed:
 
 
 class TestOrder:
-    """The order of `seq` is the order of visibility: an entry comes after its commit, and no number before one that is seen."""
+    """The order of `seq` is the order of visibility: entries come after their commits, one publisher at a time."""
 
     async def test_nothing_is_logged_before_its_commit(self, db: asyncpg.Connection, database_url: str) -> None:
         writer = await asyncpg.connect(database_url)
@@ -313,8 +311,10 @@ class TestOrder:
                 await publishers
                 await publish(db)
             rows = await db.fetch(
-                """select seq, tenant_id, exists (select from tenantcache.tenants t where t.id = l.tenant_id) as is_there
-                from tenantcache.change_log l where seq > $1 order by seq""",
+                """
+                select seq, tenant_id, exists (select from tenantcache.tenants t where t.id = l.tenant_id) as is_there
+                from tenantcache.change_log l where seq > $1 order by seq
+                """,
                 applied,
             )
             pulled += [(row["seq"], row["tenant_id"]) for row in rows]
@@ -366,7 +366,7 @@ class TestCovers:
 
 
 class TestOtherServers:
-    """A dump brings the outbox and the publisher's place along; the server that it gets into counts from another number."""
+    """A dump brings the publisher's place along, and the server that it gets into counts from another number."""
 
     AHEAD = "update tenantcache.publisher set floor = '900000000000', published = '900000000000:900000000000:'"
 
@@ -451,7 +451,8 @@ class TestInstalling:
                 insert into tenantcache.tenant_domains values ('acme.io', 'acme');
                 insert into tenantcache.counters values ('acme', 'day', 1, 42);
                 insert into tenantcache.change_log values
-                    (1000, 'acme', 'domain:acme.io'::text || array(select repeat('x', 200000) || n from generate_series(1, 50) n));
+                    (1000, 'acme', 'domain:acme.io'::text
+                        || array(select repeat('x', 200000) || n from generate_series(1, 50) n));
                 select setval('tenantcache.change_seq', 1000);
             """)
             before, epoch = await newest(db), await db.fetchval("select tenantcache.epoch()")
