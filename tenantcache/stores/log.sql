@@ -112,43 +112,63 @@ create or replace function tenantcache.covers(earlier text) returns boolean stab
             where pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)))
 $$;
 
+-- A NOTIFY that finds the queue full makes the commit fail; a listener of anybody's that is stuck fills it for all.
+create or replace function tenantcache.notify() returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('tenantcache', '');
+    end if;
+end
+$$;
+
 -- Wake the processes at commit. NOTIFY makes commits wait for one another, so a transaction leaves it to another one that is
 -- about to do it; processes pull again while transactions that they saw running still are. A lock that is tried says which
 -- one is: a number for each hundredth of a second in which transactions begin, so that one which stays open for long
--- silences no later ones, and none takes more than one lock. A NOTIFY that finds the queue full would fail the commit.
+-- silences no later ones, and none takes more than one lock.
+-- The setting says that this transaction has done it: asking that costs a row less than trying again.
 create or replace function tenantcache.wake() returns void language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if to_regclass('tenantcache.publisher') is null then
         return;
     end if;
-    if (select p.notify from tenantcache.publisher p) and pg_try_advisory_xact_lock(
-        7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000)
-    then
-        if pg_notification_queue_usage() < 0.5 then
-            perform pg_notify('tenantcache', '');
+    if (select p.notify from tenantcache.publisher p) then
+        if not pg_try_advisory_xact_lock(7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000) then
+            return;
         end if;
+        perform tenantcache.notify();
     end if;
+    perform set_config('tenantcache.woken', pg_current_xact_id()::text, true);
 end
 $$;
 
--- Note a change. If the outbox was dropped, the statement that has made the change goes on all the same: processes find out
--- by themselves, because they cannot pull any more.
-create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Note a change; for those below, which have the rights and the search path. If the outbox was dropped, the statement that
+-- has made the change goes on all the same: processes find out by themselves, because they cannot pull any more.
+create or replace function tenantcache.note_change(tenant_id text, hosts text[]) returns void language plpgsql as $$
 begin
     if to_regclass('tenantcache.outbox') is null then
         return;
     end if;
-    insert into tenantcache.outbox (key, hosts) values (tenant_id, coalesce(hosts, '{}'));
-    perform tenantcache.wake();
+    insert into tenantcache.outbox (key, hosts) values (tenant_id, coalesce(
+        case when pg_column_size(hosts) < 1000 then hosts
+            else array(select h from unnest(hosts) h where octet_length(h) <= 300) end, '{}'));
+    if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
+        perform tenantcache.wake();
+    end if;
+end
+$$;
+
+create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform tenantcache.note_change(tenant_id, hosts);
 end
 $$;
 
 create or replace function tenantcache.log_everything() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform tenantcache.log_change(null, null);
+    perform tenantcache.note_change(null, null);
     return null;
 end
 $$;
@@ -166,12 +186,12 @@ begin
         both_sides := array_remove(array['subdomain:' || old.subdomain, 'subdomain:' || new.subdomain], null);
     exception when others then
         -- The table has been altered: everything may have changed.
-        perform tenantcache.log_change(null, null);
+        perform tenantcache.note_change(null, null);
         return null;
     end;
-    perform tenantcache.log_change(coalesce(new_id, old_id), both_sides);
+    perform tenantcache.note_change(coalesce(new_id, old_id), both_sides);
     if old_id <> new_id then
-        perform tenantcache.log_change(old_id, both_sides);
+        perform tenantcache.note_change(old_id, both_sides);
     end if;
     return null;
 end
@@ -190,12 +210,12 @@ begin
         both_sides := array_remove(array['domain:' || old.domain, 'domain:' || new.domain], null);
     exception when others then
         -- The table has been altered: everything may have changed.
-        perform tenantcache.log_change(null, null);
+        perform tenantcache.note_change(null, null);
         return null;
     end;
-    perform tenantcache.log_change(coalesce(new_id, old_id), both_sides);
+    perform tenantcache.note_change(coalesce(new_id, old_id), both_sides);
     if old_id <> new_id then
-        perform tenantcache.log_change(old_id, both_sides);
+        perform tenantcache.note_change(old_id, both_sides);
     end if;
     return null;
 end
@@ -305,7 +325,7 @@ begin
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
-    perform pg_notify('tenantcache', '');
+    perform tenantcache.notify();
     return case when is_all then 'published' else 'more' end;
 end
 $$;

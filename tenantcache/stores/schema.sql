@@ -170,7 +170,7 @@ begin
         and (store is null or store = new_store or new_store = 'postgres'
             or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
     if found then
-        perform pg_notify('tenantcache', '');
+        perform tenantcache.notify();
     end if;
     return found;
 end

@@ -423,7 +423,6 @@ class TestNeverFails:
     async def test_a_column_of_another_type(self, db: asyncpg.Connection, followed: Followed) -> None:
         await db.execute(followed.other)
         before = await newest(db)
-        await db.execute("drop view tenantcache.own_tenants cascade")
         await db.execute(f"""
             alter table {followed.table} drop constraint if exists subdomain_is_a_label,
                 drop constraint if exists domain_is_a_host, alter column {followed.column} type varchar(300)
