@@ -142,6 +142,13 @@ begin
 end
 $$;
 
+-- Names without those that are longer than any host name, with a prefix (RFC 1035 2.3.4). Few names are short as a whole, and
+-- that is seen without a look at each.
+create or replace function tenantcache.short_enough(names text[]) returns text[] immutable language sql as $$
+    select case when pg_column_size(names) < 300 then names
+        else array(select n from unnest(names) n where octet_length(n) <= 300) end
+$$;
+
 -- Note a change; for those below, which have the rights and the search path. If the outbox was dropped, the statement that
 -- has made the change goes on all the same: processes find out by themselves, because they cannot pull any more.
 create or replace function tenantcache.note_change(tenant_id text, hosts text[]) returns void language plpgsql as $$
@@ -149,9 +156,7 @@ begin
     if to_regclass('tenantcache.outbox') is null then
         return;
     end if;
-    insert into tenantcache.outbox (key, hosts) values (tenant_id, coalesce(
-        case when pg_column_size(hosts) < 1000 then hosts
-            else array(select h from unnest(hosts) h where octet_length(h) <= 300) end, '{}'));
+    insert into tenantcache.outbox (key, hosts) values (tenant_id, tenantcache.short_enough(hosts));
     if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
         perform tenantcache.wake();
     end if;
@@ -317,9 +322,10 @@ begin
     with moved as (
         delete from tenantcache.outbox where ctid = any (array(
             select o.ctid from tenantcache.outbox o where o.xid >= oldest order by o.xid limit most))
-        returning outbox.*
+        returning xid, watch, key, tenantcache.short_enough(hosts)
     )
-    select coalesce(array_agg(m), '{}'), pg_current_snapshot() into changes, seen from moved m;
+    select coalesce(array_agg(row(m.xid, m.watch, m.key, m.short_enough)::tenantcache.outbox), '{}'), pg_current_snapshot()
+        into changes, seen from moved m;
     is_all := cardinality(changes) < most;
     perform tenantcache.log_entries(changes);
     update tenantcache.publisher set
