@@ -372,14 +372,6 @@ MUTANTS = [
         quick=(ON_FAULTS + "TestWhatTheLogRestsOn::test_triggers_that_were_off_for_a_moment",),
     ),
     Mutant(
-        "names that are too long for a host are left out",
-        LOG,
-        "                where d.host is null or octet_length(d.host) <= 300\n",
-        "",
-        SCHEMA,
-        quick=(ON_FAULTS + "TestNamesOfAnyLength",),
-    ),
-    Mutant(
         "an answer is bounded in bytes",
         STORE,
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n    ) as new on head.asof",
