@@ -30,14 +30,17 @@ from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.ratelimit import (
+    LINES,
     FreshHeaders,
     Header,
     HotHeaders,
     adding,
+    collecting,
     quota_exceeded,
     ratelimit_headers,
     x_ratelimit_headers,
 )
+from tenantcache.web.preflight import is_preflight
 from tenantcache.web.redirect import leaves, redirect_of
 from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
 
@@ -68,7 +71,8 @@ class TenantMiddleware:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
         self._inner = app
-        self.app = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._plain = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._collecting = collecting(self._plain)
         self._reply = reply
         self._given_strategies = strategies
         self._hot: dict[bytes | None, Entry] = {}
@@ -100,9 +104,11 @@ class TenantMiddleware:
         self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
+        self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
         self._redirects = settings.redirect_to_primary
         self._strategies = make_strategies(self._given_strategies, settings)
+        self._next = self._plain
         self._hot = {}  # until the first tenant was served, see `_serve_match`
         self._freshness = cache.freshness
         self._server_time = cache.server_time
@@ -111,21 +117,26 @@ class TenantMiddleware:
     # Two tricks, each for CPython 3.11: what is an attribute is held in a local before it is called, because no other
     # call of it is specialised (together 0.15 us a request), and `single_host` is written out (0.05 us).
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912 - see above
-        entry = host = None
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            # An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
-            if path < "0" and not path.startswith(self._apart):
-                if self._trusted is not None:
-                    entry = self._hot.get(self._host_of(scope))
+        entry: Entry | None
+        host = None
+        try:
+            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS, which may be a CORS preflight,
+            # to the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+            if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
+                entry = None
+            elif self._trusted is not None:
+                entry = self._hot.get(self._host_of(scope))
+            else:
+                for name, value in scope["headers"]:
+                    if name == b"host":
+                        if host is not None:
+                            entry = None
+                            break
+                        host = value
                 else:
-                    for name, value in scope["headers"]:
-                        if name == b"host":
-                            if host is not None:
-                                break
-                            host = value
-                    else:
-                        entry = self._hot.get(host)
+                    entry = self._hot.get(host)
+        except KeyError:
+            entry = None
         if entry is None or entry.meter is None:
             await self._serve_any(scope, receive, send)
             return
@@ -138,7 +149,7 @@ class TenantMiddleware:
         if shown := meter.shown:
             send = shown.add_to(send, meter)
         entry.used = True
-        app = self.app
+        app = self._next
         try:
             scope["state"]["tenant"] = entry.tenant
         except KeyError:
@@ -162,6 +173,7 @@ class TenantMiddleware:
         server_now = now + offset
         if now >= valid_until or server_now >= meter.until or self.cache.is_elsewhere():
             return False
+        self._note_route_limits()
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
         meter.lend(min(valid_until, ends - offset))
@@ -193,6 +205,12 @@ class TenantMiddleware:
 
     def _declare_routes(self, scope: Scope) -> None:
         declare_routes(scope.get("app", self._inner), self.cache)
+        self._note_route_limits()
+
+    def _note_route_limits(self) -> None:
+        """Let hot requests collect header lines once a route has a limit of its own; until then that costs nothing."""
+        if self.cache.route_limits:
+            self._next = self._collecting
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if serving_of(scope) is not None:
@@ -250,13 +268,17 @@ class TenantMiddleware:
             if redirect is not None:
                 await redirect(scope, receive, send)
                 return
-        if _is_under(scope["path"], self._unlimited):
+        if not self._limits_preflights and is_preflight(scope):
+            decision = ADMITTED  # and no usage: the browser asks, not the tenant's client
+        elif _is_under(scope["path"], self._unlimited):
             decision = ADMITTED
             self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
         else:
             decision = await self.cache.check(tenant)
         if not decision.allowed:
-            await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
+            # `send` adds the headers, so that an answer made by `reply` has them as well.
+            send = adding(self._headers(decision.quotas), send)
+            await self._refuse(quota_exceeded(decision, []), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
@@ -287,8 +309,10 @@ class TenantMiddleware:
 
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
-        headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
-        await self._refuse(quota_exceeded(error.decision, headers), scope, receive, send)
+        lines: Sequence[Header] = scope.get(LINES, ())
+        if not lines and self._shows_limits:
+            lines = ratelimit_headers(error.named_quotas)
+        await self._refuse(quota_exceeded(error.decision, []), scope, receive, adding(lines, send))
 
     # On to the application.
 
@@ -298,14 +322,15 @@ class TenantMiddleware:
 
     async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})["tenant"] = entry.tenant
-        headers = self._headers(quotas)
+        send = adding(self._headers(quotas), send)
         token = begin(entry.serving)
         try:
-            await self.app(scope, receive, adding(headers, send) if headers else send)
+            await self._collecting(scope, receive, send)
         except LimitExceededError as error:
             await self._refuse_route(error, scope, receive, send)
         finally:
             end(token)
+            self._note_route_limits()
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""
