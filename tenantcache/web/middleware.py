@@ -16,10 +16,10 @@ from typing import Literal, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import Quota
+from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Limits
+from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
@@ -28,6 +28,7 @@ from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
+from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.ratelimit import (
     LINES,
@@ -40,7 +41,6 @@ from tenantcache.web.ratelimit import (
     ratelimit_headers,
     x_ratelimit_headers,
 )
-from tenantcache.web.preflight import is_preflight
 from tenantcache.web.redirect import leaves, redirect_of
 from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
 
@@ -120,8 +120,8 @@ class TenantMiddleware:
         entry: Entry | None
         host = None
         try:
-            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS, which may be a CORS preflight,
-            # to the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS (maybe a CORS preflight) to the
+            # slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
             if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
                 entry = None
             elif self._trusted is not None:
@@ -268,13 +268,7 @@ class TenantMiddleware:
             if redirect is not None:
                 await redirect(scope, receive, send)
                 return
-        if not self._limits_preflights and is_preflight(scope):
-            decision = ADMITTED  # and no usage: the browser asks, not the tenant's client
-        elif _is_under(scope["path"], self._unlimited):
-            decision = ADMITTED
-            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
-        else:
-            decision = await self.cache.check(tenant)
+        decision = await self._spend(tenant, scope)
         if not decision.allowed:
             # `send` adds the headers, so that an answer made by `reply` has them as well.
             send = adding(self._headers(decision.quotas), send)
@@ -292,6 +286,14 @@ class TenantMiddleware:
             if not self._strategies:
                 self._hot = self.cache.memory.hot
         await self._pass_on(entry, decision.quotas, scope, receive, send)
+
+    async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:
+        if not self._limits_preflights and is_preflight(scope):
+            return ADMITTED  # and no usage
+        if _is_under(scope["path"], self._unlimited):
+            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
+            return ADMITTED
+        return await self.cache.check(tenant)
 
     def _host_of(self, scope: Scope) -> bytes | None:
         """The Host value that counts, or None where the request is to be answered with 400."""

@@ -12,4 +12,4 @@ _WANTED = frozenset((b"origin", b"access-control-request-method"))
 
 def is_preflight(scope: Scope) -> bool:
     """Whether an HTTP request is one, by its method and headers, as Starlette's CORSMiddleware tells."""
-    return scope.get("method") == "OPTIONS" and _WANTED <= {name for name, _ in scope["headers"]}
+    return scope.get("method") == "OPTIONS" and _WANTED.issubset(name for name, _ in scope["headers"])
