@@ -89,7 +89,7 @@ ORDERS = [pytest.param(outside, id="CORS outside"), pytest.param(inside, id="COR
 
 @pytest.mark.parametrize("build", ORDERS)
 async def test_preflights_spend_nothing(build: Any, cache: TenantCache) -> None:
-    """Neither of a tenant that was never seen, nor of one whose requests take the fast path, nor of one at its limit."""
+    """Neither of a tenant that is new here, nor of one whose requests take the fast path, nor of one at its limit."""
     app = build(cache)
     for left in (2, 1, 0):
         for _ in range(4):
@@ -151,7 +151,7 @@ async def test_a_preflight_spends_a_routes_own_limit_if_it_gets_there(cache: Ten
 async def test_preflights_are_for_tenants_that_are_served(tenant: str, status: int, cache: TenantCache) -> None:
     assert (await preflight(inside(cache), tenant)).status == status
     assert (await preflight(outside(cache), tenant)).status == 200, (
-        "CORSMiddleware answers before tenants are asked for"
+        "CORSMiddleware answers before a lookup"
     )
 
 

@@ -120,8 +120,8 @@ class TenantMiddleware:
         entry: Entry | None
         host = None
         try:
-            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS (maybe a CORS preflight) to the
-            # slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS (maybe a CORS preflight) to
+            # the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
             if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
                 entry = None
             elif self._trusted is not None:
