@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from tenantcache import TenantCache, TenantMiddleware
-from tenantcache.limits import limited
+from tenantcache.limits import costs, limited
 from tenantcache.web.problems import Problem
 from tests.asgi import Answer, http_scope, request
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
@@ -22,7 +22,7 @@ from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 ORIGIN = (b"origin", b"https://page.example")
 ASKED = (b"access-control-request-method", b"GET")
 EXPOSED = ["RateLimit", "RateLimit-Policy", "Retry-After"]
-ROWS = (row("acme", limit_per_minute=3, limit_per_day=0), row("asleep", status="suspended"))
+ROWS = (row("acme", domains=["acme.io"], limit_per_minute=3, limit_per_day=0), row("asleep", status="suspended"))
 
 # Everything that reaches the engine as OPTIONS without being a preflight.
 NO_PREFLIGHTS = [
@@ -150,9 +150,7 @@ async def test_a_preflight_spends_a_routes_own_limit_if_it_gets_there(cache: Ten
 @pytest.mark.parametrize(("tenant", "status"), [("stranger", 404), ("asleep", 403)])
 async def test_preflights_are_for_tenants_that_are_served(tenant: str, status: int, cache: TenantCache) -> None:
     assert (await preflight(inside(cache), tenant)).status == status
-    assert (await preflight(outside(cache), tenant)).status == 200, (
-        "CORSMiddleware answers before a lookup"
-    )
+    assert (await preflight(outside(cache), tenant)).status == 200, "CORSMiddleware answers before a lookup"
 
 
 async def test_a_page_may_read_a_refusal_if_cors_is_outside(cache: TenantCache) -> None:
@@ -179,3 +177,25 @@ async def test_a_page_may_not_read_one_if_cors_is_inside(cache: TenantCache) -> 
         assert (told.status, told.header("access-control-allow-origin")) == (status, "https://page.example")
     refused = await ask(replying)
     assert (refused.header("ratelimit"), refused.header("retry-after")) == ('"minute";r=0;t=60', "60")
+
+
+@pytest.mark.parametrize("settings", [{"unlimited_paths": ["/hooks"]}])
+@pytest.mark.parametrize("first", ["preflight", "unlimited path"])
+async def test_what_a_tenants_second_name_is_first_asked_for_does_not_matter(first: str, cache: TenantCache) -> None:
+    """A refusal for its cost gives the token back on the fast path, also if what came first there had spent none."""
+
+    @costs(4)
+    async def dear(_request: Request) -> PlainTextResponse:
+        raise AssertionError("a minute has 3")
+
+    app = Starlette(routes=[Route("/", page), Route("/hooks", page), Route("/dear", dear)])
+    app.add_middleware(TenantMiddleware, cache=cache)
+    second = http_scope(b"acme.io")
+    assert [(await ask(app)).header("ratelimit") for _ in range(2)] == ['"minute";r=2;t=60', '"minute";r=1;t=60']
+    if first == "preflight":
+        await request(app, second | {"method": "OPTIONS", "headers": [*second["headers"], ORIGIN, ASKED]})
+    else:
+        await request(app, second | {"path": "/hooks"})
+    for _ in range(5):
+        assert (await request(app, second | {"path": "/dear"})).status == 429
+    assert [(await request(app, second)).status for _ in range(2)] == [200, 429]

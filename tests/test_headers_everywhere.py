@@ -314,7 +314,7 @@ async def test_a_refusal_of_ones_own_has_them_once() -> None:
     async with engine() as cache:
         app = application()
         app.add_middleware(TenantMiddleware, cache=cache, reply=reply)
-        for path, admitted, expected in (("/exports/answer", 40, [EXPORTS, OWN]), ("/plain/answer", 9, [OWN])):
+        for path, admitted, expected in (("/exports/answer", 40, [EXPORTS, OWN]), ("/plain/answer", 10, [OWN])):
             for _ in range(admitted + 1):
                 refused = await get(app, path)
             assert (refused.status, refused.body, names(refused)) == (429, b"later", expected)

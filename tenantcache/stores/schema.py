@@ -23,3 +23,14 @@ async def install(connection: asyncpg.Connection) -> None:
     async with connection.transaction():
         await connection.execute(LOCK)
         await connection.execute(sql())
+
+
+async def grant(connection: asyncpg.Connection, role: str) -> None:
+    """Let `role` (as it is stored) run an application. Raises `asyncpg.PostgresError`."""
+    quoted = await connection.fetchval("select quote_ident($1)", role)
+    await connection.execute(f"""
+        grant usage on schema tenantcache to {quoted};
+        grant select, insert, update, delete on all tables in schema tenantcache to {quoted};
+        grant usage on all sequences in schema tenantcache to {quoted};
+        grant execute on all routines in schema tenantcache to {quoted};
+    """)

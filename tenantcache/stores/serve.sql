@@ -27,14 +27,26 @@ begin
 end
 $$;
 
--- Processes may call what they need; who else may, the owner says (`tenantcache init --grant`).
-do $$
+-- What processes call and read is theirs alone: those of the owner, and of roles that may read the log (which
+-- `tenantcache init --grant` sees to). Called whenever routines were made.
+create or replace procedure tenantcache.share() language plpgsql as $share$
 declare
     routine regprocedure;
+    reader name;
 begin
-    for routine in select p.oid from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace
+    for routine in
+        select p.oid from pg_proc p
+        where p.pronamespace = 'tenantcache'::regnamespace and has_function_privilege('public', p.oid, 'execute')
     loop
         execute format('revoke execute on routine %s from public', routine);
     end loop;
+    for reader in
+        select distinct pg_get_userbyid(a.grantee) from pg_class c, aclexplode(c.relacl) a
+        where c.oid = 'tenantcache.change_log'::regclass and a.privilege_type = 'SELECT' and a.grantee not in (0, c.relowner)
+    loop
+        execute format('grant execute on all routines in schema tenantcache to %I', reader);
+        execute format('grant select on all tables in schema tenantcache to %I', reader);
+    end loop;
 end
-$$;
+$share$;
+call tenantcache.share();

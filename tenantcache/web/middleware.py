@@ -16,7 +16,7 @@ from typing import Literal, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import Decision, Quota
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits, Tenant
@@ -37,7 +37,7 @@ from tenantcache.web.ratelimit import (
     HotHeaders,
     adding,
     collecting,
-    quota_exceeded,
+    limit_refusal,
     ratelimit_headers,
     x_ratelimit_headers,
 )
@@ -142,7 +142,7 @@ class TenantMiddleware:
             return
         meter, clock = entry.meter, self._clock
         now = clock()
-        if (now >= meter.hot_until and not self._renew(meter, now)) or meter.left < 1:
+        if (now >= meter.hot_until and not self._renew(entry, meter, now)) or meter.left < 1:
             await self._serve(scope, receive, send)
             return
         meter.left -= 1
@@ -162,7 +162,7 @@ class TenantMiddleware:
         finally:
             end(token)
 
-    def _renew(self, meter: Reservation, now: float) -> bool:
+    def _renew(self, entry: Entry, meter: Reservation, now: float) -> bool:
         """Lend the tokens of `meter` until memory's freshness lapses, a window ends, or the headers' second is over.
 
         False where one of the first two is so now, and in another event loop than the engine's, which `_serve` has to
@@ -177,6 +177,11 @@ class TenantMiddleware:
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
         meter.lend(min(valid_until, ends - offset))
+        # What is lent is spent before its minute and its day end, so one time stands for all these requests.
+        assert entry.tenant is not None
+        for each in self.cache.memory.of_tenant(entry.tenant.id):
+            if each.serving is not None:
+                each.serving = each.serving._replace(admitted_at=server_now)
         return True
 
     def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | Literal[False]:
@@ -270,22 +275,24 @@ class TenantMiddleware:
                 return
         decision = await self._spend(tenant, scope)
         if not decision.allowed:
-            # `send` adds the headers, so that an answer made by `reply` has them as well.
-            send = adding(self._headers(decision.quotas), send)
-            await self._refuse(quota_exceeded(decision, []), scope, receive, send)
+            if not decision.unavailable:
+                send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
+            await self._refuse(limit_refusal(decision, []), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
+        serving = Serving(tenant, self.cache, decision.at or NOTHING_SPENT)
         if entry.serving is None:
-            entry.serving = Serving(tenant, self.cache)
+            # Of hot requests, which spend; this one may have spent nothing.
+            entry.serving = serving._replace(admitted_at=decision.at or self.cache.server_now())
         if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
             # another never comes here.
             if not self._strategies:
                 self._hot = self.cache.memory.hot
-        await self._pass_on(entry, decision.quotas, scope, receive, send)
+        await self._pass_on(serving, decision.quotas, scope, receive, send)
 
     async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:
         if not self._limits_preflights and is_preflight(scope):
@@ -312,9 +319,9 @@ class TenantMiddleware:
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
         lines: Sequence[Header] = scope.get(LINES, ())
-        if not lines and self._shows_limits:
+        if not lines and self._shows_limits and not error.decision.unavailable:
             lines = ratelimit_headers(error.named_quotas)
-        await self._refuse(quota_exceeded(error.decision, []), scope, receive, adding(lines, send))
+        await self._refuse(limit_refusal(error.decision, []), scope, receive, adding(lines, send))
 
     # On to the application.
 
@@ -322,10 +329,12 @@ class TenantMiddleware:
         headers = ratelimit_headers(quotas) if self._shows_limits else []
         return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
 
-    async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["tenant"] = entry.tenant
+    async def _pass_on(
+        self, serving: Serving, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope.setdefault("state", {})["tenant"] = serving.tenant
         send = adding(self._headers(quotas), send)
-        token = begin(entry.serving)
+        token = begin(serving)
         try:
             await self._collecting(scope, receive, send)
         except LimitExceededError as error:

@@ -26,6 +26,13 @@ SUITES = {
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
     "domains": ["tests/test_domains.py"],
+    "limits": [
+        "tests/core/test_reservation.py",
+        "tests/test_halfway.py",
+        "tests/test_clock_set.py",
+        "tests/test_limiter.py",
+        "tests/test_limits.py",
+    ],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -46,6 +53,7 @@ WHAT_SUITES_DO = {
     "loops": "one engine and several event loops, which end, are closed or go on",
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
+    "limits": "reservations, the limiter over one store and over two, and routes that cost more",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
@@ -53,6 +61,7 @@ SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
 AGES = ("storms", "machine", "memory")
+LIMITS = ("limits",)
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -65,6 +74,8 @@ STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
+LIMITER = "tenantcache/limiter.py"
+RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
 SQL = "tenantcache/stores/schema.sql"
 HOSTS = "tenantcache/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
@@ -423,5 +434,70 @@ MUTANTS = [
         "                connection.terminate()\n                raise",
         "                raise",
         SCHEMA,
+    ),
+    Mutant(
+        "limits: what one store granted while the other failed",
+        LIMITER,
+        "if not isinstance(error, StoreError) or not error.values:",
+        "if True:",
+        LIMITS,
+        quick=("tests/test_halfway.py",),
+    ),
+    Mutant(
+        "limits: Postgres is asked before Redis",
+        "tenantcache/fleetcounters.py",
+        '= ("postgres", "redis")',
+        '= ("redis", "postgres")',
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a store that fails is left alone",
+        "tenantcache/outage.py",
+        "0 <= now - failure.at < failure.pause",
+        "False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: after a failure no more than is needed",
+        RESERVATION,
+        "self.taking, self._sparing = False, True",
+        "self.taking, self._sparing = False, False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: 429 only if the counters say so",
+        "tenantcache/web/ratelimit.py",
+        "if not decision.unavailable:",
+        "if True:",
+        WEB,
+    ),
+    Mutant(
+        "limits: an earlier minute is entered with nothing",
+        HOLDING,
+        "self._current, self._standing = Ledger(), Standing(number)",
+        "self._standing = Standing(number)",
+        LIMITS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "limits: a later minute that grants nothing is asked once",
+        "tenantcache/core/standing.py",
+        "walled = self.wall > minute",
+        "walled = False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: the time of an admission travels with the request",
+        MIDDLEWARE,
+        "each.serving = each.serving._replace(admitted_at=server_now)",
+        "pass",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a cost is a whole number",
+        "tenantcache/core/arguments.py",
+        "type(cost) is not int or ",
+        "",
+        LIMITS,
     ),
 ]
