@@ -95,8 +95,7 @@ class Spending:
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
             spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
-        shows = cache.settings.rate_limit_headers and not decision.unavailable
-        headers = ratelimit_headers(quotas) if shows else []
+        headers = ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
         lines: list[Header] | None = connection.scope.get(LINES)
         if lines is not None:
             lines += headers

@@ -368,3 +368,38 @@ async def test_none_are_sent_if_the_settings_say_so() -> None:
         for endpoint in ("answer", "refuse", "broken"):
             for _ in range(2):
                 assert names(await get(app, f"/both/{endpoint}")) == []
+
+
+@pytest.mark.parametrize("replies", [False, True])
+async def test_503_has_no_line_of_what_could_not_be_counted(replies: bool) -> None:
+    def reply(_scope: Scope, problem: Problem) -> ASGIApp:
+        return PlainTextResponse("later", problem.status)
+
+    clock, counters = FakeClock(), FakeCounters()
+    database = FakeDatabase(clock, row("acme", limit_per_minute=50, limit_per_day=0))
+    async with make_cache(database, clock, counters=counters, on_limiter_error="deny") as cache:
+        app = application()
+        app.add_middleware(TenantMiddleware, cache=cache, reply=reply if replies else None)
+        for _ in range(2):
+            assert names(await get(app, "/plain/answer")) == [OWN]
+        counters.failing = True
+        answer = await get(app, "/exports/answer")
+        assert (answer.status, names(answer)) == (503, [OWN])
+        clock.advance(10_800)  # past all minutes for which tokens were taken in advance
+        await cache.sync()
+        answer = await get(app, "/exports/answer")
+        assert (answer.status, names(answer)) == (503, [])
+
+
+async def test_what_spends_nothing_has_lines_of_the_routes_limits_alone() -> None:
+    paths = ["/plain", "/exports", "/both"]
+    async with engine(unlimited_paths=paths) as cache:
+        app = added(cache)
+        for path, expected in zip(paths, ([], [EXPORTS], [EXPORTS, IMPORTS]), strict=True):
+            for _ in range(2):
+                answer = await get(app, f"{path}/refuse")
+                assert (answer.status, names(answer)) == (409, expected)
+    async with engine(bypass_paths=paths) as cache:
+        app = added(cache)
+        for path in paths:
+            assert names(await get(app, f"{path}/refuse")) == [], "no tenant, no limit"

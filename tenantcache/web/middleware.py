@@ -275,8 +275,7 @@ class TenantMiddleware:
                 return
         decision = await self._spend(tenant, scope)
         if not decision.allowed:
-            if not decision.unavailable:
-                send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
+            send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
             await self._refuse(limit_refusal(decision, []), scope, receive, send)
             return
         if not entry.served:
@@ -319,7 +318,7 @@ class TenantMiddleware:
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
         lines: Sequence[Header] = scope.get(LINES, ())
-        if not lines and self._shows_limits and not error.decision.unavailable:
+        if not lines and self._shows_limits:
             lines = ratelimit_headers(error.named_quotas)
         await self._refuse(limit_refusal(error.decision, []), scope, receive, adding(lines, send))
 
