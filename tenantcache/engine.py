@@ -370,7 +370,7 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        if entry.asof <= self.freshness.applied:
+        if self.freshness.vouches_for(entry.asof):
             self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:

@@ -3,8 +3,9 @@
 Rules:
 
 * The stream is one snapshot, of the history that the follower knows: the snapshot's newest log entry must be in the log
-  that was applied. Every change that the follower applies from before the snapshot on is noted and added at
-  the end, so that the finished index lacks nothing that was there at the snapshot or came since.
+  that was applied, and nothing may be pending in it (freshness, rule 7). Every change that the follower applies from
+  before the snapshot on is noted and added at the end, so that the finished index lacks nothing that was there at the
+  snapshot or came since.
 * Hosts are only ever added: one that was deleted costs a look-up until the index is loaded anew.
 * While memory is not valid (the follower has lost touch), nothing is ruled out.
 * More than `max_hosts` are not indexed at all; then the budget of look-ups stands alone.
@@ -125,6 +126,9 @@ class Indexer:
             async with self._source.stream_aliases(BATCH) as stream:
                 if stream.count > self._max_hosts:
                     logger.warning("%d hosts are more than the index may hold: strangers cost look-ups", stream.count)
+                    return
+                if stream.pending:
+                    self._needed.set()
                     return
                 index = HostIndex(stream.count)
                 async for aliases in stream.batches:

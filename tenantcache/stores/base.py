@@ -112,12 +112,16 @@ class TenantStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AliasStream:
-    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names."""
+    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names.
+
+    `pending` as in `Snapshot`.
+    """
 
     count: int
     epoch: str
     mark: LogMark
     batches: AsyncIterator[list[str]]
+    pending: bool = False
 
 
 class HostSource(Protocol):
@@ -128,11 +132,12 @@ class HostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names."""
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`."""
 
     mark: LogMark
     epoch: str
     batches: AsyncIterator[list[Row]]
+    pending: bool = False
 
 
 class RowSource(Protocol):
