@@ -403,3 +403,16 @@ async def test_what_spends_nothing_has_lines_of_the_routes_limits_alone() -> Non
         app = added(cache)
         for path in paths:
             assert names(await get(app, f"{path}/refuse")) == [], "no tenant, no limit"
+
+
+async def test_a_limit_that_another_tenants_request_made_known() -> None:
+    """What was lent to requests before is spent by those after it: nothing is renewed in between."""
+    clock = FakeClock()
+    database = FakeDatabase(clock, *(row(name, limit_per_minute=50, limit_per_day=0) for name in ("acme", "globex")))
+    async with make_cache(database, clock, counters=FakeCounters()) as cache:
+        app = added(cache)
+        for _ in range(2):
+            assert names(await get(app, "/plain/answer")) == [OWN]
+        await send_all(app, http_scope(b"globex.example.com", "/exports/refuse"))
+        for _ in range(2):
+            assert names(await get(app, "/exports/refuse")) == [EXPORTS, OWN]

@@ -210,7 +210,6 @@ class TenantMiddleware:
 
     def _declare_routes(self, scope: Scope) -> None:
         declare_routes(scope.get("app", self._inner), self.cache)
-        self._note_route_limits()
 
     def _note_route_limits(self) -> None:
         """Let hot requests collect header lines once a route has a limit of its own; until then that costs nothing."""
