@@ -1,4 +1,4 @@
-"""What docs/adopting.md says is true: its recipes run on a real Postgres, and its tables name every column and option."""
+"""What docs/adopting.md says is true: its recipes run on a real Postgres, its tables name all columns and options."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.cli.main import main
-from tenantcache.errors import TenantCacheError
+from tenantcache.errors import StoreUnavailableError
 from tenantcache.stores.adopt import TableOptions
 from tenantcache.stores.adopt.query import COLUMNS
 
@@ -78,8 +77,8 @@ ORGANIZATIONS = Recipe(
 DJANGO = Recipe(
     "Django",
     rows=[
-        """insert into "teams_team" ("name", "slug", "is_active", "plan", "custom_domain", "legacy_code", "settings") values
-            ('Acme', 'acme', true, 'trial', null, '', '{"seats": 5}'),
+        """insert into "teams_team" ("name", "slug", "is_active", "plan", "custom_domain", "legacy_code", "settings")
+            values ('Acme', 'acme', true, 'trial', null, '', '{"seats": 5}'),
             ('Globex', 'globex', false, 'pro', 'shop.globex.io', '', '{}')"""
     ],
     found={
@@ -89,7 +88,7 @@ DJANGO = Recipe(
     },
     write=[
         "begin",
-        """update "teams_team" set "name" = 'Globex', "slug" = 'globex', "is_active" = true, "custom_domain" = 'globex.io'
+        """update "teams_team" set "name" = 'Globex', "is_active" = true, "custom_domain" = 'globex.io'
             where "teams_team"."id" = 2""",
         """insert into "teams_team" ("name", "slug", "is_active", "plan", "custom_domain", "legacy_code", "settings")
             values ('Initech', 'initech', true, 'free', null, '', '{}') returning "teams_team"."id" """,
@@ -115,7 +114,11 @@ DJANGO_TENANTS = Recipe(
             ('globex.example.com', false, 3), ('globex.io', true, 3)""",
     ],
     found={
-        "acme.example.com": {"id": "2", "attributes": {"schema_name": "acme", "on_trial": True}, "primary_domain": None},
+        "acme.example.com": {
+            "id": "2",
+            "attributes": {"schema_name": "acme", "on_trial": True},
+            "primary_domain": None,
+        },
         "globex.io": {"id": "3", "primary_domain": "globex.io", "subdomain": "globex"},
         "globex.example.com": {"id": "3"},
         "example.com": None,
@@ -157,8 +160,8 @@ RAILS = Recipe(
     rows=[
         """insert into "plans" ("name", "requests_per_minute", "created_at", "updated_at") values
             ('pro', 1000, now(), now()), ('free', null, now(), now())""",
-        """insert into "accounts" ("name", "subdomain", "custom_domain", "plan_id", "preferences", "created_at", "updated_at")
-            values ('Acme', 'acme', 'acme.io', 1, '{"locale": "de"}', now(), now()),
+        """insert into "accounts" ("name", "subdomain", "custom_domain", "plan_id", "preferences", "created_at",
+            "updated_at") values ('Acme', 'acme', 'acme.io', 1, '{"locale": "de"}', now(), now()),
             ('Globex', 'globex', null, null, '{}', now(), now())""",
     ],
     found={
@@ -184,7 +187,8 @@ RAILS = Recipe(
 PRISMA = Recipe(
     "Prisma",
     rows=[
-        """insert into "Organization" ("id", "name", "slug") values ('org_1', 'Acme', 'acme'), ('org_2', 'Globex', 'globex')""",
+        """insert into "Organization" ("id", "name", "slug") values
+            ('org_1', 'Acme', 'acme'), ('org_2', 'Globex', 'globex')""",
         """insert into "Subscription" ("id", "organizationId", "status", "plan", "requestsPerMinute") values
             ('sub_1', 'org_1', 'ACTIVE', 'pro', 1000), ('sub_2', 'org_2', 'INACTIVE', 'pro', null)""",
         """insert into "Domain" ("id", "organizationId", "name", "verifiedAt") values
@@ -212,9 +216,11 @@ LARAVEL = Recipe(
     "Laravel",
     rows=[
         """insert into "tenants" ("id", "data", "updated_at") values
-            ('acme', '{"name": "Acme", "plan": "pro", "requests_per_minute": 500, "tenancy_db_password": "x"}', now()),
+            ('acme', '{"name": "Acme", "plan": "pro", "requests_per_minute": 500, "tenancy_db_password": "x"}',
+                now()),
             ('globex', '{"name": "Globex", "requests_per_minute": "many", "suspended": true}', now())""",
-        """insert into "domains" ("domain", "tenant_id") values ('acme', 'acme'), ('acme.io', 'acme'), ('globex', 'globex')""",
+        """insert into "domains" ("domain", "tenant_id") values
+            ('acme', 'acme'), ('acme.io', 'acme'), ('globex', 'globex')""",
     ],
     found={
         "acme.example.com": {
@@ -288,11 +294,15 @@ async def load(db: asyncpg.Connection, recipe: Recipe) -> None:
 
 
 async def adopt(db: asyncpg.Connection, recipe: Recipe) -> None:
-    query = sql(recipe.heading, "tenants.sql")
-    if query is not None:
-        Path("tenants.sql").write_text(query)
+    if (query := sql(recipe.heading, "tenants.sql")) is not None:
+        write(query)
     await run(commands(recipe.heading)[recipe.command])
     assert await db.fetchval("select tenantcache.fault()") is None
+
+
+def write(query: str | None, name: str = "tenants.sql") -> None:
+    assert query is not None
+    Path(name).write_text(query)
 
 
 def shown(tenant: Tenant, names: Mapping[str, object]) -> dict[str, object]:
@@ -341,3 +351,175 @@ async def test_a_recipe_is_adopted_looked_up_written_and_migrated(
     if recipe.works:
         await adopt(db, recipe)
         assert ("served already, and nothing was changed" in capsys.readouterr().out) == recipe.is_same
+
+
+RENAMED = "coalesce(to_jsonb(a) ->> 'handle', to_jsonb(a) ->> 'subdomain') as subdomain"
+
+
+async def test_a_renamed_column_is_waited_for(db: asyncpg.Connection, patience: None) -> None:
+    await load(db, RAILS)
+    await adopt(db, RAILS)
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"id": "1"}})
+        await db.execute(sql("Rails", "A migration") or "")
+        await wait_for_fault(cache, wanted=True)
+        known = await cache.resolve("acme.example.com")
+        assert known is not None and known.id == "1"
+        with pytest.raises(StoreUnavailableError):
+            await cache.resolve("globex.example.com")
+        write((sql("Rails", "tenants.sql") or "").replace("a.subdomain,", "a.handle as subdomain,"))
+        await run(commands("Rails")[0])
+        await wait_for_fault(cache, wanted=False)
+        await db.execute("update accounts set handle = 'globex-inc' where id = 2")
+        await check(cache, {"acme.example.com": {"id": "1"}, "globex-inc.example.com": {"id": "2"}})
+
+
+async def test_a_query_that_takes_both_names_lasts_through_the_renaming(db: asyncpg.Connection, patience: None) -> None:
+    assert f"`{RENAMED}`" in TEXT
+    await load(db, RAILS)
+    write((sql("Rails", "tenants.sql") or "").replace("a.subdomain,", RENAMED + ","))
+    await run(commands("Rails")[0])
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"id": "1"}})
+        await db.execute(sql("Rails", "A migration") or "")
+        await db.execute("update accounts set handle = 'globex-inc' where id = 2")
+        await check(cache, {"acme.example.com": {"id": "1"}, "globex-inc.example.com": {"id": "2"}})
+        assert cache.stats()["freshness"]["fault"] is None
+
+
+async def test_kinds_stand_side_by_side(db: asyncpg.Connection, patience: None) -> None:
+    await load(db, PRISMA)
+    await db.execute("""insert into "Team" ("name", "slug", "organizationId") values ('Sales', 'acme', 'org_1')""")
+    write(sql("Prisma", "tenants.sql"))
+    write(sql("Several kinds of tenants", "teams.sql"), "teams.sql")
+    await run(commands("Several kinds of tenants")[0])
+    async with TenantCache(Settings()) as cache:
+        await check(
+            cache,
+            {
+                "acme.example.com": {"id": "organization:org_1", "kind": "organization", "key": "org_1"},
+                "acme.teams.example": {"id": "team:1", "kind": "team", "key": "1", "slugs": ("acme",)},
+            },
+        )
+        await db.execute("""update "Organization" set "slug" = 'acme-inc' where "id" = 'org_1'""")
+        await check(cache, {"acme-inc.teams.example": {"key": "1"}, "acme.teams.example": None})
+        [remove] = re.findall(r"`tenantcache (adopt remove \w+)`", part("Several kinds of tenants"))
+        await run(f"tenantcache {remove}")
+        await check(cache, {"acme-inc.example.com": {"key": "org_1"}, "acme-inc.teams.example": None})
+
+
+async def test_explain_shows_how_a_row_leads_to_tenants(
+    db: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await load(db, RAILS)
+    await adopt(db, RAILS)
+    command = next(one for one in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "adopt explain" in one)
+    await run(command)
+    out = capsys.readouterr().out
+    [told] = re.findall(r"```\n(followed:\n.*?)```", TEXT, re.DOTALL)
+    assert told in out
+    assert re.search(r"^  plan +\"pro\"$", out, re.MULTILINE)
+
+
+async def test_what_went_around_the_triggers_is_found(
+    db: asyncpg.Connection, capsys: pytest.CaptureFixture[str], patience: None
+) -> None:
+    await load(db, RAILS)
+    write(sql("Rails", "tenants.sql"))
+    await run(commands("Rails")[0].strip() + " --static plans")
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"per_minute": 1000}})
+        await db.execute("update plans set requests_per_minute = 5")
+        await check(cache, {"acme.example.com": {"per_minute": 1000}})
+        capsys.readouterr()
+        [verify] = [one for one in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) if "adopt verify" in one]
+        with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit, match="1"):
+            await asyncio.get_running_loop().run_in_executor(pool, main, ["adopt", "verify"])
+        assert "1 is not as the query says\n" in capsys.readouterr().out
+        await run(verify)
+        await check(cache, {"acme.example.com": {"per_minute": 5}})
+
+
+async def test_a_job_that_switches_triggers_off_is_found_out(db: asyncpg.Connection, patience: None) -> None:
+    await load(db, RAILS)
+    await adopt(db, RAILS)
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"id": "1"}})
+        await db.execute("""
+            begin;
+            alter table accounts disable trigger all;
+            update accounts set subdomain = 'acme-inc' where id = 1;
+            alter table accounts enable trigger all;
+            commit;
+        """)
+        with pytest.raises(StoreUnavailableError):
+            async with asyncio.timeout(30):
+                while await cache.resolve("acme-inc.example.com") is None:  # for as long as memory is valid
+                    await asyncio.sleep(0.05)
+        await adopt(db, RAILS)
+        await wait_for_fault(cache, wanted=False)
+        await check(cache, {"acme-inc.example.com": {"id": "1"}, "acme.example.com": None})
+
+
+async def test_the_application_runs_as_another_role(db: asyncpg.Connection, empty_database_url: str) -> None:
+    await load(db, RAILS)
+    await adopt(db, RAILS)
+    await db.execute("create role app login password 'app'")
+    try:
+        [given] = re.findall(r"```sql\n(grant .*?)```", part("Roles and rights"), re.DOTALL)
+        await db.execute(given)
+        url = re.sub(r"//[^@]*@", "//app:app@", empty_database_url)
+        async with TenantCache(Settings(database_url=url)) as cache:
+            await check(cache, {"acme.example.com": {"id": "1"}})
+            await db.execute("update accounts set name = 'Acme Inc' where id = 1")
+            await check(cache, {"acme.example.com": {"name": "Acme Inc"}})
+    finally:
+        await db.execute("drop owned by app; drop role app")
+
+
+async def test_two_owners_and_odd_rows(db: asyncpg.Connection, patience: None) -> None:
+    await load(db, LARAVEL)
+    await adopt(db, LARAVEL)
+    async with TenantCache(Settings()) as cache:
+        await db.execute("insert into domains (domain, tenant_id) values ('Other', 'acme'), ('other', 'globex')")
+        await check(cache, {"other.example.com": {"id": "acme"}})  # globex is suspended
+        await db.execute("""update tenants set data = '{"name": "Globex"}' where id = 'globex'""")
+        await check(cache, {"other.example.com": None, "globex.example.com": {"id": "globex"}})
+        await db.execute(
+            """update tenants set data = '{"suspended": "perhaps", "name": "Globex"}' where id = 'globex'"""
+        )
+        await check(cache, {"globex.example.com": {"status": "suspended", "name": "Globex"}})
+
+
+def cells(after: str) -> list[str]:
+    """The first cells of the first table after some text."""
+    table = TEXT.partition(after)[2].partition("\n\n")[0]
+    return [row.split("|")[1] for row in table.splitlines()[1:]]
+
+
+def test_the_table_of_columns_is_complete() -> None:
+    rows = cells("| column | what it says |")
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert told == list(COLUMNS)
+
+
+def test_the_tables_of_options_are_complete() -> None:
+    told = {name for row in cells("| option | what it is |") for name in re.findall(r"`--([a-z-]+)`", row)}
+    assert told == {field.name.replace("_", "-") for field in fields(TableOptions)} - {"table"}
+
+
+def test_every_option_of_init_is_told() -> None:
+    from tenantcache.cli.init import init
+
+    options = {f"--{name.replace('_', '-')}" for name in init.__annotations__} - {"--context", "--return"}
+    assert not {option for option in options if not re.search(rf"{option}\b", TEXT)}
+
+
+async def test_the_first_command_says_what_it_says(
+    db: asyncpg.Connection, empty_database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await load(db, DJANGO)
+    command, expected = re.findall(r"```(?:sh)?\n(.*?)```", TEXT, re.DOTALL)[:2]
+    await run(command)
+    where = empty_database_url.partition("@")[2].partition("/")[0]
+    assert capsys.readouterr().out == expected.replace("db.internal:5432", where)
