@@ -26,7 +26,7 @@ from tenantcache.stores.adopt import (
     script,
     write_query,
 )
-from tenantcache.stores.inspection import find_conflicts
+from tenantcache.stores.inspection import find_conflicts, find_whole_hosts
 from tenantcache.stores.postgres import REBUILD_TIMEOUT
 from tenantcache.urls import address
 
@@ -52,7 +52,7 @@ async def create_schema(*, grant: Sequence[str] = ()) -> None:
     settings = Settings()
     await install_at(settings.database_url, variable_of("database_url"))
     async with database() as (connection, where):
-        await _finish(connection, grant)
+        await _finish(connection, grant, settings.base_domains)
     typer.echo(f"tenantcache: the schema is in place at {where}")
 
 
@@ -67,7 +67,7 @@ async def install_at(url: str, variable: str) -> None:
             ) from None
 
 
-async def _finish(connection: asyncpg.Connection, grant: Sequence[str]) -> None:
+async def _finish(connection: asyncpg.Connection, grant: Sequence[str], base_domains: Sequence[str]) -> None:
     """Give roles what they need, mend what can be mended, and warn of the rest."""
     for role in grant:
         await schema.grant(connection, role)
@@ -77,6 +77,8 @@ async def _finish(connection: asyncpg.Connection, grant: Sequence[str]) -> None:
         fault = await connection.fetchval("select tenantcache.fault()")
     if fault is not None:
         warn(f"changes cannot be followed: {fault}")
+    for host in await find_whole_hosts(connection, base_domains):
+        warn(f"the domain {host!r} is under a base domain, where the first label alone counts: no request leads to it")
     for name in await find_conflicts(connection):
         warn(f"several active tenants have the name {name!r}: it is served for none of them")
 
@@ -102,7 +104,7 @@ async def adopt_tenants(wanted: Wanted, *, dry_run: bool, grant: Sequence[str]) 
             typer.echo(f"begin;\n{schema.sql()}\n{statements}\ncommit;\n{FINISH}")
             return
         changed = await install(connection, plan, beside=bool(wanted.kind))
-        await _finish(connection, grant)
+        await _finish(connection, grant, ())
         count = await connection.fetchval(
             "select count(*) from tenantcache.tenant_ids() i where $1 = '' or starts_with(i, $1 || ':')", wanted.kind
         )

@@ -278,11 +278,17 @@ begin
                     select c.key as tenant_id, h.host from unnest(changes) c left join unnest(c.hosts) as h (host) on true
                         where c.watch = 0
                     union
+                    select c.key, null from unnest(changes) c where c.watch = 0
+                    union
                     select r.tenant_id, r.alias from tenantcache.names_after(changes) r
                 ) as d
                 where d.host is null or octet_length(d.host) <= 300
             ) as u
             group by u.tenant_id, u.part
         ) as n (tenant_id, hosts);
+    -- Readers have seen that something was pending. If no entry followed, it would look undone, by a restored backup.
+    if not found then
+        insert into tenantcache.change_log (seq, tenant_id, hosts) values (nextval('tenantcache.change_seq'), '', '{}');
+    end if;
 end
 $$;

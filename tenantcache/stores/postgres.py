@@ -213,7 +213,8 @@ class PostgresTenants:
             self.queries += 2
             head = _head(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
-            yield AliasStream(head["hosts"], head["epoch"], _mark(head), _in_batches(cursor, batch))
+            batches = _in_batches(cursor, batch)
+            yield AliasStream(head["hosts"], head["epoch"], _mark(head), batches, head["pending"])
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
@@ -222,7 +223,8 @@ class PostgresTenants:
             self.queries += 1
             head = _head(await connection.fetch(_HEAD))
             ids = await connection.fetch(_RECENT_IDS, most, timeout=COUNT_TIMEOUT)
-            yield RowStream(_mark(head), head["epoch"], self._rows_of(connection, [row["id"] for row in ids], batch))
+            rows = self._rows_of(connection, [row["id"] for row in ids], batch)
+            yield RowStream(_mark(head), head["epoch"], rows, head["pending"])
 
     async def _rows_of(self, connection: Any, ids: Sequence[str], batch: int) -> AsyncIterator[list[Row]]:
         for start in range(0, len(ids), batch):

@@ -68,6 +68,7 @@ class Storm:
             self._set_server_clock,
             self._prune,
             self._hold_publisher,
+            self._crash,
         ]
         return self.rng.sample(kinds, self.rng.randrange(1, 6))
 
@@ -251,6 +252,10 @@ class Storm:
         database = self.world.database
         database.is_publisher_held = not database.is_publisher_held
         return f"publisher {'held' if database.is_publisher_held else 'free'}"
+
+    def _crash(self) -> str:
+        self.world.database.crash()
+        return "crash"
 
     def _terminate(self) -> str:
         self.world.database.terminate_backends()

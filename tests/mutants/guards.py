@@ -15,6 +15,7 @@ SUITES = {
         "tests/test_resolver.py",
         "tests/test_resolver_races.py",
         "tests/test_follower.py",
+        "tests/test_follower_publishing.py",
         "tests/test_engine_races.py",
     ],
     "orders": ["tests/freshness/test_exhaustive.py"],
@@ -26,6 +27,13 @@ SUITES = {
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
     "domains": ["tests/test_domains.py"],
+    "limits": [
+        "tests/core/test_reservation.py",
+        "tests/test_halfway.py",
+        "tests/test_clock_set.py",
+        "tests/test_limiter.py",
+        "tests/test_limits.py",
+    ],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
@@ -46,6 +54,7 @@ WHAT_SUITES_DO = {
     "loops": "one engine and several event loops, which end, are closed or go on",
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
+    "limits": "reservations, the limiter over one store and over two, and routes that cost more",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
@@ -53,8 +62,14 @@ SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
 AGES = ("storms", "machine", "memory")
+LIMITS = ("limits",)
 RULES = ("tests/core/test_freshness.py",)
-UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
+UNITS = (
+    "tests/test_follower.py",
+    "tests/test_follower_publishing.py",
+    "tests/test_resolver.py",
+    "tests/test_resolver_races.py",
+)
 ON_SCHEMA = "tests/stores/test_schema.py::"
 
 FRESHNESS = "tenantcache/core/freshness.py"
@@ -65,6 +80,8 @@ STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
+LIMITER = "tenantcache/limiter.py"
+RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
 SQL = "tenantcache/stores/schema.sql"
 HOSTS = "tenantcache/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
@@ -103,7 +120,7 @@ MUTANTS = [
         "return mark.seq in self._marks",
         quick=RULES,
     ),
-    Mutant("what reads have seen", FRESHNESS, "        if mark.seq > self.applied:\n", "        if False:\n"),
+    Mutant("what reads have seen", FRESHNESS, "        if asof > self.applied or pending:\n", "        if False:\n"),
     Mutant(
         "what reads have seen must turn up in the log",
         FRESHNESS,
@@ -113,7 +130,7 @@ MUTANTS = [
     Mutant(
         "a log that ends before what reads have seen",
         FRESHNESS,
-        "return asked.newest_known < seen.seq  #",
+        "return asked.newest_known < self._seen_asof  #",
         "return True  #",
     ),
     Mutant(
@@ -122,12 +139,97 @@ MUTANTS = [
         "return known is not None and known != mark.at",
         "return False",
     ),
-    Mutant("reads: their entry is in the log", FRESHNESS, "(mark.seq > self.applied or self.knows(mark)) and ", ""),
+    Mutant(
+        "reads: their entry is in the log",
+        FRESHNESS,
+        "if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(",
+        "if not self.accepts(",
+    ),
     Mutant(
         "the log vouches for what it has come to",
         FRESHNESS,
-        "return max(self.valid_until, own) if asof <= self.applied else own",
-        "return max(self.valid_until, own)",
+        "return asof <= self.applied and asof % 1 == 0",
+        "return asof % 1 == 0",
+    ),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and asof % 1 == 0", "", quick=RULES),
+    Mutant(
+        "a pending read is newer than its entry",
+        FRESHNESS,
+        "return mark.seq + 0.5 if pending else mark.seq",
+        "return mark.seq",
+        quick=RULES,
+    ),
+    Mutant(
+        "the order of two pending reads",
+        FRESHNESS,
+        "return not pending or self._follows(asked, asof, alias, tenant_id)",
+        "return True",
+        quick=RULES,
+    ),
+    Mutant(
+        "the order of pending reads whose floors are forgotten",
+        FRESHNESS,
+        "if asof == self.tail_start and asked.answers < self._forgotten_at:",
+        "if False:",
+        quick=RULES,
+    ),
+    Mutant(
+        "what was pending is not shared",
+        RESOLVER,
+        "if copy and row is not None and not snapshot.pending:",
+        "if copy and row is not None:",
+        quick=UNITS,
+    ),
+    Mutant(
+        "nothing is held that may be older than what was served",
+        RESOLVER,
+        "        if snapshot.pending:\n            self._freshness.observe",
+        "        if False:\n            self._freshness.observe",
+        quick=UNITS,
+    ),
+    Mutant(
+        "pending changes prove nothing",
+        FOLLOWER,
+        "        if not pull.pending:\n",
+        "        if True:\n",
+        quick=UNITS,
+    ),
+    Mutant(
+        "what was pending counts once it is covered",
+        FOLLOWER,
+        "if pull.covers and self._pending_since is not None:",
+        "if self._pending_since is not None:",
+        quick=UNITS,
+    ),
+    Mutant(
+        "a pull that has not looked for faults proves no more than one that has",
+        FOLLOWER,
+        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        "self._freshness.extend(proves_from)",
+        quick=UNITS,
+    ),
+    Mutant(
+        "a fault proves nothing",
+        FOLLOWER,
+        "self._faultless_at = asked.sent_at if pull.fault is None else NEVER",
+        "self._faultless_at = asked.sent_at",
+        quick=UNITS,
+    ),
+    Mutant(
+        "pulls again while transactions run",
+        FOLLOWER,
+        "self._awaited, self._pause = self._running, MIN_PULL_PAUSE",
+        "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "empty notifications wait",
+        FOLLOWER,
+        "if self._empty > EMPTY_NOTIFICATIONS:",
+        "if False:",
+        ("units",),
+        quick=UNITS,
     ),
     Mutant(
         "what reads have seen outlives a collapse",
@@ -137,20 +239,25 @@ MUTANTS = [
     ),
     Mutant("answers of an earlier generation", FRESHNESS, "asked.generation != self.generation or ", ""),
     Mutant("answers that took too long", FRESHNESS, " or now >= asked.sent_at + self.max_staleness", ""),
-    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or mark", "if mark"),
-    Mutant("reads: a log that ends too early", FRESHNESS, " or mark.seq < asked.newest_known", ""),
+    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or asof_of", "if asof_of"),
+    Mutant(
+        "reads: a log that ends too early",
+        FRESHNESS,
+        " or asof_of(mark, pending=pending) < asked.newest_known",
+        "",
+    ),
     Mutant(
         "a pull counts from its sending",
         FOLLOWER,
-        "self._freshness.extend(asked.sent_at)",
+        "self._freshness.extend(min(proves_from, self._faultless_at))",
         "self._freshness.extend(self._clock())",
         quick=UNITS,
     ),
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        "snapshot, question.sent_at) if is_believed",
-        "snapshot, self._clock()) if is_believed",
+        'return self._install(alias, tenant, asof, asked.sent_at, "postgres")',
+        'return self._install(alias, tenant, asof, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
@@ -176,7 +283,7 @@ MUTANTS = [
     Mutant(
         "an answer overtaken is read again",
         RESOLVER,
-        "if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id):",
+        "if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
         quick=UNITS,
     ),
@@ -205,8 +312,13 @@ MUTANTS = [
         "                self._drop_older(held_here, entry.seq)",
         "                pass",
     ),
+    Mutant("a newer read evicts siblings", RESOLVER, "if is_older and sibling.tenant != tenant:", "if False:"),
     Mutant(
-        "a newer read evicts siblings", RESOLVER, "if sibling.asof < asof and sibling.tenant != tenant:", "if False:"
+        "siblings of a pending read",
+        RESOLVER,
+        "is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)",
+        "is_older = sibling.asof < asof",
+        quick=UNITS,
     ),
     Mutant(
         "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
@@ -214,8 +326,22 @@ MUTANTS = [
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
-        " and self._freshness.accepts(self._freshness.applied, alias, None):",
+        " and self._freshness.accepts(self._freshness.settled, alias, None):",
         ":",
+    ),
+    Mutant(
+        "the index may lack what was pending",
+        RESOLVER,
+        "self._freshness.accepts(self._freshness.settled, alias, None):",
+        "self._freshness.accepts(self._freshness.applied, alias, None):",
+        quick=UNITS,
+    ),
+    Mutant(
+        "the index is not taken from a snapshot with changes pending",
+        INDEXER,
+        "if stream.pending:",
+        "if False:",
+        quick=UNITS,
     ),
     Mutant(
         "the index is of the history that is followed",
@@ -240,7 +366,7 @@ MUTANTS = [
     Mutant(
         "the short way is open to what the log vouches for",
         ENGINE,
-        "if entry.asof <= self.freshness.applied:",
+        "if self.freshness.vouches_for(entry.asof):",
         "if True:",
     ),
     Mutant(
@@ -274,7 +400,7 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an id that was not there", RESOLVER, "tenant_id = alias[len(ID_ALIAS) :]  #", "pass  #"),
+    Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
     Mutant(
         "the advisory lock",
         SQL,
@@ -423,5 +549,70 @@ MUTANTS = [
         "                connection.terminate()\n                raise",
         "                raise",
         SCHEMA,
+    ),
+    Mutant(
+        "limits: what one store granted while the other failed",
+        LIMITER,
+        "if not isinstance(error, StoreError) or not error.values:",
+        "if True:",
+        LIMITS,
+        quick=("tests/test_halfway.py",),
+    ),
+    Mutant(
+        "limits: Postgres is asked before Redis",
+        "tenantcache/fleetcounters.py",
+        '= ("postgres", "redis")',
+        '= ("redis", "postgres")',
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a store that fails is left alone",
+        "tenantcache/outage.py",
+        "0 <= now - failure.at < failure.pause",
+        "False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: after a failure no more than is needed",
+        RESERVATION,
+        "self.taking, self._sparing = False, True",
+        "self.taking, self._sparing = False, False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: 429 only if the counters say so",
+        "tenantcache/web/ratelimit.py",
+        "if not decision.unavailable:",
+        "if True:",
+        WEB,
+    ),
+    Mutant(
+        "limits: an earlier minute is entered with nothing",
+        HOLDING,
+        "self._current, self._standing = Ledger(), Standing(number)",
+        "self._standing = Standing(number)",
+        LIMITS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "limits: a later minute that grants nothing is asked once",
+        "tenantcache/core/standing.py",
+        "walled = self.wall > minute",
+        "walled = False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: the time of an admission travels with the request",
+        MIDDLEWARE,
+        "each.serving = each.serving._replace(admitted_at=server_now)",
+        "pass",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a cost is a whole number",
+        "tenantcache/core/arguments.py",
+        "type(cost) is not int or ",
+        "",
+        LIMITS,
     ),
 ]
