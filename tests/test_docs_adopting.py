@@ -523,3 +523,45 @@ async def test_the_first_command_says_what_it_says(
     await run(command)
     where = empty_database_url.partition("@")[2].partition("/")[0]
     assert capsys.readouterr().out == expected.replace("db.internal:5432", where)
+
+
+async def test_a_table_that_leads_nowhere_is_asked_for(
+    db: asyncpg.Connection, capsys: pytest.CaptureFixture[str], patience: None
+) -> None:
+    await db.execute("""
+        create table orgs (id integer primary key, slug text);
+        create table seats (organization_id text, amount integer);
+        create table countries (code text);
+        insert into orgs values (1, 'acme');
+        insert into seats values ('1', 5);
+    """)
+    write("""
+        select o.id, o.slug as subdomain,
+            (select sum(s.amount) from seats s where s.organization_id = concat(o.id)) as limit_per_minute,
+            jsonb_build_object('countries', (select count(*) from countries)) as attributes
+        from orgs o
+    """)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit, match="2"):
+        await asyncio.get_running_loop().run_in_executor(pool, main, ["init", "--adopt-query", "tenants.sql"])
+    error = capsys.readouterr().err
+    assert "public.seats is read" in error and "public.countries is read" in error
+    watch, anyone, static = re.findall(r"^\| `(--(?:watch|static) .*?)` \|", TEXT, re.MULTILINE)
+    assert anyone == "--watch 'public.seats=*'"
+    await run(f"tenantcache init --adopt-query tenants.sql {watch} {static}")
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"per_minute": 5, "attributes": {"countries": 0}}})
+        await db.execute("update seats set amount = 7")
+        await check(cache, {"acme.example.com": {"per_minute": 7}})
+    await run(f"tenantcache init --adopt-query tenants.sql {anyone} {static}")
+    async with TenantCache(Settings()) as cache:
+        await check(cache, {"acme.example.com": {"per_minute": 7}})
+        await db.execute("update seats set amount = 9")
+        await check(cache, {"acme.example.com": {"per_minute": 9}})
+
+
+async def test_whole_hosts_under_a_base_domain_are_warned_of(
+    db: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await load(db, DJANGO_TENANTS)
+    await run(commands(DJANGO_TENANTS.heading)[1])
+    assert "under the base domain example.com" in capsys.readouterr().err
