@@ -38,6 +38,8 @@ SUITES = {
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
+        "tests/stores/test_writers.py",
+        "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
 }
@@ -55,7 +57,8 @@ WHAT_SUITES_DO = {
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
-    "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
+    "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
+    "that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
@@ -71,6 +74,8 @@ UNITS = (
     "tests/test_resolver_races.py",
 )
 ON_SCHEMA = "tests/stores/test_schema.py::"
+ON_WRITERS = "tests/stores/test_writers.py::"
+ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/core/freshness.py"
 FOLLOWER = "tenantcache/follower.py"
@@ -87,6 +92,8 @@ HOSTS = "tenantcache/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
+LOG = "tenantcache/stores/log.sql"
+SERVE = "tenantcache/stores/serve.sql"
 
 
 @dataclass(frozen=True)
@@ -402,12 +409,156 @@ MUTANTS = [
     ),
     Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
     Mutant(
-        "the advisory lock",
-        SQL,
-        "perform pg_advisory_xact_lock(7307199742);",
-        "",
+        "one publisher at a time",
+        LOG,
+        "perform from tenantcache.publisher p for update skip locked;",
+        "perform from tenantcache.publisher p;",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_nobody_overtakes_a_commit_that_has_drawn_its_number",),
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "a publisher does not wait for another",
+        LOG,
+        "perform from tenantcache.publisher p for update skip locked;",
+        "perform from tenantcache.publisher p for update;",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "the floor: below every transaction under way",
+        LOG,
+        "floor = case when is_all then pg_snapshot_xmin(seen) else floor end",
+        "floor = case when is_all then pg_snapshot_xmax(seen) else floor end",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_what_is_committed_late_is_above_no_floor",),
+    ),
+    Mutant(
+        "the floor: not of another server",
+        LOG,
+        "case when p.floor <= pg_snapshot_xmax(pg_current_snapshot()) then p.floor else '0' end",
+        "p.floor",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOtherServers",),
+    ),
+    Mutant(
+        "a snapshot tells what is not published",
+        LOG,
+        "select exists (select from tenantcache.outbox o where o.xid >= (select tenantcache.floor()))",
+        "select false",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "covered: nothing that was under way at the publication",
+        LOG,
+        "pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)",
+        "false",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestCovers",),
+    ),
+    Mutant(
+        "covered: nothing of which only a part is published",
+        LOG,
+        "published = case when is_all then seen else published end",
+        "published = seen",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestCovers",),
+    ),
+    Mutant(
+        "covered: nothing by another server's publication",
+        LOG,
+        "            and pg_snapshot_xmax(p.published) <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (",
+        "            and not exists (",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOtherServers",),
+    ),
+    Mutant(
+        "a transaction that stays open silences no others",
+        LOG,
+        "7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000",
+        "7307199742000000",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestTwoTransactions::test_one_that_stays_open_does_not_silence_the_others",),
+    ),
+    Mutant(
+        "a full queue of notifications",
+        LOG,
+        "if pg_notification_queue_usage() < 0.5 then",
+        "if true then",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_a_full_queue_of_notifications",),
+    ),
+    Mutant(
+        "the outbox may be dropped",
+        LOG,
+        "if to_regclass('tenantcache.outbox') is null then\n        return;",
+        "if false then\n        return;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_without_the_outbox",),
+    ),
+    Mutant(
+        "publications of all tables",
+        LOG,
+        "alter table tenantcache.outbox replica identity full;",
+        "null;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_a_publication_of_all_tables",),
+    ),
+    Mutant(
+        "publishers are not serializable",
+        STORE,
+        'self._isolates = isolation != "read committed"',
+        "self._isolates = False",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestTwoTransactions::test_serializable_writers_are_not_refused",),
+    ),
+    Mutant(
+        "nobody may call our routines unasked",
+        SERVE,
+        "execute format('revoke execute on routine %s from public', routine);",
+        "null;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestForeigners::test_nobody_may_call_our_routines_unasked",),
+    ),
+    Mutant(
+        "faults: triggers are enabled ALWAYS",
+        LOG,
+        "where t.tgrelid = w.relation and t.tgenabled = 'A' and",
+        "where t.tgrelid = w.relation and",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
+    ),
+    Mutant(
+        "faults: another table of that name",
+        LOG,
+        "when to_regclass(w.name) <> w.relation then",
+        "when false then",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
+    ),
+    Mutant(
+        "faults: triggers that were off for a moment",
+        LOG,
+        "t.tgenabled, t.xmin, p.xmin",
+        "t.tgenabled",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn::test_triggers_that_were_off_for_a_moment",),
+    ),
+    Mutant(
+        "an answer is bounded in bytes",
+        STORE,
+        "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n    ) as new on head.asof",
+        "where true\n    ) as new on head.asof",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestNamesOfAnyLength::test_an_answer_is_bounded_in_bytes",),
+    ),
+    Mutant(
+        "a server in recovery proves nothing",
+        STORE,
+        'if records[0]["in_recovery"]:',
+        "if False:",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestAReplica",),
     ),
     Mutant(
         "hot requests: freshness",
@@ -493,7 +644,7 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the label",
-        SQL,
+        LOG,
         "'subdomain:' || old.subdomain, ",
         "",
         SCHEMA,
@@ -501,7 +652,7 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the domain",
-        SQL,
+        LOG,
         "array['domain:' || old.domain, ",
         "array[",
         SCHEMA,
@@ -509,22 +660,22 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the tenant",
-        SQL,
-        "old.tenant_id <> new.tenant_id",
-        "false",
+        LOG,
+        "old_id := old.tenant_id;",
+        "",
         SCHEMA,
         quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_moves_names_both_tenants",),
     ),
     Mutant(
         "triggers fire always",
-        SQL,
-        "tenantcache.%I enable always trigger %I'",
-        "tenantcache.%I enable trigger %I'",
+        LOG,
+        "enable always trigger tenantcache_written, enable always trigger tenantcache_changed,",
+        "enable trigger tenantcache_written, enable trigger tenantcache_changed,",
         SCHEMA,
     ),
     Mutant(
         "the epoch names the database",
-        SQL,
+        LOG,
         "        (select oid from pg_database where datname = current_database()),\n",
         "",
         SCHEMA,
