@@ -49,7 +49,7 @@ def check_refusal(answer: Answer) -> None:
 
 
 async def paused_for_writes(client: Redis) -> None:
-    await client.execute_command("CLIENT", "PAUSE", "20000", "WRITE")
+    await client.client_pause(20_000, all=False)
 
 
 async def out_of_memory(client: Redis) -> None:
