@@ -18,7 +18,7 @@ from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
-from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
+from tenantcache.core.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.eventloops import not_open, open_elsewhere, running_loop
@@ -41,7 +41,7 @@ from tenantcache.urls import address
 from tenantcache.usage import Usage
 from tenantcache.warmup import WarmUp
 from tenantcache.wiring import Stores
-from tenantcache.writethrough import WriteThrough
+from tenantcache.writethrough import WriteThrough, aliases_of
 
 logger = logging.getLogger(__name__)
 
@@ -385,8 +385,11 @@ class TenantCache:
         """
         self._require_open()
         held = [entry.tenant for entry in self.memory.of_tenant(tenant_id)]
-        aliases = sorted({alias for tenant in held if tenant is not None for alias in tenant.aliases})
+        names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
         try:
+            # Names that no trigger has told of are in the database alone.
+            row = (await self._stores.tenants.read([ID_ALIAS + tenant_id])).rows[ID_ALIAS + tenant_id]
+            aliases = sorted(names if row is None else names.union(aliases_of(row)))
             await self._stores.tenants.log_change(tenant_id, aliases)
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error

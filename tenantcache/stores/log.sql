@@ -345,6 +345,9 @@ begin
             into changes, seen from moved m;
         is_all := cardinality(changes) < most;
     end if;
+    if cardinality(changes) = 0 then
+        return 'nothing';  -- another process has published it between our look and the lock
+    end if;
     begin
         perform tenantcache.log_entries(changes);
     exception when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
