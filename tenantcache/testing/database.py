@@ -37,8 +37,8 @@ class MemoryDatabase:
         self._note(tenant_id, set(_hosts(self.rows.pop(tenant_id))))
 
     def owner(self, alias: str) -> Row | None:
-        """Who is found by `alias`: a name that a tenant has now comes before an old one, then active tenants come before
-        others. If several are left, it leads to none of them."""
+        """Who is found by `alias`: a name that a tenant has now comes before an old one, then active tenants come
+        before others. If several are left, it leads to none of them."""
         owners: dict[tuple[bool, int], list[Row]] = {}
         for row in self.rows.values():
             if alias in aliases_of(row):

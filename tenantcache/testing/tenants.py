@@ -34,8 +34,8 @@ class TenantTable:
     ) -> Tenant:
         """Add a tenant; its name and its subdomain are its id, unless told otherwise.
 
-        A tenant of a kind has an id that begins with it: `add("acme", kind="team")` is `team:acme`. Unless told otherwise
-        it has no subdomain, and its slug is its id. The subdomain "" is the base domain itself.
+        A tenant of a kind has an id that begins with it: `add("acme", kind="team")` is `team:acme`. Unless told
+        otherwise it has no subdomain, and its slug is its id. The subdomain "" is the base domain itself.
         """
         check = Check(self._cache.hosts)
         check.id(tenant_id)
