@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from tenantcache import Tenant, TenantMiddleware, current_tenant
 from tenantcache.core.hosts import HostRules
+from tenantcache.tenants import InvalidTenantError, NameTakenError
 from tenantcache.testing import MemoryCache, TenantTable
 from tenantcache.web.redirect import Redirects
 from tenantcache.web.strategies import Header, NameInPath, PathPrefix, match_of
@@ -419,3 +420,28 @@ async def test_old_names_of_the_tenant_on_the_base_domain() -> None:
     async with world() as made:
         made.tenants.add("root", subdomain="", old_names=["lobby"])
         assert await made.tenant(b"lobby.example.net", "/x") == "root", "the base domain does not lead to it"
+
+
+# For the tests of applications.
+
+
+def test_acting_as_tenants_without_a_host(tenants: TenantTable, as_tenant: Any) -> None:
+    root = tenants.add("root", subdomain="")
+    with as_tenant("root") as acting:
+        assert acting.host == "testserver"
+        assert current_tenant() == root
+    team = tenants.add("1", kind="team", slugs=["Sales"], old_slugs=["sellers"])
+    assert (team.id, team.key, team.kind, team.slugs, team.subdomain) == ("team:1", "1", "team", ("sales",), None)
+    with as_tenant("team:1") as acting:
+        assert acting.host == "testserver"
+        assert current_tenant() == team
+
+
+def test_names_are_checked_and_taken_once(tenants: TenantTable) -> None:
+    tenants.add("1", kind="team", slugs=["sales"], old_slugs=["sellers"])
+    tenants.add("1", kind="org", slugs=["sales"])
+    with pytest.raises(NameTakenError, match="'team:sales' is taken"):
+        tenants.add("2", kind="team", slugs=["SALES"])
+    assert tenants.add("2", kind="team", slugs=["sellers"]).id == "team:2", "an old name is free"
+    with pytest.raises(InvalidTenantError, match="(?s)kind is 'a:b'.*name .* is not possible"):
+        tenants.add("3", kind="a:b", slugs=["x\0"])
