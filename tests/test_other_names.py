@@ -443,5 +443,5 @@ def test_names_are_checked_and_taken_once(tenants: TenantTable) -> None:
     with pytest.raises(NameTakenError, match="'team:sales' is taken"):
         tenants.add("2", kind="team", slugs=["SALES"])
     assert tenants.add("2", kind="team", slugs=["sellers"]).id == "team:2", "an old name is free"
-    with pytest.raises(InvalidTenantError, match="(?s)kind is 'a:b'.*name .* is not possible"):
+    with pytest.raises(InvalidTenantError, match=r"(?s)kind is 'a:b'.*name .* is not possible"):
         tenants.add("3", kind="a:b", slugs=["x\0"])

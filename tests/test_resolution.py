@@ -318,6 +318,17 @@ async def test_names_that_can_be_no_tenants_are_not_looked_up() -> None:
         assert await made.tenant(path="/by-domain/GLOBEX.io/x") == "globex"
 
 
+async def test_a_flood_of_names_in_paths_is_ruled_out_by_the_index() -> None:
+    strategies = [PathPrefix("/t"), PathPrefix("/team", kind="team"), PathPrefix("/s", "slug"), Host()]
+    async with world(strategies=strategies, base_domain_tenant=True) as made:
+        await until(lambda: made.cache.indexer.is_ready)
+        for prefix in ("/t", "/team", "/s"):
+            for name in ("a_b", "ünï", "a" * 253, "id:acme", "team:acme", "%"):
+                assert await made.tenant(path=f"{prefix}/{name}", raw_path=b"/-") == 404
+        assert await made.tenant() is None, "nor does the base domain cost a query if no tenant is there"
+        assert made.database.reads == []
+
+
 async def test_ids_are_not_ruled_out_by_the_index_of_hosts() -> None:
     async with world(strategies=[PathPrefix("/by-id", "id")]) as made:
         await until(lambda: made.cache.indexer.is_ready)

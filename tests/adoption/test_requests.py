@@ -20,6 +20,7 @@ from tenantcache.web.strategies import PathPrefix, Request, match_of
 from tests.adoption.applications import Application, dispatch, documenso, zulip
 from tests.adoption.test_applications_fixtures import load
 from tests.asgi import get, http_scope
+from tests.fakes import until
 
 
 async def adopt(db: asyncpg.Connection, application: Application) -> None:
@@ -110,6 +111,12 @@ async def test_documenso_names_teams_in_the_path_and_organisations_by_host(empty
             assert await made.ask(base, "/t/zoe_personal") == 404
             assert await made.ask(base, "/t/globex_sales") == 503
             assert await made.ask(base) is None
+        await until(lambda: made.cache.indexer.is_ready)
+        made.cache.memory.clear()
+        assert await made.ask(base, "/t/acme-legal") == ("team", "2"), "the index of names knows it"
+        ruled_out = made.cache.resolver.ruled_out
+        assert await made.ask(base, "/t/nobody_at_all") == 404
+        assert made.cache.resolver.ruled_out == ruled_out + 1
         team = await made.cache.resolve_name("globex_sales", kind="team")
         assert team is not None and (team.id, team.attributes["organisation"]) == ("team:3", "org_globex")
 
