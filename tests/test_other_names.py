@@ -79,6 +79,7 @@ async def test_a_name_within_a_kind(strategies: str, path: str, header: bytes | 
         made.tenants.add("1", kind="team", slugs=["my_team", "größe", "a:b"])
         made.tenants.add("1", kind="organisation", slugs=["my_team", "org_only"], subdomain="my-org")
         made.tenants.add("b", kind="team-a", slugs=["b"])
+        made.tenants.add("2", kind="team", slugs=["grösse"])  # no way to write it with a capital Ö
         made.tenants.add("plain", slugs=["plain_slug"])
 
         async def named(name: str) -> Any:
