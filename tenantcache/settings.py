@@ -213,6 +213,7 @@ class Settings(BaseSettings):
         "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
     )
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
+    limit_preflights: bool = Field(False, description="let CORS preflights cost a token, as other requests do")
     x_rate_limit_headers: bool = Field(False, description="send X-RateLimit-Limit, -Remaining and -Reset as well")
     memory_max_tenants: int = Field(100_000, ge=1, le=100_000_000, description="tenants kept in the process")
     memory_ttl: float = Field(

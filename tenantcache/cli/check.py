@@ -6,10 +6,10 @@ import asyncpg
 import typer
 
 from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, redis_version
+from tenantcache.cli.plans import find_unknown_plans
 from tenantcache.settings import Settings, variable_of
+from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
 from tenantcache.urls import address
-
-_PARTS = ("tenantcache.tenant_source", "tenantcache.domain_source", "tenantcache.change_log", "tenantcache.processes")
 
 
 async def run_checks() -> bool:
@@ -29,24 +29,34 @@ async def _check_postgres(settings: Settings) -> bool:
         async with postgres(settings.database_url, variable) as connection:
             version = await connection.fetchval("SHOW server_version")
             typer.echo(f"ok     postgres  {where}, PostgreSQL {version}")
-            await _check_schema(connection, variable)
+            await _check_schema(connection, variable, settings)
     except ServerError as error:
-        typer.echo(f"FAULT  {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"FAULT  {line}", err=True)
         return False
     return True
 
 
-async def _check_schema(connection: asyncpg.Connection, variable: str) -> None:
-    try:
-        missing = [part for part in _PARTS if await connection.fetchval("SELECT to_regclass($1) IS NULL", part)]
-        if missing:
-            raise ServerError(f"{variable}: the database lacks {', '.join(missing)}; run `tenantcache init`")
-        count = await connection.fetchval("SELECT count(*) FROM tenantcache.tenant_source")
-    except asyncpg.InsufficientPrivilegeError:
-        raise ServerError(
-            f"{variable}: this user may not read the tables; GRANT USAGE on the schema tenantcache and SELECT on it"
-        ) from None
-    typer.echo(f"ok     schema    {count} tenants")
+async def _check_schema(connection: asyncpg.Connection, variable: str, settings: Settings) -> None:
+    faults = await find_faults(connection)
+    if faults:
+        raise ServerError("\n".join(f"{variable}: {fault}" for fault in faults))
+    count = await connection.fetchval("select count(*) from tenantcache.tenant_ids()")
+    adopted = await connection.fetch(
+        "select kind, options ->> 'table' as tables from tenantcache.adoptions order by kind"
+    )
+    served = "; ".join(f"{row['kind'] or 'tenants'} from {row['tables']}" for row in adopted)
+    typer.echo(f"ok     schema    {count} tenants{f' ({served})' if served else ''}")
+    for name in await find_conflicts(connection):
+        typer.echo(
+            f"WARN   schema    several active tenants have the name {name!r}: it is served for none of them", err=True
+        )
+    for host in await find_whole_hosts(connection, settings.base_domains):
+        typer.echo(f"WARN   schema    the domain {host!r} is under a base domain: no request leads to it", err=True)
+    for warning in await find_ambiguous_names(connection):
+        typer.echo(f"WARN   schema    {warning}", err=True)
+    for warning in await find_unknown_plans(connection, settings):
+        typer.echo(f"WARN   plans     {warning}", err=True)
 
 
 async def _check_redis(settings: Settings) -> bool:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from tenantcache.stores.adopt import Adoption
+    from tenantcache.cli.schema import Wanted
+    from tenantcache.stores.adopt import TableOptions
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")]
+
+QUERY_OPTIONS = ("adopt_query", "kind", "watch", "static", "show_query")
+PLAIN_OPTIONS = ("dry_run", "grant", "notify")
+"""Those that go without an adopted table too."""
 
 
 def _column(help_text: str) -> Any:
@@ -23,11 +29,30 @@ def init(
     context: typer.Context,
     *,
     dry_run: DryRun = False,
+    grant: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="Let this role run the application, again for each one.")
+    ] = None,
+    adopt_query: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve the tenants that the SELECT in this file describes.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
+    ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE=COLUMN", help="The column that holds the tenant's id; * if a row may concern any."),
+    ] = None,
+    static: Annotated[
+        list[str] | None, typer.Option(metavar="TABLE", help="Read by the query, and never changed.")
+    ] = None,
+    show_query: Annotated[bool, typer.Option("--show-query", help="Print the query and change nothing.")] = False,
     adopt: Annotated[str | None, typer.Option(metavar="TABLE", help="Serve this table of yours.")] = None,
     id: Annotated[list[str] | None, _column("Its key, again for each further column. (default: primary key)")] = None,
     subdomain: Column = None,
     custom_domain: Column = None,
-    custom_domain_verified: Annotated[str | None, _column("Serve it only where this is true, or not NULL.")] = None,
+    custom_domain_verified: Annotated[
+        str | None, _column("Serve it only if this is true, or a time; COLUMN=VALUE compares.")
+    ] = None,
     name: Column = None,
     status: Annotated[str | None, _column("A text, a boolean (true: active) or a time (NULL: active).")] = None,
     status_map: Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="live=active,off=suspended")] = None,
@@ -41,35 +66,75 @@ def init(
     domains_column: Annotated[str | None, _column("(default: domain)")] = None,
     domains_tenant_column: Annotated[list[str] | None, _column("The tenant's key. (default: tenant_id)")] = None,
     domains_primary: Annotated[str | None, _column("A boolean.")] = None,
-    domains_verified: Annotated[str | None, _column("Serve only what is true here, or not NULL.")] = None,
+    domains_verified: Annotated[
+        str | None, _column("Serve only what is true here, or has a time; COLUMN=VALUE compares.")
+    ] = None,
+    notify: Annotated[
+        bool | None,
+        typer.Option("--notify/--no-notify", help="Writers wake processes. (default: as it was, first yes)"),
+    ] = None,
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
-    With --adopt a table of yours is served instead, as it is: views are made over it, and triggers on it log its
-    changes. All other options name its columns, as in SQL.
+    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and nothing
+    else. --adopt is a short way to write such a query over one table; its other options name columns, as in SQL.
     """
-    from tenantcache.cli.schema import adopt_table, create_schema, print_schema
+    from tenantcache.cli.schema import Options, adopt_tenants, create_schema, print_schema
 
     # Each option has the name of the field that it fills, so they are handed on together.
-    given = {name: value for name, value in context.params.items() if value and name != "dry_run"}
+    given = {name: value for name, value in context.params.items() if value and name not in PLAIN_OPTIONS}
+    options = Options(notify, tuple(grant or ()))
     if given:
-        asyncio.run(adopt_table(_adoption(given), dry_run=dry_run))
+        asyncio.run(adopt_tenants(_wanted(given), options, dry_run=dry_run))
     elif dry_run:
-        print_schema()
+        print_schema(options)
     else:
-        asyncio.run(create_schema())
+        asyncio.run(create_schema(options))
 
 
-def _adoption(given: Mapping[str, Any]) -> Adoption:
-    from tenantcache.stores.adopt import Adoption, AdoptionError, parse_status_map
+def _wanted(given: Mapping[str, Any]) -> Wanted:
+    from tenantcache.cli.schema import Wanted
+    from tenantcache.stores.adopt import AdoptionError
+
+    columns = {name: value for name, value in given.items() if name not in QUERY_OPTIONS}
+    if "adopt_query" in given and columns:
+        raise AdoptionError(f"{_options(columns)}: the query of --adopt-query says all this itself; leave them out")
+    if "adopt_query" not in given and "adopt" not in columns:
+        raise AdoptionError(
+            f"{_options(given)}: these say what is in a table of yours; name it with --adopt, or give a query with --adopt-query"
+        )
+    return Wanted(
+        source=given["adopt_query"] if "adopt_query" in given else _table_options(columns),
+        kind=given.get("kind") or "",
+        watch=_pairs(given.get("watch") or ()),
+        static=tuple(given.get("static") or ()),
+        show_query=bool(given.get("show_query")),
+    )
+
+
+def _options(given: Mapping[str, Any]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in given)
+
+
+def _table_options(given: Mapping[str, Any]) -> TableOptions:
+    from tenantcache.stores.adopt import TableOptions, parse_status_map
 
     fields = dict(given)
-    if "adopt" not in fields:
-        options = ", ".join("--" + name.replace("_", "-") for name in fields)
-        raise AdoptionError(f"{options}: these name parts of a table of yours; give the table with --adopt")
     if "status_map" in fields:
         fields["status_map"] = parse_status_map(fields["status_map"])
-    return Adoption(table=fields.pop("adopt"), **fields)
+    return TableOptions(table=fields.pop("adopt"), **fields)
+
+
+def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
+    from tenantcache.stores.adopt import AdoptionError
+
+    found = {}
+    for text in texts:
+        table, equals, column = text.partition("=")
+        if not (table and equals and column):
+            raise AdoptionError(f"--watch {text}: give a table and a column, like public.subscriptions=organization_id")
+        found[table.strip()] = column.strip()
+    return found
 
 
 def uninstall(
@@ -78,7 +143,7 @@ def uninstall(
     drop_data: Annotated[bool, typer.Option("--drop-data", help="Drop our tables even where they hold rows.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Take the schema away again, and its triggers from an adopted table, which keeps everything else."""
+    """Take the schema away again, and its triggers from adopted tables, which keep everything else."""
     from tenantcache.cli import schema
 
     asyncio.run(schema.uninstall(drop_data=drop_data, dry_run=dry_run, confirmed=yes))

@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | uninstall | check | settings | demo | loadtest`.
+"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest`.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.init import init, uninstall
 from tenantcache.errors import TenantCacheError
 from tenantcache.stores.base import StoreError
@@ -51,6 +52,7 @@ def _tell(text: str) -> None:
 
 app.command()(init)
 app.command()(uninstall)
+app.add_typer(adopt, name="adopt")
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 import typer
@@ -11,26 +13,70 @@ import typer
 from tenantcache.cli.connections import POSTGRES_PORT, ServerError, postgres
 from tenantcache.settings import Settings, variable_of
 from tenantcache.stores import schema
-from tenantcache.stores.adopt import Adoption, plan_uninstall, prepare
+from tenantcache.stores.adopt import (
+    FINISH,
+    Adoption,
+    AdoptionError,
+    Plan,
+    TableOptions,
+    find_warnings,
+    install,
+    plan_uninstall,
+    prepare,
+    script,
+    write_query,
+)
+from tenantcache.stores.inspection import find_conflicts, find_whole_hosts
+from tenantcache.stores.postgres import REBUILD_TIMEOUT
 from tenantcache.urls import address
 
 
-def print_schema() -> None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be adopted: the file of a query, or options that one is written from."""
+
+    source: Path | TableOptions
+    kind: str = ""
+    watch: Mapping[str, str] = field(default_factory=dict)
+    static: Sequence[str] = ()
+    show_query: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is chosen at an installation: see `schema.options_sql`."""
+
+    notify: bool | None = None
+    roles: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        return schema.options_sql(notify=self.notify, roles=self.roles)
+
+
+_NO_OPTIONS = Options()
+
+
+def print_schema(options: Options) -> None:
     """Print the SQL, for whoever has the right to run it. Needs no settings."""
-    typer.echo(schema.sql())
+    typer.echo(schema.sql() + options.sql)
 
 
-async def create_schema() -> None:
+async def create_schema(options: Options) -> None:
     """Create what is missing in the database that the settings name. Raises ServerError or ConfigurationError."""
     settings = Settings()
-    await install_at(settings.database_url, variable_of("database_url"))
-    typer.echo(f"tenantcache: the schema is in place at {address(settings.database_url, POSTGRES_PORT)}")
+    await install_at(settings.database_url, variable_of("database_url"), options)
+    async with database() as (connection, where):
+        await _finish(connection, settings.base_domains)
+    typer.echo(f"tenantcache: the schema is in place at {where}")
 
 
-async def install_at(url: str, variable: str) -> None:
+async def install_at(url: str, variable: str, options: Options = _NO_OPTIONS) -> None:
     async with postgres(url, variable) as connection:
         try:
-            await schema.install(connection)
+            await schema.install(connection, notify=options.notify, roles=options.roles)
+        except asyncpg.UndefinedObjectError as error:  # a role to grant to
+            raise ServerError(f"{variable}: {error.args[0]}") from None
         except asyncpg.InsufficientPrivilegeError:
             raise ServerError(
                 f"{variable}: this user may not create the schema; "
@@ -38,27 +84,87 @@ async def install_at(url: str, variable: str) -> None:
             ) from None
 
 
-async def adopt_table(adoption: Adoption, *, dry_run: bool) -> None:
-    """Serve an existing table from now on, or print the SQL that would. Raises AdoptionError and ServerError."""
-    async with _database() as (connection, where):
-        prepared = await prepare(connection, adoption)
-        for doubt in prepared.doubts:
-            typer.echo(f"tenantcache: warning: {doubt}", err=True)
-        if dry_run:
-            typer.echo(prepared.dry_run, nl=False)
+async def _finish(connection: asyncpg.Connection, base_domains: Sequence[str]) -> None:
+    """Mend what can be mended, and warn of the rest."""
+    fault = await connection.fetchval("select tenantcache.fault()")
+    if fault is not None and fault.startswith("changed"):
+        await connection.fetchval("select tenantcache.rebuild()", timeout=REBUILD_TIMEOUT)
+        fault = await connection.fetchval("select tenantcache.fault()")
+    if fault is not None:
+        warn(f"changes cannot be followed: {fault}")
+    for host in await find_whole_hosts(connection, base_domains):
+        warn(f"the domain {host!r} is under a base domain, where the first label alone counts: no request leads to it")
+    for name in await find_conflicts(connection):
+        warn(f"several active tenants have the name {name!r}: it is served for none of them")
+
+
+async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> None:
+    """Serve tenants of the application's tables from now on, or print the SQL that would.
+
+    Raises AdoptionError and ServerError.
+    """
+    settings = Settings()
+    async with database() as (connection, where):
+        query = await _query_of(connection, wanted)
+        if wanted.show_query:
+            typer.echo(query)
             return
-        changed = await prepared.install(connection)
-        count = await connection.fetchval("select count(*) from tenantcache.tenant_source")
+        plan = await prepare(connection, Adoption(query, wanted.kind, wanted.watch, wanted.static))
+        for warning in await find_warnings(connection, plan, base_domains=settings.base_domains):
+            warn(warning)
+        for note in await _replaced(connection, plan):
+            warn(note)
+        if dry_run:
+            statements = await script(connection, plan, beside=bool(wanted.kind))
+            typer.echo(f"begin;\n{schema.sql()}\n{statements}\n{options.sql}commit;\n{FINISH}")
+            return
+        changed = await install(connection, plan, beside=bool(wanted.kind))
+        await connection.execute(options.sql)
+        await _finish(connection, ())
+        count = await connection.fetchval(
+            "select count(*) from tenantcache.tenant_ids() i where $1 = '' or starts_with(i, $1 || ':')", wanted.kind
+        )
         ours = await connection.fetchval("select count(*) from tenantcache.tenants")
     if ours:
-        typer.echo(f"tenantcache: warning: {ours} tenants in tenantcache.tenants are not served any more", err=True)
-    state = "is served" if changed else "is served already, and nothing was changed"
-    typer.echo(f"tenantcache: {prepared.table} ({count} tenants) {state} at {where}")
+        warn(f"{ours} tenants in tenantcache.tenants are not served any more")
+    tables = ", ".join(table.name for table in plan.query.tables)
+    state = "served" if changed else "served already, and nothing was changed"
+    what = f"{count} tenants of the kind {wanted.kind}" if wanted.kind else f"{count} tenants"
+    typer.echo(f"tenantcache: {what} from {tables} are {state} at {where}")
+
+
+async def _query_of(connection: asyncpg.Connection, wanted: Wanted) -> str:
+    if isinstance(wanted.source, Path):
+        try:
+            return wanted.source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise AdoptionError(f"--adopt-query {wanted.source}: the file cannot be read ({reason})") from None
+    written = await write_query(connection, wanted.source)
+    for warning in written.warnings:
+        warn(warning)
+    return written.sql
+
+
+async def _replaced(connection: asyncpg.Connection, plan: Plan) -> list[str]:
+    """Tables that are other ones now than when they were adopted under their names."""
+    if not await connection.fetchval("select to_regclass('tenantcache.watched_tables') is not null"):
+        return []
+    known = dict(await connection.fetch("select name, relation from tenantcache.watched_tables"))
+    return [
+        f"this replaces {table.name}: the table of that name is another one than the one that was adopted"
+        for table in plan.query.tables
+        if known.get(table.name, table.oid) != table.oid
+    ]
+
+
+def warn(text: str) -> None:
+    typer.echo(f"tenantcache: warning: {text}", err=True)
 
 
 async def uninstall(*, drop_data: bool, dry_run: bool, confirmed: bool) -> None:
     """Take the schema and the triggers away, or print the SQL that would. Asks, unless `confirmed`."""
-    async with _database() as (connection, where):
+    async with database() as (connection, where):
         plan = await plan_uninstall(connection, drop_data=drop_data)
         if plan is None:
             typer.echo(f"tenantcache: there is nothing of ours at {where}")
@@ -78,7 +184,7 @@ async def uninstall(*, drop_data: bool, dry_run: bool, confirmed: bool) -> None:
 
 
 @asynccontextmanager
-async def _database() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
+async def database() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
     """The database that the settings name, and what to call it. Says what to do where a right is missing."""
     settings, variable = Settings(), variable_of("database_url")
     async with postgres(settings.database_url, variable) as connection:

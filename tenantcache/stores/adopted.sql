@@ -11,12 +11,14 @@
 --      one that cannot be read counts as absent.
 --   5. No object of ours depends on a table or column of the application's: functions hold the query as text.
 
+-- Every id is an alias too, and has a digest of what the query said of the tenant.
 create table if not exists tenantcache.aliases (
     alias text collate "C" not null,
     tenant_id text collate "C" not null,
+    digest text,
     primary key (alias, tenant_id)
 );
-create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
+call tenantcache.add_index('aliases_by_tenant', 'tenantcache.aliases (tenant_id)');
 
 -- The ways from a table to tenants; `told` says each for people, and `watched_N` walks it.
 create sequence if not exists tenantcache.adoption_numbers;
@@ -94,7 +96,7 @@ declare
 begin
     select coalesce(array_agg(o), '{}') into changes from (
         select o.* from tenantcache.outbox o
-        where o.xid >= (select p.floor from tenantcache.publisher p) limit 101
+        where o.xid >= tenantcache.floor() limit 101
     ) as o;
     select cardinality(changes) <= 100 and p.incomplete is null
         and not exists (select from unnest(changes) c where c.key is null)
@@ -126,13 +128,19 @@ begin
 end
 $$;
 
+create or replace function tenantcache.digest_of(tenant jsonb, attributes text) returns text immutable language sql
+set search_path = pg_catalog, pg_temp as $$
+    select md5($1::text || coalesce($2, ''))
+$$;
+
 -- Bring the aliases of some tenants up to date; return the names that they had or have.
 create or replace function tenantcache.read_aliases(ids text[]) returns table (tenant_id text, alias text)
 language plpgsql as $$
 begin
     return query
         with now as materialized (
-            select distinct r.tenant ->> 'id' as tenant_id, n as alias
+            select distinct r.tenant ->> 'id' as tenant_id, n as alias,
+                case when starts_with(n, 'id:') then tenantcache.digest_of(r.tenant, r.attributes) end as digest
             from tenantcache.read_adopted(ids) r, tenantcache.aliases_of(r.tenant) n
         ), gone as (
             delete from tenantcache.aliases a where a.tenant_id = any (ids)
@@ -141,11 +149,13 @@ begin
         ), kept as (
             select a.tenant_id, a.alias from tenantcache.aliases a where a.tenant_id = any (ids)
         ), added as (
-            insert into tenantcache.aliases (tenant_id, alias) select n.tenant_id, n.alias from now n
-            on conflict do nothing
+            insert into tenantcache.aliases as a (tenant_id, alias, digest)
+                select distinct on (n.alias, n.tenant_id) n.tenant_id, n.alias, n.digest from now n
+            on conflict on constraint aliases_pkey do update set digest = excluded.digest
+                where a.digest is distinct from excluded.digest
         )
         select u.tenant_id::text, u.alias::text from (
-            select * from now union select * from gone union select * from kept
+            select n.tenant_id, n.alias from now n union select * from gone union select * from kept
             union select i, 'id:' || i from unnest(ids) i
         ) as u;
 end
@@ -168,13 +178,87 @@ begin
 end
 $$;
 
+-- The ids among these of which the query says something else now than when they were last read.
+create or replace function tenantcache.differing(ids text[]) returns setof text stable language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+        with now as (
+            select r.tenant ->> 'id' as id, tenantcache.digest_of(r.tenant, r.attributes) as digest
+            from tenantcache.read_adopted(ids) r
+        ), known as (
+            select a.tenant_id::text as id, a.digest from tenantcache.aliases a
+            where a.alias = any (array(select 'id:' || i from unnest(ids) i))
+        )
+        select coalesce(n.id, k.id) from now n full join known k on k.id = n.id where n.digest is distinct from k.digest;
+end
+$$;
+
+-- The ids that the query gives and that are not known, or the other way round.
+create or replace function tenantcache.misplaced() returns setof text stable language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    adoption record;
+    all_ids text[] := '{}';
+    kind_ids text[];
+begin
+    for adoption in select a.number from tenantcache.adoptions a order by a.number
+    loop
+        execute format('select array(select tenantcache.adopted_ids_%s())', adoption.number) into kind_ids;
+        all_ids := all_ids || kind_ids;
+    end loop;
+    return query
+        select coalesce(n.id, k.id) from unnest(all_ids) as n (id)
+            full join (select a.tenant_id::text as id from tenantcache.aliases a where starts_with(a.alias, 'id:')) as k
+            on k.id = n.id
+        where n.id is null or k.id is null;
+end
+$$;
+
+-- Where the check that runs by itself has come to.
+create table if not exists tenantcache.verifier (
+    one boolean primary key default true check (one),
+    after text not null default ''
+);
+insert into tenantcache.verifier default values on conflict do nothing;
+
+-- Compare the next tenants with what the query says now, and have those published that differ: a restore or a job that ran
+-- with triggers off is found out so. Returns how many differed.
+create or replace function tenantcache.verify_some(most integer) returns integer language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    place text;
+    ids text[];
+    wrong text[];
+begin
+    select v.after into place from tenantcache.verifier v for update skip locked;
+    if not found or not exists (select from tenantcache.adoptions) then
+        return 0;
+    end if;
+    ids := array(
+        select a.tenant_id::text from tenantcache.aliases a
+        where a.alias > 'id:' || place and a.alias < 'id;' order by a.alias limit most
+    );
+    wrong := array(select tenantcache.differing(ids));
+    if cardinality(ids) < most then
+        wrong := wrong || array(select tenantcache.misplaced());
+    end if;
+    update tenantcache.verifier set after = case when cardinality(ids) < most then '' else ids[cardinality(ids)] end;
+    if cardinality(wrong) > 0 then
+        insert into tenantcache.outbox (key) select distinct unnest(wrong);
+        perform tenantcache.wake();
+    end if;
+    return cardinality(wrong);
+end
+$$;
+
 -- A trigger could not read its row: the table has changed. Its changes cannot be named any more, so everything may have
 -- changed; said once, until it is published.
 create or replace function tenantcache.note_failed_trigger(failed_table text, message text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from tenantcache.publisher p where p.incomplete is not null)
-        and not exists (select from tenantcache.outbox o, tenantcache.publisher p where o.xid >= p.floor and o.key is null)
+        and not exists (select from tenantcache.outbox o where o.xid >= tenantcache.floor() and o.key is null)
     then
         insert into tenantcache.outbox (key, hosts)
             values (null, array[format('changed: the trigger on %s failed (%s)', failed_table, message)]);

@@ -16,10 +16,10 @@ from typing import Literal, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import Quota
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Limits
+from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
@@ -28,13 +28,16 @@ from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
+from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.ratelimit import (
+    LINES,
     FreshHeaders,
     Header,
     HotHeaders,
     adding,
-    quota_exceeded,
+    collecting,
+    limit_refusal,
     ratelimit_headers,
     x_ratelimit_headers,
 )
@@ -68,7 +71,8 @@ class TenantMiddleware:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
         self._inner = app
-        self.app = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._plain = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._collecting = collecting(self._plain)
         self._reply = reply
         self._given_strategies = strategies
         self._hot: dict[bytes | None, Entry] = {}
@@ -100,9 +104,11 @@ class TenantMiddleware:
         self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
+        self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
         self._redirects = Redirects(cache.hosts, to_primary=settings.redirect_to_primary)
         self._strategies = make_strategies(self._given_strategies, settings)
+        self._next = self._plain
         self._hot = {}  # until the first tenant was served, see `_serve_match`
         self._freshness = cache.freshness
         self._server_time = cache.server_time
@@ -111,34 +117,39 @@ class TenantMiddleware:
     # Two tricks, each for CPython 3.11: what is an attribute is held in a local before it is called, because no other
     # call of it is specialised (together 0.15 us a request), and `single_host` is written out (0.05 us).
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912 - see above
-        entry = host = None
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            # An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
-            if path < "0" and not path.startswith(self._apart):
-                if self._trusted is not None:
-                    entry = self._hot.get(self._host_of(scope))
+        entry: Entry | None
+        host = None
+        try:
+            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS (maybe a CORS preflight) to
+            # the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+            if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
+                entry = None
+            elif self._trusted is not None:
+                entry = self._hot.get(self._host_of(scope))
+            else:
+                for name, value in scope["headers"]:
+                    if name == b"host":
+                        if host is not None:
+                            entry = None
+                            break
+                        host = value
                 else:
-                    for name, value in scope["headers"]:
-                        if name == b"host":
-                            if host is not None:
-                                break
-                            host = value
-                    else:
-                        entry = self._hot.get(host)
+                    entry = self._hot.get(host)
+        except KeyError:
+            entry = None
         if entry is None or entry.meter is None:
             await self._serve_any(scope, receive, send)
             return
         meter, clock = entry.meter, self._clock
         now = clock()
-        if (now >= meter.hot_until and not self._renew(meter, now)) or meter.left < 1:
+        if (now >= meter.hot_until and not self._renew(entry, meter, now)) or meter.left < 1:
             await self._serve(scope, receive, send)
             return
         meter.left -= 1
         if shown := meter.shown:
             send = shown.add_to(send, meter)
         entry.used = True
-        app = self.app
+        app = self._next
         try:
             scope["state"]["tenant"] = entry.tenant
         except KeyError:
@@ -151,7 +162,7 @@ class TenantMiddleware:
         finally:
             end(token)
 
-    def _renew(self, meter: Reservation, now: float) -> bool:
+    def _renew(self, entry: Entry, meter: Reservation, now: float) -> bool:
         """Lend the tokens of `meter` until memory's freshness lapses, a window ends, or the headers' second is over.
 
         False where one of the first two is so now, and in another event loop than the engine's, which `_serve` has to
@@ -162,9 +173,15 @@ class TenantMiddleware:
         server_now = now + offset
         if now >= valid_until or server_now >= meter.until or self.cache.is_elsewhere():
             return False
+        self._note_route_limits()
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
         meter.lend(min(valid_until, ends - offset))
+        # What is lent is spent before its minute and its day end, so one time stands for all these requests.
+        assert entry.tenant is not None
+        for each in self.cache.memory.of_tenant(entry.tenant.id):
+            if each.serving is not None:
+                each.serving = each.serving._replace(admitted_at=server_now)
         return True
 
     def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | Literal[False]:
@@ -193,6 +210,11 @@ class TenantMiddleware:
 
     def _declare_routes(self, scope: Scope) -> None:
         declare_routes(scope.get("app", self._inner), self.cache)
+
+    def _note_route_limits(self) -> None:
+        """Let hot requests collect header lines once a route has a limit of its own; until then that costs nothing."""
+        if self.cache.route_limits:
+            self._next = self._collecting
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if serving_of(scope) is not None:
@@ -254,26 +276,33 @@ class TenantMiddleware:
         if redirect is not None:
             await redirect(scope, receive, send)
             return
-        if _is_under(scope["path"], self._unlimited):
-            decision = ADMITTED
-            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
-        else:
-            decision = await self.cache.check(tenant)
+        decision = await self._spend(tenant, scope)
         if not decision.allowed:
-            await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
+            send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
+            await self._refuse(limit_refusal(decision, []), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
+        serving = Serving(tenant, self.cache, decision.at or NOTHING_SPENT)
         if entry.serving is None:
-            entry.serving = Serving(tenant, self.cache)
+            # Of hot requests, which spend; this one may have spent nothing.
+            entry.serving = serving._replace(admitted_at=decision.at or self.cache.server_now())
         if host is not None and scope["type"] == "http" and self._redirects.is_final(match.alias, tenant):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
             # another never comes here.
             if not self._strategies:
                 self._hot = self.cache.memory.hot
-        await self._pass_on(entry, decision.quotas, scope, receive, send)
+        await self._pass_on(serving, decision.quotas, scope, receive, send)
+
+    async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:
+        if not self._limits_preflights and is_preflight(scope):
+            return ADMITTED  # and no usage
+        if _is_under(scope["path"], self._unlimited):
+            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
+            return ADMITTED
+        return await self.cache.check(tenant)
 
     def _host_of(self, scope: Scope) -> bytes | None:
         """The Host value that counts, or None where the request is to be answered with 400."""
@@ -291,8 +320,10 @@ class TenantMiddleware:
 
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
-        headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
-        await self._refuse(quota_exceeded(error.decision, headers), scope, receive, send)
+        lines: Sequence[Header] = scope.get(LINES, ())
+        if not lines and self._shows_limits:
+            lines = ratelimit_headers(error.named_quotas)
+        await self._refuse(limit_refusal(error.decision, []), scope, receive, adding(lines, send))
 
     # On to the application.
 
@@ -300,16 +331,19 @@ class TenantMiddleware:
         headers = ratelimit_headers(quotas) if self._shows_limits else []
         return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
 
-    async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["tenant"] = entry.tenant
-        headers = self._headers(quotas)
-        token = begin(entry.serving)
+    async def _pass_on(
+        self, serving: Serving, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope.setdefault("state", {})["tenant"] = serving.tenant
+        send = adding(self._headers(quotas), send)
+        token = begin(serving)
         try:
-            await self.app(scope, receive, adding(headers, send) if headers else send)
+            await self._collecting(scope, receive, send)
         except LimitExceededError as error:
             await self._refuse_route(error, scope, receive, send)
         finally:
             end(token)
+            self._note_route_limits()
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""

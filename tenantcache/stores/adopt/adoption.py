@@ -49,6 +49,7 @@ class Plan:
     key_types: Mapping[Way, str]
     whole: frozenset[str]
     has_clock: bool
+    names: frozenset[tuple[str, str]]
 
     @property
     def digest(self) -> str:
@@ -89,9 +90,6 @@ class Plan:
             f" {literal(self.adoption.kind)}, {literal(self.query.given)}, {literal(json.dumps(options))});"
         ]
         parts += [routine.sql for routine in self._routines(number)]
-        parts += [
-            f"revoke execute on function tenantcache.{routine.name} from public;" for routine in self._routines(number)
-        ]
         oids = {table.name: table.oid for table in self.query.tables}
         parts += [
             f"insert into tenantcache.watches (number, adoption, relation, told) values ({first + place}, {number},"
@@ -118,6 +116,7 @@ class Plan:
             "table": tables,
             "watch": dict(self.adoption.watch),
             "static": list(self.adoption.static),
+            "names": sorted(map(list, self.names)),
             "routines": {routine.name: _md5(routine.body) for routine in self._routines(0)},
         }
 
@@ -160,7 +159,7 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     if faults:
         raise AdoptionError("\n".join(faults))
     key_types = {way: await _key_type(connection, way) for way in ways if way.hops}
-    return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock)
+    return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock, found.names)
 
 
 async def _tables_by_name(
@@ -280,13 +279,12 @@ async def install(connection: asyncpg.Connection, plan: Plan, *, beside: bool = 
 
 async def script(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> str:
     """The statements of `install`, for a database that may or may not have the schema."""
-    number, old, others = 1, [], []
+    number, old = 1, list[int]()
     if await connection.fetchval("select to_regclass('tenantcache.adoption_numbers') is not null"):
         number = await connection.fetchval("select nextval('tenantcache.adoption_numbers')")
         for row in await connection.fetch("select number, kind from tenantcache.adoptions"):
-            is_kept = beside and row["kind"] != plan.adoption.kind
-            (others if is_kept else old).append(row["number"])
-    del others
+            if not beside or row["kind"] == plan.adoption.kind:
+                old.append(row["number"])
     parts = [
         "-- A long transaction of somebody's must not make every other one wait behind us.",
         "set local lock_timeout = '5s';",
@@ -310,7 +308,23 @@ SERVE = """
 call tenantcache.serve_adopted_tables();
 delete from tenantcache.outbox where watch <> 0;
 update tenantcache.publisher set incomplete = 'changed: tables were adopted';
+call tenantcache.share();
 """
+
+
+async def remove_kind(connection: asyncpg.Connection, kind: str) -> None:
+    """Serve tenants of this kind no longer. Raises `AdoptionError` if there is no such kind, or it is the only one."""
+    async with connection.transaction():
+        await connection.execute(schema.LOCK)
+        rows = await connection.fetch("select number, kind from tenantcache.adoptions")
+        numbers = [row["number"] for row in rows if row["kind"] == kind]
+        if not numbers:
+            kinds = ", ".join(sorted(row["kind"] for row in rows if row["kind"])) or "none"
+            raise AdoptionError(f"there are no adopted tenants of the kind {kind!r}; there are: {kinds}")
+        if len(rows) == 1:
+            raise AdoptionError(f"{kind!r} is the only kind; `tenantcache uninstall` takes everything away")
+        await connection.execute(f"set local lock_timeout = '5s'; {removal(numbers)} {FOLLOWED_ANEW} {SERVE}")
+    await connection.execute(FINISH)
 
 
 async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> bool:

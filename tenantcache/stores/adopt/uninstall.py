@@ -43,7 +43,7 @@ _SEQUENCES = """
 
 @dataclass(frozen=True, slots=True)
 class Uninstall:
-    """The statements, the owned tables that stay because they hold rows, and the adopted table that loses triggers."""
+    """The statements, the owned tables that stay because they hold rows, and the adopted tables that lose triggers."""
 
     sql: str
     kept: Sequence[str]
@@ -83,8 +83,8 @@ async def _plan(connection: asyncpg.Connection, *, drop_data: bool) -> Uninstall
     if not kept:
         parts.append("drop schema tenantcache;")
     adopted = None
-    if await connection.fetchval("select to_regclass('tenantcache.adoption') is not null"):
-        adopted = await connection.fetchval("select tenants_table from tenantcache.adoption")
+    if await connection.fetchval("select to_regclass('tenantcache.adoptions') is not null"):
+        adopted = await connection.fetchval("select string_agg(options ->> 'table', ', ') from tenantcache.adoptions")
     return Uninstall("\n".join(parts) + "\n", kept, adopted, drop_data)
 
 

@@ -12,6 +12,7 @@ from tenantcache.stores.adopt.catalog import AdoptionError
 from tenantcache.stores.adopt.columns import id_of, members
 from tenantcache.stores.adopt.expressions import literal
 from tenantcache.stores.adopt.routines import _by_id
+from tenantcache.stores.inspection import find_ambiguous_names
 
 EXAMPLES = 3
 """Values that a message shows of many."""
@@ -37,6 +38,7 @@ async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_doma
             "the query depends on the time, and time writes no row: such a change is seen by `adopt verify` only"
         )
     found += [f"the query calls {name}, whose answer may change at any time" for name in plan.query.volatile]
+    found += await find_ambiguous_names(connection, sorted(plan.names))
     async with connection.transaction(readonly=True):
         found += [warning async for warning in _of_rows(connection, plan, base_domains)]
         found += [warning async for warning in _of_indexes(connection, plan)]
@@ -134,7 +136,7 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
     try:
         async with connection.transaction():
             explained = await connection.fetchval(
-                f"explain (format json, generic_plan off) select 1 from ({plan.query.text}) as q where {condition}"
+                f"explain (format json) select 1 from ({plan.query.text}) as q where {condition}"
             )
     except asyncpg.PostgresError:
         return

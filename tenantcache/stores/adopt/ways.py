@@ -23,6 +23,8 @@ from typing import NamedTuple
 from sqlglot import exp, parse_one
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
+NAME_COLUMNS = frozenset({"subdomain", "subdomains", "domains", "primary_domain", "slug", "slugs"})
+
 
 class Place(NamedTuple):
     """A column of one occurrence of a table in the query."""
@@ -58,12 +60,13 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class Ways:
     """`unknown` are tables of which at least one occurrence leads to no id, `whole` those whose rows are read as a whole.
-    `has_clock`: the query depends on the time."""
+    `has_clock`: the query depends on the time. `names`: the columns (table, column) that names are taken from."""
 
     ways: tuple[Way, ...]
     unknown: frozenset[str]
     whole: frozenset[str]
     has_clock: bool
+    names: frozenset[tuple[str, str]]
 
 
 def find_ways(text: str, key: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Ways:
@@ -102,7 +105,8 @@ class _Graph:
                 unknown.add(table)
             else:
                 found[way] = None
-        return Ways(tuple(found), frozenset(unknown), frozenset(self._whole()), self._has_clock())
+        names = frozenset(self._name_sources())
+        return Ways(tuple(found), frozenset(unknown), frozenset(self._whole()), self._has_clock(), names)
 
     # Places.
 
@@ -122,14 +126,14 @@ class _Graph:
     def _handed_on(self, scope: Scope, name: str) -> frozenset[Place]:
         """What the output column `name` of a subquery is; of a union, in each of its parts."""
         if _parts(scope):
-            names = [select.alias_or_name for select in scope.expression.selects]
+            names = [select.alias_or_name for select in _selects(scope.expression)]
             place = names.index(name) if name in names else None
             parts = (self._handed_on_at(part, place) for part in _parts(scope) if place is not None)
             return frozenset(itertools.chain.from_iterable(parts))
         if not isinstance(scope.expression, exp.Select):
             inner = [source for source in scope.sources.values() if isinstance(source, Scope)]
             return frozenset(itertools.chain.from_iterable(self._handed_on(one, name) for one in inner))
-        for select in scope.expression.selects:
+        for select in _selects(scope.expression):
             if select.alias_or_name == name:
                 return self._source_of(scope, select)
         return frozenset()
@@ -137,9 +141,9 @@ class _Graph:
     def _handed_on_at(self, scope: Scope, place: int) -> frozenset[Place]:
         if _parts(scope):
             return frozenset().union(*(self._handed_on_at(part, place) for part in _parts(scope)))
-        return self._source_of(scope, scope.expression.selects[place])
+        return self._source_of(scope, _selects(scope.expression)[place])
 
-    def _source_of(self, scope: Scope, select: exp.Expression) -> frozenset[Place]:
+    def _source_of(self, scope: Scope, select: exp.Expr) -> frozenset[Place]:
         column = _column_in(select.unalias())
         return frozenset() if column is None else self._places(scope, column)
 
@@ -170,7 +174,7 @@ class _Graph:
             return frozenset(self._tables) - right
         return frozenset()
 
-    def _tables_in(self, scope: Scope, expression: exp.Expression) -> Iterator[int]:
+    def _tables_in(self, scope: Scope, expression: exp.Expr) -> Iterator[int]:
         for table in expression.find_all(exp.Table):
             source = scope.sources.get(table.alias_or_name)
             if isinstance(source, Scope):  # a common table expression stands elsewhere
@@ -179,7 +183,7 @@ class _Graph:
             else:
                 yield id(table)
 
-    def _note(self, scope: Scope, condition: exp.Expression | None, optional: frozenset[int] | None) -> None:
+    def _note(self, scope: Scope, condition: exp.Expr | None, optional: frozenset[int] | None) -> None:
         condition = condition.unnest() if condition is not None else None
         if isinstance(condition, exp.And):
             self._note(scope, condition.left, optional)
@@ -196,12 +200,10 @@ class _Graph:
             if left is not None and query is not None:
                 self._note_within(scope, left, query.unnest(), optional)
 
-    def _note_within(
-        self, scope: Scope, left: exp.Column, query: exp.Expression, optional: frozenset[int] | None
-    ) -> None:
+    def _note_within(self, scope: Scope, left: exp.Column, query: exp.Expr, optional: frozenset[int] | None) -> None:
         inner = next((one for one in self._scopes if one.expression is query), None)
-        if inner is not None and isinstance(query, exp.Select) and len(query.selects) == 1:
-            self._join(scope, self._places(scope, left), self._source_of(inner, query.selects[0]), optional)
+        if inner is not None and isinstance(query, exp.Select) and len(_selects(query)) == 1:
+            self._join(scope, self._places(scope, left), self._source_of(inner, _selects(query)[0]), optional)
 
     def _join(
         self, scope: Scope, left: frozenset[Place], right: frozenset[Place], optional: frozenset[int] | None
@@ -274,6 +276,18 @@ class _Graph:
 
     # What else the text shows.
 
+    def _name_sources(self) -> Iterator[tuple[str, str]]:
+        root = self._scopes[-1]
+        if not isinstance(root.expression, exp.Select):
+            return
+        for select in root.expression.selects:
+            if select.alias_or_name in NAME_COLUMNS:
+                inner = [scope for scope in self._scopes if scope.expression in list(select.find_all(exp.Select))]
+                for scope in inner or [root]:
+                    outputs = _selects(scope.expression)[:1] if inner else [select.unalias()]
+                    for column in itertools.chain.from_iterable(one.find_all(exp.Column) for one in outputs):
+                        yield from ((self._tables[p.occurrence], p.column) for p in self._places(scope, column))
+
     def _whole(self) -> Iterator[str]:
         for scope in self._scopes:
             for column in scope.find_all(exp.Column):
@@ -305,20 +319,26 @@ def _is_within(scope: Scope, outer: Scope | None) -> bool:
     return False
 
 
+def _selects(query: exp.Expr) -> list[exp.Expr]:
+    """The output columns of a query."""
+    return list(query.selects) if isinstance(query, exp.Query) else []
+
+
 def _joins(select: exp.Select) -> Iterator[exp.Join]:
     """Those of a select, also in parentheses; not those of its subqueries."""
     return (join for join in select.find_all(exp.Join) if join.find_ancestor(exp.Select) is select)
 
 
-def _column_in(expression: exp.Expression) -> exp.Column | None:
+def _column_in(expression: exp.Expr) -> exp.Column | None:
     """The column that an expression is, casts aside: equal values have equal texts."""
     while isinstance(expression, exp.Cast | exp.Paren):
         expression = expression.this
-    is_column = isinstance(expression, exp.Column) and not isinstance(expression.this, exp.Star)
-    return expression if is_column else None
+    if isinstance(expression, exp.Column) and not isinstance(expression.this, exp.Star):
+        return expression
+    return None
 
 
-def _any_query(expression: exp.Expression) -> exp.Expression | None:
+def _any_query(expression: exp.Expr) -> exp.Expr | None:
     inner = expression.this if isinstance(expression, exp.Any) else None
     inner = inner.unnest() if inner is not None else None
     return inner if isinstance(inner, exp.Query) else None
