@@ -28,10 +28,13 @@ from tenantcache.stores.rows import RowReader
 
 logger = logging.getLogger(__name__)
 
+# "offset 0" keeps the planner from moving these expressions into the outer query, where they would run once for each row of
+# the answer.
 _HEAD = """
     select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch,
         pg_is_in_recovery() as in_recovery, tenantcache.pending() as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
+    offset 0
 """
 
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
@@ -79,14 +82,16 @@ MAX_PAGE_BYTES = 1_000_000
 """Bytes of names that one answer may hold, unless its first entry alone has more: 200 names of 253 octets each."""
 
 _PULL = f"""
-    select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
-        exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
-        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        case when $6 then tenantcache.fault() end as fault, $6 as checked, pg_current_snapshot()::text as snapshot,
-        array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running,
-        tenantcache.covers($5) as covers,
-        new.seq, new.at, new.tenant_id, new.hosts, counted.*
-    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
+    select head.*, about.*, new.seq, new.at, new.tenant_id, new.hosts, counted.*
+    from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
+        select extract(epoch from clock_timestamp())::float8 as server_time,
+            exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
+            (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+            case when $6 then tenantcache.fault() end as fault, $6 as checked, pg_current_snapshot()::text as snapshot,
+            array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running,
+            tenantcache.covers($5) as covers
+        offset 0
+    ) as about left join (
         select * from (
             select seq, at, tenant_id, hosts, row_number() over (order by seq) as place,
                 sum(octet_length(hosts::text)) over (order by seq) as bytes
@@ -100,12 +105,14 @@ _PULL = f"""
 # that is too old: where little changes, most copies are from then. Not before the oldest that is young enough, which is
 # another one where a clock was set: the tail must have no gaps.
 _TAIL = f"""
-    select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
-        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        tenantcache.fault() as fault, true as checked, pg_current_snapshot()::text as snapshot,
-        '{{}}'::bigint[] as running, false as covers,
-        new.seq, new.at, new.tenant_id, new.hosts, counted.*
-    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
+    select head.*, about.*, new.seq, new.at, new.tenant_id, new.hosts, counted.*
+    from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
+        select extract(epoch from clock_timestamp())::float8 as server_time, true as continuous,
+            (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+            tenantcache.fault() as fault, true as checked, pg_current_snapshot()::text as snapshot,
+            '{{}}'::bigint[] as running, false as covers
+        offset 0
+    ) as about left join (
         with newest as (
             select * from (
                 select seq, at, tenant_id, hosts, row_number() over (order by seq desc) as place,

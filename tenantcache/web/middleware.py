@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
 from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
-from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
@@ -41,8 +41,8 @@ from tenantcache.web.ratelimit import (
     ratelimit_headers,
     x_ratelimit_headers,
 )
-from tenantcache.web.redirect import leaves, redirect_of
-from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
+from tenantcache.web.redirect import Redirects
+from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 
 __all__ = ["Reply", "TenantMiddleware"]
 
@@ -106,7 +106,7 @@ class TenantMiddleware:
         self._shows_x_limits = settings.x_rate_limit_headers
         self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
-        self._redirects = settings.redirect_to_primary
+        self._redirects = Redirects(cache.hosts, to_primary=settings.redirect_to_primary)
         self._strategies = make_strategies(self._given_strategies, settings)
         self._next = self._plain
         self._hot = {}  # until the first tenant was served, see `_serve_match`
@@ -228,33 +228,35 @@ class TenantMiddleware:
         if match.kind == "malformed" or host is None:
             await self._refuse(self._problems["malformed"], scope, receive, send)
             return
-        by_host = match
+        found, by_host = Found(match, scope), match
         if self._strategies:
-            match, scope = await self._ask_strategies(match, scope)
+            found = await self._ask_strategies(match, scope)
+        match, scope, _ = found
         if match.kind == "bypass":
             await self._pass_by(scope, receive, send)
         elif match.kind == "unknown":
             await self._refuse(self._unknown(match), scope, receive, send)
         else:
-            await self._serve_match(host if match is by_host else None, match, scope, receive, send)
+            await self._serve_match(host if match is by_host else None, found, receive, send)
 
-    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> tuple[HostMatch, Scope]:
+    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> Found:
         trusted = self._trusted
         request = Request(scope, by_host, lambda: trusted is not None and trusted.sent(scope))
         for strategy in self._strategies:
             found = await strategy.find(request)
             if found is not None:
                 return found
-        # Nobody has named a tenant: what the host names is none either, where it was not to be asked.
-        return (by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base)), scope
+        # No strategy has named a tenant, so a host that would name one names none: it was not to be asked.
+        if by_host == BASE_DOMAIN:
+            return Found(BYPASS, scope)
+        return Found(by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base), scope)
 
     def _unknown(self, match: HostMatch) -> Problem:
         return self._problems["unknown" if match.under_base else "foreign"]
 
-    async def _serve_match(
-        self, host: bytes | None, match: HostMatch, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Serve the tenant that `match` leads to; `host` is what named it, None where a strategy did."""
+    async def _serve_match(self, host: bytes | None, found: Found, receive: Receive, send: Send) -> None:
+        """Serve the tenant that was found; `host` is what named it, None if a strategy did."""
+        match, scope, at = found
         try:
             if not self.cache.is_open:
                 await self.cache.open()  # the server sends no lifespan events
@@ -263,15 +265,17 @@ class TenantMiddleware:
             await self._refuse(unavailable(error.retry_after), scope, receive, send)
             return
         tenant = entry.tenant
+        if tenant is None and match == BASE_DOMAIN:
+            await self._pass_by(scope, receive, send)
+            return
         if tenant is None or tenant.status != "active":
             refusal = self._unknown(match) if tenant is None else self._problems[tenant.status]
             await self._refuse(refusal, scope, receive, send)
             return
-        if self._redirects and host is not None:
-            redirect = redirect_of(scope, host, match.alias, tenant)
-            if redirect is not None:
-                await redirect(scope, receive, send)
-                return
+        redirect = self._redirects.find(scope, host, at, match.alias, tenant)
+        if redirect is not None:
+            await redirect(scope, receive, send)
+            return
         decision = await self._spend(tenant, scope)
         if not decision.allowed:
             send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
@@ -284,7 +288,7 @@ class TenantMiddleware:
         if entry.serving is None:
             # Of hot requests, which spend; this one may have spent nothing.
             entry.serving = serving._replace(admitted_at=decision.at or self.cache.server_now())
-        if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
+        if host is not None and scope["type"] == "http" and self._redirects.is_final(match.alias, tenant):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
             # another never comes here.

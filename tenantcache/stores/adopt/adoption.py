@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import asyncpg
 
+from tenantcache.core.names import is_kind
 from tenantcache.stores import schema
 from tenantcache.stores.adopt import routines
 from tenantcache.stores.adopt.catalog import AdoptionError
@@ -130,6 +131,8 @@ def _md5(text: str) -> str:
 
 async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     """Look at the query and the tables. Raises `AdoptionError`, with every fault in its text."""
+    if adoption.kind and not is_kind(adoption.kind):
+        raise AdoptionError(f"kind {adoption.kind!r:.80} is not possible; give 1 to 63 of a to z, 0 to 9, _ and -")
     query = await analyse(connection, adoption.query)
     columns = {table.name: table.columns for table in query.tables}
     found = find_ways(query.text, [column.name for column in query.key], columns)
