@@ -62,6 +62,10 @@ VERIFIED_AT_ONCE = 200
 """Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000 in
 eight hours."""
 
+PUBLISH_PATIENCE = 3
+"""Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of them
+half a second."""
+
 REBUILD_TIMEOUT = 300.0
 """Seconds. Reading the aliases of 1,000,000 tenants by a query of five tables takes about a minute."""
 
@@ -361,12 +365,12 @@ class PostgresLog:
         return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> str:
-        query = "select tenantcache.publish($1)"
+        query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE
         if not self._isolates:
-            return str((await self._fetch("publishing changes", query, most))[0][0])
+            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
         # A serializable publisher that meets serializable writers would make theirs fail.
         async with translate_errors("publishing changes"), self._transaction():
-            return str((await self._fetch("publishing changes", query, most))[0][0])
+            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
 
     async def rebuild(self) -> None:
         """Read the aliases of all adopted tenants anew, on a connection of its own: it takes some seconds."""
@@ -394,14 +398,14 @@ class PostgresLog:
         async with self._connection.transaction(isolation="read_committed"):
             yield
 
-    async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def _fetch(self, doing: str, query: str, *args: object, timeout: float | None = None) -> list[Any]:
         if self._connection is None or self._connection.is_closed():
             raise StoreError("the follower is not connected to Postgres")
         self.queries += 1
         async with translate_errors(doing):
             try:
-                async with asyncio.timeout(self._timeout):
-                    rows: list[Any] = await self._connection.fetch(query, *args)
+                async with asyncio.timeout(timeout or self._timeout):
+                    rows: list[Any] = await self._connection.fetch(query, *args, timeout=timeout or self._timeout)
                     return rows
             except TimeoutError:
                 self._connection.terminate()  # to say good-bye could take as long again
