@@ -283,7 +283,8 @@ begin
                 when to_regclass(w.name) <> w.relation then format('%s is another table now', w.name)
                 when w.triggers > (
                     select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-                    where t.tgrelid = w.relation and t.tgenabled = 'A' and p.pronamespace = 'tenantcache'::regnamespace
+                    where t.tgrelid = w.relation and t.tgenabled in ('A', 'O')
+                        and p.pronamespace = 'tenantcache'::regnamespace
                 ) then format('triggers on %s are missing, or not enabled ALWAYS', w.name)
                 when exists (
                     select from unnest(w.columns) as c (name) where not exists (select from pg_attribute a
