@@ -12,8 +12,8 @@ Rules:
 * A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
   again, at growing intervals, for as long as transactions that it saw under way still are.
 * Anybody may notify. A notification that brings nothing makes the next one wait, twice as long each time.
-* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. Only such a
-  pull extends validity, and only if it is.
+* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. Only
+  such a pull extends validity, and only if it is.
 * What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped.
 """
 

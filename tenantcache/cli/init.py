@@ -72,8 +72,9 @@ def init(
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
-    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and nothing
-    else. --adopt is a short way to write such a query over one table; its other options name columns, as in SQL.
+    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and
+    nothing else. --adopt is a short way to write such a query over one table; its other options name columns, as in
+    SQL.
     """
     from tenantcache.cli.schema import adopt_tenants, create_schema, print_schema
 
@@ -96,7 +97,8 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         raise AdoptionError(f"{_options(columns)}: the query of --adopt-query says all this itself; leave them out")
     if "adopt_query" not in given and "adopt" not in columns:
         raise AdoptionError(
-            f"{_options(given)}: these say what is in a table of yours; name it with --adopt, or give a query with --adopt-query"
+            f"{_options(given)}: these say what is in a table of yours; name it with --adopt,"
+            " or give a query with --adopt-query"
         )
     return Wanted(
         source=given["adopt_query"] if "adopt_query" in given else _table_options(columns),

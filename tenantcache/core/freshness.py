@@ -18,9 +18,9 @@ refused. That costs reads, never truth.
 
 Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
 snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
-entry n and older than, or equal to, what entry n + 1 will name: its `asof` is n + 1/2. For the same reason a pull proves
-something only if its snapshot had nothing pending, or if what was pending in an earlier one is published now: then it
-counts from when that earlier one was sent.
+entry n and older than, or equal to, what entry n + 1 will name: its `asof` is n + 1/2. For the same reason a pull
+proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published now:
+then it counts from when that earlier one was sent.
 
 Rules
 -----

@@ -1,4 +1,5 @@
-"""What is really in the database, beside what should be there: functions, triggers, rights, and whether it can be written."""
+"""What is really in the database, beside what should be there: functions, triggers, rights, and whether it can be
+written."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ async def _rights(connection: asyncpg.Connection) -> list[str]:
             if missing:
                 lacking.append(f"{', '.join(missing)} on {table}")
     routine = await connection.fetchval(
-        "select p.proname from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace and p.prorettype <> 'trigger'::regtype"
+        "select p.proname from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace"
+        " and p.prorettype <> 'trigger'::regtype"
         " and p.prokind = 'f' and not has_function_privilege(p.oid, 'execute') order by 1 limit 1"
     )
     if routine is not None:
@@ -113,17 +115,18 @@ _NOT_UNIQUE = """
 async def find_ambiguous_names(
     connection: asyncpg.Connection, names: Sequence[tuple[str, str]] | None = None
 ) -> list[str]:
-    """Columns (table, column) of names in which two rows may have one that differs in capitals only; by default those of what
-    is adopted."""
+    """Columns (table, column) of names in which two rows may have one that differs in capitals only; by default those
+    of what is adopted."""
     if names is None:
         rows = await connection.fetch(
-            "select n ->> 0, n ->> 1 from tenantcache.adoptions, jsonb_array_elements(coalesce(options -> 'names', '[]')) n"
+            "select n ->> 0, n ->> 1 from tenantcache.adoptions,"
+            " jsonb_array_elements(coalesce(options -> 'names', '[]')) n"
         )
         names = [(row[0], row[1]) for row in rows]
     found = await connection.fetch(_NOT_UNIQUE, [table for table, _ in names], [column for _, column in names])
     return [
-        f"{row[0]}: no unique index keeps two rows from having one name in other capitals (a host has none); then it is served"
-        " for neither; a unique index on lower(...) does"
+        f"{row[0]}: no unique index keeps two rows from having one name in other capitals (a host has none); then it is"
+        " served for neither; a unique index on lower(...) does"
         for row in found
     ]
 

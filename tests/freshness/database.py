@@ -1,8 +1,8 @@
-"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, the outbox that triggers write, and
-the log that is published from it.
+"""A Postgres in memory, as far as tenantcache's schema goes: transactions, snapshots, the outbox that triggers write,
+and the log that is published from it.
 
-A commit makes data and outbox visible at one instant; the log follows when a process publishes. Whatever was ever visible
-is kept with its times, so that an answer can be compared with the truth.
+A commit makes data and outbox visible at one instant; the log follows when a process publishes. Whatever was ever
+visible is kept with its times, so that an answer can be compared with the truth.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
 
 @dataclass
 class Transaction:
-    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: it has not left that to another."""
+    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: it has not left that to
+    another."""
 
     number: int
     change: Change

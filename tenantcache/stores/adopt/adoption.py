@@ -1,4 +1,5 @@
-"""Serving tenants that are in tables of the application's: `prepare` looks and changes nothing, `install` puts it in place.
+"""Serving tenants that are in tables of the application's: `prepare` looks and changes nothing, `install` puts it in
+place.
 
 The application's tables get triggers and nothing else: no column, no index, no constraint.
 """
@@ -28,8 +29,8 @@ MAX_NUMBERS = 1000
 class Adoption:
     """A query that says what a tenant is, and what it does not say itself.
 
-    `kind` tells the tenants of several queries apart. `watch`: by table, the column that holds the tenant's id. `static`: tables
-    that never change. `whole`: tables any change of which matters. Tables are named as in SQL.
+    `kind` tells the tenants of several queries apart. `watch`: by table, the column that holds the tenant's id.
+    `static`: tables that never change. `whole`: tables any change of which matters. Tables are named as in SQL.
     """
 
     query: str
@@ -149,14 +150,20 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
             ways.append(by_key)
             continue
         faults.append(
-            f"{name} is read, and the query does not say which tenants a row of it concerns; give --watch {name}=COLUMN with"
-            f" the column that holds the tenant's id, --watch '{name}=*' if a row may concern any tenant, or --static {name}"
-            " if it never changes"
+            f"{name} is read, and the query does not say which tenants a row of it concerns; give"
+            f" --watch {name}=COLUMN with the column that holds the tenant's id, --watch '{name}=*' if a row may"
+            f" concern any tenant, or --static {name} if it never changes"
         )
     if faults:
         raise AdoptionError("\n".join(faults))
     key_types = {way: await _key_type(connection, way) for way in ways if way.hops}
     return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock, found.names)
+
+
+_QUALIFIED = """
+    select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = to_regclass($1)
+"""
 
 
 async def _tables_by_name(
@@ -170,10 +177,7 @@ async def _tables_by_name(
     found = {}
     for name, column in given.items():
         try:
-            qualified = await connection.fetchval(
-                "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where c.oid = to_regclass($1)", name,
-            )  # fmt: skip
+            qualified = await connection.fetchval(_QUALIFIED, name)
         except asyncpg.PostgresError:
             qualified = None
         if qualified not in columns:
@@ -188,10 +192,11 @@ async def _tables_by_name(
 
 
 _FOREIGN_KEY = """
-    select a.attname::text from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+    select a.attname::text from pg_constraint k
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
         join pg_attribute f on f.attrelid = k.confrelid and f.attnum = k.confkey[1]
-    where k.contype = 'f' and k.conrelid = to_regclass($1) and k.confrelid = to_regclass($2) and cardinality(k.conkey) = 1
-        and f.attname = $3
+    where k.contype = 'f' and k.conrelid = to_regclass($1) and k.confrelid = to_regclass($2)
+        and cardinality(k.conkey) = 1 and f.attname = $3
 """
 
 
@@ -325,7 +330,8 @@ async def remove_kind(connection: asyncpg.Connection, kind: str) -> None:
 
 
 async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> bool:
-    """Whether everything is there that `install` would make: the functions as they should be, and triggers that fire."""
+    """Whether everything is there that `install` would make: the functions as they should be, and triggers that
+    fire."""
     rows = await connection.fetch("select number, kind, options ->> 'digest' as digest from tenantcache.adoptions")
     same = [row["number"] for row in rows if row["kind"] == plan.adoption.kind and row["digest"] == plan.digest]
     if not same or (not beside and len(rows) != 1):

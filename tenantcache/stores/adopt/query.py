@@ -1,8 +1,8 @@
 """What an adopting query says, as PostgreSQL itself understands it: its columns, and the tables and columns it reads.
 
-A temporary view is made of the query and looked at, in a transaction that is rolled back. `text` is what PostgreSQL prints
-of it: every name qualified, so that it means the same whatever the search path is. It is kept as text, and bound when it
-runs: nothing of the application's depends on it.
+A temporary view is made of the query and looked at, in a transaction that is rolled back. `text` is what PostgreSQL
+prints of it: every name qualified, so that it means the same whatever the search path is. It is kept as text, and
+bound when it runs: nothing of the application's depends on it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ COLUMNS = {
     "time_zone": "at whose midnight its days end",
     "attributes": "a JSON object",
 }
-"""Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of `id`."""
+"""Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of
+`id`."""
 
 _SHAPE = """
     select a.attname as name, format_type(a.atttypid, null) as type, t.typcategory::text as category, t.typname as base
@@ -50,8 +51,8 @@ _READS = """
         array(select distinct a.attname::text from pg_depend e join pg_attribute a on a.attrelid = c.oid
             and a.attnum = e.refobjsubid where e.objid = r.oid and e.classid = 'pg_rewrite'::regclass
             and e.refclassid = 'pg_class'::regclass and e.refobjid = c.oid and e.refobjsubid > 0 order by 1) as used,
-        array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            order by a.attnum) as columns
+        array(select a.attname::text from pg_attribute a
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) as columns
     from pg_rewrite r join pg_depend d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
             and d.refclassid = 'pg_class'::regclass and d.refobjsubid >= 0
         join pg_class c on c.oid = d.refobjid join pg_namespace n on n.oid = c.relnamespace
@@ -120,16 +121,7 @@ async def analyse(connection: asyncpg.Connection, given: str) -> AnalysedQuery:
         view = await connection.fetchval("select to_regclass('pg_temp.' || $1)::oid", VIEW)
         shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         tables = [
-            ReadTable(
-                row["oid"],
-                row["name"],
-                row["kind"],
-                row["inherits"],
-                row["owned"],
-                row["restricted"],
-                tuple(row["used"]),
-                tuple(row["columns"]),
-            )  # fmt: skip
+            ReadTable(**{**row, "used": tuple(row["used"]), "columns": tuple(row["columns"])})
             for row in await connection.fetch(_READS, view)
         ]
         volatile = [row[0] for row in await connection.fetch(_VOLATILE, view)]

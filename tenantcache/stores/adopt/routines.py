@@ -1,8 +1,8 @@
 """The functions and triggers of one adopting query, as SQL.
 
-Each function holds the query as text: PostgreSQL binds it when it runs, so that nothing keeps the application from changing
-its tables. `adopted_N(ids)` reads tenants by id, `adopted_ids_N()` lists their ids, `watched_N(keys)` walks the way from a key
-to ids, and `follow_N()` is the trigger function of a table.
+Each function holds the query as text: PostgreSQL binds it when it runs, so that nothing keeps the application from
+changing its tables. `adopted_N(ids)` reads tenants by id, `adopted_ids_N()` lists their ids, `watched_N(keys)` walks
+the way from a key to ids, and `follow_N()` is the trigger function of a table.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Routine:
 
 @dataclass(frozen=True, slots=True)
 class FollowedTable:
-    """A table and what its trigger does: `numbers` of the ways from it, by the column that is the key of each. `columns`: those
-    whose change matters, None for any."""
+    """A table and what its trigger does: `numbers` of the ways from it, by the column that is the key of each.
+    `columns`: those whose change matters, None for any."""
 
     oid: int
     name: str
@@ -41,17 +41,29 @@ class FollowedTable:
 
 
 def reader(number: int, query: AnalysedQuery, kind: str) -> Routine:
-    """`adopted_N(ids)`. If the query fails for what is in a row, each id is asked for by itself, and then each column."""
+    """`adopted_N(ids)`. If the query fails for what is in a row, each id is asked for by itself, and then each
+    column."""
     shown = members(query, kind)
     pairs = ", ".join(f"{literal(name)}, {expression}" for name, expression in shown.items())
-    made = f"jsonb_build_object({pairs})"
-    names = ", ".join(literal(name) for name in shown)
-    expressions = ", ".join(literal(f"to_jsonb({expression})") for expression in shown.values())
-    condition = _by_id(query, "ids")
-    source = f"({query.text}) as q"
-    body = f"""
+    source, by_itself = f"({query.text}) as q", _by_id(query, "$1")
+    body = _READER.format(
+        names=", ".join(literal(name) for name in shown),
+        expressions=", ".join(literal(f"to_jsonb({expression})") for expression in shown.values()),
+        made=f"jsonb_build_object({pairs})",
+        attributes=attributes(query),
+        source=source,
+        condition=_by_id(query, "ids"),
+        errors=ROW_ERRORS,
+        one_column=literal(f"select (%s) from {_percents(source)} where {_percents(by_itself)}"),
+        own_attributes=literal(f"select {attributes(query)} from {source} where {by_itself}"),
+    )
+    return _function(f"adopted_{number}", "ids text[]", "text[]", "table (tenant jsonb, attributes text)", body)
+
+
+# The query's own columns may be called what a variable here is.
+_READER = """
+#variable_conflict use_column
 declare
-    failed boolean := false;
     tenants jsonb[];
     texts text[];
     one text;
@@ -61,13 +73,13 @@ declare
     expressions text[] := array[{expressions}];
 begin
     begin
-        select array_agg({made}), array_agg({attributes(query)}) into tenants, texts
+        select array_agg({made}), array_agg({attributes}) into tenants, texts
             from {source} where {condition};
         return query select t.tenant, t.attributes from unnest(tenants, texts) as t (tenant, attributes)
             where t.tenant ->> 'id' is not null;
         return;
-    exception when {ROW_ERRORS} then
-        failed := true;
+    exception when {errors} then
+        null;
     end;
     foreach one in array ids
     loop
@@ -75,14 +87,16 @@ begin
         for place in 1 .. cardinality(names)
         loop
             begin
-                execute format({literal(f"select (%s) from ({_percents(query.text)}) as q where {_percents(_by_id(query, '$1'))}")},
-                    expressions[place]) into part using array[one];
+                execute format({one_column}, expressions[place]) into part using array[one];
                 exit when part is null and names[place] = 'id';
-            exception when {ROW_ERRORS} then
+            exception when {errors} then
                 exit when names[place] = 'id';
-                part := case names[place] when 'name' then made -> 'id' when 'status' then '"suspended"'
-                    when 'subdomains' then '[]' when 'domains' then '[]' when 'old_names' then '[]' when 'names' then '[]'
-                    when 'old_slugs' then '[]' else 'null' end;
+                part := case
+                    when names[place] = 'name' then made -> 'id'
+                    when names[place] = 'status' then '"suspended"'
+                    when names[place] in ('subdomains', 'domains', 'old_names', 'names', 'old_slugs') then '[]'
+                    else 'null'
+                end;
             end;
             made := made || jsonb_build_object(names[place], part);
         end loop;
@@ -90,16 +104,14 @@ begin
             continue;
         end if;
         begin
-            execute {literal(f"select {attributes(query)} from {source} where {_by_id(query, '$1')}")}
-                into one using array[one];
-        exception when {ROW_ERRORS} then
+            execute {own_attributes} into one using array[one];
+        exception when {errors} then
             one := null;
         end;
         return query select made, one;
     end loop;
 end
 """
-    return _function(f"adopted_{number}", "ids text[]", "text[]", "table (tenant jsonb, attributes text)", body)
 
 
 def lister(number: int, query: AnalysedQuery, kind: str) -> Routine:
@@ -186,11 +198,12 @@ end
 
 
 def _noted_keys(table: FollowedTable) -> str:
-    return "\n".join(
-        f"        if tg_op <> 'INSERT' then old_keys[{place}] := {joined(f'old.{identifier(c)}' for c in columns)}; end if;\n"
-        f"        if tg_op <> 'DELETE' then new_keys[{place}] := {joined(f'new.{identifier(c)}' for c in columns)}; end if;"
-        for place, columns in enumerate(table.numbers.values(), 1)
-    )
+    lines = []
+    for place, columns in enumerate(table.numbers.values(), 1):
+        for row, other in (("old", "INSERT"), ("new", "DELETE")):
+            key = joined(f"{row}.{identifier(column)}" for column in columns)
+            lines.append(f"        if tg_op <> '{other}' then {row}_keys[{place}] := {key}; end if;")
+    return "\n".join(lines)
 
 
 def triggers(table: FollowedTable) -> str:

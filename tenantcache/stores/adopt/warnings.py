@@ -27,7 +27,8 @@ BIG_ENOUGH = 1000
 
 
 async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_domains: Sequence[str] = ()) -> list[str]:
-    """Run the query once over, and say what looks wrong, a line each. Raises `AdoptionError` if two rows have one id."""
+    """Run the query once over, and say what looks wrong, a line each. Raises `AdoptionError` if two rows have one
+    id."""
     found = [
         f"{table.name}: row security hides rows from this user, and what it cannot see is not served"
         for table in plan.query.tables
@@ -78,7 +79,8 @@ async def _of_names(
 ) -> AsyncIterator[str]:
     named = f"select n.name, {shown['status']} as status from {source}, unnest({shown[member]}) as n (name)"
     twice = await connection.fetch(
-        f"select name from ({named}) as s where status = 'active' group by 1 having count(*) > 1 order by 1 limit {EXAMPLES}"
+        f"select name from ({named}) as s where status = 'active'"
+        f" group by 1 having count(*) > 1 order by 1 limit {EXAMPLES}"
     )
     if twice:
         yield f"several active tenants have the {what} {_examples(twice)}: it is served for none of them"
@@ -125,9 +127,17 @@ async def _of_whole_hosts(
     )
     if rows:
         yield (
-            f"{_examples(rows)} are under the base domain {base}, where a host leads to a tenant by its first label alone; give"
-            " that label as subdomain (split_part(d.domain, '.', 1)), or take the domain out of TENANTCACHE_BASE_DOMAINS"
+            f"{_examples(rows)} are under the base domain {base}, where a host leads to a tenant by its first label"
+            " alone; give that label as subdomain (split_part(d.domain, '.', 1)), or take the domain out of"
+            " TENANTCACHE_BASE_DOMAINS"
         )
+
+
+_IS_INDEXED = """
+    select exists (
+        select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where i.indrelid = to_regclass($1) and a.attname = $2 and i.indisvalid)
+"""
 
 
 async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterator[str]:
@@ -148,11 +158,7 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
             yield f"a look-up of one tenant reads {table} from one end to the other; an index on what joins it helps"
     for way in plan.ways:
         for hop in way.hops:
-            indexed = await connection.fetchval(
-                "select exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
-                " where i.indrelid = to_regclass($1) and a.attname = $2 and i.indisvalid)", hop.table, hop.enter,
-            )  # fmt: skip
-            if not indexed:
+            if not await connection.fetchval(_IS_INDEXED, hop.table, hop.enter):
                 yield (
                     f"a change in {way.table} reads {hop.table} from one end to the other; "
                     f"create index concurrently on {hop.table} ({hop.enter})"

@@ -1,7 +1,8 @@
 """How a changed row leads to tenants, derived from a query.
 
-A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a way of
-equalities (`d.project_id = p.id and p.org_id = o.id`, or `in` a subquery of one column) to the column that is the id:
+A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a
+way of equalities (`d.project_id = p.id and p.org_id = o.id`, or `in` a subquery of one column) to the column that is
+the id:
 
 * equalities that every result needs: those in `on`, `where` and `using` that stand under no `or`, `not` or `case`;
 * between columns, through subqueries and common table expressions to the columns that they hand on;
@@ -59,8 +60,9 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """`unknown` are tables of which at least one occurrence leads to no id, `whole` those whose rows are read as a whole.
-    `has_clock`: the query depends on the time. `names`: the columns (table, column) that names are taken from."""
+    """`unknown` are tables of which at least one occurrence leads to no id, `whole` those whose rows are read as a
+    whole. `has_clock`: the query depends on the time. `names`: the columns (table, column) that names are taken
+    from."""
 
     ways: tuple[Way, ...]
     unknown: frozenset[str]
