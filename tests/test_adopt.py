@@ -281,7 +281,7 @@ class TestWhatIsServed:
         assert [(await served(db, key))["domains"] for key in "12"] == [["one.io"], ["g.io"]]
         asked = ["a.io", "g.io", "one.io", "two.io", "three.io"]
         assert (await find(db, domains=asked)).keys() == {"domain:g.io", "domain:one.io"}
-        names = ["subdomain:acme", "domain:one.io", "domain:two.io"]
+        names = ["domain:one.io", "domain:two.io"]
         assert await logged(db, "update domains set verified = true where domain = 'two.io'") == {change("1", *names)}
         assert await logged(db, "update tenants set checked_at = now() where id = 1") == {
             change("1", *names, "domain:a.io")
@@ -612,7 +612,7 @@ class TestTheLog:
 
 
 class TestReaders:
-    async def test_who_may_read_the_views_may_look_up(self, db: asyncpg.Connection) -> None:
+    async def test_who_may_read_the_log_may_look_up(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}); create table domains (domain text, tenant_id int)")
         await schema.install(db)
         async with db.transaction():
@@ -625,7 +625,6 @@ class TestReaders:
             await adopt(db, custom_domain="custom_domain", domains_table="domains")
             await db.execute("set local role adoptreader")
             assert await find(db, subdomains=["acme"], domains=["acme.io"], ids=["1"]) == {}
-            assert await db.fetch("select * from tenantcache.tenant_source") == []
             await db.execute("reset role; drop owned by adoptreader; drop role adoptreader")
 
 
@@ -866,9 +865,9 @@ class TestAgain:
     async def test_a_trigger_that_was_lost_comes_back(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN})")
         await adopt(db)
-        own_trigger = await db.fetchval("select tgname from pg_trigger where tgname like 'tenantcache_written%'")
-        for damage in (f"drop trigger {own_trigger} on tenants", "alter table tenants disable trigger all"):
-            await db.execute(damage)
+        for damage in ("drop trigger {} on tenants", "alter table tenants disable trigger all"):
+            found = await db.fetchval(r"select tgname from pg_trigger where tgname like 'tenantcache\_written\_%'")
+            await db.execute(damage.format(found))
             await adopt(db)
         assert await logged(db, "insert into tenants values (1, 'a')") == {change("1", "subdomain:a")}
 

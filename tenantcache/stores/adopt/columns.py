@@ -38,7 +38,7 @@ def members(query: AnalysedQuery, kind: str) -> dict[str, str]:
         "id": id_of(query, kind),
         "kind": literal(kind) + "::text",
         "subdomain": f"({_names(query, ('subdomain', 'subdomains'), empty=True)})[1]",
-        "name": f"coalesce({_text(query, 'name')}, {id_of(query, kind)})",
+        "name": f"coalesce(nullif({_text(query, 'name')}, ''), {id_of(query, kind)})",
         "subdomains": _names(query, ("subdomain", "subdomains"), empty=True),
         "domains": _names(query, ("primary_domain", "domains")),
         "old_names": _names(query, ("old_names",)),

@@ -37,10 +37,26 @@ COLUMNS = {
 """Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of
 `id`."""
 
+# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type that its
+# values are stored as: operators and indexes are that one's. -1 is no length, where NULL would be a `character` of one.
 _SHAPE = """
-    select a.attname as name, format_type(a.atttypid, null) as type, t.typcategory::text as category, t.typname as base
-    from pg_attribute a join pg_type t on t.oid = a.atttypid
-    where a.attrelid = $1 and a.attnum > 0 order by a.attnum
+    with recursive stored (attnum, type) as (
+        select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0
+        union all
+        select s.attnum, t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
+    )
+    select a.attname as name, format_type(s.type, -1) as type, t.typcategory::text as category, t.typname as base,
+        coalesce((
+            select format('operator(%I.%s)', n.nspname, o.oprname)
+            from pg_opclass c join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+                join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3 and p.amoplefttype = t.oid
+                    and p.amoprighttype = t.oid
+                join pg_operator o on o.oid = p.amopopr join pg_namespace n on n.oid = o.oprnamespace
+            where c.opcintype = t.oid and c.opcdefault and n.nspname <> 'pg_catalog'
+        ), '=') as equals
+    from stored s join pg_attribute a on a.attrelid = $1 and a.attnum = s.attnum
+        join pg_type t on t.oid = s.type and t.typtype <> 'd'
+    order by a.attnum
 """
 
 _READS = """
@@ -70,12 +86,14 @@ _VOLATILE = """
 
 @dataclass(frozen=True, slots=True)
 class OutputColumn:
-    """`type` as SQL, `category` is PostgreSQL's typcategory, `base` its name in pg_type."""
+    """`type` as SQL, of the stored values; `category` is PostgreSQL's typcategory, `base` its name in pg_type, `equals`
+    the operator that an index on it answers."""
 
     name: str
     type: str
     category: str
     base: str
+    equals: str = "="
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +137,13 @@ async def analyse(connection: asyncpg.Connection, given: str) -> AnalysedQuery:
     try:
         await _create_view(connection, query)
         view = await connection.fetchval("select to_regclass('pg_temp.' || $1)::oid", VIEW)
-        shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         tables = [
             ReadTable(**{**row, "used": tuple(row["used"]), "columns": tuple(row["columns"])})
             for row in await connection.fetch(_READS, view)
         ]
         volatile = [row[0] for row in await connection.fetch(_VOLATILE, view)]
         await connection.execute("set local search_path = pg_catalog")
+        shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         text = await connection.fetchval("select pg_get_viewdef($1::oid)", view)
     finally:
         await transaction.rollback()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tenantcache.stores.adopt.columns import attributes, id_of, joined, members
 from tenantcache.stores.adopt.expressions import dollars, identifier, literal
-from tenantcache.stores.adopt.query import AnalysedQuery
+from tenantcache.stores.adopt.query import AnalysedQuery, OutputColumn
 from tenantcache.stores.adopt.ways import Way
 
 ROW_ERRORS = "data_exception or cardinality_violation or program_limit_exceeded or raise_exception"
@@ -54,6 +54,7 @@ def reader(number: int, query: AnalysedQuery, kind: str) -> Routine:
         source=source,
         condition=_by_id(query, "ids"),
         errors=ROW_ERRORS,
+        own_id=f"{literal(kind + ':')} || one" if kind else "one",
         one_column=literal(f"select (%s) from {_percents(source)} where {_percents(by_itself)}"),
         own_attributes=literal(f"select {attributes(query)} from {source} where {by_itself}"),
     )
@@ -88,7 +89,7 @@ begin
         loop
             begin
                 execute format({one_column}, expressions[place]) into part using array[one];
-                exit when part is null and names[place] = 'id';
+                exit when names[place] = 'id' and (part #>> '{{}}') is distinct from {own_id};
             exception when {errors} then
                 exit when names[place] = 'id';
                 part := case
@@ -230,19 +231,17 @@ def _unchanged(columns: Sequence[str] | None) -> str:
 def _by_id(query: AnalysedQuery, parameter: str) -> str:
     """The condition that the key's own index can answer, for ids in `parameter` (text[])."""
     if len(query.key) == 1:
-        return _one_of(identifier(query.key[0].name), query.key[0].type, parameter)
+        return _one_of(query.key[0], parameter)
     parts = []
     for place, column in enumerate(query.key, 1):
         decoded = f"replace(replace(split_part(i, '/', {place}), '%2F', '/'), '%25', '%')"
-        parts.append(
-            _one_of(identifier(column.name), column.type, f"array(select {decoded} from unnest({parameter}) i)")
-        )
+        parts.append(_one_of(column, f"array(select {decoded} from unnest({parameter}) i)"))
     return f"{' and '.join(parts)} and {id_of(query, '')} = any ({parameter})"
 
 
-def _one_of(column: str, type_name: str, parameter: str) -> str:
-    cast = "" if type_name in ("text", "character varying") else f"::{type_name}[]"
-    return f"q.{column} = any ({parameter}{'::text[]' if cast == '' else cast})"
+def _one_of(column: OutputColumn, parameter: str) -> str:
+    cast = "text" if column.type == "character varying" else column.type
+    return f"q.{identifier(column.name)} {column.equals} any ({parameter}::{cast}[])"
 
 
 def _percents(sql: str) -> str:

@@ -293,9 +293,10 @@ class _Graph:
     def _whole(self) -> Iterator[str]:
         for scope in self._scopes:
             for column in scope.find_all(exp.Column):
-                source = scope.sources.get(column.table)
-                if isinstance(column.this, exp.Star) and isinstance(source, exp.Table):
-                    yield _name_of(source)
+                if isinstance(column.this, exp.Star):
+                    source = _source_named(scope, column.table)
+                    if isinstance(source, exp.Table):
+                        yield _name_of(source)
 
     def _has_clock(self) -> bool:
         clocks = (exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime, exp.Localtime, exp.Localtimestamp)
@@ -304,6 +305,14 @@ class _Graph:
             isinstance(node, clocks) or (isinstance(node, exp.Anonymous) and node.name.lower() in named)
             for node in self._tree.walk()
         )
+
+
+def _source_named(scope: Scope | None, name: str) -> exp.Table | Scope | None:
+    """What `name` stands for in a query, or in those around it."""
+    while scope is not None and name not in scope.sources:
+        scope = scope.parent
+    source = None if scope is None else scope.sources[name]
+    return source if isinstance(source, exp.Table | Scope) else None
 
 
 def _parts(scope: Scope) -> Sequence[Scope]:
