@@ -77,7 +77,9 @@ async def seed(connection: asyncpg.Connection, tenants: int) -> None:
         tenants,
         timeout=120,
     )
-    await connection.execute("alter table tenantcache.tenants enable always trigger tenant_changed")
+    for trigger in ("written", "changed", "truncated"):
+        await connection.execute(f"alter table tenantcache.tenants enable always trigger tenantcache_{trigger}")
+    await schema.install(connection)  # what was switched off and on again counts as another trigger
     await connection.execute("vacuum analyze tenantcache.tenants", timeout=120)
 
 
@@ -105,6 +107,8 @@ async def measure(url: str, tenants: int, *, afterwards: float = 3.0) -> Outcome
             started = time.monotonic()
             await bulk.execute("update tenantcache.tenants set plan = 'new' where id <> '0'", timeout=300)
             traffic.committed = time.monotonic()
+            while await bulk.fetchval("select tenantcache.pending()"):
+                await asyncio.sleep(0.01)
             newest = await bulk.fetchval("select max(seq) from tenantcache.change_log")
             while cache.freshness.applied < newest:
                 await asyncio.sleep(0.001)

@@ -148,6 +148,8 @@ async def _heard(cache: TenantCache, tenant: Tenant, text: str) -> str:
     decision = await cache.check(tenant)
     if decision.allowed:
         return f"{tenant.name} said: {text}"
+    if decision.unavailable:
+        return "Messages cannot be counted at the moment; try again in a minute."
     return f"{tenant.name} has used up its limit; try again in {decision.retry_after or 0:.0f} s."
 
 

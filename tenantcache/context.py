@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from tenantcache.core.decision import NOTHING_SPENT
 from tenantcache.core.tenant import Tenant
 
 
 class Serving(NamedTuple):
-    """Whose request is being served, and by which engine (a `TenantCache`); tests may do without one."""
+    """Whose request is being served, and by which engine (a `TenantCache`); tests may do without one.
+
+    `admitted_at` is a server time in the minute and the day in which its token was spent.
+    """
 
     tenant: Tenant
     cache: object
+    admitted_at: float = NOTHING_SPENT
 
 
 serving: ContextVar[Serving | None] = ContextVar("tenantcache_serving", default=None)

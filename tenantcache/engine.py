@@ -16,6 +16,7 @@ from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
+from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
 from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
@@ -26,6 +27,7 @@ from tenantcache.follower import Follower
 from tenantcache.forks import forget_after_fork
 from tenantcache.indexer import Indexer
 from tenantcache.limiter import ADMITTED, Limiter
+from tenantcache.plannames import PlanNames
 from tenantcache.resolver import Resolver
 from tenantcache.settings import Settings, variable_of
 from tenantcache.shadow import ShadowLog
@@ -76,6 +78,7 @@ class TenantCache:
             max_staleness=self.settings.max_staleness, stale_if_error=self.settings.stale_if_error
         )
         self.server_time = ServerTime(offset=time.time() - clock())
+        self._offset = self.server_time.offset
         self.memory = Memory(
             max_tenants=self.settings.memory_max_tenants,
             ttl=self.settings.memory_ttl,
@@ -100,6 +103,7 @@ class TenantCache:
         self.shadow = ShadowLog()
         self.route_limits: dict[str, Limits] = {}  # the figures of its routes' named limits, which they share
         self._is_open = self._is_closing = False
+        self._plan_names = PlanNames(self.settings.plans)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -133,7 +137,7 @@ class TenantCache:
             self.memory,
             self.freshness,
             self.settings.limit_table,
-            on_read=self.limiter.update,
+            on_read=self._put_in_force,
             rules_out=self.indexer.rules_out,
             knows=self.indexer.knows,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
@@ -336,7 +340,11 @@ class TenantCache:
         self.indexer.flush()
 
     def clock_moved(self) -> None:
-        self.limiter.take_back()
+        moved_by, self._offset = self.server_time.offset - self._offset, self.server_time.offset
+        self.limiter.clock_moved()
+        self.shadow.forget()
+        if self.fleet_counters is not None:
+            self.fleet_counters.clock_moved(moved_by)
 
     # Tenants.
 
@@ -362,7 +370,7 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        if entry.asof <= self.freshness.applied:
+        if self.freshness.vouches_for(entry.asof):
             self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
@@ -425,14 +433,16 @@ class TenantCache:
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error
 
-    def refund(self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None) -> int:
+    def refund(
+        self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None, name: str | None = None
+    ) -> int:
         """Give back `cost` tokens that were admitted in this process; return how many the day got back.
 
         `admitted_at` is `Decision.at` of the admission. Without it nobody knows whether its minute is over, and only
-        the day gets tokens back. Never more than was spent here; no I/O.
+        the day gets tokens back. `name`: they were admitted by `check_named`. Never more than was spent here; no I/O.
         """
         self._require_open()
-        return self.limiter.refund(tenant, cost, admitted_at)
+        return self.limiter.refund(tenant, cost, admitted_at, name)
 
     async def reset(self, tenant_id: str, *, named: Iterable[str] = ()) -> None:
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
@@ -459,6 +469,10 @@ class TenantCache:
     # What older parts ask of the follower, which is made last, and made anew in another loop.
     def _count_processes(self) -> int:
         return self.follower.processes
+
+    def _put_in_force(self, tenant: Tenant) -> Reservation | None:
+        self._plan_names.note(tenant)
+        return self.limiter.update(tenant)
 
     def _newest(self, tenant: Tenant) -> Tenant:
         held = self.memory.of_tenant(tenant.id)

@@ -8,6 +8,7 @@ counted of each day.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
+from tenantcache.stores.base import CounterStore, Pull, RejectedError, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tenantcache.tasks import stop
 
@@ -37,6 +38,9 @@ REFUSED_INTERVAL = 15.0
 
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
+
+
+ASKED_FIRST: tuple[Store, ...] = ("postgres", "redis")
 
 
 class Probe(Protocol):
@@ -109,6 +113,13 @@ class FleetCounters:
         if self._pulled is not None:
             self._pulled.set()
 
+    def clock_moved(self, seconds: float) -> None:
+        """The database server's clock was set by so much, as against the one of this process."""
+        self.fleet.clock_moved(seconds)
+        self._no_wait_until += seconds
+        self._next_probe += seconds
+        self._next_mirror += seconds
+
     def version_of(self, minute: int) -> object:
         """For reservations: which counters that minute has; None where that is not known now."""
         return self.fleet.version_of(minute)
@@ -125,7 +136,11 @@ class FleetCounters:
     # `CounterStore`.
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        """Raises `StoreMovingError` while nothing may be taken because another store is about to take over."""
+        """Raises `StoreMovingError` while nothing may be taken because another store is about to take over.
+
+        If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
+        asked first: if it fails, Redis is not billed for what cannot be used.
+        """
         if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
@@ -140,10 +155,15 @@ class FleetCounters:
             if debit.amount or not self._is_out_of_reach(debit.window, now):
                 positions.setdefault(self._store_of(debit.window, now), []).append(position)
         values = [OUT_OF_REACH] * len(debits)
-        for store, places in positions.items():
-            found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
-            for place, value in zip(places, found, strict=True):
-                values[place] = value
+        for store in ASKED_FIRST:
+            if places := positions.pop(store, None):
+                try:
+                    found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
+                except StoreError as error:
+                    error.values = _without(values, [*places, *itertools.chain(*positions.values())])
+                    raise
+                for place, value in zip(places, found, strict=True):
+                    values[place] = value
         return values
 
     async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
@@ -202,6 +222,8 @@ class FleetCounters:
             values = await self._require("redis").debit(tenant_id, debits)
         except StoreMovingError:
             raise
+        except RejectedError as error:
+            raise self._unanswered(str(error)) from error  # no failure of Redis: others are served
         except StoreError as error:
             self._note_failure(error)
             raise self._unanswered(str(error)) from error
@@ -329,3 +351,11 @@ class FleetCounters:
         if self.fleet.redis_gone(now):
             return "refusing" if self.fleet.refuses else "gone"
         return "answering" if self.fleet.redis_answers else "failing"
+
+
+def _without(values: Sequence[int], missing: Sequence[int]) -> list[int | None]:
+    """`values` with None at the `missing` places; empty if no place is left."""
+    known: list[int | None] = list(values)
+    for place in missing:
+        known[place] = None
+    return known if any(value is not None for value in known) else []

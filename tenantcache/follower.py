@@ -12,9 +12,10 @@ Rules:
 * A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
   again, at growing intervals, for as long as transactions that it saw under way still are.
 * Anybody may notify. A notification that brings nothing makes the next one wait, twice as long each time.
-* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. Only
-  such a pull extends validity, and only if it is.
-* What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped.
+* About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. The
+  sending of the last one that has found it so is the latest from which validity is extended.
+* What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped. What is
+  too much for one publication is published in smaller ones.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tenantcache.clock import Clock
-from tenantcache.core.freshness import Freshness, Question
+from tenantcache.core.freshness import NEVER, Freshness, Question, asof_of
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.servertime import ServerTime
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
@@ -126,8 +127,8 @@ class _Pace:
             self._pause *= 2
 
 
-class _Portions:
-    """How much is asked for at once: half as much after each failure, twice as much after each success."""
+class _Portion:
+    """How much of something is asked for at once: half as much after each failure, twice as much after each success."""
 
     def __init__(self) -> None:
         self._halvings = 0
@@ -138,21 +139,8 @@ class _Portions:
     def grow(self) -> None:
         self._halvings = max(0, self._halvings - 1)
 
-    @property
-    def entries(self) -> int:
-        return max(1, PAGE >> self._halvings)
-
-    @property
-    def tail(self) -> int:
-        return max(1, MAX_TAIL >> self._halvings)
-
-    @property
-    def changes(self) -> int:
-        return max(1, PUBLISHED_AT_ONCE >> self._halvings)
-
-    @property
-    def is_least(self) -> bool:
-        return self.entries == 1
+    def of(self, most: int) -> int:
+        return max(1, most >> self._halvings)
 
 
 class Follower:
@@ -191,8 +179,12 @@ class Follower:
         self._asked = asyncio.Event()  # a pull is wanted now, notified or not
         self._is_notified = False
         self._pace = _Pace(pull_interval)
-        self._portions = _Portions()
+        self._pulled = _Portion()
+        self._published = _Portion()
+        self._busy = 0  # how often in this catch-up another process was publishing
+        self._news = asyncio.Event()  # a notification, while another process publishes
         self._pending_since: tuple[float, str] | None = None
+        self._faultless_at = NEVER  # when the last pull was sent that has looked for faults, and found none
         self._next_check = float("-inf")
         self._rebuilder: asyncio.Task[None] | None = None
         self._started = 0
@@ -237,6 +229,7 @@ class Follower:
     def _notified(self) -> None:
         self._is_notified = True
         self._wake.set()
+        self._news.set()
 
     async def sync(self, timeout: float) -> None:
         """Return once a pull that was sent after this call has been applied.
@@ -304,25 +297,32 @@ class Follower:
         self._started += 1
         generation = self._started
         self._pending_since = None
+        self._busy = 0
         before = self._freshness.applied
         if is_told:
             await self._publish()
         while not await self._pull_once():
-            pass
+            await self._beat()
         self._pace.pulled(is_notified=is_notified, found=self._freshness.applied != before)
         async with self._finished:
             self._last_finished = generation
             self._finished.notify_all()
 
     async def _publish(self) -> None:
+        self._news.clear()
         try:
-            state = await self._log.publish(self._portions.changes)
+            state = await self._log.publish(self._published.of(PUBLISHED_AT_ONCE))
         except StoreError:
-            self._portions.shrink()
+            self._published.shrink()
             raise
-        if state == "busy":
-            await _set_within(self._wake, BUSY_PAUSE)
-            self._wake.clear()
+        self._published.grow()
+        if state != "busy":
+            return
+        self._busy += 1
+        if self._busy <= EMPTY_NOTIFICATIONS:
+            await _set_within(self._news, BUSY_PAUSE)
+        else:  # it hangs, or notifications come that it has not sent
+            await asyncio.sleep(MAX_PULL_PAUSE)
 
     async def _pull_once(self) -> bool:
         """One round trip, or two; true once this process is up to date."""
@@ -339,48 +339,51 @@ class Follower:
         if asked.generation != self._freshness.generation:
             return False  # a direct read has found another history meanwhile
         if mark is None:
-            overtaken = asked.newest_known <= pull.head.seq < self._freshness.newest_known
+            head = asof_of(pull.head, pending=pull.pending)
+            overtaken = asked.newest_known <= head < self._freshness.newest_known
             if overtaken and pull.epoch == self._freshness.epoch:
                 return False  # a direct read has seen more of this history meanwhile
             self._begin(pull)
         elif not self._continues(pull, asked):
             self._leave_history()
             return False
-        elif not self._absorb(pull):
+        self._note_fault(pull, asked)
+        if mark is not None and not self._absorb(pull):
             return False
         self._mark = pull.head
-        self._note_fault(pull)
         self._pace.saw(pull.running)
         proves_from = self._proves_from(pull, asked)
         if proves_from is None:
             await self._publish()
             return False
-        if pull.checked and pull.fault is None:
-            self._freshness.extend(proves_from)
+        self._freshness.extend(min(proves_from, self._faultless_at))
         return True
 
     async def _ask(self, mark: LogMark | None) -> Pull:
         try:
             if mark is None:
-                pull = await self._log.tail(self._tail_age, self._portions.tail)
+                pull = await self._log.tail(self._tail_age, self._pulled.of(MAX_TAIL))
             else:
                 now = self._clock()
                 check = now >= self._next_check
                 _, since = self._pending_since or (0.0, "")
-                pull = await self._log.pull(mark, MAX_BEHIND, self._portions.entries, since=since, check=check)
+                page = self._pulled.of(PAGE)
+                pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)
                 if check:
                     self._next_check = now + self._pull_interval / 2
-        except StoreError:
-            self._portions.shrink()
-            if self._portions.is_least:
-                self._mark = None  # what cannot be read entry by entry is skipped: begin at the end
+        except StoreError as error:
+            if not error.refused:  # then a smaller portion would be, too
+                if self._pulled.of(PAGE) == 1:
+                    self._mark = None  # what cannot be read entry by entry is skipped: begin at the end
+                self._pulled.shrink()
             raise
-        self._portions.grow()
+        self._pulled.grow()
         return pull
 
     def _proves_from(self, pull: Pull, asked: Question) -> float | None:
         """Since when everything that was committed is applied here (rule 1); None: something is not published yet."""
         if not pull.pending:
+            self._freshness.settle()
             return asked.sent_at
         if pull.covers and self._pending_since is not None:
             return self._pending_since[0]
@@ -388,9 +391,10 @@ class Follower:
             self._pending_since = (asked.sent_at, pull.snapshot)
         return None
 
-    def _note_fault(self, pull: Pull) -> None:
+    def _note_fault(self, pull: Pull, asked: Question) -> None:
         if not pull.checked:
             return
+        self._faultless_at = asked.sent_at if pull.fault is None else NEVER
         if pull.fault is not None and pull.fault != self.fault:
             logger.warning(
                 "changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, _advice(pull)
@@ -423,7 +427,7 @@ class Follower:
     def _continues(self, pull: Pull, asked: Question) -> bool:
         """Whether this is the history that the process knows, as far as anybody can see."""
         same = pull.continuous and pull.epoch == self._freshness.epoch
-        return same and self._freshness.agrees(asked, pull.head, pull.entries)
+        return same and self._freshness.agrees(asked, pull.head, pull.entries, pending=pull.pending)
 
     def _absorb(self, pull: Pull) -> bool:
         """Apply what is new; true where that was all of it."""
@@ -444,6 +448,7 @@ class Follower:
         """The database is not the one that this process knew: it was restored, or replaced."""
         logger.warning("the change log has another history (a restored database?): dropping every cached tenant")
         self._freshness.lose()
+        self._faultless_at = NEVER
         self._sink.flush()
         self._mark = None
 

@@ -15,14 +15,14 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tenantcache.core.decision import Decision, Quota
+from tenantcache.core.arguments import require_cost, require_limits, require_time
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.core.reservation import Reservation, Take, VersionOf, one_version
 from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
@@ -30,13 +30,12 @@ from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.core.windows import Calendar, Debit, Window, minute_at
 from tenantcache.localshare import LocalShare, OnError, limited_windows
 from tenantcache.meters import Meter, Meters, owner_of
-from tenantcache.stores.base import CounterStore, StoreError, StoreMovingError
+from tenantcache.outage import Failure, Outage
+from tenantcache.stores.base import CounterStore, StoreError
 from tenantcache.tasks import stop
 from tenantcache.zones import calendar_of
 
-logger = logging.getLogger(__name__)
-
-ADMITTED = Decision(True)
+ADMITTED = Decision(True, at=NOTHING_SPENT)
 
 SURPLUS_INTERVAL = 1.0
 """Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
@@ -74,8 +73,8 @@ class Limiter:
     ) -> None:
         self.takes = 0
         self.denied = 0
+        self.unavailable = 0
         self.errors = 0
-        self.degraded = False
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now
@@ -92,6 +91,7 @@ class Limiter:
         self._unmetered = Reservation(Limits(), 0.0)
         self._unmetered.until = math.inf
         self._share = LocalShare(on_error, processes)
+        self._outage = Outage(on_error)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
 
@@ -118,6 +118,7 @@ class Limiter:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._departed.clear()
+        self._outage.clear()
         self._watcher = None
 
     def leave_loop(self) -> None:
@@ -128,6 +129,11 @@ class Limiter:
                 self._departed.append((meter.owner, meter.reservation.drain()))
         self._watcher = None
 
+    @property
+    def degraded(self) -> bool:
+        """Whether takes have failed, and not been answered since."""
+        return self._outage.active
+
     def __len__(self) -> int:
         return len(self._meters.of_tenants)
 
@@ -136,10 +142,10 @@ class Limiter:
         meter = self._meter(tenant)
         return self._unmetered if meter is None else meter.reservation
 
-    def take_back(self) -> None:
-        """Let nobody spend what was lent for windows that end at another time than was thought."""
+    def clock_moved(self) -> None:
+        """The server's time is another than was thought: what was lent is of windows that end at another time."""
         for meter in self._meters:
-            meter.reservation.take_back()
+            meter.reservation.clock_moved(self._server_now())
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""
@@ -194,6 +200,7 @@ class Limiter:
             "tenants": len(self),
             "takes": self.takes,
             "denied": self.denied,
+            "unavailable": self.unavailable,
             "errors": self.errors,
             "degraded": self.degraded,
         }
@@ -201,19 +208,18 @@ class Limiter:
     # Deciding.
 
     async def check(self, tenant: Tenant, cost: int = 1) -> Decision:
-        """Admit or refuse a request that costs `cost` tokens (at least 1, else ValueError).
+        """Admit or refuse a request that costs `cost` tokens. ValueError unless that is a whole number from 1.
 
         The limits are those that were read last, which may be newer than those of `tenant`.
         """
-        if cost < 1:
-            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        require_cost(cost)
         meter = self._meter(tenant)
         return ADMITTED if meter is None else await self._check(meter, cost)
 
     async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
         """As `check`, for the limit of that name, whose policies are `{name}-minute` and `{name}-day`."""
-        if cost < 1:
-            raise ValueError(f"a request costs at least 1 token, not {cost}")
+        require_cost(cost)
+        require_limits(limits)
         self.names.add(name)
         decision = await self._check(self._named_meter(tenant, name, limits), cost)
         quotas = tuple(quota._replace(name=f"{name}-{quota.name}") for quota in decision.quotas)
@@ -237,7 +243,10 @@ class Limiter:
             meter.waiting.append((cost, waiter))
             self._work_on(meter)
             decision = await waiter
-        self.denied += not decision.allowed
+        if decision.unavailable:
+            self.unavailable += 1
+        elif not decision.allowed:
+            self.denied += 1
         return decision
 
     def _decide(self, meter: Meter, cost: int) -> Decision | None:
@@ -271,9 +280,13 @@ class Limiter:
         meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
         return meter.reservation.quotas(self._server_now())
 
-    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None) -> int:
-        """Give back what a request was admitted on; return the day's tokens that are here again."""
-        meter = self._meters.of_tenants.get(tenant.id)
+    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None, name: str | None = None) -> int:
+        """Give back what a request was admitted on, by the limit called `name` or by the tenant's own; return the day's
+        tokens that are here again."""
+        require_cost(cost)
+        require_time(admitted_at)
+        own = self._meters.of_tenants.get(tenant.id)
+        meter = own if name is None else self._meters.of_names.get(owner_of(tenant.id, name))
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 
     async def reset(self, tenant: Tenant, named: Iterable[str] = ()) -> None:
@@ -301,19 +314,16 @@ class Limiter:
 
     async def _work(self, meter: Meter) -> None:
         """Send takes until nobody waits and nothing is to be refilled or given back."""
-        resumes: float | None = None
+        failure = self._outage.paused(meter.owner, self._server_now())
         try:
             self._answer(meter)
-            while (take := self._next_take(meter)) is not None:
+            while failure is None and (take := self._next_take(meter)) is not None:
                 await self._send(meter, take)
                 self._answer(meter)
-        except StoreMovingError as error:
-            self.errors += 1
-            resumes = error.until
         except StoreError as error:
-            self._note_error(error)
+            failure = self._note_error(meter.owner, error)
         finally:
-            self._answer_without_store(meter, resumes)
+            self._answer_without_store(meter, failure)
             # Nobody can come in between: there is no await from here to the end of the task.
             meter.waiting, meter.task = None, None
 
@@ -335,20 +345,25 @@ class Limiter:
         return max(costs[0], min(most, sum(costs)))
 
     async def _send(self, meter: Meter, take: Take) -> None:
+        """Raises `StoreError`, after what was granted all the same has been entered."""
         following: Take | None = take
+        failure: StoreError | None = None
         while following is not None:
             self.takes += 1
+            values: Sequence[int | None]
             try:
                 values = await self._store.debit(meter.owner, following.debits)
-            except BaseException:
-                meter.reservation.fail(following, self._server_now())
-                raise
+            except BaseException as error:
+                if not isinstance(error, StoreError) or not error.values:
+                    meter.reservation.fail(following, self._server_now())
+                    raise
+                failure, values = error, error.values
             following = meter.reservation.settle(following, values, self._server_now())
             if following is not None and following.repairs:
                 self._on_lost(meter.owner, following.debits[0].window)
-        if self.degraded:
-            self.degraded = False
-            logger.info("limits are counted in the store again")
+        if failure is not None:
+            raise failure
+        self._outage.end(meter.owner, self._server_now())
 
     async def _release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
@@ -362,7 +377,7 @@ class Limiter:
             try:
                 await self._store.debit(meter.owner, take.debits)
             except StoreError as error:
-                self._note_error(error)  # the tokens are lost with this process: fewer are admitted, never more
+                self._note_error(meter.owner, error)  # the tokens are lost: fewer are admitted, never more
 
     async def _watch(self) -> None:
         next_sweep = self._server_now() + SWEEP_INTERVAL
@@ -371,7 +386,7 @@ class Limiter:
             for meter in self._meters:
                 if meter.reservation.watched:
                     self._work_on(meter)
-            if self._server_now() >= next_sweep:
+            if not 0 < next_sweep - self._server_now() <= SWEEP_INTERVAL:  # it is due, or the clock was set
                 next_sweep = self._server_now() + SWEEP_INTERVAL
                 await self.sweep()
 
@@ -381,13 +396,12 @@ class Limiter:
 
     # Without a store.
 
-    def _note_error(self, error: StoreError) -> None:
+    def _note_error(self, owner: str, error: StoreError) -> Failure:
         self.errors += 1
-        if not self.degraded:
-            self.degraded = True
-            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._share.on_error)
+        return self._outage.begin(owner, error, self._server_now())
 
-    def _answer_without_store(self, meter: Meter, resumes: float | None) -> None:
+    def _answer_without_store(self, meter: Meter, failure: Failure | None) -> None:
+        resumes = None if failure is None else failure.resumes
         while meter.waiting:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():

@@ -17,7 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
@@ -25,13 +25,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
 from tenantcache.context import serving_of
-from tenantcache.core.decision import Decision, Quota, policies_below
+from tenantcache.core.arguments import MAX_COST
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
 from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, TenantCacheError
 from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.web.problems import REPLY, Reply
-from tenantcache.web.ratelimit import Header, quota_exceeded, ratelimit_headers
+from tenantcache.web.ratelimit import Header, limit_refusal, ratelimit_headers
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 
@@ -50,12 +51,21 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class LimitExceededError(TenantCacheError):
-    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others."""
+    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others, or
+    with 503 if no counter could be asked (`decision.unavailable`)."""
 
     def __init__(self, decision: Decision, named_quotas: tuple[Quota, ...] = ()) -> None:
-        super().__init__(f"refused by {', '.join(decision.violated)}")
+        super().__init__(f"refused by {', '.join(decision.violated) or 'the limiter: no counter store answers'}")
         self.decision = decision
         self.named_quotas = named_quotas
+
+
+class _Spent(NamedTuple):
+    """Tokens that a request holds, of the limit called `name` or of the tenant's own, since the server time `at`."""
+
+    tokens: int
+    at: float
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +82,19 @@ class Spending:
         if served is None or not isinstance(served.cache, TenantCache):
             return []
         tenant, cache = served.tenant, served.cache
+        own = _Spent(0 if served.admitted_at == NOTHING_SPENT else 1, served.admitted_at)
+        spent: list[_Spent] = connection.scope.setdefault(_SPENT, [own])
         quotas: tuple[Quota, ...] = ()
         if self.name is None:
-            decision = await self._spend_more(cache, tenant)
+            decision = await self._spend_more(cache, tenant, spent)
         else:
             self.declare(self.name, cache)
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
+            spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
         if not decision.allowed:
+            while spent:
+                _give_back(cache, tenant, spent.pop())
             _answer_within(connection.scope)
             raise LimitExceededError(decision, quotas)
         return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
@@ -93,17 +108,30 @@ class Spending:
             )
         cache.limiter.names.add(name)
 
-    async def _spend_more(self, cache: TenantCache, tenant: Tenant) -> Decision:
-        """The middleware has spent one token; one that does not get the others gives it back, as far as it can."""
+    async def _spend_more(self, cache: TenantCache, tenant: Tenant, spent: list[_Spent]) -> Decision:
+        """The request gives its token back and asks for all it needs at once: of many that come together, each holding
+        the one that it came in with, none could get the rest."""
         if cache.settings.limits == "enforce" and (never := policies_below(tenant.limits, self.tokens)):
-            decision = Decision(False, never)
-        elif self.tokens == 1:
+            return Decision(False, never)
+        own = spent[0]
+        needed = own.tokens + self.tokens - 1
+        if needed <= own.tokens:
             return Decision(True)
-        else:
-            decision = await cache.check(tenant, self.tokens - 1)
-        if not decision.allowed:
-            cache.refund(tenant, 1)
+        _give_back(cache, tenant, own)
+        spent[0] = _Spent(0, NOTHING_SPENT)
+        decision = await cache.check(tenant, needed)
+        if decision.allowed:
+            spent[0] = _Spent(needed, decision.at or NOTHING_SPENT)
         return decision
+
+
+_SPENT = "tenantcache.spent"
+"""Where a request's scope has what its routes have spent: the tenant's own tokens first, then those of named limits."""
+
+
+def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
+    if spent.tokens:
+        cache.refund(tenant, spent.tokens, admitted_at=spent.at, name=spent.name)
 
 
 def _answer_within(scope: Scope) -> None:
@@ -120,7 +148,7 @@ async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGI
     """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
     served = serving_of(connection.scope)
     shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
-    problem = quota_exceeded(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
+    problem = limit_refusal(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
     reply: Reply | None = connection.scope.get(REPLY)
     return (reply(connection.scope, problem) if reply is not None else None) or problem
 
@@ -179,7 +207,7 @@ def limited(
 def cost(tokens: int) -> Dependency:
     """A dependency that makes each request of a route cost `tokens` of the tenant's own limits, in place of 1.
 
-    One that is refused gives back the day's token that it came in with. Raises ValueError.
+    One that is refused gives back the token that it came in with. Raises ValueError.
     """
     return _dependency(Spending(_positive("cost", tokens)))
 
@@ -231,6 +259,6 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
 
 
 def _positive(what: str, tokens: int) -> int:
-    if type(tokens) is not int or tokens < 1:
-        raise ValueError(f"{what} is {tokens!r}; give a whole number from 1")
+    if type(tokens) is not int or not 1 <= tokens <= MAX_COST:
+        raise ValueError(f"{what} is {tokens!r}; give a whole number from 1 to {MAX_COST}")
     return tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from tenantcache.core.decision import Decision
+from tenantcache.core.decision import NOTHING_SPENT, Decision
 from tenantcache.core.windows import Debit, Window, minute_at, minute_end
 from tenantcache.meters import Meter
 from tenantcache.stores.counters import MemoryCounters
@@ -23,26 +23,23 @@ class LocalShare:
         self._admitted = MemoryCounters()
 
     def decide(self, meter: Meter, cost: int, now: float, resumes: float | None) -> Decision:
-        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent, and is not."""
-        quotas = meter.reservation.quotas(now)
-        if self.on_error == "allow":
-            meter.reservation.note_unbacked(cost)
-            return Decision(True, quotas=quotas, at=now)
-        windows = limited_windows(meter, now)
-        if resumes is not None:
-            return Decision(False, tuple(window.policy for window, _, _ in windows), max(0.0, resumes - now), quotas)
-        violated = [
-            (window, end)
-            for window, end, limit in windows
-            if self.on_error == "deny" or not self._has_share(meter.owner, window, limit, cost)
-        ]
-        if violated:
-            retry_after = max(end for _, end in violated) - now
-            return Decision(False, tuple(window.policy for window, _ in violated), retry_after, quotas)
-        for window, _, _ in windows:
-            self._admitted.add(meter.owner, Debit(window, cost))
+        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent, and is not.
+
+        A refusal says that no store answers, not that a limit is used up: nothing here knows that.
+        """
+        if self.on_error != "allow":
+            if resumes is not None:
+                return Decision(False, retry_after=max(0.0, resumes - now), unavailable=True)
+            windows = limited_windows(meter, now)
+            if self.on_error == "deny" or not all(
+                self._has_share(meter.owner, window, limit, cost) for window, _, limit in windows
+            ):
+                # Also if it is the day's share: a store may be back by then.
+                return Decision(False, retry_after=minute_end(minute_at(now)) - now, unavailable=True)
+            for window, _, _ in windows:
+                self._admitted.add(meter.owner, Debit(window, cost))
         meter.reservation.note_unbacked(cost)
-        return Decision(True, quotas=quotas, at=now)
+        return Decision(True, quotas=meter.reservation.quotas(now), at=NOTHING_SPENT)
 
     def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
         used = self._admitted.add(owner, Debit(window, 0))

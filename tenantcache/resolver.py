@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from tenantcache.clock import Clock
 from tenantcache.core import copies as codec
 from tenantcache.core.breaker import Breaker
-from tenantcache.core.freshness import NEVER, Freshness, State, asof_of
+from tenantcache.core.freshness import NEVER, Freshness, Question, State, asof_of
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.lookups import LookupBudget
 from tenantcache.core.reservation import Reservation
@@ -108,7 +108,7 @@ class Resolver:
         if entry is not None:
             return entry
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
-        if self._rules_out(alias) and self._freshness.accepts(self._freshness.applied, alias, None):
+        if self._rules_out(alias) and self._freshness.accepts(self._freshness.settled, alias, None):
             self.ruled_out += 1
             return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
@@ -274,16 +274,18 @@ class Resolver:
             question = self._freshness.question(self._clock())
             snapshot = await self._ask_origin(asked)
             generation = self._freshness.generation
-            is_believed = self._freshness.believes(question, self._clock(), snapshot.epoch, snapshot.mark)
+            is_believed = self._freshness.believes(
+                question, self._clock(), snapshot.epoch, snapshot.mark, pending=snapshot.pending
+            )
             if self._freshness.generation != generation:
                 self.flush()
                 self._on_future()  # only the follower can make memory valid again
             for alias, row in snapshot.rows.items():
                 is_answered = is_believed and alias not in snapshot.unknown
-                entry = self._judge(alias, row, snapshot, question.sent_at) if is_answered else None
+                entry = self._judge(alias, row, snapshot, question) if is_answered else None
                 if entry is not None:
                     found[alias] = entry
-                    if copy and row is not None:
+                    if copy and row is not None and not snapshot.pending:
                         self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.mark, row))
             if len(found) == len(aliases):
                 return found
@@ -297,7 +299,7 @@ class Resolver:
         if snapshot.unknown:
             raise StoreError("the names of tenants are being read anew")
         return found | {
-            alias: self._entry(alias, self._tenant(row), snapshot.mark.seq, question.sent_at, "postgres")
+            alias: self._unkept(alias, row, snapshot, question)
             for alias, row in snapshot.rows.items()
             if alias not in found
         }
@@ -315,17 +317,27 @@ class Resolver:
         self._breaker.succeeded()
         return snapshot
 
-    def _judge(self, alias: str, row: Row | None, snapshot: Snapshot, sent_at: float) -> Entry | None:
+    def _judge(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry | None:
         """Install what a direct read has found, or say None: read again."""
         tenant = self._tenant(row)
-        tenant_id = tenant.id if tenant is not None else None
-        if tenant_id is None and alias.startswith(ID_ALIAS):
-            tenant_id = alias[len(ID_ALIAS) :]  # its creation would be logged under the id alone
-        if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id, pending=snapshot.pending):
+        tenant_id = _id_of(alias, row)
+        if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):
             return None
         self._freshness.observe(snapshot.mark, tenant_id, alias, pending=snapshot.pending)
         asof = asof_of(snapshot.mark, pending=snapshot.pending)
-        return self._install(alias, tenant, asof, sent_at, "postgres")
+        return self._install(alias, tenant, asof, asked.sent_at, "postgres")
+
+    def _unkept(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry:
+        """What is served although it was refused. A pending read that may be older than what is held may be newer, too:
+        then nothing is held."""
+        tenant_id = _id_of(alias, row)
+        if snapshot.pending:
+            self._freshness.observe(snapshot.mark, tenant_id, alias, pending=True)
+            siblings = [] if tenant_id is None else self._memory.of_tenant(tenant_id)
+            for held in {alias, *(sibling.alias for sibling in siblings)}:
+                self._memory.drop_alias(held)
+        asof = asof_of(snapshot.mark, pending=snapshot.pending)
+        return self._entry(alias, self._tenant(row), asof, asked.sent_at, "postgres")
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
@@ -362,3 +374,9 @@ class Resolver:
 
     async def close(self) -> None:
         await stop(*self._loading.values(), *self._background)
+
+
+def _id_of(alias: str, row: Row | None) -> str | None:
+    if row is not None:
+        return row["id"]
+    return alias[len(ID_ALIAS) :] if alias.startswith(ID_ALIAS) else None  # its creation is logged under the id alone

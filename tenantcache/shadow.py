@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tenantcache.core.decision import Decision
+from tenantcache.core.decision import NOTHING_SPENT, Decision
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,11 @@ class ShadowLog:
                     "shadow: requests of tenant %r would be refused: %s limit of %d", tenant_id, quota.name, quota.limit
                 )
 
-        return Decision(True, quotas=decision.quotas)
+        return Decision(True, quotas=decision.quotas, at=NOTHING_SPENT)
+
+    def forget(self) -> None:
+        """The clock was set: windows that were logged may end at another time."""
+        self._logged_until.clear()
 
     def _remember(self, key: tuple[str, str], until: float, now: float) -> None:
         if len(self._logged_until) >= MAX_WINDOWS:

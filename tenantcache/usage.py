@@ -8,6 +8,8 @@ Rules:
   as exact as that.
 * What was drained belongs to a batch until Postgres has it. A batch that got no answer is sent again as it was: it
   has a number, and counts once. While Postgres is away everything waits in memory, one number a tenant and day.
+* A batch that Postgres rejects is sent again in two halves, and so on: only the row that it cannot take is left out,
+  and logged.
 * An orderly stop loses nothing. A crash loses what came since the last batch.
 * It counts requests that were let through to the application, whatever it answered; one that costs n counts n times.
 """
@@ -20,11 +22,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from tenantcache.core.spending import Spent
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError, TenantCacheError
-from tenantcache.stores.base import StoreError
+from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.usage import UsageDay, UsageRow, UsageStore
 from tenantcache.tasks import stop
 
@@ -73,13 +75,14 @@ class Usage:
         self._process_id = uuid.uuid4()
         self._pending: dict[tuple[str, int], UsageRow] = {}
         self._unanswered: list[UsageRow] = []
+        self._to_retry: list[list[UsageRow]] = []
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
         """Tenants and days that were collected and are not in Postgres yet."""
-        return len(self._pending) + len(self._unanswered)
+        return len(self._pending) + len(self._unanswered) + sum(map(len, self._to_retry))
 
     def stats(self) -> dict[str, int]:
         return {"batches": self.batches, "waiting": self.waiting}
@@ -99,14 +102,15 @@ class Usage:
             await self._flush()
             await self._store.leave(self._process_id)
         except (StoreError, SchemaMissingError) as error:
-            lost = sum(row.requests for row in (*self._pending.values(), *self._unanswered))
+            kept = (*self._pending.values(), *self._unanswered, *chain.from_iterable(self._to_retry))
+            lost = sum(row.requests for row in kept)
             logger.error("%d requests are missing from the usage: %s", lost, error)
 
     def forget(self) -> None:
         """After a fork, in the child: what is here is written by the parent."""
         self._process_id = uuid.uuid4()
         self._pending.clear()
-        self._unanswered = []
+        self._unanswered, self._to_retry = [], []
         self._writing = asyncio.Lock()
         self._task = None
 
@@ -147,11 +151,13 @@ class Usage:
                 await self._flush()
             except (StoreError, SchemaMissingError) as error:
                 logger.info("usage waits in memory: %s", error)
+            except Exception:
+                logger.exception("writing usage goes on past what failed")
 
     async def _flush(self) -> None:
         async with self._writing:
             await self._collect()
-            while self._pending or self._unanswered:
+            while self._pending or self._unanswered or self._to_retry:
                 await self._write_batch()
 
     async def _collect(self) -> None:
@@ -172,8 +178,22 @@ class Usage:
         if self._store is None:
             return
         if not self._unanswered:
-            keys = list(islice(self._pending, MAX_ROWS))
-            self._unanswered = [self._pending.pop(key) for key in keys]
+            keys = [] if self._to_retry else list(islice(self._pending, MAX_ROWS))
+            self._unanswered = self._to_retry.pop() if self._to_retry else [self._pending.pop(key) for key in keys]
             self.batches += 1
-        await self._store.add(self._process_id, self.batches, self._unanswered)
+        try:
+            await self._store.add(self._process_id, self.batches, self._unanswered)
+        except RejectedError as error:
+            self._split(self._unanswered, error)
         self._unanswered = []
+
+    def _split(self, rejected: list[UsageRow], error: RejectedError) -> None:
+        middle = len(rejected) // 2
+        if middle:
+            self._to_retry += [rejected[:middle], rejected[middle:]]
+            return
+        [row] = rejected
+        logger.error(
+            "%d requests of tenant %r on day %d are missing from the usage: %s",
+            *(row.requests, row.tenant_id, row.day, error),
+        )

@@ -5,7 +5,8 @@ Rules:
 * The stream is one snapshot, of tenants that were seen last first, and ends when memory is full.
 * Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed: a change
   that the follower has applied meanwhile refuses it, and so does another history. For that, the follower has to have
-  come as far as the snapshot; the first batch waits for it.
+  come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is no such copy
+  (rule 7): another is taken, a few times.
 * What is in memory already is newer, and stays.
 * It is an optimisation. Where it fails, tenants are read when they are asked for.
 """
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Rows a step: some 5 ms of the event loop to decode and install."""
+
+MAX_SNAPSHOTS = 20
+"""Each waits until what was pending in the one before it is published, some milliseconds: with writers at work all the
+time, one of 20 finds a gap."""
 
 
 class WarmUp:
@@ -72,16 +77,22 @@ class WarmUp:
         await self._sync()
         return self._resolver.adopt(stream.epoch, stream.mark, row)
 
+    async def _fill(self, stream: RowStream) -> None:
+        async for rows in stream.batches:
+            for row in rows:
+                if len(self._memory) >= self._most:
+                    return
+                self.tenants += await self._adopt(stream, row)
+            await asyncio.sleep(0)
+
     async def _run(self, source: RowSource) -> None:
         try:
-            async with source.stream_rows(BATCH, self._most) as stream:
-                await self._sync()
-                async for rows in stream.batches:
-                    for row in rows:
-                        if len(self._memory) >= self._most:
-                            return
-                        self.tenants += await self._adopt(stream, row)
-                    await asyncio.sleep(0)
+            for _ in range(MAX_SNAPSHOTS):
+                async with source.stream_rows(BATCH, self._most) as stream:
+                    await self._sync()
+                    if not stream.pending:
+                        await self._fill(stream)
+                        return
         except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)
         finally:

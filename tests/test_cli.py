@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import http.client
 import http.server
@@ -91,6 +92,24 @@ def test_init_creates_the_schema_and_may_run_again(run: Run, empty_database_url:
     status, out, _ = run("check")
     assert status == 0
     assert "ok     schema    0 tenants" in out
+
+
+def test_init_keeps_whether_writers_notify_until_told_otherwise(run: Run, empty_database_url: str) -> None:
+    async def notifies() -> bool:
+        connection = await asyncpg.connect(empty_database_url)
+        found: bool = await connection.fetchval("select notify from tenantcache.publisher")
+        await connection.close()
+        return found
+
+    for options, expected in (([], True), (["--no-notify"], False), ([], False), (["--notify"], True)):
+        assert run("init", *options, DATABASE_URL=empty_database_url)[0] == 0
+        assert asyncio.run(notifies()) == expected
+
+
+def test_init_says_that_there_is_no_such_role(run: Run, empty_database_url: str) -> None:
+    status, _, errors = run("init", "--grant", "no such role", DATABASE_URL=empty_database_url)
+    assert status == 2
+    assert 'DATABASE_URL: role "no such role" does not exist' in errors
 
 
 async def test_init_dry_run_prints_sql_that_works(capsys: pytest.CaptureFixture[str], empty_database_url: str) -> None:

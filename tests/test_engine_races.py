@@ -12,8 +12,8 @@ from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 HOST = b"acme.example.com"
 
 
-@pytest.mark.parametrize(("ahead", "is_hot"), [(0, True), (1, False)])
-async def test_an_entry_is_hot_once_the_log_has_come_to_its_number(ahead: int, is_hot: bool) -> None:
+@pytest.mark.parametrize(("ahead", "is_hot"), [(0, True), (1, False), (-0.5, False)])
+async def test_an_entry_is_hot_once_the_log_has_come_to_its_number(ahead: float, is_hot: bool) -> None:
     clock = FakeClock()
     async with make_cache(FakeDatabase(clock, row("acme")), clock) as cache:
         asof = cache.freshness.applied + ahead

@@ -42,7 +42,7 @@ def cache(database_url: str, redis_url: str) -> TenantCache:
 
 
 def make(database_url: str, redis_url: str | None, **settings: Any) -> TenantCache:
-    values = {"base_domains": ["example.com"], "usage_interval": NEVER} | settings
+    values: dict[str, Any] = {"base_domains": ["example.com"], "usage_interval": NEVER} | settings
     return TenantCache(Settings(database_url=database_url, redis_url=redis_url, **values))
 
 
@@ -67,7 +67,7 @@ def _clean_up() -> Iterator[None]:
     """End what `run_and_close_loop` has left, before the interpreter does, and complains."""
     yield
     for task in left_behind:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # there is no other way to say that it is known
+        task._log_destroy_pending = False  # there is no other way to say that it is known
         with suppress(RuntimeError):
             task.get_coro().close()  # type: ignore[union-attr]
     left_behind.clear()

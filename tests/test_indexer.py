@@ -218,11 +218,11 @@ async def test_more_hosts_than_it_may_hold_are_not_indexed(
 
 
 async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: OpenCache) -> None:
-    await database.execute("alter view tenantcache.domain_source rename to elsewhere")
+    await database.execute("alter function tenantcache.all_aliases() rename to elsewhere")
     cache = await open_cache()
     await until(cache.indexer._needed.is_set)
     assert not cache.indexer.rules_out("subdomain:nobody")
-    await database.execute("alter view tenantcache.elsewhere rename to domain_source")
+    await database.execute("alter function tenantcache.elsewhere() rename to all_aliases")
     await ready(cache)
     assert cache.indexer.rules_out("subdomain:nobody")
 

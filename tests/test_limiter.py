@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,6 +231,72 @@ async def test_a_request_costs_something(make_limiter: MakeLimiter, cost: int) -
         await make_limiter().check(limited(per_minute=60), cost=cost)
 
 
+NOT_COSTS: list[Any] = [1.5, 1.0, True, "1", None, float("nan"), float("inf"), 2**31, 2**63, 2**64, -(2**63)]
+
+
+@pytest.mark.parametrize("cost", NOT_COSTS)
+async def test_what_is_no_cost_is_said_at_the_call(
+    counters: FakeCounters, make_limiter: MakeLimiter, cost: Any
+) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60, per_day=1000)
+    for call in (limiter.check(tenant, cost), limiter.check_named(tenant, "exports", EXPORTS, cost)):
+        with pytest.raises(ValueError, match="a request costs a whole number of at most 2147483647 tokens"):
+            await call
+    assert (await limiter.check(tenant)).allowed
+    takes = len(counters.takes)
+    with pytest.raises(ValueError, match="a request costs a whole number"):
+        limiter.refund(tenant, cost, None)
+    with pytest.raises(ValueError, match="a request costs a whole number"):
+        await limiter.check(limited("free"), cost)
+    assert len(counters.takes) == takes
+    assert await admitted_of(limiter, tenant, 100) == 59
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), "now", True, 10**400])
+async def test_what_is_no_time_of_an_admission_is_said_at_the_call(make_limiter: MakeLimiter, at: Any) -> None:
+    limiter, tenant = make_limiter(), limited(per_minute=60)
+    assert (await limiter.check(tenant)).allowed
+    with pytest.raises(ValueError, match="admitted_at is "):
+        limiter.refund(tenant, 1, at)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(1.5, None), Limits(None, float("nan")), Limits(2**31, None), Limits(None, 2**53), Limits(-1, None)],  # type: ignore[arg-type]
+)
+async def test_what_is_no_limit_is_said_at_the_call(make_limiter: MakeLimiter, limits: Limits) -> None:
+    with pytest.raises(ValueError, match="give None or a whole number from 0 to"):
+        await make_limiter().check_named(limited(), "exports", limits)
+
+
+@pytest.mark.parametrize("at_once", [10, 51, 100])
+async def test_dear_requests_at_several_processes_are_served_when_what_they_took_is_back(
+    clock: FakeClock, make_limiter: MakeLimiter, at_once: int
+) -> None:
+    """Each comes in with one token of 100 and needs 50, at one of four processes."""
+    limiters, tenant = [make_limiter(processes=4) for _ in range(4)], limited(per_minute=100, per_day=1000)
+
+    async def ask(limiter: Limiter) -> bool:
+        first = await limiter.check(tenant)
+        if not first.allowed:
+            return False
+        limiter.refund(tenant, 1, first.at)
+        return (await limiter.check(tenant, 50)).allowed
+
+    served = sum(await asyncio.gather(*(ask(limiters[number % 4]) for number in range(at_once))))
+    for _ in range(3):
+        clock.advance(1)
+        for limiter in limiters:  # as the limiter's own task does once a second
+            for meter in limiter._meters:
+                if meter.reservation.watched:
+                    limiter._work_on(meter)
+        await settle()
+        served += sum([await ask(limiter) for limiter in limiters])
+    assert served >= 1
+    plain = [await admitted_of(limiter, tenant, 110) for limiter in limiters]
+    assert 90 <= sum(plain) + 50 * served <= 100
+
+
 async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
     limiter = make_limiter()
     admitted = []
@@ -318,11 +385,60 @@ async def test_a_denial_without_a_store_says_when_to_come_back(
     counters.failing = True
     clock.now = MINUTE_START + 20
     refused = await limiter.check(limited(per_minute=60))
-    assert (refused.violated, refused.retry_after) == (("minute",), 40.0)
+    assert (refused.violated, refused.retry_after) == ((), 40.0)
+
+
+@pytest.mark.parametrize(("on_error", "admitted"), [("local", 30), ("deny", 0)])
+async def test_a_refusal_for_want_of_a_store_is_none_by_a_limit(
+    counters: FakeCounters, make_limiter: MakeLimiter, on_error: OnError, admitted: int
+) -> None:
+    limiter, tenant = make_limiter(on_error, processes=2), limited(per_minute=60, per_day=1000)
+    counters.failing = True
+    assert await admitted_of(limiter, tenant, 50) == admitted
+    refused = await limiter.check(tenant)
+    assert (refused.unavailable, refused.violated, refused.quotas) == (True, (), ())
+    never = await limiter.check(tenant, 61)
+    assert (never.unavailable, never.violated) == (False, ("minute",)), "that is so whatever the counters say"
+    named = await limiter.check_named(tenant, "exports", Limits(0, 1))
+    assert (named.unavailable, named.violated) == (False, ("exports-minute",))
+    assert (limiter.stats()["unavailable"], limiter.stats()["denied"]) == (50 - admitted + 1, 2)
+
+
+async def test_a_limit_that_is_used_up_is_said_to_be_although_the_store_is_gone(
+    counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    limiter, tenant = make_limiter("deny"), limited(per_minute=5)
+    assert await admitted_of(limiter, tenant, 9) == 5
+    counters.failing = True
+    refused = await limiter.check(tenant)
+    assert (refused.unavailable, refused.violated) == (False, ("minute",))
+    assert [quota.remaining for quota in refused.quotas] == [0]
+
+
+async def test_an_outage_is_logged_once_with_its_reason(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tenantcache")
+    limiter = make_limiter("deny")
+    counters.failing = True
+    for name in ("acme", "globex"):
+        assert await admitted_of(limiter, limited(name, per_minute=60), 20) == 0
+    counters.failing = False
+    clock.advance(1)
+    assert (await limiter.check(limited(per_minute=60))).allowed
+    assert limiter.degraded, "the other one has not been answered yet"
+    clock.advance(60)
+    assert (await limiter.check(limited(per_minute=60), 60)).allowed
+    assert not limiter.degraded
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        ("ERROR", "limits cannot be counted in the store (the fake counters are away): going on with 'deny'"),
+        ("INFO", "limits are counted in the store again"),
+    ]
 
 
 async def test_it_comes_back_as_the_store_does(
-    counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     limiter, tenant = make_limiter("deny"), limited(per_minute=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,6 +65,22 @@ def fastapi(made: World, **options: Any) -> FastAPI:
     @app.get("/dear", dependencies=[Depends(cost(10))])
     async def dear() -> str:
         return "dear"
+
+    @app.get("/half", dependencies=[Depends(cost(50))])
+    async def half() -> str:
+        return "half"
+
+    @app.get("/both", dependencies=[Depends(cost(50)), Depends(exports)])
+    async def both() -> str:
+        return "both"
+
+    @app.get("/named-first", dependencies=[Depends(exports), Depends(cost(50))])
+    async def named_first() -> str:
+        return "both"
+
+    @app.get("/free/dear", dependencies=[Depends(cost(1000))])
+    async def free_and_dear() -> str:
+        return "never"
 
     @app.get("/too-dear", dependencies=[Depends(cost(101))])
     async def too_dear() -> str:
@@ -225,6 +242,135 @@ async def test_a_refusal_for_its_cost_gives_back_the_days_token() -> None:
         assert [(await get(app, ACME, "/dear")).status for _ in range(4)] == [200, 200, 429, 429]
         statuses = [(await get(app, ACME, "/plain")).status for _ in range(6)]
         assert statuses == [200] * 5 + [429]
+
+
+@pytest.mark.parametrize("is_hot", [False, True])
+@pytest.mark.parametrize("at_once", [10, 51, 100])
+@pytest.mark.parametrize("per_day", [0, 100, 1000])
+async def test_of_many_dear_requests_at_once_one_that_fits_is_served(
+    per_day: int, at_once: int, *, is_hot: bool
+) -> None:
+    """Each comes in with one token of 100, and needs 50."""
+    async with world(limit_per_day=per_day) as made:
+        app = fastapi(made)
+        if is_hot:
+            assert [(await get(app, ACME, "/plain")).status for _ in range(10)] == [200] * 10
+            made.clock.advance(60)
+        statuses = [
+            answer.status for answer in await asyncio.gather(*(get(app, ACME, "/half") for _ in range(at_once)))
+        ]
+        served = statuses.count(200)
+        left_of_day = (per_day or 1000) - 10 * is_hot
+        assert served in ((1, 2) if left_of_day >= 100 else (1,))
+        assert statuses.count(429) == at_once - served
+        plain = [(await get(app, ACME, "/plain")).status for _ in range(110)].count(200)
+        assert plain == min(100, left_of_day) - 50 * served, "the others have left no trace"
+        spent = 10 * is_hot + 50 * served + plain
+        await made.cache.close()
+        assert made.counters.total("day") == (spent if per_day else 0)
+        assert made.cache.limiter.stats()["denied"] > 0
+
+
+async def test_dear_requests_one_after_another_are_served_while_they_fit() -> None:
+    async with world(limit_per_day=1000) as made:
+        app = fastapi(made)
+        assert [(await get(app, ACME, "/half")).status for _ in range(4)] == [200, 200, 429, 429]
+        assert (await get(app, ACME, "/plain")).status == 429, "two have used the minute up"
+        made.clock.advance(60)
+        assert [(await get(app, ACME, path)).status for path in ("/plain", "/half", "/half")] == [200, 200, 429]
+        assert [(await get(app, ACME, "/plain")).status for _ in range(50)] == [200] * 49 + [429]
+
+
+async def test_a_request_on_the_fast_path_gives_its_token_back_as_well() -> None:
+    """It has no time of its own: that of the tokens that were lent to all like it is in the same minute."""
+    async with world(limit_per_day=1000) as made:
+        app = fastapi(made)
+        for _ in range(3):
+            assert [(await get(app, ACME, "/plain")).status for _ in range(60)] == [200] * 60
+            takes = made.cache.limiter.takes
+            assert [(await get(app, ACME, "/half")).status for _ in range(10)] == [429] * 10
+            assert made.cache.limiter.takes <= takes + 1
+            assert [(await get(app, ACME, "/plain")).status for _ in range(41)] == [200] * 40 + [429]
+            made.clock.advance(60)
+            await made.cache.sync()
+
+
+@pytest.mark.parametrize("path", ["/exports", "/both", "/named-first"])
+async def test_what_a_route_refuses_leaves_no_trace(path: str) -> None:
+    """Neither the tenant's own token, nor that of another limit of the same route."""
+    async with world(limit_per_day=1000) as made:
+        app = fastapi(made)
+        statuses = [(await get(app, ACME, path)).status for _ in range(20)]
+        served = statuses.count(200)
+        assert served in (1, 2)
+        own = {"/exports": 1}.get(path, 50) * served
+        assert [(await get(app, ACME, "/plain")).status for _ in range(101)].count(200) == 100 - own
+        exports = [(await get(app, GLOBEX, "/exports")).status for _ in range(3)]
+        assert exports == [200, 200, 429], "another tenant has its own"
+        await made.cache.close()
+        assert made.counters.total("day") == 100 + served + 2 + 2, "each tenant's own, and of the limit's: 3 a day"
+
+
+async def test_a_dear_request_that_is_refused_gives_a_named_token_back() -> None:
+    async with world() as made:
+        app = fastapi(made)
+        assert (await get(app, ACME, "/half")).status == 200
+        assert [(await get(app, ACME, "/plain")).status for _ in range(10)] == [200] * 10
+        assert [(await get(app, ACME, "/named-first")).status for _ in range(5)] == [429] * 5
+        assert [(await get(app, ACME, "/exports")).status for _ in range(3)] == [200, 200, 429]
+
+
+async def test_nothing_goes_back_that_was_not_spent() -> None:
+    """On a path without limits a request comes in for nothing: what is refused gives no day's token back."""
+    async with world(unlimited_paths=["/free"], limit_per_day=50) as made:
+        app = fastapi(made)
+        assert [(await get(app, ACME, "/plain")).status for _ in range(40)] == [200] * 40
+        for _ in range(200):
+            assert (await get(app, ACME, "/free/dear")).status == 429
+        assert [(await get(app, ACME, "/plain")).status for _ in range(20)] == [200] * 10 + [429] * 10
+        await made.cache.close()
+        assert made.counters.total("day") == 50
+
+
+@pytest.mark.parametrize(("limits", "on_error"), [("shadow", "local"), ("enforce", "allow"), ("enforce", "local")])
+async def test_what_was_admitted_without_a_token_gives_none_back(limits: str, on_error: str) -> None:
+    async with world(limits=limits, on_limiter_error=on_error, limit_per_day=50) as made:
+        tenant = await made.cache.resolve("acme.example.com")
+        assert tenant is not None
+        spent = [await made.cache.check(tenant) for _ in range(50)]
+        assert all(decision.allowed for decision in spent)
+        made.clock.advance(86_400)
+        made.counters.failing = limits == "enforce"
+        unbacked = [await made.cache.check(tenant) for _ in range(60 if limits == "shadow" else 20)][-1]
+        assert unbacked.allowed
+        made.counters.failing = False
+        assert made.cache.refund(tenant, 30, admitted_at=unbacked.at) == 0
+
+
+async def test_a_refund_goes_into_the_minute_in_which_it_was_spent() -> None:
+    """The request has come in before the minute's edge, and is refused behind it."""
+    async with world(limit_per_day=1000) as made:
+        app = FastAPI()
+        app.add_middleware(TenantMiddleware, cache=made.cache)
+
+        async def wait_for_the_edge() -> None:
+            made.clock.advance(60)
+
+        dear = Depends(cost(100))
+
+        @app.get("/late", dependencies=[Depends(wait_for_the_edge), dear])
+        async def late() -> str:
+            return "late"
+
+        @app.get("/plain")
+        async def plain() -> str:
+            return "plain"
+
+        assert [(await get(app, ACME, "/plain")).status for _ in range(5)] == [200] * 5
+        assert (await get(app, ACME, "/late")).status == 200, "all of the new minute is there"
+        assert (await get(app, ACME, "/plain")).status == 429
+        await made.cache.close()
+        assert made.counters.total("day") == 105
 
 
 async def test_a_cost_above_the_limit_is_refused_for_good() -> None:

@@ -253,6 +253,27 @@ async def test_429_says_what_and_until_when(plain: World) -> None:
     assert (await get(plain.app, b"limited.example.com")).status == 200
 
 
+async def test_503_says_that_no_counter_could_be_asked() -> None:
+    async with world(row("acme"), row("limited", limit_per_minute=2), limit_per_day=0) as made:
+        made.counters.failing = True
+        statuses = [(await get(made.app, b"limited.example.com")).status for _ in range(3)]
+        assert statuses == [200, 200, 503], "its share of the limit, and no more"
+        answer = await get(made.app, b"limited.example.com")
+        assert answer.json() == {
+            "type": "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "The tenant's requests cannot be counted at the moment.",
+        }
+        assert answer.header("retry-after") == "60"
+        assert answer.header("ratelimit") is None
+        assert answer.header("cache-control") == "no-store"
+        [message] = (await connect(made.app, b"limited.example.com"))[-1:]
+        assert (message["type"], message["code"]) == ("websocket.close", 1013)
+        limits = made.cache.stats()["limits"]
+        assert (limits["unavailable"], limits["denied"]) == (3, 0)
+
+
 async def test_the_day_is_a_policy_of_its_own(plain: World) -> None:
     for _ in range(3):
         answer = await get(plain.app, b"daily.example.com")

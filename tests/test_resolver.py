@@ -49,7 +49,7 @@ class TestLoading:
     def test_created_after_it_was_missed(self) -> None:
         with Bench() as bench:
             bench.know(NOBODY)
-            bench.database.commit(set_columns("t3", name="new", subdomain="c"))
+            bench.commit(set_columns("t3", name="new", subdomain="c"))
             bench.settle()
             task = bench.find(NOBODY)
             bench.settle()
@@ -207,10 +207,8 @@ class TestWithoutPostgres:
                 bench.advance(0.9)
                 bench.deliver("read")
                 bench.rename(name)
-                bench.deliver("notify")
-                while bench.waiting("pull"):
-                    bench.deliver("pull")
-                bench.deliver("read")
+                for message in ("notify", "pull", "pull", "read"):
+                    bench.deliver(message)
                 assert not task.done()
             bench.advance(0.3)
             with pytest.raises(StoreUnavailableError, match="in time"):
@@ -240,7 +238,7 @@ class TestChanges:
     def test_a_deleted_tenant_leaves_under_every_alias(self) -> None:
         with Bench() as bench:
             bench.know(ACME, ACME_DOMAIN)
-            bench.database.commit(delete("t1"))
+            bench.commit(delete("t1"))
             bench.settle()
             assert bench.process.memory.get(ACME) is None
             assert bench.process.memory.get(ACME_DOMAIN) is None
@@ -248,7 +246,7 @@ class TestChanges:
     def test_a_moved_domain_leaves_with_the_rest_of_both_tenants(self) -> None:
         with Bench() as bench:
             bench.know(ACME, ACME_DOMAIN, "subdomain:b")
-            bench.database.commit(set_domain("d1.io", "t2"))
+            bench.commit(set_domain("d1.io", "t2"))
             bench.settle()
             assert [bench.process.memory.get(alias) for alias in (ACME, ACME_DOMAIN, "subdomain:b")] == [None] * 3
 
@@ -272,7 +270,7 @@ class TestChanges:
     def test_a_change_to_everything_empties_memory(self) -> None:
         with Bench() as bench:
             bench.know(ACME)
-            bench.database.commit(nothing, [(None, None)])
+            bench.commit(nothing, [(None, None)])
             bench.settle()
             assert len(bench.process.memory) == 0
 

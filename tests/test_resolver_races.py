@@ -8,6 +8,7 @@ import pytest
 
 from tenantcache import resolver as module
 from tenantcache.core.tenant import Tenant
+from tenantcache.follower import BUSY_PAUSE
 from tests.freshness.bench import Bench
 from tests.freshness.database import delete, set_columns
 
@@ -99,7 +100,7 @@ class TestOvertaken:
             assert bench.process.resolver.ruled_out == 1
             bench.advance(1.0)
             bench.deliver("pull")  # on its way back, and without what follows
-            bench.database.commit(set_columns("t3", name="new", subdomain="c"))
+            bench.commit(set_columns("t3", name="new", subdomain="c"))
             bench.process.freshness.valid_until = bench.now
             seen = bench.find(NOBODY)
             bench.answer("read")
@@ -117,7 +118,7 @@ class TestOvertaken:
             task = bench.start(bench.process.resolver.find_ids(["t3"]))
             bench.answer("get")
             bench.deliver("read")
-            bench.database.commit(set_columns("t3", name="new"))  # without a host, so the log names the id alone
+            bench.commit(set_columns("t3", name="new"))  # without a host, so the log names the id alone
             for message in ("notify", "pull", "pull"):
                 bench.deliver(message)
             bench.deliver("read")
@@ -132,6 +133,143 @@ class TestOvertaken:
             bench.answer("get")
             bench.answer("read")
             assert bench.process.resolver.peek(ACME_DOMAIN) is None
+
+
+class TestPending:
+    """Reads that have seen changes which are not in the log yet."""
+
+    def test_it_is_true_for_as_long_as_its_own_read_says(self) -> None:
+        with Bench() as bench:
+            bench.pend("new")
+            bench.know_pending(ACME)
+            bench.settle(1.5)
+            assert bench.process.freshness.applied == 2
+            assert bench.process.resolver.peek(ACME) is None  # the entry names it, and it might be older
+            bench.pend("other", "t2")
+            bench.know_pending(ACME)
+            bench.settle(2.9)
+            assert bench.process.resolver.peek(ACME) is not None
+            bench.settle(0.2)
+            assert bench.process.freshness.is_valid(bench.now)
+            assert bench.process.resolver.peek(ACME) is None
+
+    def test_it_is_not_shared(self) -> None:
+        with Bench() as bench:
+            bench.pend("new")
+            bench.know_pending(ACME)
+            bench.settle()
+            assert bench.redis.contents == frozenset()
+            bench.know(ACME)
+            assert len(bench.redis.contents) == 1
+
+    def test_what_a_restore_has_undone_is_gone_in_time_though_the_log_looks_the_same(self) -> None:
+        with Bench() as bench:
+            backup = bench.database.back_up()
+            bench.pend("lost")
+            bench.know_pending(ACME)
+            bench.database.restore(backup, same_storage=True)
+            bench.rename("other", "t2")
+            bench.settle(3.1)
+            assert bench.process.freshness.is_valid(bench.now)
+            assert bench.process.resolver.peek(ACME) is None
+
+    def test_a_restore_to_the_same_entry_is_seen(self) -> None:
+        with Bench() as bench:
+            backup = bench.database.back_up()
+            bench.pend("lost")
+            bench.know_pending(ACME)
+            bench.database.restore(backup, same_storage=True)
+            bench.settle(2.0)
+            assert bench.process.memory.get(ACME) is None
+            assert bench.process.freshness.is_valid(bench.now)
+
+    def test_of_two_reads_at_once_the_later_answer_may_be_the_older(self) -> None:
+        with Bench() as bench:
+            bench.pend("one")
+            tasks = [bench.start(bench.process.resolver.find_ids(["t1"])) for _ in range(2)]
+            for _ in tasks:
+                bench.answer("get")
+            first, second = bench.waiting("read")
+            bench.network.deliver(first)
+            old_answer = bench.waiting("read")[-1]
+            bench.pend("two")
+            bench.network.deliver(second)
+            new_answer = bench.waiting("read")[-1]
+            for answer in (new_answer, old_answer):
+                bench.network.deliver(answer)
+                bench.run()
+            held = bench.process.resolver.peek("id:t1")
+            assert held is not None
+            assert held.tenant is not None
+            assert held.tenant.name == "two"
+            bench.answer("read")
+            assert [task.result()["t1"].name for task in tasks] in (["one", "two"], ["two", "two"])
+
+    def test_nothing_is_held_that_may_be_older_than_what_was_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_OVERTAKEN", 1)
+        with Bench() as bench:
+            bench.pend("one")
+            tasks = [bench.start(bench.process.resolver.find_ids(["t1"])) for _ in range(2)]
+            for _ in tasks:
+                bench.answer("get")
+            first, second = bench.waiting("read")
+            bench.network.deliver(first)
+            old_answer = bench.waiting("read")[-1]
+            bench.pend("two")
+            bench.network.deliver(second)
+            new_answer = bench.waiting("read")[-1]
+            for answer in (old_answer, new_answer):
+                bench.network.deliver(answer)
+                bench.run()
+            assert [task.result()["t1"].name for task in tasks] == ["one", "two"]
+            assert bench.process.memory.get("id:t1") is None
+
+    def test_siblings_that_saw_something_else_leave(self) -> None:
+        with Bench() as bench:
+            bench.pend("one")
+            bench.know_pending(ACME_DOMAIN)
+            bench.pend("two")
+            assert bench.process.resolver.peek(ACME_DOMAIN) is not None
+            bench.know_pending(ACME)
+            assert bench.process.resolver.peek(ACME_DOMAIN) is None
+            bench.know_pending(ACME_DOMAIN)
+            assert bench.process.resolver.peek(ACME) is not None
+
+    def test_the_index_is_not_gone_behind_to_while_only_a_part_is_published(self) -> None:
+        with Bench(has_index=True) as bench:
+            bench.settle(2.0)
+            bench.pend("one", "t2")
+            bench.database.commit(set_columns("t3", name="new", subdomain="c"))
+            bench.process.freshness.valid_until = bench.now
+            bench.know_pending(NOBODY)
+            assert bench.process.memory.get(NOBODY) is not None
+            bench.process.memory.clear()
+            bench.database.publish(1)
+            bench.database.is_publisher_held = True
+            bench.deliver("notify")
+            bench.answer("publish")
+            bench.advance(BUSY_PAUSE)
+            bench.answer("pull")
+            assert bench.process.freshness.applied == 2
+            bench.process.freshness.extend(bench.now)
+            assert bench.process._indexer.rules_out(NOBODY)
+            assert not bench.find(NOBODY).done()
+
+    def test_an_index_is_not_taken_from_a_snapshot_with_changes_pending(self) -> None:
+        with Bench(has_index=True) as bench:
+            bench.settle(2.0)
+            backup = bench.database.back_up()
+            bench.database.is_publisher_held = True
+            bench.database.commit(delete("t2"))
+            bench.process._indexer.flush()
+            bench.settle(2.5)
+            assert not bench.process._indexer.is_ready
+            bench.database.restore(backup, same_storage=True)
+            bench.database.is_publisher_held = False
+            bench.settle(4.0)
+            assert bench.process._indexer.is_ready
+            assert not bench.process._indexer.rules_out("subdomain:b")
+            assert bench.process._indexer.rules_out(NOBODY)
 
 
 class TestAnotherHistory:
@@ -171,7 +309,7 @@ class TestAnotherHistory:
                     if flight.name != "stream":
                         bench.network.deliver(flight)
                 bench.run()
-            bench.database.commit(delete("t2"))
+            bench.commit(delete("t2"))
             bench.network.flights = [flight for flight in bench.network.flights if flight.name == "stream"]
             bench.deliver("stream")
             bench.database.restore(backup, same_storage=True)

@@ -174,6 +174,62 @@ async def test_many_tenants_go_in_several_batches(usage: Usage, source: Source, 
     assert await db.fetchval("select count(*) from tenantcache.usage where requests = 1") == 2 * MAX_ROWS + 1
 
 
+@pytest.mark.parametrize(
+    ("tenant_id", "tokens", "day"),
+    [
+        ("big", 2**63, TODAY),
+        ("full", 1, TODAY),
+        ("nul\0", 1, TODAY),
+        ("half\ud800", 1, TODAY),
+        ("late", 1, 10**9),
+    ],
+)
+async def test_a_row_that_cannot_be_written_blocks_no_other(
+    usage: Usage,
+    source: Source,
+    db: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    tenant_id: str,
+    tokens: int,
+    day: int,
+) -> None:
+    await db.execute(
+        "insert into tenantcache.usage (tenant_id, day, requests, last_seen_at)"
+        " values ('full', date '1970-01-01' + $1::int, 9223372036854775807, now())",
+        TODAY,
+    )
+    for number in range(20):
+        source.spend(f"before{number}", 1)
+    source.spend(tenant_id, tokens, day)
+    for number in range(20):
+        source.spend(f"after{number}", 1)
+    await usage.flush()
+    assert usage.waiting == 0
+    found = await written(db)
+    assert {key: found[key] for key in found if key[0] != "full"} == {
+        (f"{when}{number}", TODAY): 1 for when in ("before", "after") for number in range(20)
+    }
+    [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.usage"]
+    assert said.startswith(f"{tokens} requests of tenant {tenant_id!r} on day {day} are missing from the usage: ")
+    source.spend("after0", 2)
+    await usage.flush()
+    assert (await written(db))["after0", TODAY] == 3
+
+
+async def test_halves_of_a_batch_whose_answer_was_lost_count_once(
+    usage: Usage, store: Unreliable, source: Source, db: asyncpg.Connection
+) -> None:
+    source.spend("big", 2**63)
+    for number in range(9):
+        source.spend(f"t{number}", 1)
+    store.lost = 2
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            await usage.flush()
+    await usage.flush()
+    assert await written(db) == {(f"t{number}", TODAY): 1 for number in range(9)}
+
+
 async def test_it_is_written_by_itself(store: Unreliable, source: Source, db: asyncpg.Connection) -> None:
     usage = make_usage(store, source, interval=0.01)
     usage.open()

@@ -197,3 +197,24 @@ async def test_requests_are_served_while_it_runs(database: Any, database_url: st
         assert len(cache.memory) == 5004
         await until(lambda: cache.indexer.is_ready)
     assert turns > 25, f"5003 rows in batches of 200 leave at least 25 turns to others, not {turns}"
+
+
+async def test_a_snapshot_with_changes_pending_is_not_taken(database: Any, database_url: str) -> None:
+    """A restored backup may undo them without a trace in the log."""
+
+    class Pending(HeldRows):
+        streams = 0
+
+        @asynccontextmanager
+        async def _stream(self, most: int) -> AsyncIterator[RowStream]:
+            async with super()._stream(most) as stream:
+                self.streams += 1
+                yield RowStream(stream.mark, stream.epoch, stream.batches, pending=self.streams < 3)
+
+    async with make(database_url, Pending) as cache:
+        held = cache._stores.rows
+        assert isinstance(held, Pending)
+        held.go_on.set()
+        await cache.warm_up.wait()
+        assert held.streams == 3
+        assert cache.stats()["lookups"]["warmed_up"] > 0

@@ -96,8 +96,15 @@ class Directory:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return self._pull(self._entry)
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+    ) -> Pull:
         return self._pull()
+
+    async def publish(self, most: int) -> str:
+        return "nothing"
+
+    async def rebuild(self) -> None: ...
 
     def _pull(self, *entries: LogEntry) -> Pull:
         return Pull(time.time(), "one", self._entry, True, 1, False, entries)

@@ -7,7 +7,7 @@ import typer
 
 from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, redis_version
 from tenantcache.settings import Settings, variable_of
-from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults
+from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
 from tenantcache.urls import address
 
 
@@ -28,7 +28,7 @@ async def _check_postgres(settings: Settings) -> bool:
         async with postgres(settings.database_url, variable) as connection:
             version = await connection.fetchval("SHOW server_version")
             typer.echo(f"ok     postgres  {where}, PostgreSQL {version}")
-            await _check_schema(connection, variable)
+            await _check_schema(connection, variable, settings)
     except ServerError as error:
         for line in str(error).splitlines():
             typer.echo(f"FAULT  {line}", err=True)
@@ -36,7 +36,7 @@ async def _check_postgres(settings: Settings) -> bool:
     return True
 
 
-async def _check_schema(connection: asyncpg.Connection, variable: str) -> None:
+async def _check_schema(connection: asyncpg.Connection, variable: str, settings: Settings) -> None:
     faults = await find_faults(connection)
     if faults:
         raise ServerError("\n".join(f"{variable}: {fault}" for fault in faults))
@@ -50,6 +50,8 @@ async def _check_schema(connection: asyncpg.Connection, variable: str) -> None:
         typer.echo(
             f"WARN   schema    several active tenants have the name {name!r}: it is served for none of them", err=True
         )
+    for host in await find_whole_hosts(connection, settings.base_domains):
+        typer.echo(f"WARN   schema    the domain {host!r} is under a base domain: no request leads to it", err=True)
     for warning in await find_ambiguous_names(connection):
         typer.echo(f"WARN   schema    {warning}", err=True)
 

@@ -17,7 +17,7 @@ Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")]
 
 QUERY_OPTIONS = ("adopt_query", "kind", "watch", "static", "show_query")
-PLAIN_OPTIONS = ("dry_run", "grant")
+PLAIN_OPTIONS = ("dry_run", "grant", "notify")
 """Those that go without an adopted table too."""
 
 
@@ -69,6 +69,10 @@ def init(
     domains_verified: Annotated[
         str | None, _column("Serve only what is true here, or has a time; COLUMN=VALUE compares.")
     ] = None,
+    notify: Annotated[
+        bool | None,
+        typer.Option("--notify/--no-notify", help="Writers wake processes. (default: as it was, first yes)"),
+    ] = None,
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
@@ -76,16 +80,17 @@ def init(
     nothing else. --adopt is a short way to write such a query over one table; its other options name columns, as in
     SQL.
     """
-    from tenantcache.cli.schema import adopt_tenants, create_schema, print_schema
+    from tenantcache.cli.schema import Options, adopt_tenants, create_schema, print_schema
 
     # Each option has the name of the field that it fills, so they are handed on together.
     given = {name: value for name, value in context.params.items() if value and name not in PLAIN_OPTIONS}
+    options = Options(notify, tuple(grant or ()))
     if given:
-        asyncio.run(adopt_tenants(_wanted(given), dry_run=dry_run, grant=grant or ()))
+        asyncio.run(adopt_tenants(_wanted(given), options, dry_run=dry_run))
     elif dry_run:
-        print_schema()
+        print_schema(options)
     else:
-        asyncio.run(create_schema(grant=grant or ()))
+        asyncio.run(create_schema(options))
 
 
 def _wanted(given: Mapping[str, Any]) -> Wanted:

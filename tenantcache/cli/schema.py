@@ -26,7 +26,7 @@ from tenantcache.stores.adopt import (
     script,
     write_query,
 )
-from tenantcache.stores.inspection import find_conflicts
+from tenantcache.stores.inspection import find_conflicts, find_whole_hosts
 from tenantcache.stores.postgres import REBUILD_TIMEOUT
 from tenantcache.urls import address
 
@@ -42,24 +42,41 @@ class Wanted:
     show_query: bool = False
 
 
-def print_schema() -> None:
+@dataclass(frozen=True)
+class Options:
+    """What is chosen at an installation: see `schema.options_sql`."""
+
+    notify: bool | None = None
+    roles: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        return schema.options_sql(notify=self.notify, roles=self.roles)
+
+
+_NO_OPTIONS = Options()
+
+
+def print_schema(options: Options) -> None:
     """Print the SQL, for whoever has the right to run it. Needs no settings."""
-    typer.echo(schema.sql())
+    typer.echo(schema.sql() + options.sql)
 
 
-async def create_schema(*, grant: Sequence[str] = ()) -> None:
+async def create_schema(options: Options) -> None:
     """Create what is missing in the database that the settings name. Raises ServerError or ConfigurationError."""
     settings = Settings()
-    await install_at(settings.database_url, variable_of("database_url"))
+    await install_at(settings.database_url, variable_of("database_url"), options)
     async with database() as (connection, where):
-        await _finish(connection, grant)
+        await _finish(connection, settings.base_domains)
     typer.echo(f"tenantcache: the schema is in place at {where}")
 
 
-async def install_at(url: str, variable: str) -> None:
+async def install_at(url: str, variable: str, options: Options = _NO_OPTIONS) -> None:
     async with postgres(url, variable) as connection:
         try:
-            await schema.install(connection)
+            await schema.install(connection, notify=options.notify, roles=options.roles)
+        except asyncpg.UndefinedObjectError as error:  # a role to grant to
+            raise ServerError(f"{variable}: {error.args[0]}") from None
         except asyncpg.InsufficientPrivilegeError:
             raise ServerError(
                 f"{variable}: this user may not create the schema; "
@@ -67,21 +84,21 @@ async def install_at(url: str, variable: str) -> None:
             ) from None
 
 
-async def _finish(connection: asyncpg.Connection, grant: Sequence[str]) -> None:
-    """Give roles what they need, mend what can be mended, and warn of the rest."""
-    for role in grant:
-        await schema.grant(connection, role)
+async def _finish(connection: asyncpg.Connection, base_domains: Sequence[str]) -> None:
+    """Mend what can be mended, and warn of the rest."""
     fault = await connection.fetchval("select tenantcache.fault()")
     if fault is not None and fault.startswith("changed"):
         await connection.fetchval("select tenantcache.rebuild()", timeout=REBUILD_TIMEOUT)
         fault = await connection.fetchval("select tenantcache.fault()")
     if fault is not None:
         warn(f"changes cannot be followed: {fault}")
+    for host in await find_whole_hosts(connection, base_domains):
+        warn(f"the domain {host!r} is under a base domain, where the first label alone counts: no request leads to it")
     for name in await find_conflicts(connection):
         warn(f"several active tenants have the name {name!r}: it is served for none of them")
 
 
-async def adopt_tenants(wanted: Wanted, *, dry_run: bool, grant: Sequence[str]) -> None:
+async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> None:
     """Serve tenants of the application's tables from now on, or print the SQL that would.
 
     Raises AdoptionError and ServerError.
@@ -99,10 +116,11 @@ async def adopt_tenants(wanted: Wanted, *, dry_run: bool, grant: Sequence[str]) 
             warn(note)
         if dry_run:
             statements = await script(connection, plan, beside=bool(wanted.kind))
-            typer.echo(f"begin;\n{schema.sql()}\n{statements}\ncommit;\n{FINISH}")
+            typer.echo(f"begin;\n{schema.sql()}\n{statements}\n{options.sql}commit;\n{FINISH}")
             return
         changed = await install(connection, plan, beside=bool(wanted.kind))
-        await _finish(connection, grant)
+        await connection.execute(options.sql)
+        await _finish(connection, ())
         count = await connection.fetchval(
             "select count(*) from tenantcache.tenant_ids() i where $1 = '' or starts_with(i, $1 || ':')", wanted.kind
         )

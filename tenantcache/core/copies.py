@@ -15,7 +15,7 @@ from typing import Any
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import STATUSES, Row
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 2
 
 _TEXT = (str,)
 _OPTIONAL_TEXT = (str, type(None))

@@ -21,20 +21,28 @@ class Quota(NamedTuple):
     reset: float
 
 
+NOTHING_SPENT = 0.0
+"""A server time in no window that a refund could be for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Admitted or refused.
 
-    `violated` names the policies that refused. `retry_after` is in seconds and never earlier than the truth;
-    None when admitted, and when the request can never succeed because its cost is above a limit.
+    `violated` names the policies that refused, because their counters say so. It is empty if the request was refused
+    because no counter could be asked: then `unavailable` is true, and nothing is known of what is left (no `quotas`).
+    `retry_after` is in seconds and never earlier than the truth; None when admitted, and when the request can never
+    succeed because its cost is above a limit.
     """
 
     allowed: bool
     violated: tuple[str, ...] = ()
     retry_after: float | None = None
     quotas: tuple[Quota, ...] = ()
+    unavailable: bool = False
     at: float | None = field(default=None, compare=False)
-    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by."""
+    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by. `NOTHING_SPENT` if no tokens
+    were spent for it, so that there are none to give back."""
 
 
 def quota(name: Policy, limit: int, held: int, left: int, reset: float) -> Quota:

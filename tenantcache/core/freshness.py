@@ -18,9 +18,13 @@ refused. That costs reads, never truth.
 
 Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
 snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
-entry n and older than, or equal to, what entry n + 1 will name: its `asof` is n + 1/2. For the same reason a pull
-proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published now:
-then it counts from when that earlier one was sent.
+entry n, and at most as new as the next snapshot that is not pending: its `asof` is n + 1/2. For the same reason a
+pull proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published
+now: then it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes
+n + 1.
+
+What was pending has no number and no time of its own. So if a restored backup, or a crash, undoes it, nothing in the
+log tells; and of two pending reads with the same `asof` either may be the newer one. Rule 7 sees to both.
 
 Rules
 -----
@@ -42,6 +46,10 @@ Rules
 6. A direct read may be newer than what was applied. What it has seen becomes the floor of its names, so that this
    process never answers with something older afterwards. The log does not vouch for it (rule 1) before it was applied
    that far, and the newest entry that was seen must then turn up in it (rule 5).
+7. What a pending read has found is true for as long as rule 2 says: the log never vouches for it, and it is not shared
+   (rule 4). It may follow another pending read of its names with the same `asof` only if it was sent after that one's
+   answer had come. An index that is kept up by the log may lack what such a read has seen, until a pull from after it
+   has found nothing pending (`settled`).
 
 The epoch and the times find the same restores: the epoch at once, by any answer at all; the times those that the
 server itself cannot tell (a storage snapshot that was put back), as soon as the log has come to that number.
@@ -74,12 +82,17 @@ def asof_of(mark: LogMark, *, pending: bool) -> float:
     return mark.seq + 0.5 if pending else mark.seq
 
 
+def _names(alias: str, tenant_id: str | None) -> list[tuple[str, str]]:
+    return [("alias", alias)] if tenant_id is None else [("alias", alias), ("tenant", tenant_id)]
+
+
 class Question(NamedTuple):
-    """What was known when something was asked of Postgres; `sent_at` in seconds."""
+    """What was known when something was asked of Postgres; `sent_at` in seconds, `answers` how many had come."""
 
     sent_at: float
     generation: int
-    newest_known: int
+    newest_known: float
+    answers: int = 0
 
 
 class Freshness:
@@ -87,14 +100,19 @@ class Freshness:
 
     __slots__ = (
         "_alias_floors",
+        "_answers",
+        "_forgotten_at",
         "_marks",
         "_max_floors",
         "_seen",
+        "_seen_asof",
+        "_seen_pending",
         "_tenant_floors",
         "applied",
         "epoch",
         "generation",
         "max_staleness",
+        "settled",
         "stale_if_error",
         "tail_start",
         "valid_until",
@@ -106,7 +124,8 @@ class Freshness:
         self.epoch: str | None = None
         self.generation = 0
         self.applied = 0
-        self.tail_start = 0
+        self.settled = 0
+        self.tail_start: float = 0
         self.valid_until = NEVER
         self._alias_floors: dict[str, float] = {}
         self._tenant_floors: dict[str, float] = {}
@@ -116,6 +135,11 @@ class Freshness:
         # When each entry was written, oldest first, and as many as floors; a copy from before them is refused.
         self._marks: OrderedDict[int, int] = OrderedDict()
         self._seen: LogMark | None = None
+        self._seen_asof: float = 0
+        self._answers = 0  # of direct reads
+        # Floors that a pending read has raised, each with the number of its answer.
+        self._seen_pending: dict[tuple[str, str], tuple[float, int]] = {}
+        self._forgotten_at = 0
 
     def restart(self, epoch: str | None, mark: LogMark) -> None:
         """Rule 5: begin a history at `mark`. Nothing is known of changes up to there."""
@@ -128,17 +152,16 @@ class Freshness:
         """Rule 5: believe nothing until a history begins."""
         self.generation += 1
         self.epoch = None
-        self.applied = self.tail_start = 0
+        self.applied = self.tail_start = self.settled = 0
         self.valid_until = NEVER
-        self._seen = None
+        self._seen, self._seen_asof = None, 0
         self._marks.clear()
-        self._alias_floors.clear()
-        self._tenant_floors.clear()
+        self._clear_floors()
 
     @property
-    def newest_known(self) -> int:
-        """The newest entry of this history that a pull or a direct read has seen."""
-        return self.applied if self._seen is None else max(self.applied, self._seen.seq)
+    def newest_known(self) -> float:
+        """The newest entry of this history that a pull or a direct read has seen, and 1/2 more if that was pending."""
+        return max(self.applied, self._seen_asof)
 
     def collapse(self, mark: LogMark) -> None:
         """Skip to `mark` without having seen what lies between: one number stands for all floors."""
@@ -160,24 +183,33 @@ class Freshness:
     def observe(self, mark: LogMark, tenant_id: str | None, alias: str, *, pending: bool = False) -> None:
         """Rule 6: note what a direct read has seen."""
         asof = asof_of(mark, pending=pending)
-        if asof > self.applied:
-            if mark.seq > self.newest_known:
-                self._seen = mark
+        if asof > self.newest_known:
+            self._seen, self._seen_asof = mark, asof
+        # Of what was pending a part may be applied by now, and the part that this read has seen not.
+        if asof > self.applied or pending:
             if self._is_full():
                 self._forget_floors()
             self._raise(asof, tenant_id, (alias,))
+        if pending:
+            for name in _names(alias, tenant_id):
+                self._seen_pending[name] = max(self._seen_pending.get(name, (0, 0)), (asof, self._answers))
 
     def _note(self, mark: LogMark) -> None:
         if len(self._marks) >= self._max_floors:
             self._marks.popitem(last=False)
         self._marks[mark.seq] = mark.at
-        if self._seen is not None and self._seen.seq <= self.applied:
-            self._seen = None
+        if self._seen is not None and self._seen_asof <= self.applied:
+            self._seen, self._seen_asof = None, 0
 
     def _forget_floors(self) -> None:
         self.tail_start = self.newest_known
+        self._clear_floors()
+
+    def _clear_floors(self) -> None:
         self._alias_floors.clear()
         self._tenant_floors.clear()
+        self._seen_pending.clear()
+        self._forgotten_at = self._answers
 
     def _is_full(self) -> bool:
         return len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors
@@ -192,22 +224,27 @@ class Freshness:
         """Rule 1: a pull sent at `sent_at` was applied up to the newest entry that it saw."""
         self.valid_until = max(self.valid_until, sent_at + self.max_staleness)
 
+    def settle(self) -> None:
+        """Rule 7: a pull that was applied up to the newest entry has found nothing pending."""
+        self.settled = self.applied
+
     def question(self, now: float) -> Question:
         """To be noted just before Postgres is asked."""
-        return Question(now, self.generation, self.newest_known)
+        return Question(now, self.generation, self.newest_known, self._answers)
 
-    def believes(self, asked: Question, now: float, epoch: str, mark: LogMark) -> bool:
+    def believes(self, asked: Question, now: float, epoch: str, mark: LogMark, *, pending: bool = False) -> bool:
         """Rule 5: whether a direct read's answer that has come `now` may be looked at.
 
         Begins another generation where the answer is from another history; the caller drops everything then.
         """
         if asked.generation != self.generation or now >= asked.sent_at + self.max_staleness:
             return False
-        if epoch != self.epoch or mark.seq < asked.newest_known:
+        if epoch != self.epoch or asof_of(mark, pending=pending) < asked.newest_known:
             self.restart(epoch, mark)
         elif self._contradicts(mark):
             self.lose()  # which of the two came later, the next answer tells
             return False
+        self._answers += 1
         return True
 
     def _contradicts(self, mark: LogMark) -> bool:
@@ -217,28 +254,39 @@ class Freshness:
             known = self._seen.at
         return known is not None and known != mark.at
 
-    def agrees(self, asked: Question, head: LogMark, entries: Sequence[LogMark]) -> bool:
+    def agrees(self, asked: Question, head: LogMark, entries: Sequence[LogMark], *, pending: bool = False) -> bool:
         """Rule 5, of a pull that ends at `head`: whether the newest entry that was seen is in it, if it should be."""
         seen = self._seen
         if seen is None:
             return True
-        if head.seq < seen.seq:
-            return asked.newest_known < seen.seq  # it was asked before that was seen
-        if not entries or entries[-1].seq < seen.seq:
-            return True  # it comes with a later page
+        if asof_of(head, pending=pending) < self._seen_asof:
+            return asked.newest_known < self._seen_asof  # it was asked before that was seen
+        if seen.seq <= self.applied or not entries or entries[-1].seq < seen.seq:
+            return True  # it is known, or comes with a later page
         return any(entry.seq == seen.seq and entry.at == seen.at for entry in entries)
 
     def accepts(self, asof: float, alias: str, tenant_id: str | None) -> bool:
         """Whether a copy has seen every change that this process knows of. `tenant_id` None: there was no tenant."""
-        floor: float = max(self.tail_start, self._alias_floors.get(alias, 0))
+        floor = max(self.tail_start, self._alias_floors.get(alias, 0))
         if tenant_id is not None:
             floor = max(floor, self._tenant_floors.get(tenant_id, 0))
         return asof >= floor
 
-    def accepts_read(self, mark: LogMark, alias: str, tenant_id: str | None, *, pending: bool = False) -> bool:
-        """The same of a direct read's answer, which may be newer than the log that was applied."""
+    def accepts_read(
+        self, asked: Question, mark: LogMark, alias: str, tenant_id: str | None, *, pending: bool = False
+    ) -> bool:
+        """The same of what the last believed answer has found, which may be newer than the log that was applied."""
         asof = asof_of(mark, pending=pending)
-        return (mark.seq > self.applied or self.knows(mark)) and self.accepts(asof, alias, tenant_id)
+        if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(asof, alias, tenant_id):
+            return False
+        return not pending or self._follows(asked, asof, alias, tenant_id)
+
+    def _follows(self, asked: Question, asof: float, alias: str, tenant_id: str | None) -> bool:
+        """Rule 7: whether no other pending read of `asof` has seen those names since it was asked."""
+        if asof == self.tail_start and asked.answers < self._forgotten_at:
+            return False
+        seen = (self._seen_pending.get(name, (0, 0)) for name in _names(alias, tenant_id))
+        return all(at != asof or answer <= asked.answers or answer == self._answers for at, answer in seen)
 
     def accepts_shared(self, epoch: str, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
         """Rule 4, for a copy that somebody else has made. The caller asks only while `is_valid`."""
@@ -259,9 +307,13 @@ class Freshness:
         }
 
     def until(self, asof: float, read_sent_at: float) -> float:
-        """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2 and 6)."""
+        """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2, 6 and 7)."""
         own = read_sent_at + self.max_staleness
-        return max(self.valid_until, own) if asof <= self.applied else own
+        return max(self.valid_until, own) if self.vouches_for(asof) else own
+
+    def vouches_for(self, asof: float) -> bool:
+        """Rules 6 and 7: whether pulls prove anything of what was read as of then."""
+        return asof <= self.applied and asof % 1 == 0
 
     def state(self, now: float, asof: float, read_sent_at: float) -> State:
         """Rule 3, of an entry that was accepted and not evicted since."""

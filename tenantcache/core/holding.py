@@ -17,6 +17,7 @@ from tenantcache.core.reserve_policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.core.spending import Spending, Spent
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
+from tenantcache.core.toodear import NOT_TOO_DEAR
 from tenantcache.core.windows import MINUTE, Calendar, Policy, Window, minute_at, minute_end, utc_day
 
 VersionOf = Callable[[int], object]
@@ -29,6 +30,11 @@ def one_version(_minute: int) -> object:
 
 UNLIMITED = 1 << 62
 """Tokens where there is no limit: more than any process can spend."""
+
+
+BACK = 5.0
+"""Seconds before its window at which a process stays in it: a clock that is corrected by so little, or a look at it
+that was less exact than another, should not cost what is held."""
 
 
 class Holding:
@@ -62,9 +68,12 @@ class Holding:
         "_number",
         "_pace",
         "_policy",
+        "_sparing",
         "_spending",
         "_standing",
         "_today",
+        "_too_dear",
+        "_too_dear_today",
         "_usage",
         "_version_of",
         "hot_until",
@@ -111,7 +120,8 @@ class Holding:
         self._number, self._today = minute_at(now), calendar(now)
         self._current, self._standing, self._daily = Ledger(), Standing(self._number), Ledger()
         self._usage, self._day_used = Usage(now), 0
-        self._exhausted = self._day_exhausted = False
+        self._exhausted = self._day_exhausted = self._sparing = False
+        self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         self._spending = Spending()
         self._pace: Pace | None = None
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
@@ -160,13 +170,36 @@ class Holding:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
         self.shown, self.hot_until = None, NEVER
         number = minute_at(now)
+        if now < self._number * MINUTE - BACK or now < self._today.start - BACK:
+            self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until, self._exhausted, self._day_exhausted = 0.0, False, False
+            self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         if number > self._number:
             self._enter_minute(number)
         if now >= self._today.end:
             self._enter_day(now)
         self.until = self._end_of_validity()
+
+    def _go_back(self, number: int, now: float) -> None:
+        """Enter earlier windows, because the server's clock was set back: with nothing, since what was taken of them
+        before is in their counters. What is held of later windows is given up: it would be spent in these."""
+        self._cut_until = min(self._cut_until, now + self._policy.cut_settles)
+        if number < self._number:
+            self._demand.since, self._demand.denied = now, 0
+            self._number, self._usage, self._pace = number, Usage(now), None
+            self._current, self._standing = Ledger(), Standing(number)
+            self._exhausted = self.refill = self.watched = False
+            self.low, self._too_dear = 0, NOT_TOO_DEAR
+            self.minute = UNLIMITED if self.limits.per_minute is None else 0
+        if now < self._today.start:
+            self._enter_day(now)
+
+    def clock_moved(self, now: float) -> None:
+        """The server's time is `now`, and was thought to be another one when tokens were lent."""
+        self.take_back()
+        if not self.released:
+            self._roll(now)
 
     def _enter_minute(self, number: int) -> None:
         passed = number - self._number
@@ -180,7 +213,7 @@ class Holding:
         else:
             self._standing = Standing(number)
         self._usage.close(passed, number * MINUTE)
-        self._number, self._pace = number, None
+        self._number, self._pace, self._too_dear = number, None, NOT_TOO_DEAR
         self._exhausted = self.refill = self.watched = False
         self.minute = UNLIMITED if self.limits.per_minute is None else self._current.taken
         self.low = 0
@@ -190,7 +223,7 @@ class Holding:
         self._spending.close(self._today.number, self._spent_today())
         self._today = self._calendar(now)
         self._daily = Ledger()
-        self._day_used, self._day_exhausted = 0, False
+        self._day_used, self._day_exhausted, self._too_dear_today = 0, False, NOT_TOO_DEAR
         self.day = UNLIMITED if self.limits.per_day is None else 0
 
     def _spent(self) -> int:
@@ -250,6 +283,7 @@ class Holding:
         self._current, self._daily, self._usage = Ledger(), Ledger(), Usage(now)
         self._exhausted = self._day_exhausted = self.refill = self.watched = False
         self._day_used, self.low, self._pace = 0, 0, None
+        self._too_dear = self._too_dear_today = NOT_TOO_DEAR
         self.minute = UNLIMITED if self.limits.per_minute is None else 0
         self.day = UNLIMITED if self.limits.per_day is None else 0
 
@@ -286,19 +320,32 @@ class Holding:
         if never := policies_below(self.limits, cost):
             return Decision(False, never, None, self.quotas(now))
         short: dict[Policy, float] = {}
-        if self.minute < cost and now < (ends := self._refused_until(cost)):
+        if self.minute < cost and now < (ends := self._refused_until(cost, now)):
             short["minute"] = ends
-        if self._day_exhausted and self.day < cost:
+        if self.day < cost and (self._day_exhausted or self._too_dear_today.refuses(cost, now)):
             short["day"] = self._today.end
         if not short:
             return None
         self._demand.denied += cost
+        if cost > 1:
+            self._leave_to_others(cost, now)
         violated, ends = tuple(short), max(short.values())
         return Decision(False, violated, min(ends, self._cut_until or ends) - now, self.quotas(now))
 
-    def _refused_until(self, cost: int) -> float:
+    def _leave_to_others(self, cost: int, now: float) -> None:
+        """What is held was too little for a request of `cost`: it goes back soon, and `cost` is not asked for again."""
+        if self._exhausted:
+            self._too_dear = self._too_dear.again(cost, now)
+        if self._day_exhausted:
+            self._too_dear_today = self._too_dear_today.again(cost, now)
+        self._watch(now)
+        if self._pace is not None:
+            self._pace.rate = max(self._pace.rate, self._demand.rate(self._spent(), now))
+
+    def _refused_until(self, cost: int, now: float) -> float:
         """When a minute that is used up has room for `cost` again; in the past where it is not."""
-        return float(minute_end(self._number)) if self._exhausted else 0.0
+        is_refused = self._exhausted or self._too_dear.refuses(cost, now)
+        return float(minute_end(self._number)) if is_refused else 0.0
 
     def _ceiling(self, limit: int, now: float) -> int:
         """The highest position in the minute's counter that is granted now."""
@@ -322,12 +369,23 @@ class Holding:
     def _watch(self, now: float) -> None:
         """Begin to look for idle tokens when much is held; go on where that was so already."""
         limit = self.limits.per_minute
-        self.watched = limit is not None and self.minute + self.low > self._kept(limit)
+        much = limit is not None and self.minute + self.low > self._kept(limit)
+        self.watched = much or self._in_vain() + self._in_vain_today() > 0
         if not self.watched:
             self._pace = None
         elif self._pace is None:
             spent = self._spent()
             self._pace = Pace(spent, self._demand.rate(spent, now), now)
+
+    def _in_vain(self) -> int:
+        """What a request that was refused as too dear has left in the minute's counter beside what is held."""
+        is_left = self._too_dear is not NOT_TOO_DEAR and self._exhausted and self.limits.per_minute is not None
+        return self._current.over if is_left else 0
+
+    def _in_vain_today(self) -> int:
+        """The same of the day, with its last tokens, which were too few."""
+        is_left = self._too_dear_today is not NOT_TOO_DEAR and self._day_exhausted and self.limits.per_day is not None
+        return self.day + self._daily.over if is_left else 0
 
     def _kept(self, limit: int) -> int:
         return max(int(limit * self._policy.keep), self._standing.taken)

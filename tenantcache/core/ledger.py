@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,7 +110,7 @@ def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:
     return Line(Debit(line.debit.window, ledger.taken + claim - present), claim)
 
 
-def undo(take: Take) -> Take | None:
-    """Give back what a take debited; not what it claimed, which may count in debits that are lost by now."""
-    lines = tuple(Line(Debit(d.window, -d.amount), 0) for d in take.debits if d.amount > 0)
+def undo(made: Iterable[Line]) -> Take | None:
+    """Give back what was debited; not what was claimed, which may count in debits that are lost by now."""
+    lines = tuple(Line(Debit(line.debit.window, -line.debit.amount), 0) for line in made if line.debit.amount > 0)
     return Take(lines) if lines else None

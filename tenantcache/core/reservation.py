@@ -6,7 +6,10 @@ Rules, each of which keeps "never exceeded" true by itself:
 2. Tokens belong to their window and end with it. Standing tokens, taken in advance for later minutes (`standing.py`),
    become a minute's tokens when it begins.
 3. What is given back is given up when the debit is planned, not when the reply comes: it is never spent meanwhile.
-4. A debit whose reply never came is counted as spent: nothing is granted on it.
+4. A debit whose reply never came is counted as spent: nothing is granted on it. A take may be answered in part (its
+   debits lie in two stores, and one failed): what was granted is kept, and the next take asks only for the rest. After
+   a failure a take asks for no more than it needs now, and for no later minute, until one is answered: a store that
+   counts and does not answer is not emptied by those who ask again.
 5. A counter below what this process knows to be in it has been lost. What is held, spent or not, is debited again
    before anything new is granted; if that is lost too, the window counts as used up. So one process alone never exceeds
    a limit even then. Several may: each loss of a window's counter lets at most one more `limit` through in that window
@@ -16,6 +19,9 @@ Rules, each of which keeps "never exceeded" true by itself:
    be refused to everybody else for the rest of a day. Until all processes have done so (`cut_settles`), a refusal is
    not final. A window's bound is the highest limit that was in force in it. Standing tokens belong to windows that the
    old limit never governs: all of them go, unless all are within the new limit.
+   A clock that was set back leads into windows that were left before. They are entered with nothing: what was taken of
+   them is in their counters. What was taken of later windows is given up, also what is on its way: it
+   is of no version (rule 7).
 7. Where the counters of a minute are others than those that its tokens were debited in (`storechoice.py`: the fleet has
    changed its store), or where that is not known, the tokens are lost. Each minute's counters have a version.
 
@@ -33,6 +39,7 @@ from tenantcache.core.ledger import Ledger, Line, Take, undo
 from tenantcache.core.reserve_policy import ReservePolicy
 from tenantcache.core.standing import Standing
 from tenantcache.core.tenant import Limits
+from tenantcache.core.toodear import NOT_TOO_DEAR
 from tenantcache.core.windows import MINUTE, Calendar, Window, minute_at, minute_end
 
 __all__ = ["UNLIMITED", "Decision", "Quota", "Reservation", "ReservePolicy", "Take", "VersionOf", "one_version"]
@@ -77,7 +84,7 @@ class Reservation(Holding):
         """What of `cost` a take can still make possible."""
         if policies_below(self.limits, cost):
             return 0
-        if now < self._refused_until(1):
+        if now < self._refused_until(1, now):
             cost = min(cost, self.minute + self.low)
         if self._day_exhausted:
             cost = min(cost, self.day)
@@ -86,18 +93,19 @@ class Reservation(Holding):
     def _plan_minute(self, now: float, cost: int, processes: int, horizon: int) -> list[Line]:
         limit = self.limits.per_minute
         held = self.minute + self.low
-        if limit is None or now < self._refused_until(1) or (cost and held >= cost):
+        if limit is None or now < self._refused_until(1, now) or (cost and held >= cost):
             return []
-        standing = self._standing_target(limit, processes)
-        tokens = max(cost, self._wanted(now, cost, limit, processes, standing if cost else 0)) - held
+        standing = 0 if self._sparing else self._standing_target(limit, processes)
+        wanted = 0 if self._sparing else self._wanted(now, cost, limit, processes, standing if cost else 0)
+        tokens = max(cost, wanted) - held
         if self._day_exhausted:
             tokens = min(tokens, self.day - held)
         if tokens <= 0:
             return []
-        return [
-            self._current.claim(Window("minute", self._number), tokens),
-            *self._current_standing().plan(self._number, standing, horizon),
-        ]
+        current = self._current.claim(Window("minute", self._number), tokens)
+        if self._sparing:
+            return [current]
+        return [current, *self._current_standing().plan(self._number, standing, horizon)]
 
     def _wanted(self, now: float, cost: int, limit: int, processes: int, standing: int) -> int:
         """Tokens to hold for `cost` and the rest of the minute."""
@@ -120,27 +128,31 @@ class Reservation(Holding):
         if limit is None or self._day_exhausted:
             return []
         mean = self._demand.mean or 0.0
-        enough = cost + int(mean) if along or not cost else cost
+        enough = cost + int(mean) if (along or not cost) and not self._sparing else cost
         if self.day >= enough:
             return []
         left = max(0, limit - max(self._day_used, self._daily.taken))
-        tokens = max(1, cost - self.day, self._policy.day_chunk(mean, left, processes))
+        chunk = 0 if self._sparing else self._policy.day_chunk(mean, left, processes)
+        tokens = max(1, cost - self.day, chunk)
         return [self._daily.claim(Window("day", self._today.number), tokens)]
 
-    def settle(self, take: Take, values: Sequence[int], now: float) -> Take | None:
-        """Apply the counters' new `values`, one for each debit, in order.
+    def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
+        """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
 
         Returns a take to send next, and settle likewise, when a counter was lost (nothing of that debit is granted
         before), or when the reservation was released meanwhile (it gives everything back).
         """
         self.taking = False
+        answered = [(line, value) for line, value in zip(take.lines, values, strict=True) if value is not None]
+        unanswered = [line for line, value in zip(take.lines, values, strict=True) if value is None]
+        self._sparing = bool(unanswered)
         if self.released:
-            return undo(take) if self._version_of(minute_at(now)) == take.version else None
+            return undo([line for line, _ in answered]) if self._version_of(minute_at(now)) == take.version else None
         self._roll(now)
         is_same = take.version is not None and take.version == self._version_of(self._number)  # rule 7
         repairs: list[Line] = []
         later: list[tuple[Line, int]] = []
-        for line, value in zip(take.lines, values, strict=True):
+        for line, value in answered:
             window = line.debit.window
             if window.policy == "day":
                 repairs += self._settle_day(line, value, take.repairs)
@@ -148,7 +160,7 @@ class Reservation(Holding):
                 repairs += self._settle_minute(line, value, now, take.repairs)
             elif is_same and window.number > self._number:
                 later.append((line, value))
-        if self.limits.per_minute is not None:
+        if self.limits.per_minute is not None and not any(_is_later(line, self._number) for line in unanswered):
             self._standing.settle_all(self._number, later, self.limits.per_minute)
         self._hold_back(now)
         self._watch(now)
@@ -176,7 +188,7 @@ class Reservation(Holding):
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
-        self.taking = False
+        self.taking, self._sparing = False, True
 
     def surplus(self, now: float) -> Take | None:
         """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.
@@ -189,11 +201,7 @@ class Reservation(Holding):
         lines = self._plan_cut()
         if (standing := self._current_standing()).over:
             lines += standing.plan(self._number, standing.taken)
-        idle = 0 if self.limits.per_minute is None else self._idle(now, self.limits.per_minute)
-        if idle:
-            self.minute, self.low = self.minute + self.low - idle, 0
-            self.watched, self._exhausted, self._pace = False, False, None
-            lines.append(self._current.give_back(Window("minute", self._number), idle))
+        lines += self._plan_idle(now)
         self.taking = bool(lines)
         return self._take(lines)
 
@@ -207,14 +215,25 @@ class Reservation(Holding):
         ]
         return [line for line in lines if line.debit.amount]
 
-    def _idle(self, now: float, limit: int) -> int:
-        """Tokens held for a demand that has stopped."""
-        extra = self.minute + self.low - self._kept(limit)
-        if extra <= 0 or self._pace is None:
+    def _plan_idle(self, now: float) -> list[Line]:
+        """Give back what is held for a demand that has stopped, and what was taken for a request that was too dear."""
+        limit, lines = self.limits.per_minute, []
+        extra = 0 if limit is None else max(0, self.minute + self.low - self._kept(limit))
+        of_minute, of_day = extra + self._in_vain(), self._in_vain_today()
+        if not (of_minute or of_day) or self._pace is None:
             self.watched, self._pace = False, None
-            return 0
+            return []
         quiet, missed = self._pace.missed(self._spent(), now)
-        return extra if quiet >= self._policy.quiet and missed >= self._policy.missed else 0
+        if quiet < self._policy.quiet or missed < self._policy.missed:
+            return []
+        self.watched, self._pace = False, None
+        if of_minute:
+            self.minute, self.low, self._exhausted = self.minute + self.low - extra, 0, False
+            lines.append(self._current.give_back(Window("minute", self._number), extra))
+        if of_day:
+            left, self.day, self._day_exhausted = self.day, 0, False
+            lines.append(self._daily.give_back(Window("day", self._today.number), left))
+        return lines
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -271,6 +290,7 @@ class Reservation(Holding):
     def _change_minute(self, old: int | None, new: int | None) -> None:
         held = self.minute + self.low
         self.low, self.refill, self._exhausted = 0, False, False
+        self._too_dear = NOT_TOO_DEAR
         if old is None or new is None:
             self._current, self._standing = Ledger(), Standing(self._number, self._standing.version)
             self.minute = UNLIMITED if new is None else 0
@@ -282,13 +302,18 @@ class Reservation(Holding):
             self.minute = held
 
     def _change_day(self, old: int | None, new: int | None) -> None:
-        self._day_exhausted = False
+        self._day_exhausted, self._too_dear_today = False, NOT_TOO_DEAR
         if old is None or new is None:
             self._daily = Ledger()
             self.day = UNLIMITED if new is None else 0
         elif new < old:
             self._daily.drop(self.day)
             self.day = 0
+
+
+def _is_later(line: Line, minute: int) -> bool:
+    """Of minutes that stand in advance one number is known: that of all of them, or none."""
+    return line.debit.window.policy == "minute" and line.debit.window.number > minute
 
 
 def _is_cut(old: int | None, new: int | None) -> bool:

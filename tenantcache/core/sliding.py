@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
+from tenantcache.core.decision import Decision
 from tenantcache.core.ledger import Line, Take
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
@@ -42,23 +43,32 @@ def free_at(limit: int, previous: int, used: int, tokens: int) -> float:
 class SlidingReservation(Reservation):
     """A `Reservation` whose minutes slide. Days are fixed windows, as they are there."""
 
-    __slots__ = ("_previous",)
+    __slots__ = ("_assumed", "_previous")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._previous = 0  # the previous minute's counter, as last seen
+        self._assumed = False  # that it was used up, because its counter is out of reach
         super().__init__(*args, **kwargs)
 
-    def settle(self, take: Take, values: Sequence[int], now: float) -> Take | None:
+    def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         if not self.released:
             self._roll(now)
             for line, value in zip(take.lines, values, strict=True):
-                if line.debit.window == Window("minute", self._number - 1):
+                if value is not None and line.debit.window == Window("minute", self._number - 1):
                     self._previous = self._weight(value)
         following = super().settle(take, values, now)
         if following is None and not self.released and self._current.over:
             following = self._take([self._current.give_back(Window("minute", self._number), 0)])
             self.taking = True
         return following
+
+    def decide(self, now: float, cost: int) -> Decision | None:
+        decision = super().decide(now, cost)
+        if decision is None or decision.violated != ("minute",) or decision.retry_after is None:
+            return decision
+        if self._assumed and self._used() + cost <= (self.limits.per_minute or 0):
+            return Decision(False, retry_after=decision.retry_after, unavailable=True)
+        return decision
 
     def _settle_minute(self, line: Line, value: int, now: float, repaired: bool) -> list[Line]:
         if line.claim:
@@ -69,8 +79,12 @@ class SlidingReservation(Reservation):
         next_one = number == self._number + 1
         refused, used = self._exhausted and next_one, self._used()
         super()._enter_minute(number)
-        self._previous = used if next_one else 0
+        self._previous, self._assumed = used if next_one else 0, False
         self._exhausted = refused
+
+    def _go_back(self, number: int, now: float) -> None:
+        super()._go_back(number, now)
+        self._previous, self._assumed = 0, False
 
     def observe(self, values: Mapping[Window, int], now: float) -> None:
         super().observe(values, now)
@@ -79,11 +93,12 @@ class SlidingReservation(Reservation):
 
     def _weight(self, value: int) -> int:
         """What the previous minute weighs, by its counter; where that is out of reach, as if it had been used up."""
+        self._assumed = value == OUT_OF_REACH
         return value if value != OUT_OF_REACH else self.limits.per_minute or 0
 
     def restart(self, now: float) -> None:
         super().restart(now)
-        self._previous = 0
+        self._previous, self._assumed = 0, False
 
     def _used(self) -> int:
         return max(self._usage.value, self._current.taken)
@@ -94,7 +109,7 @@ class SlidingReservation(Reservation):
     def _left(self, now: float, limit: int) -> float:
         return max(0, self._ceiling(limit, now) - self._used())
 
-    def _refused_until(self, cost: int) -> float:
+    def _refused_until(self, cost: int, now: float) -> float:
         limit = self.limits.per_minute
         if not self._exhausted or limit is None:
             return 0.0

@@ -7,11 +7,14 @@ Rules:
 * One number stands for all of these minutes. A minute is added only where it was granted as many tokens as the others
   hold; what it was granted otherwise is given up. What is dropped meanwhile was debited there too: a new minute is
   debited as much as the others hold and are asked for together.
+* The first minute that grants less than was asked for is a `wall` until it has begun: it is not asked again, nor is any
+  behind it, nor are the others for more. What each take debits there in vain would be missing when they come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from tenantcache.core.ledger import Ledger, Line
 from tenantcache.core.windows import MINUTES_PER_DAY, Debit, Window
@@ -23,11 +26,12 @@ class Standing(Ledger):
     `version` is that of the counters which hold its debits; None: not known.
     """
 
-    __slots__ = ("end", "version")
+    __slots__ = ("end", "version", "wall")
 
     def __init__(self, minute: int, version: object = None) -> None:
         super().__init__()
         self.end = minute + 1
+        self.wall = 0
         self.version = version
 
     def enter(self, minute: int, current: Ledger) -> None:
@@ -43,15 +47,18 @@ class Standing(Ledger):
 
         What goes back is given up at once.
         """
-        claim, surplus = max(0, target - self.taken), max(0, self.taken - target)
+        walled = self.wall > minute
+        claim, surplus = 0 if walled else max(0, target - self.taken), max(0, self.taken - target)
         amount = claim - surplus - self.over
         self.taken -= surplus
         self.over = 0
         lines: list[Line] = []
         if claim or amount:
             lines += [_line(number, amount, claim) for number in range(minute + 1, self.end)]
-        if target:
-            lines += [_line(number, target, target) for number in range(self.end, _reach(minute, horizon))]
+        level = self.taken if walled else target
+        if level:
+            reach = min(_reach(minute, horizon), self.wall) if walled else _reach(minute, horizon)
+            lines += [_line(number, level, level) for number in range(self.end, reach)]
         return lines
 
     def settle_all(self, minute: int, replies: Sequence[tuple[Line, int]], limit: int) -> None:
@@ -65,7 +72,10 @@ class Standing(Ledger):
         if any(self.lost(line, value) for line, value in known):
             self.taken = self.over = self.top = 0
             known = [(Line(line.debit, max(0, line.debit.amount)), value) for line, value in known]
+        short = (line.debit.window.number for line, value in replies if _granted(line, value, limit) < line.claim)
+        self.wall = next(short, self.wall)
         if minute + 1 == self.end:
+            fresh = list(takewhile(lambda reply: _granted(*reply, limit) > 0, fresh))
             self._raise(fresh, limit)
             self.end += len(fresh)
         else:

@@ -215,6 +215,22 @@ class FleetStore:
             if len(self._losers) < LOSERS:
                 self._losers.add(owner)
 
+    def clock_moved(self, seconds: float) -> None:
+        """The server's clock was set by so much: what happened here, and what is due, has other times by it.
+
+        A clock that was set forward leaves `settled_until` where it was, because a change may have been announced
+        before that.
+        """
+        self.settled_until += min(0.0, seconds)
+        self.pulled += seconds
+        self._heard += seconds
+        self._answering_since += seconds
+        self._alone_last += seconds
+        if self._failing_since is not None:
+            self._failing_since += seconds
+        if self._alone_since is not None:
+            self._alone_since += seconds
+
     # What may be done.
 
     def store_of(self, minute: int) -> Store | None:

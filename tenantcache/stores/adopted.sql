@@ -18,7 +18,7 @@ create table if not exists tenantcache.aliases (
     digest text,
     primary key (alias, tenant_id)
 );
-create index if not exists aliases_by_tenant on tenantcache.aliases (tenant_id);
+call tenantcache.add_index('aliases_by_tenant', 'tenantcache.aliases (tenant_id)');
 
 -- The ways from a table to tenants; `told` says each for people, and `watched_N` walks it.
 create sequence if not exists tenantcache.adoption_numbers;
@@ -96,7 +96,7 @@ declare
 begin
     select coalesce(array_agg(o), '{}') into changes from (
         select o.* from tenantcache.outbox o
-        where o.xid >= (select p.floor from tenantcache.publisher p) limit 101
+        where o.xid >= tenantcache.floor() limit 101
     ) as o;
     select cardinality(changes) <= 100 and p.incomplete is null
         and not exists (select from unnest(changes) c where c.key is null)
@@ -258,7 +258,7 @@ create or replace function tenantcache.note_failed_trigger(failed_table text, me
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from tenantcache.publisher p where p.incomplete is not null)
-        and not exists (select from tenantcache.outbox o, tenantcache.publisher p where o.xid >= p.floor and o.key is null)
+        and not exists (select from tenantcache.outbox o where o.xid >= tenantcache.floor() and o.key is null)
     then
         insert into tenantcache.outbox (key, hosts)
             values (null, array[format('changed: the trigger on %s failed (%s)', failed_table, message)]);

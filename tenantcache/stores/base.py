@@ -19,12 +19,18 @@ from tenantcache.core.windows import Debit
 
 class StoreError(Exception):
     """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
-    provider refuses to serve this account."""
+    provider refuses to serve this account. `values`: the new values of those debits that were made all the same, in
+    another store, at their places in the call; None for the others. Empty if none was made for certain."""
 
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
         self.refused = refused or suspended
+        self.values: Sequence[int | None] = ()
+
+
+class RejectedError(StoreError):
+    """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
 
 
 class StoreMovingError(StoreError):
@@ -106,12 +112,16 @@ class TenantStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AliasStream:
-    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names."""
+    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names.
+
+    `pending` as in `Snapshot`.
+    """
 
     count: int
     epoch: str
     mark: LogMark
     batches: AsyncIterator[list[str]]
+    pending: bool = False
 
 
 class HostSource(Protocol):
@@ -122,11 +132,12 @@ class HostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names."""
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`."""
 
     mark: LogMark
     epoch: str
     batches: AsyncIterator[list[Row]]
+    pending: bool = False
 
 
 class RowSource(Protocol):
@@ -189,7 +200,8 @@ class CounterStore(Protocol):
     """Counters that many processes debit.
 
     Each debit is atomic by itself and is applied exactly once when the call returns. When the call raises, each
-    debit may or may not have been applied: the caller must count it as spent and as not granted.
+    debit may or may not have been applied: the caller must count it as spent and as not granted, unless the error's
+    `values` hold its counter's new value.
     Counters start at 0 and expire some time after their window has ended. A past window that is only read may be
     `OUT_OF_REACH`.
     """

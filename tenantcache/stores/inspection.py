@@ -99,6 +99,17 @@ async def find_conflicts(connection: asyncpg.Connection, most: int = 3) -> list[
     return [row["alias"].partition(":")[2] for row in rows]
 
 
+async def find_whole_hosts(connection: asyncpg.Connection, base_domains: Sequence[str], most: int = 3) -> list[str]:
+    """Domains that no request leads to because they are under a base domain, where the first label alone counts."""
+    rows = await connection.fetch(
+        "select distinct substr(a, 8) as host from tenantcache.all_aliases() a, unnest($1::text[]) b"
+        " where starts_with(a, 'domain:') and right(a, length(b) + 1) = '.' || b order by 1 limit $2",
+        list(base_domains),
+        most,
+    )
+    return [row["host"] for row in rows]
+
+
 _NOT_UNIQUE = """
     select format('%s.%s', n.table_name, n.column_name)
     from unnest($1::text[], $2::text[]) as n (table_name, column_name)

@@ -21,11 +21,21 @@ create table if not exists tenantcache.change_log (
     hosts text[],
     at timestamptz not null default clock_timestamp()
 );
-create index if not exists change_log_by_age on tenantcache.change_log (at);
+call tenantcache.add_index('change_log_by_age', 'tenantcache.change_log (at)');
 
 -- A log that is never empty always has a newest entry, so that a follower can tell it from a restored one.
 insert into tenantcache.change_log (seq)
     select nextval('tenantcache.change_seq') where not exists (select from tenantcache.change_log);
+
+-- An earlier version logged names of any length, and one entry could be too long for any process to read.
+do $$
+begin
+    if to_regclass('tenantcache.outbox') is null then
+        update tenantcache.change_log set hosts = array(select h from unnest(hosts) h where octet_length(h) <= 300)
+            where exists (select from unnest(hosts) h where octet_length(h) > 300);
+    end if;
+end
+$$;
 
 -- Changes that are committed and not published yet. `watch` 0: `key` is a tenant's id and `hosts` are names that led to it;
 -- any other: `key` is what the watch of that number leads to tenants from. A null key: everything may have changed.
@@ -35,7 +45,17 @@ create table if not exists tenantcache.outbox (
     key text,
     hosts text[] not null default '{}'
 );
-create index if not exists outbox_by_xid on tenantcache.outbox (xid);
+call tenantcache.add_index('outbox_by_xid', 'tenantcache.outbox (xid)');
+
+-- A publication "for all tables" refuses deletes from a table without an identity. This one has no key, because a unique
+-- index could make writers wait for one another.
+do $$
+begin
+    if (select relreplident from pg_class where oid = 'tenantcache.outbox'::regclass) <> 'f' then
+        alter table tenantcache.outbox replica identity full;
+    end if;
+end
+$$;
 
 -- Whoever publishes holds this row. No unpublished change is of a transaction below `floor`, so that the index need not be
 -- read from its beginning, where dead rows lie until a vacuum may remove them. `published`: what is visible in this
@@ -70,9 +90,14 @@ create or replace function tenantcache.epoch() returns text stable language sql 
         case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
 $$;
 
+-- The publisher's floor. One that is ahead of the server's transactions is from a dump of another server: all is read then.
+create or replace function tenantcache.floor() returns xid8 stable language sql as $$
+    select case when p.floor <= pg_snapshot_xmax(pg_current_snapshot()) then p.floor else '0' end from tenantcache.publisher p
+$$;
+
 -- Is anything committed and not published, in the snapshot of the statement that asks?
 create or replace function tenantcache.pending() returns boolean stable language sql as $$
-    select exists (select from tenantcache.outbox o where o.xid >= (select p.floor from tenantcache.publisher p))
+    select exists (select from tenantcache.outbox o where o.xid >= (select tenantcache.floor()))
 $$;
 
 -- Is everything that an earlier snapshot saw (its text, or "") in the log? Snapshots of one primary are ordered by inclusion:
@@ -80,18 +105,60 @@ $$;
 create or replace function tenantcache.covers(earlier text) returns boolean stable language sql as $$
     select earlier <> '' and exists (
         select from tenantcache.publisher p
-        where pg_snapshot_xmax(p.published) >= pg_snapshot_xmax(nullif(earlier, '')::pg_snapshot) and not exists (
+        where pg_snapshot_xmax(p.published) >= pg_snapshot_xmax(nullif(earlier, '')::pg_snapshot)
+            -- Not of another server (a dump).
+            and pg_snapshot_xmax(p.published) <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (
             select from pg_snapshot_xip(p.published) as x (xid)
             where pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)))
 $$;
 
+-- A NOTIFY that finds the queue full makes the commit fail; a listener of anybody's that is stuck fills it for all.
+create or replace function tenantcache.notify() returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if pg_notification_queue_usage() < 0.5 then
+        perform pg_notify('tenantcache', '');
+    end if;
+end
+$$;
+
 -- Wake the processes at commit. NOTIFY makes commits wait for one another, so a transaction leaves it to another one that is
--- about to do it (7307199742 names that); processes pull again while transactions that they saw running still are.
+-- about to do it; processes pull again while transactions that they saw running still are. A lock that is tried says which
+-- one is: a number for each hundredth of a second in which transactions begin, so that one which stays open for long
+-- silences no later ones, and none takes more than one lock.
+-- The setting says that this transaction has done it: asking that costs a row less than trying again.
 create or replace function tenantcache.wake() returns void language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if (select p.notify from tenantcache.publisher p) and pg_try_advisory_xact_lock(7307199742) then
-        perform pg_notify('tenantcache', '');
+    if to_regclass('tenantcache.publisher') is null then
+        return;
+    end if;
+    if (select p.notify from tenantcache.publisher p) then
+        if not pg_try_advisory_xact_lock(7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000) then
+            return;
+        end if;
+        perform tenantcache.notify();
+    end if;
+    perform set_config('tenantcache.woken', pg_current_xact_id()::text, true);
+end
+$$;
+
+-- Names without those that are longer than any host name, with a prefix (RFC 1035 2.3.4). Few names are short as a whole, and
+-- that is seen without a look at each.
+create or replace function tenantcache.short_enough(names text[]) returns text[] immutable language sql as $$
+    select case when pg_column_size(names) < 300 then names
+        else array(select n from unnest(names) n where octet_length(n) <= 300) end
+$$;
+
+-- Note a change; for those below, which have the rights and the search path. If the outbox was dropped, the statement that
+-- has made the change goes on all the same: processes find out by themselves, because they cannot pull any more.
+create or replace function tenantcache.note_change(tenant_id text, hosts text[]) returns void language plpgsql as $$
+begin
+    if to_regclass('tenantcache.outbox') is null then
+        return;
+    end if;
+    insert into tenantcache.outbox (key, hosts) values (tenant_id, tenantcache.short_enough(hosts));
+    if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
+        perform tenantcache.wake();
     end if;
 end
 $$;
@@ -99,15 +166,14 @@ $$;
 create or replace function tenantcache.log_change(tenant_id text, hosts text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    insert into tenantcache.outbox (key, hosts) values (tenant_id, coalesce(hosts, '{}'));
-    perform tenantcache.wake();
+    perform tenantcache.note_change(tenant_id, hosts);
 end
 $$;
 
 create or replace function tenantcache.log_everything() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform tenantcache.log_change(null, null);
+    perform tenantcache.note_change(null, null);
     return null;
 end
 $$;
@@ -115,14 +181,23 @@ $$;
 create or replace function tenantcache.log_tenant() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    both_sides text[] := array_remove(
-        array['subdomain:' || old.subdomain, 'subdomain:' || new.subdomain], null);
+    old_id text;
+    new_id text;
+    both_sides text[];
 begin
-    insert into tenantcache.outbox (key, hosts) values (coalesce(new.id, old.id), both_sides);
-    if tg_op = 'UPDATE' and old.id <> new.id then
-        insert into tenantcache.outbox (key, hosts) values (old.id, both_sides);
+    begin
+        old_id := old.id;
+        new_id := new.id;
+        both_sides := array_remove(array['subdomain:' || old.subdomain, 'subdomain:' || new.subdomain], null);
+    exception when others then
+        -- The table has been altered: everything may have changed.
+        perform tenantcache.note_change(null, null);
+        return null;
+    end;
+    perform tenantcache.note_change(coalesce(new_id, old_id), both_sides);
+    if old_id <> new_id then
+        perform tenantcache.note_change(old_id, both_sides);
     end if;
-    perform tenantcache.wake();
     return null;
 end
 $$;
@@ -130,13 +205,23 @@ $$;
 create or replace function tenantcache.log_domain() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    both_sides text[] := array_remove(array['domain:' || old.domain, 'domain:' || new.domain], null);
+    old_id text;
+    new_id text;
+    both_sides text[];
 begin
-    insert into tenantcache.outbox (key, hosts) values (coalesce(new.tenant_id, old.tenant_id), both_sides);
-    if tg_op = 'UPDATE' and old.tenant_id <> new.tenant_id then
-        insert into tenantcache.outbox (key, hosts) values (old.tenant_id, both_sides);
+    begin
+        old_id := old.tenant_id;
+        new_id := new.tenant_id;
+        both_sides := array_remove(array['domain:' || old.domain, 'domain:' || new.domain], null);
+    exception when others then
+        -- The table has been altered: everything may have changed.
+        perform tenantcache.note_change(null, null);
+        return null;
+    end;
+    perform tenantcache.note_change(coalesce(new_id, old_id), both_sides);
+    if old_id <> new_id then
+        perform tenantcache.note_change(old_id, both_sides);
     end if;
-    perform tenantcache.wake();
     return null;
 end
 $$;
@@ -153,7 +238,9 @@ begin
     ) then
         return;
     end if;
-    for old_trigger in select tgname from pg_trigger where tgrelid = own_table and not tgisinternal
+    for old_trigger in
+        select t.tgname from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        where t.tgrelid = own_table and p.pronamespace = 'tenantcache'::regnamespace
     loop
         execute format('drop trigger %I on %s', old_trigger, own_table);
     end loop;
@@ -206,6 +293,7 @@ begin
             from tenantcache.watched_tables w
         ) as found where reason is not null),
         (select 'changed' from tenantcache.watched_tables w where w.definition <> tenantcache.definition_of(w) limit 1),
+        (select 'the table tenantcache.publisher has lost its row' where not exists (select from tenantcache.publisher)),
         (select p.incomplete from tenantcache.publisher p));
 end
 $$;
@@ -219,24 +307,44 @@ declare
     seen pg_snapshot;
     changes tenantcache.outbox[];
     is_all boolean;
+    is_flood boolean := false;
 begin
     if not tenantcache.pending() then
         return 'nothing';
     end if;
-    select p.floor into oldest from tenantcache.publisher p for update skip locked;
+    perform from tenantcache.publisher p for update skip locked;
     if not found then
         return 'busy';
+    end if;
+    oldest := tenantcache.floor();
+    -- Changes of our own tables name what they concern, and cost a tenth of what those of a query do. Beyond what a follower
+    -- would catch up with (MAX_BEHIND in follower.py), one entry says that everything may have changed.
+    if not exists (select from tenantcache.adoptions) then
+        most := most * 10;
+        select count(*) > 50000 into is_flood
+            from (select from tenantcache.outbox o where o.xid >= oldest limit 50001) as o;
     end if;
     -- A crash that loses this transaction gives the outbox its rows back, and followers see that an entry is gone.
     perform set_config('synchronous_commit', 'off', true);
     -- In a statement of its own after the lock, so that its snapshot holds what the last publisher has done.
-    with moved as (
-        delete from tenantcache.outbox where ctid = any (array(
-            select o.ctid from tenantcache.outbox o where o.xid >= oldest order by o.xid limit most))
-        returning outbox.*
-    )
-    select coalesce(array_agg(m), '{}'), pg_current_snapshot() into changes, seen from moved m;
-    is_all := cardinality(changes) < most;
+    if is_flood then
+        with moved as (
+            delete from tenantcache.outbox where ctid = any (array(
+                select o.ctid from tenantcache.outbox o where o.xid >= oldest order by o.xid limit 100000))
+            returning 1
+        )
+        select array[row('0'::xid8, 0, null, '{}'::text[])::tenantcache.outbox], pg_current_snapshot(), count(*) < 100000
+            into changes, seen, is_all from moved;
+    else
+        with moved as (
+            delete from tenantcache.outbox where ctid = any (array(
+                select o.ctid from tenantcache.outbox o where o.xid >= oldest order by o.xid limit most))
+            returning xid, watch, key, tenantcache.short_enough(hosts)
+        )
+        select coalesce(array_agg(row(m.xid, m.watch, m.key, m.short_enough)::tenantcache.outbox), '{}'), pg_current_snapshot()
+            into changes, seen from moved m;
+        is_all := cardinality(changes) < most;
+    end if;
     begin
         perform tenantcache.log_entries(changes);
     exception when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
@@ -249,7 +357,7 @@ begin
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
-    perform pg_notify('tenantcache', '');
+    perform tenantcache.notify();
     return case when is_all then 'published' else 'more' end;
 end
 $$;
@@ -273,10 +381,12 @@ begin
         from (
             select u.tenant_id, coalesce(array_agg(u.host order by u.host) filter (where u.host is not null), '{}')
             from (
-                select d.*, (row_number() over (partition by d.tenant_id order by d.host) - 1) / 200 as part
+                select d.*, (row_number() over (partition by d.tenant_id order by d.host nulls first) - 1) / 200 as part
                 from (
-                    select c.key as tenant_id, h.host from unnest(changes) c left join unnest(c.hosts) as h (host) on true
+                    select c.key as tenant_id, h.host from unnest(changes) c, unnest(null::text || c.hosts) as h (host)
                         where c.watch = 0
+                    union
+                    select c.key, null from unnest(changes) c where c.watch = 0
                     union
                     select r.tenant_id, r.alias from tenantcache.names_after(changes) r
                 ) as d
@@ -284,5 +394,9 @@ begin
             ) as u
             group by u.tenant_id, u.part
         ) as n (tenant_id, hosts);
+    -- Readers have seen that something was pending. If no entry followed, it would look undone, by a restored backup.
+    if not found then
+        insert into tenantcache.change_log (seq, tenant_id, hosts) values (nextval('tenantcache.change_seq'), '', '{}');
+    end if;
 end
 $$;

@@ -213,7 +213,8 @@ class PostgresTenants:
             self.queries += 2
             head = _head(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
-            yield AliasStream(head["hosts"], head["epoch"], _mark(head), _in_batches(cursor, batch))
+            batches = _in_batches(cursor, batch)
+            yield AliasStream(head["hosts"], head["epoch"], _mark(head), batches, head["pending"])
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
@@ -222,7 +223,8 @@ class PostgresTenants:
             self.queries += 1
             head = _head(await connection.fetch(_HEAD))
             ids = await connection.fetch(_RECENT_IDS, most, timeout=COUNT_TIMEOUT)
-            yield RowStream(_mark(head), head["epoch"], self._rows_of(connection, [row["id"] for row in ids], batch))
+            rows = self._rows_of(connection, [row["id"] for row in ids], batch)
+            yield RowStream(_mark(head), head["epoch"], rows, head["pending"])
 
     async def _rows_of(self, connection: Any, ids: Sequence[str], batch: int) -> AsyncIterator[list[Row]]:
         for start in range(0, len(ids), batch):
@@ -282,12 +284,15 @@ class PostgresLog:
         self._listener: Listener | None = None
         self._listens_itself = False
         self._has_complained = False
+        self._isolates = False
         self.queries = 0
 
     async def open(self, on_change: Callable[[], None]) -> None:
         """Connect and listen; `on_change` is called, from the event loop, whenever a change was committed."""
         async with translate_errors("connecting the follower"):
             self._connection = await self._connect(self._url)
+            isolation = await self._connection.fetchval("show default_transaction_isolation")
+            self._isolates = isolation != "read committed"
             # A connection that is lost is found out by the next pull: now, rather than within a second.
             self._connection.add_termination_listener(lambda *_: on_change())
             if self._listen_url is None:
@@ -349,8 +354,12 @@ class PostgresLog:
         return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> str:
-        rows = await self._fetch("publishing changes", "select tenantcache.publish($1)", most)
-        return str(rows[0][0])
+        query = "select tenantcache.publish($1)"
+        if not self._isolates:
+            return str((await self._fetch("publishing changes", query, most))[0][0])
+        # A serializable publisher that meets serializable writers would make theirs fail.
+        async with translate_errors("publishing changes"), self._transaction():
+            return str((await self._fetch("publishing changes", query, most))[0][0])
 
     async def rebuild(self) -> None:
         """Read the aliases of all adopted tenants anew, on a connection of its own: it takes some seconds."""
@@ -370,6 +379,13 @@ class PostgresLog:
     async def prune(self, max_age: float, most: int) -> None:
         await self._fetch("pruning the log", _PRUNE, max_age, most)
         await self._fetch("comparing tenants with their tables", "select tenantcache.verify_some($1)", VERIFIED_AT_ONCE)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        if self._connection is None or self._connection.is_closed():
+            raise StoreError("the follower is not connected to Postgres")
+        async with self._connection.transaction(isolation="read_committed"):
+            yield
 
     async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         if self._connection is None or self._connection.is_closed():

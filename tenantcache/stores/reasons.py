@@ -56,6 +56,35 @@ _STATEMENT_CLASSES = ("0A", "22", "23", "25", "40", "42", "53", "54", "55", "57"
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
+_REJECTING_REDIS = (
+    "value is not an integer",
+    "is not an integer or out of range",
+    "invalid bitfield type",
+    "increment or decrement would overflow",
+    "syntax error",
+    "wrong number of arguments",
+    "wrongtype",
+)
+"""How Redis answers what it cannot parse, or what does not fit to what a key holds. Others get another answer."""
+
+
+def redis_rejects(error: BaseException | None) -> bool:
+    """Whether the fault is in the command and not in the server."""
+    if isinstance(error, redis_errors.DataError):
+        return True  # redis-py could not even write it
+    return isinstance(error, redis_errors.ResponseError) and any(
+        text in str(error).lower() for text in _REJECTING_REDIS
+    )
+
+
+def postgres_rejects(error: BaseException | None) -> bool:
+    """Whether the fault is in the values that were sent (class 22, "data exception", and 23, "integrity constraint
+    violation"), so that other ones are taken."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate)[:2] in ("22", "23")
+    return isinstance(error, asyncpg.DataError | ValueError | OverflowError)
+
+
 def postgres_reason(error: BaseException) -> str:
     """Complete "Postgres ..." from what asyncpg or the network raised."""
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) and (reason := _hba_reason(str(error))):

@@ -18,14 +18,14 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterCrossSlotError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, ClusterCrossSlotError, DataError, MovedError, RedisError, ResponseError
 
 from tenantcache import clock
 from tenantcache.core.breaker import Breaker
 from tenantcache.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
-from tenantcache.stores.base import StoreError
+from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.cluster import ClusterClient
-from tenantcache.stores.reasons import redis_reason
+from tenantcache.stores.reasons import redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,10 @@ class RedisLink:
         try:
             async with asyncio.timeout(timeout):
                 replies = await self._send(commands)
-        except ResponseError as error:
+        except (DataError, ResponseError) as error:
+            if redis_rejects(error):
+                self.breaker.succeeded()
+                raise RejectedError(f"Redis rejects this: {error}") from error
             suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
             reason = f"Redis refused: {error}"
             self.breaker.failed(clock.now(), suspended=suspended, reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 import asyncpg
@@ -25,24 +26,30 @@ $$;
 """
 
 
-def sql() -> str:
+def sql(*, notify: bool | None = None, roles: Sequence[str] = ()) -> str:
     """The statements that `install` runs, as one script that may be run again."""
-    return FIRST + "\n".join(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = [files(__package__).joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join([FIRST, *scripts, options_sql(notify=notify, roles=roles)])
 
 
-async def install(connection: asyncpg.Connection) -> None:
-    """Create what is missing, in one transaction. Raises `asyncpg.PostgresError` where the role may not."""
+def options_sql(*, notify: bool | None = None, roles: Sequence[str] = ()) -> str:
+    """The statements for what is chosen at an installation.
+
+    `notify`: whether writers wake the processes when they commit; None leaves it as it is. `roles` are those that
+    processes connect as: each may do then what a process does.
+    """
+    chosen = [] if notify is None else [f"update tenantcache.publisher set notify = {str(notify).lower()};"]
+    quoted = ["'" + role.replace("'", "''") + "'" for role in roles]
+    return "".join(
+        f"{statement}\n" for statement in [*chosen, *(f"call tenantcache.give_rights({q});" for q in quoted)]
+    )
+
+
+async def install(connection: asyncpg.Connection, *, notify: bool | None = None, roles: Sequence[str] = ()) -> None:
+    """Create what is missing, in one transaction. `notify` and `roles` are those of `options_sql`.
+
+    Raises `asyncpg.PostgresError` if the role may not.
+    """
     async with connection.transaction():
         await connection.execute(LOCK)
-        await connection.execute(sql())
-
-
-async def grant(connection: asyncpg.Connection, role: str) -> None:
-    """Let `role` (as it is stored) run an application. Raises `asyncpg.PostgresError`."""
-    quoted = await connection.fetchval("select quote_ident($1)", role)
-    await connection.execute(f"""
-        grant usage on schema tenantcache to {quoted};
-        grant select, insert, update, delete on all tables in schema tenantcache to {quoted};
-        grant usage on all sequences in schema tenantcache to {quoted};
-        grant execute on all routines in schema tenantcache to {quoted};
-    """)
+        await connection.execute(sql(notify=notify, roles=roles))

@@ -3,6 +3,15 @@
 
 create schema if not exists tenantcache;
 
+-- "Create index if not exists" locks the table against writers, whether there is one or not.
+create or replace procedure tenantcache.add_index(name text, on_columns text) language plpgsql as $$
+begin
+    if to_regclass(format('tenantcache.%I', name)) is null then
+        execute format('create index %I on %s', name, on_columns);
+    end if;
+end
+$$;
+
 create table if not exists tenantcache.tenants (
     id text primary key default gen_random_uuid()::text,
     name text not null,
@@ -30,10 +39,14 @@ begin
         alter table tenantcache.tenants
             add constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted'));
     end if;
+    if not exists (
+        select from pg_attribute where attrelid = 'tenantcache.tenants'::regclass and attname = 'time_zone'
+    ) then
+        alter table tenantcache.tenants add column time_zone text constraint time_zone_is_known
+            check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
+    end if;
 end
 $$;
-alter table tenantcache.tenants add column if not exists time_zone text
-    constraint time_zone_is_known check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
 
 create table if not exists tenantcache.tenant_domains (
     domain text primary key
@@ -41,7 +54,7 @@ create table if not exists tenantcache.tenant_domains (
     tenant_id text not null references tenantcache.tenants on delete cascade,
     is_primary boolean not null default false
 );
-create index if not exists tenant_domains_by_tenant on tenantcache.tenant_domains (tenant_id);
+call tenantcache.add_index('tenant_domains_by_tenant', 'tenantcache.tenant_domains (tenant_id)');
 
 -- Who is alive: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
 create table if not exists tenantcache.processes (
@@ -58,7 +71,7 @@ create table if not exists tenantcache.counters (
     touched_at timestamptz not null default now(),
     primary key (tenant_id, policy, number)
 ) with (fillfactor = 70);
-create index if not exists counters_by_age on tenantcache.counters (touched_at);
+call tenantcache.add_index('counters_by_age', 'tenantcache.counters (touched_at)');
 do $$
 begin
     if (select relpersistence from pg_class where oid = 'tenantcache.counters'::regclass) = 'u' then
@@ -95,7 +108,7 @@ create table if not exists tenantcache.domain_challenges (
     failing_since timestamptz,
     primary key (domain, tenant_id)
 );
-create index if not exists domain_challenges_by_tenant on tenantcache.domain_challenges (tenant_id);
+call tenantcache.add_index('domain_challenges_by_tenant', 'tenantcache.domain_challenges (tenant_id)');
 
 -- Requests admitted, by tenant and day of its time zone. It outlives the tenant: somebody may want to send a last bill.
 create table if not exists tenantcache.usage (
@@ -114,14 +127,21 @@ create table if not exists tenantcache.usage_writers (
 );
 
 -- The row, and until when it is settled: minutes that start before that are governed by no change but this one. The lock
--- (7307199744 names it) says that nobody is changing the row; each statement of a volatile function has a snapshot of
--- its own, so the row is read after that. 5 seconds is the notice that each change gives.
+-- says that the row is not being changed; each statement of a volatile function has a snapshot of its own, so the row is
+-- read after that. 5 seconds is the notice that each change gives. It is a lock of our table, which takes a right to it:
+-- an advisory one could be held by any role.
 create or replace function tenantcache.counter_choice()
 returns table (choice tenantcache.counter_store, settled_until double precision) volatile language plpgsql as $$
 declare
-    free boolean := pg_try_advisory_xact_lock_shared(7307199744);
-    since double precision := extract(epoch from clock_timestamp());
+    free boolean := true;
+    since double precision;
 begin
+    begin
+        lock table tenantcache.counter_store in row share mode nowait;
+    exception when lock_not_available then
+        free := false;
+    end;
+    since := extract(epoch from clock_timestamp());
     return query select c, case when free then since + 5 end from tenantcache.counter_store c;
 end
 $$;
@@ -133,7 +153,7 @@ create or replace function tenantcache.choose_counter_store(
 ) returns boolean language plpgsql as $$
 begin
     -- In a statement of its own, so that the clock is read after it.
-    perform pg_advisory_xact_lock(7307199744);
+    lock table tenantcache.counter_store in exclusive mode;
     update tenantcache.counter_store set
         version = version + 1,
         store = new_store,
@@ -150,7 +170,7 @@ begin
         and (store is null or store = new_store or new_store = 'postgres'
             or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
     if found then
-        perform pg_notify('tenantcache', '');
+        perform tenantcache.notify();
     end if;
     return found;
 end

@@ -27,25 +27,35 @@ begin
 end
 $$;
 
--- What processes call and read is theirs alone: those of the owner, and of roles that may read the log (which
--- `tenantcache init --grant` sees to). Called whenever routines were made.
+-- Only who is given the right may call our routines. A role that may register a process is one that processes run as: it gets
+-- what a newer version, or an adoption, has added.
+create or replace procedure tenantcache.give_rights(process_role name) language plpgsql as $$
+begin
+    execute format('grant usage on schema tenantcache to %I', process_role);
+    execute format('grant select, insert, update, delete on all tables in schema tenantcache to %I', process_role);
+    execute format('grant execute on all routines in schema tenantcache to %I', process_role);
+end
+$$;
+
 create or replace procedure tenantcache.share() language plpgsql as $share$
 declare
     routine regprocedure;
-    reader name;
+    process_role name;
 begin
     for routine in
-        select p.oid from pg_proc p
-        where p.pronamespace = 'tenantcache'::regnamespace and has_function_privilege('public', p.oid, 'execute')
+        select p.oid from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace and (p.proacl is null
+            or exists (select from aclexplode(p.proacl) a where a.grantee = 0))
     loop
         execute format('revoke execute on routine %s from public', routine);
     end loop;
-    for reader in
-        select distinct pg_get_userbyid(a.grantee) from pg_class c, aclexplode(c.relacl) a
-        where c.oid = 'tenantcache.change_log'::regclass and a.privilege_type = 'SELECT' and a.grantee not in (0, c.relowner)
+    for process_role in
+        select r.rolname from pg_class c, aclexplode(c.relacl) a join pg_roles r on r.oid = a.grantee
+        where c.oid = 'tenantcache.processes'::regclass and a.privilege_type = 'INSERT' and a.grantee <> c.relowner and (
+            exists (select from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace
+                and not has_function_privilege(r.oid, p.oid, 'execute'))
+            or not has_table_privilege(r.oid, 'tenantcache.outbox', 'select'))
     loop
-        execute format('grant execute on all routines in schema tenantcache to %I', reader);
-        execute format('grant select on all tables in schema tenantcache to %I', reader);
+        call tenantcache.give_rights(process_role);
     end loop;
 end
 $share$;

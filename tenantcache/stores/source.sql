@@ -15,31 +15,33 @@ create table if not exists tenantcache.adoptions (
 );
 
 create or replace procedure tenantcache.serve_own_tables() language plpgsql as $serve$
-begin
-    create or replace view tenantcache.own_tenants as
+declare
+    -- Text, and no view: a view would go on reading a table that was replaced by another of its name.
+    own_tenants text := $own$
         select t.id, t.name, t.subdomain,
             array(select d.domain from tenantcache.tenant_domains d
                 where d.tenant_id = t.id order by d.domain) as domains,
             (select d.domain from tenantcache.tenant_domains d
                 where d.tenant_id = t.id and d.is_primary order by d.domain limit 1) as primary_domain,
             t.status, t.plan, t.limit_per_minute, t.limit_per_day, t.time_zone, t.attributes
-        from tenantcache.tenants t;
-
-    -- The planner inlines these, so that they use the tables' indexes.
+        from tenantcache.tenants t$own$;
+begin
+    -- The planner inlines this one, so that it uses the tables' indexes.
+    execute format($create$
     create or replace function tenantcache.find_tenants(aliases text[])
     returns table (alias text, tenant jsonb, attributes text, state text) stable language sql as $find$
         select 'subdomain:' || s.subdomain, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
-            from tenantcache.own_tenants s
+            from (%1$s) s
             where s.subdomain = any (array(select substr(a, 11) from unnest($1) a where starts_with(a, 'subdomain:')))
         union all
         select 'domain:' || d.domain, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
-            from tenantcache.tenant_domains d join tenantcache.own_tenants s on s.id = d.tenant_id
+            from tenantcache.tenant_domains d join (%1$s) s on s.id = d.tenant_id
             where d.domain = any (array(select substr(a, 8) from unnest($1) a where starts_with(a, 'domain:')))
         union all
         select 'id:' || s.id, to_jsonb(s) - 'attributes', s.attributes::text, 'found'
-            from tenantcache.own_tenants s
+            from (%1$s) s
             where s.id = any (array(select substr(a, 4) from unnest($1) a where starts_with(a, 'id:')))
-    $find$;
+    $find$ $create$, own_tenants);
 
     create or replace function tenantcache.tenant_ids() returns setof text stable language sql as $ids$
         select t.id from tenantcache.tenants t
@@ -51,13 +53,10 @@ begin
         select 'domain:' || d.domain from tenantcache.tenant_domains d
     $all$;
 
+    -- The triggers have noted all of them. A publisher that read our tables would wait where one is locked (ALTER TABLE).
     create or replace function tenantcache.names_after(changes tenantcache.outbox[])
     returns table (tenant_id text, alias text) stable language sql as $names$
-        with changed as (select distinct c.key from unnest($1) c)
-        select t.id, 'subdomain:' || t.subdomain from changed c join tenantcache.tenants t on t.id = c.key
-            where t.subdomain is not null
-        union all
-        select d.tenant_id, 'domain:' || d.domain from changed c join tenantcache.tenant_domains d on d.tenant_id = c.key
+        select null::text, null::text where false
     $names$;
 
     create or replace function tenantcache.incomplete_after_everything() returns text immutable language sql as $none$
@@ -90,7 +89,7 @@ begin
     update tenantcache.publisher set incomplete = null;
     call tenantcache.read_everything();
     insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
-    perform pg_notify('tenantcache', '');
+    perform tenantcache.notify();
     return true;
 end
 $$;

@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from tenantcache.core.windows import DAY
+from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.counters import Fetcher
+from tenantcache.stores.reasons import postgres_rejects
 
 
 class UsageRow(NamedTuple):
@@ -33,7 +35,10 @@ class UsageStore(Protocol):
     """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
 
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
-        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process."""
+        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process.
+
+        Raises `RejectedError` where a row cannot be added; then none was, and the number may be given to another batch.
+        """
         ...
 
     async def leave(self, process_id: UUID) -> None:
@@ -92,16 +97,23 @@ class PostgresUsage:
         self._postgres = postgres
 
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
-        await self._postgres.fetch(
-            "writing usage",
-            _ADD,
-            process_id,
-            batch,
-            [row.tenant_id for row in rows],
-            [date(1970, 1, 1) + timedelta(days=row.day) for row in rows],
-            [row.requests for row in rows],
-            [datetime.fromtimestamp(min(row.seen_at, _latest_end(row.day)), UTC) for row in rows],
-        )
+        try:
+            await self._postgres.fetch(
+                "writing usage",
+                _ADD,
+                process_id,
+                batch,
+                [row.tenant_id for row in rows],
+                [date(1970, 1, 1) + timedelta(days=row.day) for row in rows],
+                [row.requests for row in rows],
+                [datetime.fromtimestamp(min(row.seen_at, _latest_end(row.day)), UTC) for row in rows],
+            )
+        except (OverflowError, ValueError) as error:
+            raise RejectedError(f"this usage cannot be written: {error}") from error
+        except StoreError as error:
+            if not postgres_rejects(error.__cause__):
+                raise
+            raise RejectedError(f"Postgres rejects this usage: {error.__cause__}") from error
 
     async def leave(self, process_id: UUID) -> None:
         await self._postgres.fetch("signing off", _LEAVE, process_id)

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import Quota
+from tenantcache.core.decision import NOTHING_SPENT, Quota
 from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.tenant import Limits
@@ -34,7 +34,7 @@ from tenantcache.web.ratelimit import (
     Header,
     HotHeaders,
     adding,
-    quota_exceeded,
+    limit_refusal,
     ratelimit_headers,
     x_ratelimit_headers,
 )
@@ -131,7 +131,7 @@ class TenantMiddleware:
             return
         meter, clock = entry.meter, self._clock
         now = clock()
-        if (now >= meter.hot_until and not self._renew(meter, now)) or meter.left < 1:
+        if (now >= meter.hot_until and not self._renew(entry, meter, now)) or meter.left < 1:
             await self._serve(scope, receive, send)
             return
         meter.left -= 1
@@ -151,7 +151,7 @@ class TenantMiddleware:
         finally:
             end(token)
 
-    def _renew(self, meter: Reservation, now: float) -> bool:
+    def _renew(self, entry: Entry, meter: Reservation, now: float) -> bool:
         """Lend the tokens of `meter` until memory's freshness lapses, a window ends, or the headers' second is over.
 
         False where one of the first two is so now, and in another event loop than the engine's, which `_serve` has to
@@ -165,6 +165,11 @@ class TenantMiddleware:
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
         meter.lend(min(valid_until, ends - offset))
+        # What is lent is spent before its minute and its day end, so one time stands for all these requests.
+        assert entry.tenant is not None
+        for each in self.cache.memory.of_tenant(entry.tenant.id):
+            if each.serving is not None:
+                each.serving = each.serving._replace(admitted_at=server_now)
         return True
 
     def _show(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | Literal[False]:
@@ -256,20 +261,21 @@ class TenantMiddleware:
         else:
             decision = await self.cache.check(tenant)
         if not decision.allowed:
-            await self._refuse(quota_exceeded(decision, self._headers(decision.quotas)), scope, receive, send)
+            await self._refuse(limit_refusal(decision, self._headers(decision.quotas)), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
+        serving = Serving(tenant, self.cache, decision.at or NOTHING_SPENT)
         if entry.serving is None:
-            entry.serving = Serving(tenant, self.cache)
+            entry.serving = serving
         if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
             # another never comes here.
             if not self._strategies:
                 self._hot = self.cache.memory.hot
-        await self._pass_on(entry, decision.quotas, scope, receive, send)
+        await self._pass_on(serving, decision.quotas, scope, receive, send)
 
     def _host_of(self, scope: Scope) -> bytes | None:
         """The Host value that counts, or None where the request is to be answered with 400."""
@@ -288,7 +294,7 @@ class TenantMiddleware:
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
         headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
-        await self._refuse(quota_exceeded(error.decision, headers), scope, receive, send)
+        await self._refuse(limit_refusal(error.decision, headers), scope, receive, send)
 
     # On to the application.
 
@@ -296,10 +302,12 @@ class TenantMiddleware:
         headers = ratelimit_headers(quotas) if self._shows_limits else []
         return headers + x_ratelimit_headers(quotas) if self._shows_x_limits else headers
 
-    async def _pass_on(self, entry: Entry, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["tenant"] = entry.tenant
+    async def _pass_on(
+        self, serving: Serving, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope.setdefault("state", {})["tenant"] = serving.tenant
         headers = self._headers(quotas)
-        token = begin(entry.serving)
+        token = begin(serving)
         try:
             await self.app(scope, receive, adding(headers, send) if headers else send)
         except LimitExceededError as error:

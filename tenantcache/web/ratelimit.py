@@ -11,7 +11,7 @@ from starlette.types import Message, Send
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.windows import DAY, MINUTE
-from tenantcache.web.problems import QUOTA_EXCEEDED, Problem
+from tenantcache.web.problems import QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, Problem
 
 Header = tuple[bytes, bytes]
 
@@ -126,6 +126,19 @@ def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
         (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
         (b"x-ratelimit-reset", b"%d" % ceil(tightest.reset)),
     ]
+
+
+def limit_refusal(decision: Decision, headers: list[Header]) -> Problem:
+    """503 if no counter could be asked, else 429 with `headers`."""
+    if not decision.unavailable:
+        return quota_exceeded(decision, headers)
+    return Problem(
+        503,
+        "Service Unavailable",
+        "The tenant's requests cannot be counted at the moment.",
+        type=TEMPORARY_REDUCED_CAPACITY,
+        retry_after=max(1, ceil(decision.retry_after or 0.0)),
+    )
 
 
 def quota_exceeded(decision: Decision, headers: list[Header]) -> Problem:

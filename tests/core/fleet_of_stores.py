@@ -2,7 +2,9 @@
 
 The fault model, which `storechoice.py` states: processes stop, crash and start again; messages of each to the log and
 to the stores are late; the log is out of reach of some or of all; an announcement is long on its way and its commit
-takes its time; Redis fails for everybody at once, and forgets everything once the fleet has left it.
+takes its time; Redis fails for everybody at once, and forgets everything once the fleet has left it. If the day is in
+Postgres and the minutes are in Redis, either may fail before it has counted, or count and not answer. Requests cost
+several tokens if `costs` says so, and what was admitted is sometimes given back.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, inf
 from random import Random
 
 from tenantcache.core.ledger import Take
@@ -49,9 +51,13 @@ class World:
         self.counters: dict[Store, Counter[Window]] = {"redis": Counter(), "postgres": Counter()}
         self.redis_away_until = self.log_away_until = 0.0
         self.lose_redis = False
+        self.silent = 0.0
+        """How often a store counts and does not answer."""
+        self.costs = (1,)
         self.local = False
         """Whether a process that sees neither store admits its share."""
         self.admitted: Counter[Window] = Counter()
+        self.admitted_in_days: Counter[Window] = Counter()
         self.changes: list[StoreChoice] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -173,15 +179,37 @@ class World:
         reservation = process.reservation
         process.redis.note_time(self.now)
         for _ in range(self.random.choice([0, 0, 1, 3])):
-            decision = reservation.decide(self.now, 1)
+            cost = self.random.choice(self.costs) if len(self.costs) > 1 else self.costs[0]
+            decision = reservation.decide(self.now, cost)
             if decision is not None and decision.allowed:
-                self.admitted[Window("minute", minute_at(self.now))] += 1
+                self._admit(cost)
+                if cost > 1 and self.random.random() < 0.3:
+                    self._refund_later(process, reservation, cost, self.now)
             elif decision is None and self.local and process.redis.own_minute == minute_at(self.now):
                 self._take_share(process)
             elif decision is None:
-                self._send(process, reservation, reservation.plan(self.now, 1, len(self.processes)))
+                self._send(process, reservation, reservation.plan(self.now, cost, len(self.processes)))
                 return
         self._send(process, reservation, reservation.surplus(self.now))
+
+    def _admit(self, cost: int) -> None:
+        self.admitted[Window("minute", minute_at(self.now))] += cost
+        self.admitted_in_days[Window("day", int(self.now // DAY))] += cost
+
+    def _refund_later(self, process: Process, reservation: Reservation, cost: int, admitted_at: float) -> None:
+        def refund() -> None:
+            self._deliver(process, fleet, lambda: self._refund(reservation, cost, admitted_at))
+
+        fleet = process.redis
+        self.at(self.now + self._delay(), refund)
+
+    def _refund(self, reservation: Reservation, cost: int, admitted_at: float) -> None:
+        """What comes back comes back in the windows of now: there, that much less was admitted."""
+        reservation.refund(0, self.now, self.now)
+        minute, day = reservation.minute, reservation.day
+        reservation.refund(cost, self.now, admitted_at)
+        self.admitted[Window("minute", minute_at(self.now))] -= reservation.minute - minute
+        self.admitted_in_days[Window("day", int(self.now // DAY))] -= reservation.day - day
 
     def _take_share(self, process: Process) -> None:
         """As the limiter does for `on_error="local"`."""
@@ -200,19 +228,37 @@ class World:
             return
 
         def apply() -> None:
-            if "redis" in stores and self.redis_away_until > self.now:
-                self._deliver(process, fleet, lambda: _lose(fleet, reservation, take, self.now))
-                return
-            values = [self._debit(store, debit) for store, debit in zip(stores, take.debits, strict=True) if store]
-            self.at(self.now + self._delay(), lambda: self._deliver(process, fleet, lambda: settle(values)))
+            """As `FleetCounters` does: one store after the other, until one fails."""
+            values: list[int | None] = [None] * len(stores)
+            for store in ("postgres", "redis"):
+                places = [place for place, each in enumerate(stores) if each == store]
+                if places and self._is_away(process, store):
+                    break
+                found = [self._debit(store, take.debits[place]) for place in places]
+                if places and self.silent and self.random.random() < self.silent:
+                    break
+                for place, value in zip(places, found, strict=True):
+                    values[place] = value
+            wait = 0.0 if values.count(None) == len(values) else self._delay()
+            self.at(self.now + wait, lambda: self._deliver(process, fleet, lambda: settle(values)))
 
-        def settle(values: list[int]) -> None:
+        def settle(values: list[int | None]) -> None:
+            if any(store == "redis" and value is None for store, value in zip(stores, values, strict=True)):
+                fleet.redis_failed(self.now, "gone")
+            if values.count(None) == len(values):
+                reservation.fail(take, self.now)
+                return
             following = reservation.settle(take, values, self.now)
             if following is not None and following.repairs:
                 fleet.redis_lost("acme", following.debits[0].window)
             self._send(process, reservation, following)
 
         self.at(self.now + self._delay(), apply)
+
+    def _is_away(self, process: Process, store: Store) -> bool:
+        if store == "redis":
+            return self.redis_away_until > self.now
+        return max(process.log_away_until, self.log_away_until) > self.now
 
     def _route(self, fleet: FleetStore, debit: Debit) -> Store | None:
         if debit.window.policy == "day":
@@ -231,16 +277,13 @@ class World:
         process.reservation, process.inbox = None, []
 
     def over_admitted(self) -> dict[Window, int]:
-        limit = self.limits.per_minute or 0
-        return {window: count for window, count in self.admitted.items() if count > limit}
+        minute, day = self.limits.per_minute or inf, self.limits.per_day or inf
+        limits = {"minute": minute, "day": day}
+        counted = self.admitted + self.admitted_in_days
+        return {window: count for window, count in counted.items() if count > limits[window.policy]}
 
 
 def _follow(fleet: FleetStore, row: StoreChoice, settled: float | None) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
     if row.version >= fleet.choice.version:
         fleet.follow(row, settled)
-
-
-def _lose(fleet: FleetStore, reservation: Reservation, take: Take, now: float) -> None:
-    fleet.redis_failed(now, "gone")
-    reservation.fail(take, now)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.freshness import NEVER, Freshness, Question, State
+from tenantcache.core.freshness import NEVER, Freshness, Question, State, asof_of
 from tenantcache.core.logmark import LogMark
 
 EPOCH = "history-1"
@@ -281,8 +281,9 @@ class TestRule5OfAnswers:
 
     def test_an_answer_whose_entry_is_forgotten_is_not_accepted(self) -> None:
         freshness = following(applied=9, max_floors=4)
-        assert freshness.accepts_read(mark(6), ACME_HOST, None)
-        assert not freshness.accepts_read(mark(5), ACME_HOST, None)
+        asked = freshness.question(10.0)
+        assert freshness.accepts_read(asked, mark(6), ACME_HOST, None)
+        assert not freshness.accepts_read(asked, mark(5), ACME_HOST, None)
 
 
 class TestRule5OfPulls:
@@ -360,6 +361,111 @@ class TestRule6:
         assert freshness.accepts(7, ACME_HOST, ACME)
 
 
+class TestRule7:
+    """What a pending read has seen has no number of its own yet."""
+
+    def test_it_is_newer_than_its_entry_and_older_than_the_next(self) -> None:
+        freshness, asked = self.asked()
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        assert asof_of(mark(3), pending=True) == 3.5
+        assert not freshness.accepts(3, ACME_HOST, None)
+        assert not freshness.accepts(3, ACME_DOMAIN, ACME)
+        assert not freshness.accepts_shared(EPOCH, mark(3), ACME_HOST, ACME)
+        assert not freshness.accepts_read(asked, mark(3), ACME_HOST, ACME)
+        assert freshness.accepts(4, ACME_HOST, ACME)
+        assert freshness.accepts(3, GLOBEX_HOST, GLOBEX)
+
+    def test_the_log_never_vouches_for_it(self) -> None:
+        freshness, _ = self.asked()
+        freshness.apply(mark(4), GLOBEX, ())
+        freshness.extend(sent_at=10.0)
+        assert freshness.state(12.0, 3.5, read_sent_at=8.0) is State.REFUSED
+        assert freshness.state(12.0, 3.5, read_sent_at=9.5) is State.VALID
+        assert [freshness.vouches_for(asof) for asof in (3, 3.5, 4, 4.5, 5)] == [True, False, True, False, False]
+
+    @pytest.mark.parametrize("pending", [False, True])
+    def test_another_of_the_same_names_follows_if_it_was_asked_after_that_answer(self, pending: bool) -> None:
+        freshness, early = self.asked()
+        freshness.believes(freshness.question(1.0), 1.0, EPOCH, mark(3), pending=True)
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        late = freshness.question(1.0)
+        for asked in (early, late):
+            assert freshness.believes(asked, 1.0, EPOCH, mark(3), pending=True)
+            assert freshness.accepts_read(asked, mark(3), ACME_DOMAIN, ACME, pending=True) is (asked is late)
+            assert freshness.accepts_read(asked, mark(3), GLOBEX_HOST, GLOBEX, pending=True)
+            assert freshness.accepts_read(asked, mark(4), ACME_DOMAIN, ACME, pending=pending)
+
+    def test_so_does_one_with_a_part_of_that_published(self) -> None:
+        """The part that was seen is not applied with it."""
+        freshness, early = self.asked()
+        other = freshness.question(1.0)
+        freshness.apply(mark(4), GLOBEX, ())
+        freshness.believes(other, 1.0, EPOCH, mark(3), pending=True)
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        freshness.believes(early, 1.0, EPOCH, mark(3), pending=True)
+        assert not freshness.accepts_read(early, mark(3), ACME_HOST, ACME, pending=True)
+
+    def test_one_answer_may_hold_a_tenant_twice(self) -> None:
+        freshness, asked = self.asked()
+        freshness.believes(asked, 1.0, EPOCH, mark(3), pending=True)
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        assert freshness.accepts_read(asked, mark(3), ACME_DOMAIN, ACME, pending=True)
+
+    def test_when_floors_are_forgotten_those_asked_before_are_refused(self) -> None:
+        freshness = following(applied=3, max_floors=2)
+        early = freshness.question(1.0)
+        for host, tenant in ((ACME_HOST, ACME), (GLOBEX_HOST, GLOBEX)):
+            freshness.believes(freshness.question(1.0), 1.0, EPOCH, mark(3), pending=True)
+            freshness.observe(mark(3), tenant, host, pending=True)
+        assert freshness.tail_start == 3.5
+        late = freshness.question(1.0)
+        for asked in (early, late):
+            freshness.believes(asked, 1.0, EPOCH, mark(3), pending=True)
+            assert freshness.accepts_read(asked, mark(3), ACME_HOST, ACME, pending=True) is (asked is late)
+
+    def test_an_index_may_lack_it_until_nothing_is_pending(self) -> None:
+        freshness, _ = self.asked()
+        freshness.settle()
+        assert freshness.accepts(freshness.settled, ACME_HOST, None)
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        freshness.apply(mark(4), GLOBEX, ())
+        assert not freshness.accepts(freshness.settled, ACME_HOST, None)
+        freshness.settle()
+        assert freshness.accepts(freshness.settled, ACME_HOST, None)
+        freshness.lose()
+        assert freshness.settled == 0
+
+    def test_it_must_be_published(self) -> None:
+        """Or else a backup was restored, or a crash has undone it."""
+        freshness, _ = self.asked()
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        assert freshness.newest_known == 3.5
+        asked = freshness.question(1.0)
+        assert freshness.agrees(asked, mark(3), [], pending=True)
+        assert freshness.agrees(asked, mark(4), [mark(4)])
+        assert not freshness.agrees(asked, mark(3), [])
+        assert freshness.believes(asked, 1.0, EPOCH, mark(3))
+        assert freshness.generation == asked.generation + 1
+        assert freshness.newest_known == 3
+
+    def test_a_pull_that_was_sent_before_need_not_know_of_it(self) -> None:
+        freshness, asked = self.asked()
+        freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
+        assert freshness.agrees(asked, mark(3), [])
+
+    def test_its_entry_must_turn_up_too(self) -> None:
+        freshness, _ = self.asked()
+        freshness.observe(mark(5), ACME, ACME_HOST, pending=True)
+        asked = freshness.question(1.0)
+        assert freshness.agrees(asked, mark(6), [mark(4), mark(5), mark(6)])
+        assert not freshness.agrees(asked, mark(6), [mark(4), mark(5, lost=True), mark(6)])
+
+    @staticmethod
+    def asked() -> tuple[Freshness, Question]:
+        freshness = following(applied=3)
+        return freshness, freshness.question(0.5)
+
+
 names = st.integers(0, 3)
 entries = st.lists(st.one_of(st.none(), st.tuples(names, st.lists(names, max_size=2))), max_size=12)
 
@@ -380,3 +486,36 @@ def test_accepts_says_whether_a_copy_missed_a_change(
         names_it = entry is None or entry[0] == tenant or alias in entry[1]
         missed = missed or (seq > asof and names_it)
     assert freshness.accepts(asof, f"a{alias}", None if tenant is None else str(tenant)) is not missed
+
+
+@given(
+    writes=st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=12),
+    moments=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=2, max_size=6),
+)
+def test_reads_that_are_accepted_one_after_the_other_never_go_back(
+    writes: list[tuple[int, bool]], moments: list[tuple[int, int]]
+) -> None:
+    """One alias, written now and then, in a log that is published in portions.
+
+    `moments`: when the server sees each read, and how long the answer then is on its way.
+    """
+    # What the server would answer at each step: the version of the alias, the newest entry, and whether more is pending
+    version, head, pending, steps = 0, 1, 0, [(0, 1, False)]
+    for portion, is_write in writes:
+        if is_write:
+            version, pending = version + 1, pending + 1
+        else:
+            published = min(portion, pending)
+            head, pending = head + published, pending - published
+        steps.append((version, head, pending > 0))
+    freshness = following(applied=1, tail_start=1)
+    events = sorted((at + late, at, number) for number, (at, late) in enumerate(moments))
+    asked = {number: freshness.question(0.0) for number in range(len(moments))}
+    held = -1
+    for _, at, number in events:
+        seen, head, is_pending = steps[min(at, len(steps) - 1)]
+        assert freshness.believes(asked[number], 0.0, EPOCH, mark(head), pending=is_pending)
+        if freshness.accepts_read(asked[number], mark(head), ACME_HOST, ACME, pending=is_pending):
+            assert seen >= held
+            held = seen
+            freshness.observe(mark(head), ACME, ACME_HOST, pending=is_pending)

@@ -8,6 +8,7 @@ import pytest
 
 from tenantcache.core.decision import Decision
 from tenantcache.core.reservation import UNLIMITED, Reservation, Take
+from tenantcache.core.sliding import SlidingReservation
 from tenantcache.core.spending import Spent
 from tenantcache.core.tenant import Limits
 from tenantcache.core.windows import DAY, Debit, Window
@@ -522,6 +523,59 @@ def test_tokens_go_back_when_the_demand_has_gone(counters: Counters) -> None:
     assert r.settle(take, counters.send(take), NOON + 8) is None, "what was given back does not look lost"
 
 
+@pytest.mark.parametrize("limits", [Limits(100, 1000), Limits(1000, 100), Limits(None, 100), Limits(100, 100)])
+def test_what_a_dear_request_took_in_vain_is_there_for_others(counters: Counters, limits: Limits) -> None:
+    """It was refused for want of more: two seconds later the counters are as if it had not come."""
+    r, other = Reservation(limits, NOON), Reservation(limits, NOON)
+    assert [counters.serve(other, NOON, processes=2).allowed for _ in range(60)] == [True] * 60
+    if (take := other.release(NOON)) is not None:
+        counters.send(take)
+    assert not counters.serve(r, NOON, cost=50, processes=2).allowed
+    for second in (1, 2):
+        if (take := r.surplus(NOON + second)) is not None:
+            r.settle(take, counters.send(take), NOON + second)
+    third = Reservation(limits, NOON + 3)
+    left = counters.exhaust(third, NOON + 3)
+    assert left >= 35, "40, and as much may stay where it is held as stands there for later minutes"
+    assert counters.exhaust(r, NOON + 3) + left in (39, 40)
+
+
+def test_dear_requests_of_several_processes_leave_what_is_left_to_cheap_ones(counters: Counters) -> None:
+    """Each has asked in vain for more than there is; no token is buried under what they have asked for."""
+    limits = Limits(100, 100)
+    first = Reservation(limits, NOON)
+    assert [counters.serve(first, NOON).allowed for _ in range(60)] == [True] * 60
+    take = first.release(NOON)
+    assert take is not None
+    counters.send(take)
+    fleet = [Reservation(limits, NOON) for _ in range(4)]
+    for second in range(12):
+        for r in fleet:
+            assert not counters.serve(r, NOON + second, cost=50, processes=4).allowed
+            if (take := r.surplus(NOON + second)) is not None:
+                r.settle(take, counters.send(take), NOON + second)
+    assert sum(counters.exhaust(r, NOON + 12, processes=4) for r in fleet) >= 36
+
+
+@pytest.mark.parametrize("limits", [Limits(100, None), Limits(None, 100)])
+def test_a_dear_request_that_is_refused_again_and_again_asks_ever_less_often(
+    counters: Counters, limits: Limits
+) -> None:
+    """After 2 s, 4 s and so on, and each time what it took goes back."""
+    r = Reservation(limits, NOON)
+    assert [counters.serve(r, NOON).allowed for _ in range(60)] == [True] * 60
+    before = len(counters.takes)
+    for tick in range(450):  # 45 s
+        now = NOON + tick / 10
+        refused = counters.serve(r, now, cost=50)
+        assert (refused.allowed, len(refused.violated)) == (False, 1)
+        if tick % 10 == 0 and (take := r.surplus(now)) is not None:
+            r.settle(take, counters.send(take), now)
+    assert 4 <= len(counters.takes) - before <= 2 * 5
+    assert counters.serve(r, NOON + 45, cost=30).allowed, "a cheaper one fits"
+    assert counters.serve(r, NOON + DAY, cost=50).allowed
+
+
 def test_tokens_stay_while_the_demand_goes_on(counters: Counters) -> None:
     r = Reservation(Limits(6_000, None), NOON)
     for step in range(590):
@@ -549,6 +603,61 @@ def test_a_clock_set_back_does_not_grant_a_minute_twice(counters: Counters) -> N
     assert counters.exhaust(r, NOON + 60) == 5
     assert not r.spend(NOON + 59.9, 1)
     assert counters.exhaust(r, NOON + 60) == 0
+
+
+def test_a_clock_set_far_back_enters_the_minute_anew(counters: Counters) -> None:
+    r = Reservation(Limits(5, None), NOON)
+    assert counters.exhaust(r, NOON) == 5
+    assert counters.exhaust(r, NOON + 660) == 5
+    r.clock_moved(NOON + 60)
+    assert r.quotas(NOON + 60)[0].remaining == 5
+    assert counters.exhaust(r, NOON + 60) == 5
+    assert counters.exhaust(r, NOON) == 0, "its counter has what was spent of it"
+
+
+@pytest.mark.parametrize("kind", [Reservation, SlidingReservation])
+def test_what_is_on_its_way_when_the_clock_is_set_back_is_not_granted(
+    counters: Counters, kind: type[Reservation]
+) -> None:
+    """Neither to the earlier minute, nor to those that follow it."""
+    r = kind(Limits(600, 100_000), NOON)
+    r.spend(NOON + 600, 1)
+    take = r.plan(NOON + 600, 5, 1)
+    assert take is not None
+    assert r.settle(take, counters.send(take), NOON) is None
+    for later in range(4):
+        assert not r.spend(NOON + 60 * later, 1)
+    again = r.plan(NOON + 180, 5, 1)
+    assert again is not None
+    r.settle(again, counters.send(again), NOON + 180)
+    assert r.spend(NOON + 180, 5)
+
+
+def test_a_later_minute_that_grants_nothing_is_asked_once(counters: Counters) -> None:
+    """It is behind a clock that was set, or others hold all of it. Each try would take from the minutes behind it."""
+    r = Reservation(Limits(600, None), NOON)
+    wall = Window("minute", MINUTE + 10)
+    counters.values[wall] = 600
+    assert counters.serve(r, NOON).allowed
+    debited = counters.values.total()
+    own = counters.values[Window("minute", MINUTE)]
+    for _ in range(300):
+        counters.serve(r, NOON)
+    assert counters.values.total() - counters.values[Window("minute", MINUTE)] == debited - own
+    for later in range(1, 10):
+        assert r.spend(NOON + 60 * later, 1)
+    assert not r.spend(NOON + 600, 1)
+    assert counters.serve(r, NOON + 660).allowed
+    assert r.spend(NOON + 720, 1), "the wall is behind: it takes ahead again"
+
+
+def test_a_limit_that_was_cut_is_settled_after_the_same_seconds(counters: Counters) -> None:
+    r = Reservation(Limits(600, None), NOON + 600)
+    r.change(Limits(10, None), NOON + 600)
+    assert counters.exhaust(r, NOON) == 10
+    refused = r.decide(NOON, 1)
+    assert refused is not None
+    assert refused.retry_after == 5.0
 
 
 def test_unlimited_tenants_need_no_take() -> None:

@@ -2,7 +2,8 @@
 zones exceeds a limit; nor does one with sliding minutes exceed what the previous minute leaves.
 
 The model's processes hold real reservations. Their takes reach the counters late, the replies come later still and in
-any order, or never. The model alone counts what was admitted, by the window in which it was admitted.
+any order, or never, or for some of a take's debits only: two stores share them, and either may fail before, during or
+after. The model alone counts what was admitted, by the window in which it was admitted.
 
 Each fleet is explored twice: by Hypothesis, which shrinks what it finds, and by long random walks with fixed seeds,
 which are deep enough to catch every single rule of the reservation being left out.
@@ -11,7 +12,7 @@ which are deep enough to catch every single rule of the reservation being left o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -83,7 +84,7 @@ class Message:
 
     take: Take
     reservation: Reservation | None
-    values: list[int] | None = None
+    values: Sequence[int | None] | None = None
 
 
 @dataclass
@@ -138,9 +139,12 @@ class Fleet(RuleBasedStateMachine):
         if take is not None:
             self.messages.append(Message(take, reservation))
 
+    def _windows(self, process: Process) -> tuple[Window, Window]:
+        return Window("minute", minute_at(self.now)), Window("day", process.calendar(self.now).number)
+
     def _admit(self, number: int, cost: int) -> None:
         process = self.processes[number % self.size]
-        for window in (Window("minute", minute_at(self.now)), Window("day", process.calendar(self.now).number)):
+        for window in self._windows(process):
             self.admitted[window] += cost
             process.admitted[window] += cost
 
@@ -200,10 +204,7 @@ class Fleet(RuleBasedStateMachine):
         reservation.refund(0, self.now, self.now)  # enter the windows of now
         minute, day = reservation.minute, reservation.day
         reservation.refund(cost, self.now, None if ago is None else self.now - ago)
-        back = [
-            (Window("minute", minute_at(self.now)), reservation.minute - minute),
-            (Window("day", process.calendar(self.now).number), reservation.day - day),
-        ]
+        back = list(zip(self._windows(process), (reservation.minute - minute, reservation.day - day), strict=True))
         for window, tokens in back:
             assert 0 <= tokens <= min(cost, process.admitted[window])
             self.admitted[window] -= tokens
@@ -357,6 +358,56 @@ class LosingProcess(Fleet):
         self.counters.values.clear()
 
 
+class FleetOfTwoStores(CrashingFleet):
+    """A take's debits lie in two stores, or in two keys of one: each may be made and answered, be made and not be
+    answered, or not be made."""
+
+    @precondition(lambda self: any(m.values is None for m in self.messages))
+    @rule(index=pick, seed=st.integers(0, 1 << 30))
+    def arrive_in_part(self, index: int, seed: int) -> None:
+        waiting = [message for message in self.messages if message.values is None]
+        message, random = waiting[index % len(waiting)], Random(seed)
+        by_store = random.random() < 0.7
+        fates = {policy: random.choice(FATES) for policy in ("minute", "day")}
+        values: list[int | None] = []
+        for debit in message.take.debits:
+            fate = fates[debit.window.policy] if by_store else random.choice(FATES)
+            found = self.counters.debit((debit,)) if fate != "not made" else [None]
+            values += found if fate == "answered" else [None]
+        message.values = values
+
+
+FATES = ("answered", "not answered", "not made")
+
+
+class FleetOnASetClock(FleetOfTwoStores):
+    """The database server's clock is set forward and back, and each process hears of it before it does anything else.
+
+    A process stays in its windows when the clock was set back by a few seconds: what it admits then is of those.
+    """
+
+    @rule(seconds=st.sampled_from([2.0, 20.0, 61.0, 600.0, 4_000.0]))
+    def set_back(self, seconds: float) -> None:
+        self.now -= seconds
+        for process in self.processes:
+            if process.reservation is not None:
+                process.reservation.clock_moved(self.now)
+        self._see_limits()
+
+    def _windows(self, process: Process) -> tuple[Window, Window]:
+        reservation = process.reservation
+        if reservation is None:
+            return super()._windows(process)
+        return Window("minute", reservation._number), Window("day", reservation._today.number)
+
+    def _see_limits(self) -> None:
+        super()._see_limits()
+        for process in self.processes:
+            minute, day = self._windows(process)
+            self.ceiling.see(minute, process.limits.per_minute)
+            self.ceiling.see(day, process.limits.per_day)
+
+
 class SlidingFleet(Fleet):
     """Minutes slide: at no time is more admitted than the previous minute leaves."""
 
@@ -397,6 +448,10 @@ TestLosingFleet = LosingFleet.TestCase
 TestLosingFleet.settings = SETTINGS
 TestSlidingFleet = SlidingFleet.TestCase
 TestSlidingFleet.settings = SETTINGS
+TestFleetOfTwoStores = FleetOfTwoStores.TestCase
+TestFleetOfTwoStores.settings = SETTINGS
+TestFleetOnASetClock = FleetOnASetClock.TestCase
+TestFleetOnASetClock.settings = SETTINGS
 TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
@@ -432,10 +487,11 @@ def walk(fleet: Fleet, random: Random) -> None:
         (4, lambda: fleet.spend_on_the_hot_path(number(), random.choice([1, 5, 500]), random.choice([0.5, 3.0, 90.0]))),
         (1, lambda: fleet.refill(number(), 2)),
         (2, lambda: fleet.give_back(number())),
-        (6, lambda: maybe(lambda: messages(False), fleet.arrive)),
+        (6, lambda: maybe(lambda: messages(False), lambda index: _arrive(fleet, index, random))),
         (5, lambda: maybe(lambda: messages(True), fleet.reply)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.lose)),
         (1, lambda: maybe(lambda: fleet.messages, fleet.time_out)),
+        (3, lambda: _set_clock(fleet, random)),
         (3, lambda: fleet.wait(random.choice([0.01, 1.5, 1.5, 7.0, 7.0, 60.0, 60.0, 3_700.0]))),
         (1, lambda: fleet.wait_for_the_next_minute(random.choice([0.0, 0.2]))),
         (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, None]))),
@@ -463,12 +519,26 @@ def walk(fleet: Fleet, random: Random) -> None:
         fleet.no_limit_is_exceeded()
 
 
+def _arrive(fleet: Fleet, index: int, random: Random) -> None:
+    if isinstance(fleet, FleetOfTwoStores) and random.random() < 0.5:
+        fleet.arrive_in_part(index, random.randrange(1 << 30))
+    else:
+        fleet.arrive(index)
+
+
+def _set_clock(fleet: Fleet, random: Random) -> None:
+    if isinstance(fleet, FleetOnASetClock):
+        fleet.set_back(random.choice([2.0, 20.0, 61.0, 600.0, 4_000.0]))
+
+
 def _change_all(fleet: CrashingFleet, minute: int | None, day: int | None) -> None:
     for number in range(fleet.size):
         fleet.change(number, minute, day)
 
 
-@pytest.mark.parametrize("kind", [Fleet, CrashingFleet, LosingFleet, LosingProcess, SlidingFleet])
+@pytest.mark.parametrize(
+    "kind", [Fleet, CrashingFleet, FleetOfTwoStores, FleetOnASetClock, LosingFleet, LosingProcess, SlidingFleet]
+)
 def test_no_limit_is_exceeded_on_long_walks(kind: type[Fleet]) -> None:
     for seed in range(WALKS):
         walk(kind(), Random(f"{kind.__name__}/{seed}"))

@@ -132,3 +132,21 @@ def test_a_minute_out_of_reach_weighs_as_if_it_had_been_used_up() -> None:
     assert sum(wanted) > 0
     [quota] = r.quotas(NOON + 30)
     assert quota.remaining == 30
+
+
+def test_a_refusal_for_a_minute_out_of_reach_says_so() -> None:
+    """Nothing is known to be used up: what was spent of the minute before cannot be read."""
+    r = SlidingReservation(Limits(60, None), NOON)
+    take = r.plan(NOON, 1, 1)
+    assert take is not None
+    values = [OUT_OF_REACH if debit.window == minute(-1) else debit.amount for debit in take.debits]
+    following = r.settle(take, values, NOON)
+    assert following is not None
+    assert r.settle(following, [0], NOON) is None
+    refused = r.decide(NOON, 1)
+    assert refused is not None
+    assert (refused.allowed, refused.unavailable, refused.violated, refused.quotas) == (False, True, (), ())
+    assert refused.retry_after == pytest.approx(2, abs=0.1)
+    never = r.decide(NOON, 61)
+    assert never is not None
+    assert (never.unavailable, never.violated) == (False, ("minute",))

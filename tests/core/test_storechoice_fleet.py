@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from tenantcache.core.ledger import Take
+from tenantcache.core.reservation import Reservation
+from tenantcache.core.storechoice import StoreChoice
 from tests.core.fleet_of_stores import World
 
 
@@ -121,6 +124,43 @@ def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> N
         world.run(seconds + world.random.uniform(5, 90))
     assert world.over_admitted() == {}
     assert any(process.shares for process in world.processes)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_take_over_two_stores_exceeds_a_limit(seed: int) -> None:
+    """The day is in Postgres and the minutes are in Redis; requests cost up to 5, and some are given back."""
+    assert two_stores(seed).over_admitted() == {}
+
+
+def two_stores(seed: int, minutes: int = 15) -> World:
+    world = World(Random(seed), size=3, per_day=400)
+    world.row = StoreChoice(1, "redis", int(world.now // 60), "postgres")
+    world.costs, world.silent = (1, 1, 2, 5), 0.1
+    world.run(5)
+    for _ in range(minutes):
+        misfortune(world)
+    return world
+
+
+def test_those_takes_use_what_they_are_granted() -> None:
+    """Most of the minutes' limit; and each store has counted its own."""
+    world = two_stores(3)
+    assert world.admitted_in_days.total() > 100
+    assert max(world.admitted.values()) > 30
+    policies = {store: {window.policy for window in counters} for store, counters in world.counters.items()}
+    assert policies["redis"] == {"minute"}
+    assert "day" in policies["postgres"]
+
+
+def test_the_walks_find_what_was_granted_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Reservation.settle
+
+    def trusting(reservation: Reservation, take: Take, values: Sequence[int | None], now: float) -> Take | None:
+        filled = [line.claim if value is None else value for line, value in zip(take.lines, values, strict=True)]
+        return settle(reservation, take, filled, now)
+
+    monkeypatch.setattr(Reservation, "settle", trusting)
+    assert any(two_stores(seed).over_admitted() for seed in range(12))
 
 
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

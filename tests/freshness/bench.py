@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 from tenantcache.core import copies as codec
 from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import Tenant
-from tests.freshness.database import set_columns
+from tests.freshness.database import Change, Named, set_columns
 from tests.freshness.network import Flight
 from tests.freshness.process import Sizes
 from tests.freshness.world import World
@@ -55,6 +55,17 @@ class Bench(World):
         self.run()
 
     def rename(self, name: str = "new", tenant_id: str = "t1") -> None:
+        self.commit(set_columns(tenant_id, name=name))
+
+    def commit(self, change: Change, named: list[Named] | None = None) -> None:
+        """Another process publishes at once, so that its notification is the only one."""
+        listeners, self.database.sessions = self.database.sessions, {}
+        self.database.commit(change, named)
+        self.database.sessions = listeners
+        self.database.publish(len(self.database.outbox))
+
+    def pend(self, name: str = "new", tenant_id: str = "t1") -> None:
+        """A change that is visible, and not published yet."""
         self.database.commit(set_columns(tenant_id, name=name))
 
     def know(self, *aliases: str) -> None:
@@ -62,6 +73,14 @@ class Bench(World):
         for alias in aliases:
             self.find(alias)
             self.settle()
+
+    def know_pending(self, *aliases: str) -> None:
+        """Have those in memory as a read finds them now, while nothing else arrives."""
+        for alias in aliases:
+            self.find(alias)
+            if self.waiting("get"):
+                self.answer("get")
+            self.answer("read")
 
     def lapse(self) -> None:
         """Let the follower lose touch for longer than answers may be out of date."""
@@ -85,7 +104,9 @@ class Bench(World):
         return [flight for flight in self.network.flights if flight.name.startswith(name)]
 
     def deliver(self, name: str) -> None:
-        """Let the oldest message of that name arrive."""
+        """Let the oldest message of that name arrive. Before a follower that was notified pulls, it publishes."""
+        if name == "pull" and not self.waiting("pull"):
+            self.answer("publish")
         self.network.deliver(self.waiting(name)[0])
         self.run()
 

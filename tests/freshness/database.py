@@ -90,6 +90,8 @@ class Flaws(TypedDict, total=False):
 
 Change = Callable[[Tables], Tables]
 Named = tuple[str | None, tuple[str, ...] | None]
+Unpublished = tuple[int, Named]
+"""With the number of its transaction."""
 
 
 def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Named]:
@@ -110,8 +112,7 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
 
 @dataclass
 class Transaction:
-    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: it has not left that to
-    another."""
+    """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: no other one does it."""
 
     number: int
     change: Change
@@ -136,7 +137,7 @@ class Backup:
     tables: Tables
     log: tuple[LogEntry, ...]
     last_seq: int
-    outbox: tuple[Named, ...] = ()
+    outbox: tuple[Unpublished, ...] = ()
 
 
 class Database:
@@ -157,7 +158,11 @@ class Database:
         self._old_hosts = old_hosts
         self.is_publisher_held = False
         """Somebody holds the publisher's lock, and does nothing."""
-        self.outbox: list[Named] = []
+        self.fault: str | None = None
+        """What looks for faults finds; "changed" is mended by a rebuild."""
+        self.publishers: set[str] = set()
+        """Who has moved something."""
+        self.outbox: list[Unpublished] = []
         self._begun = 0
         self._ended = 0
         self._published = 0
@@ -175,6 +180,7 @@ class Database:
         self._seen_at: dict[object, float] = {}
         self.log.append(self._entry((None, None)))
         self._show()
+        self._not_on_disk = self.back_up()
 
     @property
     def epoch(self) -> str:
@@ -215,7 +221,7 @@ class Database:
         transaction = Transaction(self._begun, change, touched, named, notifies)
         self.open_transactions.append(transaction)
         if not self._published_after_commit:
-            self.outbox += self._named(transaction)
+            self.outbox += [(transaction.number, named) for named in self._named(transaction)]
             self.publish(len(self.outbox))
         return transaction
 
@@ -227,11 +233,13 @@ class Database:
     def finish(self, transaction: Transaction) -> None:
         """Become visible, with what the triggers have put into the outbox."""
         self.open_transactions.remove(transaction)
+        self._not_on_disk = self.back_up()
         self._ended += 1
         named = self._named(transaction)
         self.tables = transaction.change(self.tables)
         if named and self._published_after_commit:
-            self.outbox += named
+            # Publishers go by the number, which is drawn before the commit.
+            self.outbox = sorted([*self.outbox, *((transaction.number, one) for one in named)], key=lambda one: one[0])
             if transaction.notifies:
                 self._notify()
         self._show()
@@ -249,13 +257,15 @@ class Database:
         """Change everything at one instant."""
         self.finish(self._begin(change, frozenset(), named))
 
-    def publish(self, most: int) -> str:
+    def publish(self, most: int, publisher: str = "another") -> str:
         """Move the oldest of the outbox into the log."""
         if not self.outbox:
             return "nothing"
         if self.is_publisher_held:
             return "busy"
-        moved, self.outbox = self.outbox[:most], self.outbox[most:]
+        self.publishers.add(publisher)
+        self._not_on_disk = self.back_up()
+        moved, self.outbox = [named for _, named in self.outbox[:most]], self.outbox[most:]
         if any(tenant_id is None for tenant_id, _ in moved):
             moved = [(None, None)]
         self.log += [self._entry(one) for one in moved]
@@ -264,6 +274,12 @@ class Database:
         self._notify()
         self._show()
         return "more" if self.outbox else "published"
+
+    def rebuild(self) -> None:
+        self.fault = None
+        self.log.append(self._entry((None, None)))
+        self._notify()
+        self._show()
 
     # Operators.
 
@@ -281,6 +297,10 @@ class Database:
         self._history += 1
         self._show()
 
+    def crash(self) -> None:
+        """Come back without the last commit, of a writer (`synchronous_commit` off) or of a publisher."""
+        self.restore(self._not_on_disk, same_storage=True)
+
     def terminate_backends(self) -> None:
         self.sessions.clear()
 
@@ -294,12 +314,13 @@ class Database:
     def _is_pending(self) -> bool:
         return bool(self.outbox) and self._tells_pending
 
-    def pull(self, applied: LogMark, max_behind: int, page: int, since: str) -> Pull:
+    def pull(self, applied: LogMark, max_behind: int, page: int, since: str = "", check: bool = True) -> Pull:
         truncated = self.head.seq - applied.seq > max_behind
         entries = [] if truncated else [entry for entry in self.log if entry.seq > applied.seq][:page]
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self.log)
         covers = since != "" and self._published >= int(since)
-        return self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
+        pull = self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
+        return pull if check else replace(pull, checked=False, fault=None)
 
     def tail(self, max_age: float, max_entries: int) -> Pull:
         oldest = self._microseconds() - round(max_age * 1e6)
@@ -323,6 +344,7 @@ class Database:
             covers=covers,
             snapshot=str(self._ended),
             running=frozenset(transaction.number for transaction in self.open_transactions),
+            fault=self.fault,
         )
 
     def beat(self, process_id: object) -> None:

@@ -5,21 +5,32 @@ process, or any message that is on its way arrives at its server or its process 
 idle). Time stands still, so nothing is ever excused by its age, and a message that has not arrived yet stands for one
 that never does: what holds at every point of every order holds with losses and delays too.
 
-The search is depth first over those choices, each path run from the start. A point is known by what each process has
-seen, in its order, by what is on its way and by what the servers hold: code is deterministic, so two paths that agree
-in this have the same future, and only one of them is followed (partial-order reduction by state).
+The search is depth first over those choices, each path run from the start. A point is known by what each process
+holds, what its tasks wait for and with which values, by what is on its way and by what the servers hold: code is
+deterministic, so two paths that agree in this have the same future, and only one of them is followed (reduction by
+state).
+
+A coarse search takes fewer steps: what Redis is asked, it answers at once (in these stories only the first process
+writes there), and once a notification has woken the second process, it publishes and pulls until it is done. When that
+happens is open all the same, so either process may be the one that publishes, and either may lag behind the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from tenantcache.core import copies as codec
+from tenantcache.core.freshness import Question
+from tenantcache.core.logmark import LogMark
 from tenantcache.core.tenant import Tenant
+from tenantcache.stores.base import Pull, Snapshot
+from tenantcache.stores.memory import Entry
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
-from tests.freshness.network import Flight
+from tests.freshness.network import Flight, Link
 from tests.freshness.process import Process
 from tests.freshness.truth import Violation
 from tests.freshness.world import ALIASES, World
@@ -51,18 +62,68 @@ LONG_STORIES = {
 """The bound of the search: two processes, two updates, one fill."""
 
 
+COUNTERS = {"pulls", "_started", "_last_finished", "generation", "loads", "copy_hits", "copies_refused", "queries"}
+"""They only grow: `generation` is that of one catch-up. Nothing here waits for one of them."""
+
+
+def state_of(process: Process) -> object:
+    """All that decides what the process does next, as text."""
+    holders = (process.freshness, process.follower, process.follower._pace, process.resolver)
+    held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
+    entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
+    memory = sorted(f"{entry.alias} {entry.tenant} {entry.asof} {entry.read_at}" for entry in entries)
+    tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
+    seen = sorted(process.watch._seen.items())
+    return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
+
+
+def _names_of(holder: object) -> Iterator[str]:
+    yield from getattr(type(holder), "__slots__", None) or vars(holder)
+
+
+def _frames(task: asyncio.Task[Any]) -> str:
+    """Where each coroutine of a task stands, and with which values."""
+    told: list[str] = []
+    waiting: Any = task.get_coro()
+    while (frame := getattr(waiting, "cr_frame", None)) is not None:
+        told.append(f"{frame.f_code.co_qualname} {frame.f_lasti} {_values(frame.f_locals)}")
+        waiting = waiting.cr_await
+    return " > ".join(told)
+
+
+def _values(named: Mapping[str, object]) -> str:
+    """Those of them that are data; what objects hold is told by the objects."""
+    return str([(name, _told(value)) for name, value in sorted(named.items()) if name not in COUNTERS])
+
+
+def _told(value: object) -> str:
+    if isinstance(value, asyncio.Event):
+        return str(value.is_set())
+    if isinstance(value, dict):
+        return str([(str(key), _told(one)) for key, one in value.items()])
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(map(_told, value)))
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return str([_told(one) for one in value])
+    is_data = value is None or isinstance(value, DATA)
+    return repr(value) if is_data else type(value).__name__
+
+
+DATA = (bool, int, float, str, bytes, Question, LogMark, Pull, Snapshot, Entry, Tenant)
+
+
 class Path:
     """One run of a story. `choices` lists what can happen next, in an order that depends on the point alone."""
 
-    def __init__(self, story: Story, flaws: Flaws | None = None) -> None:
+    def __init__(self, story: Story, flaws: Flaws | None = None, *, is_coarse: bool = False) -> None:
         self._story = story
+        self._is_coarse = is_coarse
         self.world = World(2, flaws=flaws)
         self.world.settle()
         for process in self.world.processes:
             process.is_exact = True
         self._updates = list(story.updates)
         self._has_asked = False
-        self._seen: dict[Process, list[str]] = {process: [] for process in self.world.processes}
 
     def choices(self) -> list[str | Flight]:
         found: list[str | Flight] = ["update"] if self._updates else []
@@ -78,26 +139,42 @@ class Path:
             self.world.database.commit(self._updates.pop(0))
         elif choice == "ask":
             self._has_asked = True
-            self._seen[first].append("ask")
             first.ask(self._story.alias)
         else:
             assert isinstance(choice, Flight)
-            if choice.for_process:
-                self._note_arrival(choice)
-            self.world.network.deliver(choice)
+            self._deliver(choice)
         for process in self.world.processes:
             while process.has_work:
                 process.step()
 
-    def _note_arrival(self, flight: Flight) -> None:
-        (receiver,) = (process for process in self.world.processes if flight.link in process.links.values())
-        self._seen[receiver].append(flight.label)
+    def _deliver(self, flight: Flight) -> None:
+        first, second = self.world.processes
+        self.world.network.deliver(flight)
+        if not self._is_coarse or (flight.for_process and flight.name != "notify"):
+            return
+        if flight.link is first.links["redis"]:
+            self._answer(flight.link)
+        elif flight.link in second.links.values():
+            while self._answer(flight.link):
+                pass
+
+    def _answer(self, link: Link) -> bool:
+        """Let the process have its next answer over that link, and go on."""
+        for process in self.world.processes:
+            while process.has_work:
+                process.step()
+        flights = [flight for flight in self.world.network.flights if flight.link is link and flight.name != "notify"]
+        if flights:
+            self.world.network.deliver(flights[0])
+        return bool(flights)
 
     def point(self) -> object:
         """What makes this point's future."""
-        on_their_way = tuple(sorted(flight.label for flight in self.world.network.flights))
-        seen = tuple(tuple(labels) for labels in self._seen.values())
-        return len(self._updates), seen, on_their_way, self.world.redis.contents
+        world = self.world
+        on_their_way = tuple(sorted(flight.label for flight in world.network.flights))
+        servers = (tuple(world.database.log), tuple(world.database.outbox), world.redis.contents)
+        processes = tuple(state_of(process) for process in world.processes)
+        return hash((len(self._updates), self._has_asked, on_their_way, *servers, *processes))
 
     def check(self) -> None:
         """What is in memory, and what Redis would be believed, is at least as new as what the process has applied."""
@@ -123,16 +200,18 @@ class Path:
 
 @dataclass
 class Report:
-    """`is_complete` is false where the bound on `runs` was reached."""
+    """`is_complete` is false where the bound on `runs` was reached. `publishers` are those who have moved something."""
 
     points: int = 0
     runs: int = 0
     longest: int = 0
     is_complete: bool = True
+    publishers: set[str] = field(default_factory=set)
 
 
 class _Search:
-    def __init__(self, story: Story, flaws: Flaws | None) -> None:
+    def __init__(self, story: Story, flaws: Flaws | None, *, is_coarse: bool) -> None:
+        self._is_coarse = is_coarse
         self._story = story
         self._flaws = flaws
         self._known: set[object] = set()
@@ -141,7 +220,7 @@ class _Search:
 
     def follow(self, prefix: list[int]) -> None:
         """Go along `prefix`, then on by first choices to a point that is known; note the other choices on the way."""
-        path, taken, told = Path(self._story, self._flaws), [*prefix], list[str]()
+        path, taken, told = Path(self._story, self._flaws, is_coarse=self._is_coarse), [*prefix], list[str]()
         try:
             for number in prefix:
                 _take(path, number, told)
@@ -159,6 +238,7 @@ class _Search:
         finally:
             path.world.close()
         self.report.runs += 1
+        self.report.publishers |= path.world.database.publishers
         self.report.points = len(self._known)
         self.report.longest = max(self.report.longest, len(taken))
 
@@ -169,9 +249,9 @@ def _take(path: Path, number: int, told: list[str]) -> None:
     path.take(choice)
 
 
-def explore(story: Story, *, max_runs: int, flaws: Flaws | None = None) -> Report:
+def explore(story: Story, *, max_runs: int, flaws: Flaws | None = None, is_coarse: bool = False) -> Report:
     """Run every interleaving of `story`, up to `max_runs` paths. Raises `Violation`, with the way there."""
-    search = _Search(story, flaws)
+    search = _Search(story, flaws, is_coarse=is_coarse)
     state = random.getstate()
     try:
         while search.prefixes and search.report.runs < max_runs:

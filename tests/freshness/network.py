@@ -196,17 +196,17 @@ class SimulatedTenants:
         """One snapshot, but a message for each alias."""
         del batch
 
-        def snapshot() -> tuple[list[str], str, LogMark]:
-            return self._database.tables.aliases(), self._database.epoch, self._database.head
+        def snapshot() -> tuple[list[str], Snapshot]:
+            return self._database.tables.aliases(), self._database.read(())
 
-        aliases, epoch, mark = await self._link.call("stream", snapshot, READ_TIMEOUT)
+        aliases, seen = await self._link.call("stream", snapshot, READ_TIMEOUT)
 
         async def batches() -> AsyncIterator[list[str]]:
             for alias in aliases:
                 await self._link.call("next", lambda: None, READ_TIMEOUT)
                 yield [alias]
 
-        yield AliasStream(len(aliases), epoch, mark, batches())
+        yield AliasStream(len(aliases), seen.epoch, seen.mark, batches(), seen.pending)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError("the simulation changes the database by itself")
@@ -249,14 +249,16 @@ class SimulatedLog:
         return await self._ask("tail", lambda: self._database.tail(max_age, max_entries))
 
     async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
-        del check
-        return await self._ask(f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since))
+        return await self._ask(
+            f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since, check)
+        )
 
     async def publish(self, most: int) -> str:
-        return await self._ask("publish", lambda: self._database.publish(min(most, MOST_PUBLISHED)))
+        most = min(most, MOST_PUBLISHED)
+        return await self._ask("publish", lambda: self._database.publish(most, self._link.name))
 
     async def rebuild(self) -> None:
-        raise NotImplementedError("nothing the log rests on ever changes here")
+        self._database.rebuild()
 
     async def beat(self, process_id: object) -> None:
         await self._ask("beat", lambda: self._database.beat(process_id))

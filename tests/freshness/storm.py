@@ -37,14 +37,13 @@ class Storm:
                 "hot_only": self.rng.random() < 0.5,
             }
         # Small sizes bring out what otherwise happens once in a million requests.
-        self.world = World(
-            self.rng.choice((1, 2, 2, 3)),
-            max_tenants=self.rng.choice((2, 100)),
-            max_floors=self.rng.choice((3, 1000)),
-            has_index=self.rng.random() < 0.5,
-            flaws=flaws,
-            **sizes,
-        )
+        processes = self.rng.choice((1, 2, 2, 3))
+        sizes |= {
+            "max_tenants": self.rng.choice((2, 100)),
+            "max_floors": self.rng.choice((3, 1000)),
+            "has_index": self.rng.random() < 0.5,
+        }
+        self.world = World(processes, flaws=flaws, **sizes)
         self.mischief = self.rng.choice((0.0, 0.02, 0.1))
         self.faults = self._choose_faults()
 
@@ -68,6 +67,7 @@ class Storm:
             self._set_server_clock,
             self._prune,
             self._hold_publisher,
+            self._crash,
         ]
         return self.rng.sample(kinds, self.rng.randrange(1, 6))
 
@@ -251,6 +251,10 @@ class Storm:
         database = self.world.database
         database.is_publisher_held = not database.is_publisher_held
         return f"publisher {'held' if database.is_publisher_held else 'free'}"
+
+    def _crash(self) -> str:
+        self.world.database.crash()
+        return "crash"
 
     def _terminate(self) -> str:
         self.world.database.terminate_backends()

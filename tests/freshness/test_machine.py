@@ -93,6 +93,26 @@ class Freshness(RuleBasedStateMachine):
         if f"delete {tenant}" in changes:
             self.world.database.commit(changes[f"delete {tenant}"])
 
+    @rule(tenant=any_tenant)
+    def begin(self, tenant: str) -> None:
+        """The first of several that are open at once notifies, the others leave it to that one."""
+        self.world.database.begin(set_columns(tenant, name=self.world.next_version()), frozenset({tenant}))
+
+    @precondition(lambda self: self.world.database.open_transactions)
+    @rule(index=any_index, commits=st.booleans())
+    def end(self, index: int, commits: bool) -> None:
+        database = self.world.database
+        transaction = database.open_transactions[index % len(database.open_transactions)]
+        if commits:
+            database.finish(transaction)
+        else:
+            database.abort(transaction)
+
+    @rule(most=st.integers(1, 2))
+    def publish(self, most: int) -> None:
+        """Another process does."""
+        self.world.database.publish(most)
+
     @rule()
     def truncate(self) -> None:
         self.world.truncate()
@@ -228,6 +248,14 @@ class Freshness(RuleBasedStateMachine):
     @rule()
     def terminate_backends(self) -> None:
         self.world.database.terminate_backends()
+
+    @rule()
+    def hold_or_free_the_publisher(self) -> None:
+        self.world.database.is_publisher_held = not self.world.database.is_publisher_held
+
+    @rule()
+    def crash(self) -> None:
+        self.world.database.crash()
 
     @rule(age=st.sampled_from((0.0, 10.0)))
     def prune(self, age: float) -> None:

@@ -15,6 +15,7 @@ SUITES = {
         "tests/test_resolver.py",
         "tests/test_resolver_races.py",
         "tests/test_follower.py",
+        "tests/test_follower_publishing.py",
         "tests/test_engine_races.py",
     ],
     "orders": ["tests/freshness/test_exhaustive.py"],
@@ -26,10 +27,19 @@ SUITES = {
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
     "domains": ["tests/test_domains.py"],
+    "limits": [
+        "tests/core/test_reservation.py",
+        "tests/test_halfway.py",
+        "tests/test_clock_set.py",
+        "tests/test_limiter.py",
+        "tests/test_limits.py",
+    ],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
+        "tests/stores/test_writers.py",
+        "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
 }
@@ -46,16 +56,26 @@ WHAT_SUITES_DO = {
     "loops": "one engine and several event loops, which end, are closed or go on",
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
-    "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
+    "limits": "reservations, the limiter over one store and over two, and routes that cost more",
+    "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
+    "that is put back",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
 AGES = ("storms", "machine", "memory")
+LIMITS = ("limits",)
 RULES = ("tests/core/test_freshness.py",)
-UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
+UNITS = (
+    "tests/test_follower.py",
+    "tests/test_follower_publishing.py",
+    "tests/test_resolver.py",
+    "tests/test_resolver_races.py",
+)
 ON_SCHEMA = "tests/stores/test_schema.py::"
+ON_WRITERS = "tests/stores/test_writers.py::"
+ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/core/freshness.py"
 FOLLOWER = "tenantcache/follower.py"
@@ -65,11 +85,15 @@ STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
+LIMITER = "tenantcache/limiter.py"
+RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
 SQL = "tenantcache/stores/schema.sql"
 HOSTS = "tenantcache/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
+LOG = "tenantcache/stores/log.sql"
+SERVE = "tenantcache/stores/serve.sql"
 
 
 @dataclass(frozen=True)
@@ -103,7 +127,7 @@ MUTANTS = [
         "return mark.seq in self._marks",
         quick=RULES,
     ),
-    Mutant("what reads have seen", FRESHNESS, "        if mark.seq > self.applied:\n", "        if False:\n"),
+    Mutant("what reads have seen", FRESHNESS, "        if asof > self.applied or pending:\n", "        if False:\n"),
     Mutant(
         "what reads have seen must turn up in the log",
         FRESHNESS,
@@ -113,7 +137,7 @@ MUTANTS = [
     Mutant(
         "a log that ends before what reads have seen",
         FRESHNESS,
-        "return asked.newest_known < seen.seq  #",
+        "return asked.newest_known < self._seen_asof  #",
         "return True  #",
     ),
     Mutant(
@@ -122,12 +146,97 @@ MUTANTS = [
         "return known is not None and known != mark.at",
         "return False",
     ),
-    Mutant("reads: their entry is in the log", FRESHNESS, "(mark.seq > self.applied or self.knows(mark)) and ", ""),
+    Mutant(
+        "reads: their entry is in the log",
+        FRESHNESS,
+        "if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(",
+        "if not self.accepts(",
+    ),
     Mutant(
         "the log vouches for what it has come to",
         FRESHNESS,
-        "return max(self.valid_until, own) if asof <= self.applied else own",
-        "return max(self.valid_until, own)",
+        "return asof <= self.applied and asof % 1 == 0",
+        "return asof % 1 == 0",
+    ),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and asof % 1 == 0", "", quick=RULES),
+    Mutant(
+        "a pending read is newer than its entry",
+        FRESHNESS,
+        "return mark.seq + 0.5 if pending else mark.seq",
+        "return mark.seq",
+        quick=RULES,
+    ),
+    Mutant(
+        "the order of two pending reads",
+        FRESHNESS,
+        "return not pending or self._follows(asked, asof, alias, tenant_id)",
+        "return True",
+        quick=RULES,
+    ),
+    Mutant(
+        "the order of pending reads whose floors are forgotten",
+        FRESHNESS,
+        "if asof == self.tail_start and asked.answers < self._forgotten_at:",
+        "if False:",
+        quick=RULES,
+    ),
+    Mutant(
+        "what was pending is not shared",
+        RESOLVER,
+        "if copy and row is not None and not snapshot.pending:",
+        "if copy and row is not None:",
+        quick=UNITS,
+    ),
+    Mutant(
+        "nothing is held that may be older than what was served",
+        RESOLVER,
+        "        if snapshot.pending:\n            self._freshness.observe",
+        "        if False:\n            self._freshness.observe",
+        quick=UNITS,
+    ),
+    Mutant(
+        "pending changes prove nothing",
+        FOLLOWER,
+        "        if not pull.pending:\n",
+        "        if True:\n",
+        quick=UNITS,
+    ),
+    Mutant(
+        "what was pending counts once it is covered",
+        FOLLOWER,
+        "if pull.covers and self._pending_since is not None:",
+        "if self._pending_since is not None:",
+        quick=UNITS,
+    ),
+    Mutant(
+        "a pull that has not looked for faults proves no more than one that has",
+        FOLLOWER,
+        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        "self._freshness.extend(proves_from)",
+        quick=UNITS,
+    ),
+    Mutant(
+        "a fault proves nothing",
+        FOLLOWER,
+        "self._faultless_at = asked.sent_at if pull.fault is None else NEVER",
+        "self._faultless_at = asked.sent_at",
+        quick=UNITS,
+    ),
+    Mutant(
+        "pulls again while transactions run",
+        FOLLOWER,
+        "self._awaited, self._pause = self._running, MIN_PULL_PAUSE",
+        "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "empty notifications wait",
+        FOLLOWER,
+        "if self._empty > EMPTY_NOTIFICATIONS:",
+        "if False:",
+        ("units",),
+        quick=UNITS,
     ),
     Mutant(
         "what reads have seen outlives a collapse",
@@ -137,20 +246,25 @@ MUTANTS = [
     ),
     Mutant("answers of an earlier generation", FRESHNESS, "asked.generation != self.generation or ", ""),
     Mutant("answers that took too long", FRESHNESS, " or now >= asked.sent_at + self.max_staleness", ""),
-    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or mark", "if mark"),
-    Mutant("reads: a log that ends too early", FRESHNESS, " or mark.seq < asked.newest_known", ""),
+    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or asof_of", "if asof_of"),
+    Mutant(
+        "reads: a log that ends too early",
+        FRESHNESS,
+        " or asof_of(mark, pending=pending) < asked.newest_known",
+        "",
+    ),
     Mutant(
         "a pull counts from its sending",
         FOLLOWER,
-        "self._freshness.extend(asked.sent_at)",
+        "self._freshness.extend(min(proves_from, self._faultless_at))",
         "self._freshness.extend(self._clock())",
         quick=UNITS,
     ),
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        "snapshot, question.sent_at) if is_believed",
-        "snapshot, self._clock()) if is_believed",
+        'return self._install(alias, tenant, asof, asked.sent_at, "postgres")',
+        'return self._install(alias, tenant, asof, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
@@ -176,7 +290,7 @@ MUTANTS = [
     Mutant(
         "an answer overtaken is read again",
         RESOLVER,
-        "if not self._freshness.accepts_read(snapshot.mark, alias, tenant_id):",
+        "if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
         quick=UNITS,
     ),
@@ -205,8 +319,13 @@ MUTANTS = [
         "                self._drop_older(held_here, entry.seq)",
         "                pass",
     ),
+    Mutant("a newer read evicts siblings", RESOLVER, "if is_older and sibling.tenant != tenant:", "if False:"),
     Mutant(
-        "a newer read evicts siblings", RESOLVER, "if sibling.asof < asof and sibling.tenant != tenant:", "if False:"
+        "siblings of a pending read",
+        RESOLVER,
+        "is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)",
+        "is_older = sibling.asof < asof",
+        quick=UNITS,
     ),
     Mutant(
         "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
@@ -214,8 +333,22 @@ MUTANTS = [
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
-        " and self._freshness.accepts(self._freshness.applied, alias, None):",
+        " and self._freshness.accepts(self._freshness.settled, alias, None):",
         ":",
+    ),
+    Mutant(
+        "the index may lack what was pending",
+        RESOLVER,
+        "self._freshness.accepts(self._freshness.settled, alias, None):",
+        "self._freshness.accepts(self._freshness.applied, alias, None):",
+        quick=UNITS,
+    ),
+    Mutant(
+        "the index is not taken from a snapshot with changes pending",
+        INDEXER,
+        "if stream.pending:",
+        "if False:",
+        quick=UNITS,
     ),
     Mutant(
         "the index is of the history that is followed",
@@ -240,7 +373,7 @@ MUTANTS = [
     Mutant(
         "the short way is open to what the log vouches for",
         ENGINE,
-        "if entry.asof <= self.freshness.applied:",
+        "if self.freshness.vouches_for(entry.asof):",
         "if True:",
     ),
     Mutant(
@@ -274,14 +407,158 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an id that was not there", RESOLVER, "tenant_id = alias[len(ID_ALIAS) :]  #", "pass  #"),
+    Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
     Mutant(
-        "the advisory lock",
-        SQL,
-        "perform pg_advisory_xact_lock(7307199742);",
-        "",
+        "one publisher at a time",
+        LOG,
+        "perform from tenantcache.publisher p for update skip locked;",
+        "perform from tenantcache.publisher p;",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_nobody_overtakes_a_commit_that_has_drawn_its_number",),
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "a publisher does not wait for another",
+        LOG,
+        "perform from tenantcache.publisher p for update skip locked;",
+        "perform from tenantcache.publisher p for update;",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "the floor: below every transaction under way",
+        LOG,
+        "floor = case when is_all then pg_snapshot_xmin(seen) else floor end",
+        "floor = case when is_all then pg_snapshot_xmax(seen) else floor end",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_what_is_committed_late_is_above_no_floor",),
+    ),
+    Mutant(
+        "the floor: not of another server",
+        LOG,
+        "case when p.floor <= pg_snapshot_xmax(pg_current_snapshot()) then p.floor else '0' end",
+        "p.floor",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOtherServers",),
+    ),
+    Mutant(
+        "a snapshot tells what is not published",
+        LOG,
+        "select exists (select from tenantcache.outbox o where o.xid >= (select tenantcache.floor()))",
+        "select false",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
+    ),
+    Mutant(
+        "covered: nothing that was under way at the publication",
+        LOG,
+        "pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)",
+        "false",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestCovers",),
+    ),
+    Mutant(
+        "covered: nothing of which only a part is published",
+        LOG,
+        "published = case when is_all then seen else published end",
+        "published = seen",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestCovers",),
+    ),
+    Mutant(
+        "covered: nothing by another server's publication",
+        LOG,
+        "            and pg_snapshot_xmax(p.published) <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (",
+        "            and not exists (",
+        SCHEMA,
+        quick=(ON_SCHEMA + "TestOtherServers",),
+    ),
+    Mutant(
+        "a transaction that stays open silences no others",
+        LOG,
+        "7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000",
+        "7307199742000000",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestTwoTransactions::test_one_that_stays_open_does_not_silence_the_others",),
+    ),
+    Mutant(
+        "a full queue of notifications",
+        LOG,
+        "if pg_notification_queue_usage() < 0.5 then",
+        "if true then",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_a_full_queue_of_notifications",),
+    ),
+    Mutant(
+        "the outbox may be dropped",
+        LOG,
+        "if to_regclass('tenantcache.outbox') is null then\n        return;",
+        "if false then\n        return;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_without_the_outbox",),
+    ),
+    Mutant(
+        "publications of all tables",
+        LOG,
+        "alter table tenantcache.outbox replica identity full;",
+        "null;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestNeverFails::test_a_publication_of_all_tables",),
+    ),
+    Mutant(
+        "publishers are not serializable",
+        STORE,
+        'self._isolates = isolation != "read committed"',
+        "self._isolates = False",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestTwoTransactions::test_serializable_writers_are_not_refused",),
+    ),
+    Mutant(
+        "nobody may call our routines unasked",
+        SERVE,
+        "execute format('revoke execute on routine %s from public', routine);",
+        "null;",
+        SCHEMA,
+        quick=(ON_WRITERS + "TestForeigners::test_nobody_may_call_our_routines_unasked",),
+    ),
+    Mutant(
+        "faults: triggers are enabled ALWAYS",
+        LOG,
+        "where t.tgrelid = w.relation and t.tgenabled = 'A' and",
+        "where t.tgrelid = w.relation and",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
+    ),
+    Mutant(
+        "faults: another table of that name",
+        LOG,
+        "when to_regclass(w.name) <> w.relation then",
+        "when false then",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
+    ),
+    Mutant(
+        "faults: triggers that were off for a moment",
+        LOG,
+        "t.tgenabled, t.xmin, p.xmin",
+        "t.tgenabled",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestWhatTheLogRestsOn::test_triggers_that_were_off_for_a_moment",),
+    ),
+    Mutant(
+        "an answer is bounded in bytes",
+        STORE,
+        "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n    ) as new on head.asof",
+        "where true\n    ) as new on head.asof",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestNamesOfAnyLength::test_an_answer_is_bounded_in_bytes",),
+    ),
+    Mutant(
+        "a server in recovery proves nothing",
+        STORE,
+        'if records[0]["in_recovery"]:',
+        "if False:",
+        SCHEMA,
+        quick=(ON_FAULTS + "TestAReplica",),
     ),
     Mutant(
         "hot requests: freshness",
@@ -367,7 +644,7 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the label",
-        SQL,
+        LOG,
         "'subdomain:' || old.subdomain, ",
         "",
         SCHEMA,
@@ -375,7 +652,7 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the domain",
-        SQL,
+        LOG,
         "array['domain:' || old.domain, ",
         "array[",
         SCHEMA,
@@ -383,22 +660,22 @@ MUTANTS = [
     ),
     Mutant(
         "OLD in the trigger: the tenant",
-        SQL,
-        "old.tenant_id <> new.tenant_id",
-        "false",
+        LOG,
+        "old_id := old.tenant_id;",
+        "",
         SCHEMA,
         quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_moves_names_both_tenants",),
     ),
     Mutant(
         "triggers fire always",
-        SQL,
-        "tenantcache.%I enable always trigger %I'",
-        "tenantcache.%I enable trigger %I'",
+        LOG,
+        "enable always trigger tenantcache_written, enable always trigger tenantcache_changed,",
+        "enable trigger tenantcache_written, enable trigger tenantcache_changed,",
         SCHEMA,
     ),
     Mutant(
         "the epoch names the database",
-        SQL,
+        LOG,
         "        (select oid from pg_database where datname = current_database()),\n",
         "",
         SCHEMA,
@@ -423,5 +700,70 @@ MUTANTS = [
         "                connection.terminate()\n                raise",
         "                raise",
         SCHEMA,
+    ),
+    Mutant(
+        "limits: what one store granted while the other failed",
+        LIMITER,
+        "if not isinstance(error, StoreError) or not error.values:",
+        "if True:",
+        LIMITS,
+        quick=("tests/test_halfway.py",),
+    ),
+    Mutant(
+        "limits: Postgres is asked before Redis",
+        "tenantcache/fleetcounters.py",
+        '= ("postgres", "redis")',
+        '= ("redis", "postgres")',
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a store that fails is left alone",
+        "tenantcache/outage.py",
+        "0 <= now - failure.at < failure.pause",
+        "False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: after a failure no more than is needed",
+        RESERVATION,
+        "self.taking, self._sparing = False, True",
+        "self.taking, self._sparing = False, False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: 429 only if the counters say so",
+        "tenantcache/web/ratelimit.py",
+        "if not decision.unavailable:",
+        "if True:",
+        WEB,
+    ),
+    Mutant(
+        "limits: an earlier minute is entered with nothing",
+        HOLDING,
+        "self._current, self._standing = Ledger(), Standing(number)",
+        "self._standing = Standing(number)",
+        LIMITS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "limits: a later minute that grants nothing is asked once",
+        "tenantcache/core/standing.py",
+        "walled = self.wall > minute",
+        "walled = False",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: the time of an admission travels with the request",
+        MIDDLEWARE,
+        "each.serving = each.serving._replace(admitted_at=server_now)",
+        "pass",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: a cost is a whole number",
+        "tenantcache/core/arguments.py",
+        "type(cost) is not int or ",
+        "",
+        LIMITS,
     ),
 ]

@@ -8,13 +8,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from tenantcache.core.windows import Debit, Window
 from tenantcache.devservers import RedisServer, free_port
-from tenantcache.stores.base import StoreError
+from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.servers.billing import BilledCommands
 
@@ -276,6 +277,30 @@ async def test_an_error_within_a_pipeline_is_an_error(link: RedisLink) -> None:
     await link.run("SET", "text", "x")
     with pytest.raises(StoreError, match="not an integer"):
         await link.run_many([("INCRBY", "n", 1), ("INCRBY", "text", 1)])
+
+
+@pytest.mark.parametrize("amount", [1.5, float("nan"), 2**63, 2**64, "many"])
+async def test_what_redis_cannot_parse_is_no_failure_of_redis(
+    link: RedisLink, counters: RedisCounters, amount: Any
+) -> None:
+    for _ in range(5):
+        with pytest.raises(RejectedError):
+            await counters.debit("acme", [Debit(Window("day", 19_675), amount)])
+    assert link.breaker.state == "closed"
+    assert await counters.debit("acme", [Debit(Window("day", 19_675), 1)]) == [1]
+
+
+async def test_a_key_of_another_type_is_no_failure_of_redis(
+    link: RedisLink, counters: RedisCounters, plain: Redis
+) -> None:
+    debit = Debit(Window("day", 19_675), 1)
+    await counters.debit("acme", [debit])
+    [key] = await plain.keys("*")
+    await plain.delete(key)
+    await plain.lpush(key, "not ours")
+    with pytest.raises(RejectedError, match="WRONGTYPE"):
+        await counters.debit("acme", [debit])
+    assert link.breaker.state == "closed"
 
 
 async def test_no_answer_is_an_error_in_time() -> None:

@@ -1,0 +1,78 @@
+"""Takes that no store answers: when to ask again, and what to tell of it.
+
+Rules:
+
+* After a failure the store is asked again at once, and then ever less often, up to once in `MAX_PAUSE` seconds for each
+  owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
+* One line is logged when it begins, with the reason, and one when it is over: when each owner that had failed has been
+  answered, or has not been asked for in `FORGET_AFTER` seconds.
+
+Times are server time, in seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from tenantcache.stores.base import StoreError, StoreMovingError
+
+logger = logging.getLogger(__name__)
+
+MIN_PAUSE, MAX_PAUSE = 0.1, 1.0
+"""Seconds from the second failure in a row on. A store that is back must be in use within 3 s."""
+
+FORGET_AFTER = 60.0
+
+
+@dataclass(slots=True)
+class Failure:
+    """The last one of an owner's takes. `resumes` is when another store takes over, if one does."""
+
+    at: float
+    pause: float
+    resumes: float | None
+
+
+class Outage:
+    """`going_on` says what is admitted meanwhile."""
+
+    def __init__(self, going_on: str) -> None:
+        self.active = False
+        self._going_on = going_on
+        self._failures: dict[str, Failure] = {}
+
+    def begin(self, owner: str, error: StoreError, now: float) -> Failure:
+        """A take of `owner` has failed."""
+        last = self._failures.pop(owner, None)
+        pause = 0.0 if last is None else min(MAX_PAUSE, max(MIN_PAUSE, 2 * last.pause))
+        failure = Failure(now, pause, error.until if isinstance(error, StoreMovingError) else None)
+        self._failures[owner] = failure  # behind all others, which are older
+        if not self.active:
+            self.active = True
+            until = "only tokens that are held" if failure.resumes is not None else repr(self._going_on)
+            logger.error("limits cannot be counted in the store (%s): going on with %s", error, until)
+        return failure
+
+    def paused(self, owner: str, now: float) -> Failure | None:
+        """The last failure of `owner`, if its counters should not be asked yet."""
+        failure = self._failures.get(owner)
+        # A clock that was set back must not make it a long pause.
+        return failure if failure is not None and 0 <= now - failure.at < failure.pause else None
+
+    def end(self, owner: str, now: float) -> None:
+        """A take of `owner` was answered."""
+        if not self.active:
+            return
+        self._failures.pop(owner, None)
+        while self._failures:
+            oldest = next(iter(self._failures))
+            if abs(now - self._failures[oldest].at) < FORGET_AFTER:
+                return
+            del self._failures[oldest]
+        self.active = False
+        logger.info("limits are counted in the store again")
+
+    def clear(self) -> None:
+        self.active = False
+        self._failures.clear()

@@ -1,0 +1,171 @@
+"""Real servers that cannot count, each in its own way: a tenant that has used nothing is not told that it has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from tenantcache import Settings, TenantCache, TenantMiddleware
+from tenantcache.devservers import RedisServer
+from tests.asgi import Answer, get
+from tests.fakes import until
+from tests.test_middleware import Recorder
+
+ACME = b"acme.localhost"
+REDUCED = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute, limit_per_day)"
+        " values ('1', 'Acme', 'acme', 600, 100000)"
+    )
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def serving(database_url: str, redis_url: str | None) -> AsyncIterator[TenantMiddleware]:
+    async with TenantCache(Settings(database_url=database_url, redis_url=redis_url, on_limiter_error="deny")) as cache:
+        await cache.resolve(ACME.decode())
+        yield TenantMiddleware(Recorder(), cache=cache)
+
+
+def check_refusal(answer: Answer) -> None:
+    assert (answer.status, answer.json()["type"]) == (503, REDUCED)
+    assert answer.lines("ratelimit") == []
+    assert int(answer.header("retry-after") or 0) >= 1
+    assert "violated-policies" not in answer.json()
+
+
+async def paused_for_writes(client: Redis) -> None:
+    await client.client_pause(20_000, all=False)
+
+
+async def out_of_memory(client: Redis) -> None:
+    await client.config_set("maxmemory", 1)
+
+
+async def without_replicas(client: Redis) -> None:
+    await client.config_set("min-replicas-to-write", 1)
+
+
+async def shut_down(client: Redis) -> None:
+    await client.shutdown(nosave=True)
+
+
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize("break_redis", [paused_for_writes, out_of_memory, without_replicas, shut_down])
+async def test_a_redis_that_does_not_count_has_used_nothing_up(
+    database_url: str,
+    redis_factory: Callable[..., RedisServer],
+    break_redis: Callable[[Redis], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redis = redis_factory()
+    client = Redis.from_url(redis.url)
+    async with serving(database_url, redis.url) as app:
+        broken = break_redis(client)
+        assert asyncio.iscoroutine(broken)
+        await broken
+        for _ in range(5):
+            check_refusal(await get(app, ACME))
+        limits = app.cache.stats()["limits"]
+        assert (limits["unavailable"], limits["denied"], limits["degraded"]) == (5, 0, True)
+        [said] = [record for record in caplog.records if record.name == "tenantcache.outage"]
+        assert (said.levelno, "Redis" in said.getMessage()) == (logging.ERROR, True)
+        # The fleet has agreed to change its store: that uses nothing up either.
+        counters = limits["counters"]
+        if break_redis is not paused_for_writes:
+            await until(lambda: app.cache.stats()["limits"]["counters"]["changes_to"] == "postgres", seconds=20)
+            check_refusal(await get(app, ACME))
+        assert counters["store"] == "redis"
+    await client.aclose()
+
+
+@pytest.mark.usefixtures("db")
+async def test_one_tenants_broken_key_moves_no_fleet(
+    database_url: str, redis_factory: Callable[..., RedisServer]
+) -> None:
+    redis = redis_factory()
+    client = Redis.from_url(redis.url)
+    for day in (date.today() - timedelta(days=1), date.today(), date.today() + timedelta(days=1)):
+        await client.lpush(f"tenantcache:ratelimit:1:{day:%Y%m%d}", "not ours")
+    async with serving(database_url, redis.url) as app:
+        for _ in range(20):
+            check_refusal(await get(app, ACME))
+        await asyncio.sleep(2.5)
+        check_refusal(await get(app, ACME))
+        counters = app.cache.stats()["limits"]["counters"]
+        assert (counters["store"], counters["changes_to"], counters["redis"]) == ("redis", None, "answering")
+    await client.aclose()
+
+
+async def test_a_postgres_that_takes_no_writes_has_used_nothing_up(
+    database_url: str, db: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(database_url, None) as app:
+        assert (await get(app, ACME)).status == 200
+        await db.execute("truncate tenantcache.counters")
+        name = urlsplit(database_url).path.removeprefix("/")
+        await db.execute(f"alter database {name} set default_transaction_read_only = on")
+        await db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        statuses = []
+        for _ in range(700):
+            answer = await get(app, ACME)
+            statuses.append(answer.status)
+            if answer.status != 200:
+                break
+        check_refusal(answer)
+        assert statuses.count(200) < 600
+        assert app.cache.stats()["limits"]["denied"] == 0
+        assert [record.levelno for record in caplog.records if record.name == "tenantcache.outage"] == [logging.ERROR]
+
+
+async def test_a_role_without_insert_drains_no_minute(
+    database_url: str,
+    db: asyncpg.Connection,
+    redis_factory: Callable[..., RedisServer],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The day is counted in Postgres after any change of store, and this role may not write there."""
+    redis = redis_factory()
+    await db.execute("create role counting_reader login password 'x'")
+    try:
+        await db.execute(
+            "grant usage on schema tenantcache to counting_reader;"
+            "grant select, insert, update, delete on all tables in schema tenantcache to counting_reader;"
+            "grant usage on all sequences in schema tenantcache to counting_reader;"
+            "grant execute on all functions in schema tenantcache to counting_reader;"
+            "revoke insert on tenantcache.counters from counting_reader"
+        )
+        await db.execute(
+            "update tenantcache.counter_store set version = 2, store = 'redis', previous = 'redis', previous_from = 0,"
+            " from_minute = floor(extract(epoch from now()) / 60)"
+        )
+        parts = urlsplit(database_url)
+        url = parts._replace(netloc=f"counting_reader:x@{parts.hostname}:{parts.port}").geturl()
+        async with serving(url, redis.url) as app:
+            for _ in range(30):
+                check_refusal(await get(app, ACME))
+                await asyncio.sleep(0.01)
+            [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.outage"]
+            assert "does not let this user do so" in said
+        client = Redis.from_url(redis.url)
+        assert await client.keys("tenantcache:ratelimit:*") == []
+        await client.aclose()
+    finally:
+        await db.execute("drop owned by counting_reader; drop role counting_reader")
