@@ -151,7 +151,7 @@ begin
         ), added as (
             insert into tenantcache.aliases as a (tenant_id, alias, digest)
                 select distinct on (n.alias, n.tenant_id) n.tenant_id, n.alias, n.digest from now n
-            on conflict (alias, tenant_id) do update set digest = excluded.digest
+            on conflict on constraint aliases_pkey do update set digest = excluded.digest
                 where a.digest is distinct from excluded.digest
         )
         select u.tenant_id::text, u.alias::text from (
