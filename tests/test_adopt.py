@@ -612,15 +612,11 @@ class TestTheLog:
 
 
 class TestReaders:
-    async def test_who_may_read_the_log_may_look_up(self, db: asyncpg.Connection) -> None:
+    async def test_a_process_may_look_up_what_is_adopted_later(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}); create table domains (domain text, tenant_id int)")
         await schema.install(db)
         async with db.transaction():
-            await db.execute("""
-                create role adoptreader;
-                grant usage on schema tenantcache to adoptreader;
-                grant select on all tables in schema tenantcache to adoptreader;
-            """)
+            await db.execute("create role adoptreader; call tenantcache.give_rights('adoptreader')")
             await adopt(db, subdomain="subdomain", domains_table="domains")
             await adopt(db, custom_domain="custom_domain", domains_table="domains")
             await db.execute("set local role adoptreader")
@@ -740,8 +736,8 @@ class TestFaults:
             ),
             (
                 {"subdomain": "subdomain", "id": ["owner"]},
-                "two rows of the query have the id '7'; a tenant is one row: join what has several rows by an aggregate,"
-                " or give a key that tells all rows apart",
+                "two rows of the query have the id '7'; a tenant is one row: join what has several rows by an"
+                " aggregate, or give a key that tells all rows apart",
             ),
             (
                 {"domains_table": "tenants", "domains_column": "subdomain", "domains_tenant_column": ["id"]},

@@ -37,8 +37,9 @@ COLUMNS = {
 """Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of
 `id`."""
 
-# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type that its
-# values are stored as: operators and indexes are that one's. -1 is no length, where NULL would be a `character` of one.
+# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
+# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
+# of a single letter.
 _SHAPE = """
     with recursive stored (attnum, type) as (
         select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0

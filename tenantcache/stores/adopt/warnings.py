@@ -160,7 +160,9 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
 
 def _scanned(node: dict[str, object]) -> set[str]:
     found = set()
-    if node.get("Node Type") == "Seq Scan" and "Relation Name" in node:
+    # With "seq scans" switched off an index may be read from one end to the other in their place.
+    reads_all = node.get("Node Type") in ("Seq Scan", "Index Scan", "Index Only Scan") and "Index Cond" not in node
+    if reads_all and "Relation Name" in node:
         found.add(f"{node['Schema']}.{node['Relation Name']}")
     children = node.get("Plans", [])
     assert isinstance(children, list)
