@@ -36,7 +36,7 @@ def init(
         Path | None, typer.Option(metavar="FILE", help="Serve the tenants that the SELECT in this file describes.")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
+        list[str] | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
     ] = None,
     watch: Annotated[
         list[str] | None,
@@ -107,11 +107,21 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         )
     return Wanted(
         source=given["adopt_query"] if "adopt_query" in given else _table_options(columns),
-        kind=given.get("kind") or "",
+        kind=_kind(given.get("kind") or []),
         watch=_pairs(given.get("watch") or ()),
         static=tuple(given.get("static") or ()),
         show_query=bool(given.get("show_query")),
     )
+
+
+def _kind(given: list[str]) -> str:
+    from tenantcache.stores.adopt import AdoptionError
+
+    if len(given) > 1:
+        raise AdoptionError(f"--kind is given several times ({', '.join(given)}); adopt one kind after the other")
+    if given == [""]:
+        raise AdoptionError("--kind is empty; give a name like team, or leave it out")
+    return "".join(given)
 
 
 def _options(given: Mapping[str, Any]) -> str:
@@ -135,6 +145,8 @@ def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
         table, equals, column = text.partition("=")
         if not (table and equals and column):
             raise AdoptionError(f"--watch {text}: give a table and a column, like public.subscriptions=organization_id")
+        if table.strip() in found:
+            raise AdoptionError(f"--watch {table.strip()} is given twice; one column leads to the tenant")
         found[table.strip()] = column.strip()
     return found
 

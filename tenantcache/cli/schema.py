@@ -119,7 +119,8 @@ async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> N
             typer.echo(f"begin;\n{schema.sql()}\n{statements}\n{options.sql}commit;\n{FINISH}")
             return
         changed = await install(connection, plan, beside=bool(wanted.kind))
-        await connection.execute(options.sql)
+        if options.sql:
+            await connection.execute(options.sql)
         await _finish(connection, ())
         count = await connection.fetchval(
             "select count(*) from tenantcache.tenant_ids() i where $1 = '' or starts_with(i, $1 || ':')", wanted.kind

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -131,6 +132,8 @@ def _md5(text: str) -> str:
 
 async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     """Look at the query and the tables. Raises `AdoptionError`, with every fault in its text."""
+    if re.fullmatch(r"[a-z0-9_-]*", adoption.kind) is None:
+        raise AdoptionError(f"the kind is {adoption.kind!r}; give one of the letters a-z, digits, _ and -")
     query = await analyse(connection, adoption.query)
     columns = {table.name: table.columns for table in query.tables}
     found = find_ways(query.text, [column.name for column in query.key], columns)
