@@ -223,12 +223,12 @@ class TestRoles:
         assert run(*self.ADOPT)[0] == 0
         monkeypatch.setenv("DATABASE_URL", roles("adoptreader"))
         assert run("check")[2] == (
-            "FAULT  DATABASE_URL: this user may not read the tables; "
-            "GRANT USAGE on the schema tenantcache and SELECT on it\n"
+            "FAULT  DATABASE_URL: this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its"
+            " owner\n"
         )
-        text = Path(__file__).parents[1].joinpath("docs/adopting.md").read_text(encoding="utf-8")
-        [grants] = re.findall(r"```sql\n(grant .*?)```", text, re.DOTALL)
-        ask(grants.replace("to app;", "to adoptreader;"))
+        monkeypatch.setenv("DATABASE_URL", roles("postgres"))
+        assert run(*self.ADOPT, "--grant", "adoptreader")[0] == 0
+        monkeypatch.setenv("DATABASE_URL", roles("adoptreader"))
         assert run("check")[0] == 0
 
         async def follow() -> list[str | None]:

@@ -23,11 +23,11 @@ READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions")
 
 async def find_faults(connection: asyncpg.Connection) -> list[str]:
     """What is wrong with the schema for this user, a line each; empty if nothing is."""
+    if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):
+        return ["the database has no tenantcache schema; run `tenantcache init`"]
+    if not await connection.fetchval("select has_schema_privilege('tenantcache', 'usage')"):
+        return ["this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its owner"]
     if not await connection.fetchval("select to_regclass('tenantcache.publisher') is not null"):
-        if await connection.fetchval("select to_regnamespace('tenantcache') is null"):
-            return ["the database has no tenantcache schema; run `tenantcache init`"]
-        if not await connection.fetchval("select has_schema_privilege('tenantcache', 'usage')"):
-            return ["this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its owner"]
         return ["the tenantcache schema is of an older version; run `tenantcache init`"]
     faults = await _rights(connection)
     if await connection.fetchval("select pg_is_in_recovery()"):
@@ -78,6 +78,10 @@ async def _definitions(connection: asyncpg.Connection) -> list[str]:
         "select proname::text, md5(prosrc) from pg_proc where pronamespace = 'tenantcache'::regnamespace"
     )
     actual = {name: digest for name, digest in found}
+    made = await connection.fetch(
+        "select r.key, r.value from tenantcache.adoptions a, jsonb_each_text(a.options -> 'routines') r"
+    )
+    expected.update({name: {digest} for name, digest in made})
     missing = sorted(expected.keys() - actual.keys())
     other = sorted(name for name in expected.keys() & actual.keys() if actual[name] not in expected[name])
     faults = []
@@ -113,7 +117,10 @@ async def find_whole_hosts(connection: asyncpg.Connection, base_domains: Sequenc
 _NOT_UNIQUE = """
     select format('%s.%s', n.table_name, n.column_name)
     from unnest($1::text[], $2::text[]) as n (table_name, column_name)
-        join pg_attribute a on a.attrelid = to_regclass(n.table_name) and a.attname = n.column_name
+        -- Not to_regclass, which refuses to look into a schema that this user may not use.
+        join pg_class c on c.relkind = 'r' join pg_namespace s on s.oid = c.relnamespace
+            and format('%I.%I', s.nspname, c.relname) = n.table_name
+        join pg_attribute a on a.attrelid = c.oid and a.attname = n.column_name
         join pg_type t on t.oid = a.atttypid
     where t.typcategory = 'S' and not exists (
         select from pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indnkeyatts = 1

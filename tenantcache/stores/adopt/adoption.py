@@ -85,7 +85,7 @@ class Plan:
 
     def sql(self, number: int) -> str:
         """The statements, for a database that has the schema and nothing of this kind."""
-        first, options = number * MAX_NUMBERS, self._options()
+        first, options = number * MAX_NUMBERS, self._options(number)
         parts = [
             f"insert into tenantcache.adoptions (number, kind, query, options) values ({number},"
             f" {literal(self.adoption.kind)}, {literal(self.query.given)}, {literal(json.dumps(options))});"
@@ -110,7 +110,7 @@ class Plan:
             )
         return "\n".join(parts)
 
-    def _options(self) -> dict[str, object]:
+    def _options(self, number: int) -> dict[str, object]:
         tables = ", ".join(table.name for table in self.query.tables)
         return {
             "digest": self.digest,
@@ -118,7 +118,7 @@ class Plan:
             "watch": dict(self.adoption.watch),
             "static": list(self.adoption.static),
             "names": sorted(map(list, self.names)),
-            "routines": {routine.name: _md5(routine.body) for routine in self._routines(0)},
+            "routines": self.bodies(number),
         }
 
     def bodies(self, number: int) -> dict[str, str]:
