@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,7 +17,10 @@ from tenantcache.cli.main import main
 from tenantcache.stores.adopt import AdoptionError, plan_uninstall
 from tests.servers.databases import Databases
 
-STATUSES = "select string_agg(r.tenant ->> 'status', ',' order by i) from tenantcache.tenant_ids() i, tenantcache.read_adopted(array[i]) r"
+STATUSES = (
+    "select string_agg(r.tenant ->> 'status', ',' order by i)"
+    " from tenantcache.tenant_ids() i, tenantcache.read_adopted(array[i]) r"
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -132,8 +133,8 @@ def test_a_dry_run_prints_what_works_and_changes_nothing(run: Run, ask: Callable
         ),
         (
             ("--subdomain", "slug", "--domains-table", "x"),
-            "tenantcache: --subdomain, --domains-table: these say what is in a table of yours; name it with --adopt, or give"
-            " a query with --adopt-query\n",
+            "tenantcache: --subdomain, --domains-table: these say what is in a table of yours; name it with --adopt,"
+            " or give a query with --adopt-query\n",
         ),
         (
             ("--adopt", "customers", "--subdomain", "slug", "--status-map", "live"),
@@ -223,8 +224,8 @@ class TestRoles:
         assert run(*self.ADOPT)[0] == 0
         monkeypatch.setenv("DATABASE_URL", roles("adoptreader"))
         assert run("check")[2] == (
-            "FAULT  DATABASE_URL: this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its"
-            " owner\n"
+            "FAULT  DATABASE_URL: this user may not use the schema tenantcache; run `tenantcache init --grant ROLE`"
+            " as its owner\n"
         )
         monkeypatch.setenv("DATABASE_URL", roles("postgres"))
         assert run(*self.ADOPT, "--grant", "adoptreader")[0] == 0

@@ -144,6 +144,9 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     ]
     watched = await _tables_by_name(connection, adoption.watch, columns, "--watch", faults)
     static = await _tables_by_name(connection, dict.fromkeys(adoption.static, ""), columns, "--static", faults)
+    faults += [
+        f"{name} is called static and watched as well; leave one of them out" for name in watched.keys() & static
+    ]
     ways = [way for way in found.ways if way.table not in watched and way.table not in static]
     ways += [Way(name, (column,)) for name, column in watched.items()]
     for name in sorted(found.unknown - watched.keys() - static.keys()):

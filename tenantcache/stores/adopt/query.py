@@ -81,7 +81,8 @@ _VOLATILE = """
     select distinct p.oid::regprocedure::text from pg_rewrite r join pg_depend d on d.objid = r.oid
         and d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass
         join pg_proc p on p.oid = d.refobjid
-    where r.ev_class = $1 and p.provolatile = 'v' order by 1
+    where r.ev_class = $1 and p.prokind = 'f' and (p.provolatile = 'v'
+        or (p.provolatile = 's' and p.pronamespace <> 'pg_catalog'::regnamespace)) order by 1
 """
 
 
@@ -181,8 +182,17 @@ def _check_columns(query: AnalysedQuery) -> None:
             f"the query has columns that mean nothing here: {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
         )
     faults += [fault for column in query.columns.values() if (fault := _misfit(column)) is not None]
+    if not query.tables:
+        faults.append("the query reads no table, so nothing could ever change; functions hide what they read")
     for table in query.tables:
-        if table.kind != "r" or table.inherits:
+        schema = table.name.partition(".")[0]
+        if schema == "tenantcache":
+            faults.append(f"{table.name} is tenantcache's own and is served without adopting; name tables of yours")
+        elif schema in ("pg_catalog", "information_schema"):
+            faults.append(f"the query reads {table.name}, which belongs to PostgreSQL: triggers cannot follow it")
+        elif schema.startswith("pg_temp"):
+            faults.append(f"the query reads {table.name}, a temporary table that no other session sees")
+        elif table.kind != "r" or table.inherits:
             kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}.get(
                 table.kind, "a partitioned table"
             )

@@ -37,9 +37,14 @@ async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_doma
         )
     found += [f"the query calls {name}, whose answer may change at any time" for name in plan.query.volatile]
     found += await find_ambiguous_names(connection, sorted(plan.names))
-    async with connection.transaction(readonly=True):
-        found += [warning async for warning in _of_rows(connection, plan, base_domains)]
-        found += [warning async for warning in _of_indexes(connection, plan)]
+    try:
+        async with connection.transaction(readonly=True):
+            found += [warning async for warning in _of_rows(connection, plan, base_domains)]
+            found += [warning async for warning in _of_indexes(connection, plan)]
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise AdoptionError(
+            f"the query writes, which one that is read at any time must not ({error.args[0]})"
+        ) from None
     return found
 
 
