@@ -1,4 +1,4 @@
-"""`init --adopt-query`, `adopt`, `check` and `uninstall` as people try them: each fault is told, none is a traceback."""
+"""`init --adopt-query`, `adopt`, `check` and `uninstall` as people try them: no fault is a traceback."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ FAULTS = {
     "select id, slug as subdomain from a_view": "reads public.a_view, which is a view: triggers cannot follow it",
     "select id, slug as subdomain from a_snapshot": "which is a materialized view",
     "select id, slug as subdomain from parted": "which is a partitioned table",
-    "select oid as id, relname as subdomain from pg_class": "pg_catalog.pg_class belongs to PostgreSQL",
-    "select 1 as id, table_name as subdomain from information_schema.tables": "which is a view",
+    "select oid as id, relname as subdomain from pg_class": "the query reads no table of yours",
+    "select 1 as id, table_name as subdomain from information_schema.tables": "which belongs to PostgreSQL",
     "select id, subdomain from tenantcache.tenants": "tenantcache.tenants is tenantcache's own",
     "select 1 as id, 'x' as subdomain": "the query reads no table",
-    "select id, slug as subdomain from remove_all()": "the query reads no table",
+    "select id, slug as subdomain from remove_all()": "the query reads no table of yours",
     "select id, slug as subdomain from orgs where id in (select r.id from remove_all() r)": "the query writes",
 }
 
@@ -339,8 +339,8 @@ class TestLooking:
 
 
 AMBIGUOUS = "".join(
-    f"WARN   schema    {column}: no unique index keeps two rows from having one name in other capitals (a host has none);"
-    " then it is served for neither; a unique index on lower(...) does\n"
+    f"WARN   schema    {column}: no unique index keeps two rows from having one name in other capitals (a host has"
+    " none); then it is served for neither; a unique index on lower(...) does\n"
     for column in ("public.orgs.slug", "public.sites.host")
 )
 

@@ -183,7 +183,7 @@ def _check_columns(query: AnalysedQuery) -> None:
         )
     faults += [fault for column in query.columns.values() if (fault := _misfit(column)) is not None]
     if not query.tables:
-        faults.append("the query reads no table, so nothing could ever change; functions hide what they read")
+        faults.append("the query reads no table of yours, so nothing could ever change; functions hide what they read")
     for table in query.tables:
         schema = table.name.partition(".")[0]
         if schema == "tenantcache":

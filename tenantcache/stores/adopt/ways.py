@@ -265,7 +265,7 @@ class _Graph:
             seen.add(place)
             for other in sorted(self._edges.get(place, ())):
                 heapq.heappush(queue, (cost, next(order), other, (*path, other)))
-            if place.occurrence != occurrence:
+            if place.occurrence != occurrence and place.occurrence in self._tables:  # and no function's
                 for other in sorted(everywhere):
                     if other.occurrence == place.occurrence and other != place:
                         heapq.heappush(queue, (cost + 1, next(order), other, (*path, other)))
@@ -288,7 +288,10 @@ class _Graph:
                 for scope in inner or [root]:
                     outputs = _selects(scope.expression)[:1] if inner else [select.unalias()]
                     for column in itertools.chain.from_iterable(one.find_all(exp.Column) for one in outputs):
-                        yield from ((self._tables[p.occurrence], p.column) for p in self._places(scope, column))
+                        places = self._places(scope, column)
+                        yield from (
+                            (self._tables[p.occurrence], p.column) for p in places if p.occurrence in self._tables
+                        )
 
     def _whole(self) -> Iterator[str]:
         for scope in self._scopes:
