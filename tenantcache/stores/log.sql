@@ -274,7 +274,7 @@ $$;
 -- Why the log cannot be relied on, null where it can. Every pull asks, so it looks at nothing but the catalogue.
 -- "changed" is mended by `rebuild`, everything else by a person.
 create or replace function tenantcache.fault() returns text stable language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return coalesce(
         (select string_agg(reason, '; ' order by reason) from (

@@ -100,7 +100,7 @@ class _Graph:
 
     def ways(self) -> Ways:
         found: dict[Way, None] = {}
-        unknown = set()
+        unknown = self._columns.keys() - self._tables.values()  # read behind a function, say
         for occurrence, table in self._tables.items():
             way = self._way(occurrence, table) if len(self._targets) == 1 else self._held(occurrence, table)
             if way is None:
