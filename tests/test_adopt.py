@@ -687,6 +687,42 @@ class TestIndexes:
             )
         return [row["id"] for row in rows], {row["relname"]: row["seq_scan"] for row in scans}
 
+    @pytest.mark.parametrize(
+        ("owner", "key", "value"),
+        [
+            ("integer", "integer", "i"),
+            ("integer", "bigint", "i"),
+            ("varchar(20)", "text", "'key-' || i"),
+            ("citext", "citext", "'key-' || i"),
+            ("our_number", "our_number", "i"),
+        ],
+    )
+    async def test_a_change_over_two_hops(self, db: asyncpg.Connection, owner: str, key: str, value: str) -> None:
+        await db.execute(f"""
+            create extension citext; create domain our_number as integer;
+            create table tenants (id {key} primary key, subdomain text);
+            create table projects (id {key} primary key, tenant_id {owner});
+            create index on projects (tenant_id);
+            create table domains (domain text primary key, project_id {owner});
+            create index on domains (project_id);
+            insert into tenants select {value}, 't' || i from generate_series(1, {self.COUNT}) i;
+            insert into projects select id, id from tenants;
+            insert into domains select 'x' || subdomain || '.io', id from tenants;
+            analyze;
+        """)
+        query = """
+            select t.id, t.subdomain, array(select d.domain from domains d join projects p on p.id = d.project_id
+                where p.tenant_id = t.id) as domains
+            from tenants t
+        """
+        assert await install(db, await prepare(db, Adoption(query)))
+        await db.execute("update domains set domain = 'new.io' where domain = 'xt5.io'")
+        async with db.transaction():
+            assert await db.fetchval("select tenantcache.publish(10)") == "published"
+            scans = await db.fetchval("select sum(seq_scan) from pg_stat_xact_user_tables where schemaname = 'public'")
+        assert scans == 0
+        assert (await find(db, domains=["new.io"]))["domain:new.io"]["subdomain"] == "t5"
+
     async def test_of_many_ids_that_are_none_the_others_are_found(self, db: asyncpg.Connection) -> None:
         await db.execute("create table tenants (id int primary key, subdomain text)")
         await db.execute("insert into tenants select i, 't' || i from generate_series(1, 50) i")

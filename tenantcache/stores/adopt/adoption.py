@@ -19,7 +19,7 @@ from tenantcache.stores import schema
 from tenantcache.stores.adopt import routines
 from tenantcache.stores.adopt.catalog import AdoptionError
 from tenantcache.stores.adopt.expressions import literal
-from tenantcache.stores.adopt.query import AnalysedQuery, ReadTable, analyse
+from tenantcache.stores.adopt.query import TYPE_OF_COLUMN, AnalysedQuery, ReadTable, analyse
 from tenantcache.stores.adopt.ways import Way, Ways, find_ways
 
 MAX_NUMBERS = 1000
@@ -47,7 +47,7 @@ class Plan:
     adoption: Adoption
     query: AnalysedQuery
     ways: Sequence[Way]
-    key_types: Mapping[Way, str]
+    comparisons: Mapping[Way, Sequence[routines.Comparison | None]]
     whole: frozenset[str]
     has_clock: bool
     names: frozenset[tuple[str, str]]
@@ -65,7 +65,7 @@ class Plan:
         for place, way in enumerate(self.ways):
             if way.columns == (routines.ANY_TENANT,):
                 continue
-            made.append(routines.walker(first + place, way, self.key_types.get(way, ""), kind))
+            made.append(routines.walker(first + place, way, self.comparisons[way], kind))
         for table in self.followed(number):
             made += routines.follower(table)
         return made
@@ -162,8 +162,8 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
         )
     if faults:
         raise AdoptionError("\n".join(faults))
-    key_types = {way: await _key_type(connection, way) for way in ways if way.hops}
-    return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock, found.names)
+    comparisons = {way: await _comparisons(connection, way) for way in ways}
+    return Plan(adoption, query, tuple(dict.fromkeys(ways)), comparisons, found.whole, found.has_clock, found.names)
 
 
 _QUALIFIED = """
@@ -216,18 +216,16 @@ async def _by_foreign_key(connection: asyncpg.Connection, query: AnalysedQuery, 
     return Way(name, (keys.pop(),)) if len(keys) == 1 else None
 
 
-async def _key_type(connection: asyncpg.Connection, way: Way) -> str:
-    """The type of the key, if keys may be compared with the next column by its index; "" if only as text."""
-    hop = way.hops[0]
-    types = [
-        await connection.fetchval(
-            "select format_type(atttypid, null) from pg_attribute where attrelid = to_regclass($1) and attname = $2",
-            table,
-            column,
-        )
-        for table, column in ((way.table, way.columns[0]), (hop.table, hop.enter))
-    ]
-    return types[1] if types[0] == types[1] else ""
+async def _comparisons(connection: asyncpg.Connection, way: Way) -> tuple[routines.Comparison | None, ...]:
+    """How each hop compares its two columns, so that an index answers; None if only as text."""
+    found: list[routines.Comparison | None] = []
+    table, column = way.table, way.columns[0]
+    for hop in way.hops:
+        left = await connection.fetchrow(TYPE_OF_COLUMN, table, column)
+        right = await connection.fetchrow(TYPE_OF_COLUMN, hop.table, hop.enter)
+        found.append(routines.Comparison(right["type"], right["equals"]) if left == right else None)
+        table, column = hop.table, hop.leave
+    return tuple(found)
 
 
 _REMOVE = r"""

@@ -37,27 +37,44 @@ COLUMNS = {
 """Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of
 `id`."""
 
-# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
-# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
-# of a single letter.
-_SHAPE = """
-    with recursive stored (attnum, type) as (
-        select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0
-        union all
-        select s.attnum, t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
-    )
-    select a.attname as name, format_type(s.type, -1) as type, t.typcategory::text as category, t.typname as base,
-        coalesce((
+# The operator by which an index on a column of the type `t` is asked.
+_EQUALS = """coalesce((
             select format('operator(%I.%s)', n.nspname, o.oprname)
             from pg_opclass c join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
                 join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3 and p.amoplefttype = t.oid
                     and p.amoprighttype = t.oid
                 join pg_operator o on o.oid = p.amopopr join pg_namespace n on n.oid = o.oprnamespace
             where c.opcintype = t.oid and c.opcdefault and n.nspname <> 'pg_catalog'
-        ), '=') as equals
+        ), '=') as equals"""
+
+# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
+# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
+# of a single letter.
+_SHAPE = f"""
+    with recursive stored (attnum, type) as (
+        select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0
+        union all
+        select s.attnum, t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
+    )
+    select a.attname as name, format_type(s.type, -1) as type, t.typcategory::text as category, t.typname as base,
+        {_EQUALS}
     from stored s join pg_attribute a on a.attrelid = $1 and a.attnum = s.attnum
         join pg_type t on t.oid = s.type and t.typtype <> 'd'
     order by a.attnum
+"""
+
+# What values of a column ($1.$2) are compared as. All integers have the same indexes, and so do both kinds of text.
+TYPE_OF_COLUMN = f"""
+    with recursive stored (type) as (
+        select atttypid from pg_attribute where attrelid = to_regclass($1) and attname = $2
+        union all
+        select t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
+    )
+    select case when t.typname in ('int2', 'int4', 'int8') then 'bigint'
+            when t.typname in ('text', 'varchar') then 'text'
+            else format('%I.%I', s.nspname, t.typname) end as type,
+        {_EQUALS}
+    from stored join pg_type t on t.oid = stored.type and t.typtype <> 'd' join pg_namespace s on s.oid = t.typnamespace
 """
 
 _READS = """

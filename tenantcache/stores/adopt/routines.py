@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tenantcache.stores.adopt.columns import attributes, id_of, joined, members
 from tenantcache.stores.adopt.expressions import dollars, identifier, literal
@@ -143,26 +144,42 @@ def lister(number: int, query: AnalysedQuery, kind: str) -> Routine:
     return _function(f"adopted_ids_{number}", "", "", "setof text", body)
 
 
-def walker(number: int, way: Way, key_type: str, kind: str) -> Routine:
-    """`watched_N(keys)`: the ids that keys lead to."""
+class Comparison(NamedTuple):
+    """`type` is what both sides are compared as, `equals` the operator; both have their schemas."""
+
+    type: str
+    equals: str
+
+
+def walker(number: int, way: Way, comparisons: Sequence[Comparison | None], kind: str) -> Routine:
+    """`watched_N(keys)`: the ids that keys lead to. If a column has got another type since, texts are compared."""
     prefix = f"{literal(kind + ':')} || " if kind else ""
     if not way.hops:
         body = f"\nbegin\n    return query select distinct {prefix}k from unnest($1) k;\nend\n"
     else:
-        tables = [f"{way.hops[0].table} t1"]
-        conditions = [f"t1.{identifier(way.hops[0].enter)}::text = any ($1)"]
-        if key_type:
-            conditions = [f"t1.{identifier(way.hops[0].enter)} = any ($1::{_widest(key_type)}[])"]
-        for place, hop in enumerate(way.hops[1:], 2):
-            before = way.hops[place - 2]
-            tables.append(f"{hop.table} t{place}")
-            conditions.append(f"t{place}.{identifier(hop.enter)}::text = t{place - 1}.{identifier(before.leave)}::text")
-        last = f"t{len(way.hops)}.{identifier(way.hops[-1].leave)}"
         body = (
-            f"\nbegin\n    return query select distinct {prefix}{last}::text from {', '.join(tables)}\n"
-            f"        where {' and '.join(conditions)} and {last} is not null;\nend\n"
+            f"\nbegin\n    return query {_walk(way, comparisons, prefix)};\n"
+            "exception when syntax_error_or_access_rule_violation or data_exception then\n"
+            f"    return query {_walk(way, [None] * len(way.hops), prefix)};\nend\n"
         )
     return _function(f"watched_{number}", "keys text[]", "text[]", "setof text", body)
+
+
+def _walk(way: Way, comparisons: Sequence[Comparison | None], prefix: str) -> str:
+    tables, conditions = [], []
+    for place, (hop, by) in enumerate(zip(way.hops, comparisons, strict=True), 1):
+        tables.append(f"{hop.table} t{place}")
+        entered = f"t{place}.{identifier(hop.enter)}"
+        if place == 1:
+            conditions.append(f"{entered} {by.equals} any ($1::{by.type}[])" if by else f"{entered}::text = any ($1)")
+            continue
+        left = f"t{place - 1}.{identifier(way.hops[place - 2].leave)}"
+        conditions.append(f"{entered} {by.equals} {left}" if by else f"{entered}::text = {left}::text")
+    last = f"t{len(way.hops)}.{identifier(way.hops[-1].leave)}"
+    return (
+        f"select distinct {prefix}{last}::text from {', '.join(tables)}\n"
+        f"        where {' and '.join(conditions)} and {last} is not null"
+    )
 
 
 ANY_TENANT = "*"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -80,10 +81,14 @@ def find_ways(text: str, key: Sequence[str], columns: Mapping[str, Sequence[str]
     return _Graph(text, key, columns).ways()
 
 
+_EQUALS = re.compile(r'OPERATOR\((?:"(?:[^"]|"")*"|\w+)\.=\)')
+"""How PostgreSQL prints the = of a type that is not its own, like citext."""
+
+
 class _Graph:
     def __init__(self, text: str, key: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
         self._columns = columns
-        self._tree = parse_one(text, read="postgres")
+        self._tree = parse_one(_EQUALS.sub("=", text), read="postgres")
         self._scopes = list(traverse_scope(self._tree))
         self._tables: dict[int, str] = {}
         self._homes: dict[int, Scope] = {}
