@@ -137,7 +137,7 @@ async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> N
 async def _query_of(connection: asyncpg.Connection, wanted: Wanted) -> str:
     if isinstance(wanted.source, Path):
         try:
-            return wanted.source.read_text(encoding="utf-8")
+            return wanted.source.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise AdoptionError(f"--adopt-query {wanted.source}: the file cannot be read ({reason})") from None

@@ -38,8 +38,8 @@ RESET_ALIAS = "reset:"
 
 
 class Row(TypedDict):
-    """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted tenants
-    alone."""
+    """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted
+    tenants alone."""
 
     id: str
     name: str
@@ -99,9 +99,9 @@ class Tenant:
     """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults). `time_zone` is the IANA
     name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC.
 
-    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id of
-    one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header strategies
-    use, `old_names` and `old_slugs` those that it had before and that lead on.
+    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id
+    of one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header
+    strategies use, `old_names` and `old_slugs` those that it had before and that lead on.
     """
 
     id: str

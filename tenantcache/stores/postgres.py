@@ -59,8 +59,8 @@ _RECENT_IDS = """
 """
 
 VERIFIED_AT_ONCE = 200
-"""Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000 in
-eight hours."""
+"""Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000
+in eight hours."""
 
 PUBLISH_PATIENCE = 3
 """Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of them
@@ -427,7 +427,8 @@ def _head(records: list[Any]) -> Any:
         raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
     if records[0]["in_recovery"]:
         raise StoreError(
-            "Postgres is a replica (in recovery), which may lag behind and proves nothing; give the address of the primary",
+            "Postgres is a replica (in recovery), which may lag behind and proves nothing;"
+            " give the address of the primary",
             refused=True,
         )
     return records[0]
