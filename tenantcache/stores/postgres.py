@@ -25,6 +25,7 @@ from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snap
 from tenantcache.stores.listener import CHANNEL, FAULTS, Listener
 from tenantcache.stores.reasons import postgres_reason
 from tenantcache.stores.rows import RowReader
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ _RECENT_IDS = """
 VERIFIED_AT_ONCE = 200
 """Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000 in
 eight hours."""
+
+VERIFY_TIMEOUT = 60.0
+"""Seconds. To compare the ids of 1,000,000 tenants takes some ten."""
 
 REBUILD_TIMEOUT = 300.0
 """Seconds. Reading the aliases of 1,000,000 tenants by a query of five tables takes about a minute."""
@@ -282,6 +286,7 @@ class PostgresLog:
         self._listener: Listener | None = None
         self._listens_itself = False
         self._has_complained = False
+        self._verifier: asyncio.Task[None] | None = None
         self.queries = 0
 
     async def open(self, on_change: Callable[[], None]) -> None:
@@ -323,6 +328,7 @@ class PostgresLog:
 
     async def close(self) -> None:
         """Say good-bye if that is quick; never raises."""
+        await stop(self._verifier)
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.close()
@@ -369,7 +375,20 @@ class PostgresLog:
 
     async def prune(self, max_age: float, most: int) -> None:
         await self._fetch("pruning the log", _PRUNE, max_age, most)
-        await self._fetch("comparing tenants with their tables", "select tenantcache.verify_some($1)", VERIFIED_AT_ONCE)
+        if self._verifier is None or self._verifier.done():
+            self._verifier = asyncio.create_task(self._verify(), name="tenantcache verify")
+
+    async def _verify(self) -> None:
+        """On a connection of its own: to compare all ids takes longer than the next change should wait."""
+        try:
+            async with translate_errors("comparing tenants with their tables"), asyncio.timeout(VERIFY_TIMEOUT):
+                connection = await self._connect(self._url)
+                try:
+                    await connection.execute(f"select tenantcache.verify_some({VERIFIED_AT_ONCE})", timeout=VERIFY_TIMEOUT)
+                finally:
+                    connection.terminate()
+        except (StoreError, SchemaMissingError) as error:
+            logger.info("tenants are not compared with their tables: %s", error)
 
     async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
         if self._connection is None or self._connection.is_closed():
