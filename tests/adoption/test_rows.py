@@ -155,8 +155,9 @@ async def test_a_session_that_is_older_than_a_new_type_goes_on(
     db: asyncpg.Connection, session: asyncpg.Connection, type_name: str
 ) -> None:
     await adopt(db)
-    await session.execute("update org set slug = 'before' where id = 1")
+    await session.execute("update org set slug = 'before' where id = 1; update project set org_id = 3 where id = 12")
     await publish(db)
+    await db.execute(f"alter table org alter id type {type_name}")
     await db.execute(f"alter table project alter column org_id type {type_name}")
     assert await db.fetchval("select tenantcache.rebuild()")
     await session.execute("update project set org_id = 2 where id = 11")
