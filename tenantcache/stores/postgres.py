@@ -29,9 +29,10 @@ from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
+# Each function stands in a subquery of its own: else the planner would have it called for each row of the answer.
 _HEAD = """
-    select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch,
-        pg_is_in_recovery() as in_recovery, tenantcache.pending() as pending
+    select newest.seq as asof, newest.at as asof_at, (select tenantcache.epoch()) as epoch,
+        (select pg_is_in_recovery()) as in_recovery, (select tenantcache.pending()) as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
 """
 
@@ -86,9 +87,9 @@ _PULL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
         exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        case when $6 then tenantcache.fault() end as fault, $6 as checked, pg_current_snapshot()::text as snapshot,
+        (select tenantcache.fault() where $6) as fault, $6 as checked, (select pg_current_snapshot()::text) as snapshot,
         array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running,
-        tenantcache.covers($5) as covers,
+        (select tenantcache.covers($5)) as covers,
         new.seq, new.at, new.tenant_id, new.hosts, counted.*
     from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
         select * from (
@@ -106,7 +107,7 @@ _PULL = f"""
 _TAIL = f"""
     select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
         (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        tenantcache.fault() as fault, true as checked, pg_current_snapshot()::text as snapshot,
+        (select tenantcache.fault()) as fault, true as checked, (select pg_current_snapshot()::text) as snapshot,
         '{{}}'::bigint[] as running, false as covers,
         new.seq, new.at, new.tenant_id, new.hosts, counted.*
     from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
