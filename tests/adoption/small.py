@@ -18,7 +18,8 @@ create table org (
 );
 create table project (id integer primary key, org_id integer references org on delete cascade on update cascade);
 create table domain (
-    host text not null, project_id integer references project on delete cascade on update cascade deferrable initially deferred
+    host text not null,
+    project_id integer references project on delete cascade on update cascade deferrable initially deferred
 );
 insert into plan values (1, 'free'), (2, 'pro');
 insert into org (id, slug, plan_id) values (1, 'one', 1), (2, 'two', 2), (3, 'three', 2);

@@ -6,6 +6,7 @@ None fails that would not fail in a database without us, and what is committed l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,26 +76,27 @@ def orders(lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 async def play(
-    url: str, transactions: Sequence[Sequence[str]], order: Sequence[int], isolation: str
+    connections: Sequence[asyncpg.Connection],
+    transactions: Sequence[Sequence[str]],
+    order: Sequence[int],
+    isolation: str,
 ) -> AsyncIterator[str]:
     """What came of each step; the last of each transaction is its commit."""
-    connections = [await asyncpg.connect(url) for _ in transactions]
-    try:
-        for connection in connections:
-            # Whoever would wait for another one gives up.
-            await connection.execute(f"set lock_timeout = '20ms'; begin isolation level {isolation}; select 1")
-        steps = [[*statements, "commit"] for statements in transactions]
-        for place in order:
-            statement = steps[place].pop(0)
-            try:
-                await connections[place].execute(statement)
-                yield "done"
-            except asyncpg.PostgresError as error:
-                assert "tenantcache." not in f"{error} {error.context}"
-                yield type(error).__name__
-    finally:
-        for connection in connections:
-            connection.terminate()
+    for connection in connections:
+        await connection.execute(f"begin isolation level {isolation}; select 1")
+    steps = [[*statements, "commit"] for statements in transactions]
+    for place in order:
+        try:
+            await connections[place].execute(steps[place].pop(0))
+            yield "done"
+        except asyncpg.PostgresError as error:
+            assert "tenantcache." not in f"{error} {error.context}"
+            yield type(error).__name__
+
+
+async def writers(url: str, number: int) -> list[asyncpg.Connection]:
+    """Connections of which each gives up rather than wait for another one."""
+    return [await asyncpg.connect(url, server_settings={"lock_timeout": "20ms"}) for _ in range(number)]
 
 
 @pytest.fixture
@@ -110,19 +112,20 @@ def plain_database_url(databases: Databases) -> Iterator[str]:
 async def test_whoever_commits_last_is_served(
     empty_database_url: str, plain_database_url: str, transactions: Sequence[Sequence[str]], isolation: str
 ) -> None:
-    adopted, plain = empty_database_url, plain_database_url
-    ours, theirs = await asyncpg.connect(adopted), await asyncpg.connect(plain)
+    ours, theirs = await asyncpg.connect(empty_database_url), await asyncpg.connect(plain_database_url)
+    our_writers = await writers(empty_database_url, len(transactions))
+    their_writers = await writers(plain_database_url, len(transactions))
     try:
         await ours.execute(SCHEMA)
         await theirs.execute(SCHEMA)
         await adopt(ours)
         for order in orders([len(statements) + 1 for statements in transactions]):
             await theirs.execute(RESET)
-            expected = [outcome async for outcome in play(plain, transactions, order, isolation)]
+            expected = [outcome async for outcome in play(their_writers, transactions, order, isolation)]
             await ours.execute(RESET)
             await publish(ours)
             outcomes = []
-            async for outcome in play(adopted, transactions, order, isolation):
+            async for outcome in play(our_writers, transactions, order, isolation):
                 outcomes.append(outcome)
                 await check(ours)
                 await publish(ours)
@@ -131,8 +134,8 @@ async def test_whoever_commits_last_is_served(
             assert await said(ours) == await said(theirs), order
             await check(ours)
     finally:
-        await ours.close()
-        await theirs.close()
+        for connection in (ours, theirs, *our_writers, *their_writers):
+            await connection.close()
 
 
 async def check(db: asyncpg.Connection) -> None:
@@ -198,7 +201,8 @@ CHANGES = [
     "alter table {table} disable trigger all",
     "alter table {table} enable trigger all",
     "do $$ declare t record; begin for t in select tgname from pg_trigger where tgrelid = '{table}'::regclass"
-    " and not tgisinternal loop execute format('alter table {table} enable always trigger %I', t.tgname); end loop; end $$",
+    " and not tgisinternal loop execute format('alter table {table} enable always trigger %I', t.tgname); end loop;"
+    " end $$",
     "alter table org rename column slug to handle",
     "alter table org rename column handle to slug",
     "alter table org add column slug2 text; update org set slug2 = slug; alter table org rename column slug to slug1;"
@@ -288,17 +292,13 @@ class Application(RuleBasedStateMachine):
     @precondition(lambda self: not any(writer.is_open for writer in self.writers))
     @rule()
     def rebuild(self) -> None:
-        try:
+        with contextlib.suppress(asyncpg.UndefinedColumnError):
             self.loop.run_until_complete(self.db.fetchval("select tenantcache.rebuild()"))
-        except asyncpg.UndefinedColumnError:
-            pass
 
     @invariant()
     def what_is_found_is_what_the_rows_say(self) -> None:
-        try:
+        with contextlib.suppress(asyncpg.LockNotAvailableError):  # a transaction has truncated a table
             self.loop.run_until_complete(check(self.db))
-        except asyncpg.LockNotAvailableError:
-            pass  # a transaction has truncated a table
 
 
 TEMPLATE = "adopted_template"

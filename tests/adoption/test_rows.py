@@ -1,5 +1,7 @@
-"""What stands in one row concerns that tenant alone, and what the application does to its tables does not fail, on a real
-Postgres."""
+"""What stands in one row concerns that tenant alone, and what an application does to its tables does not fail.
+
+On a real Postgres.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ async def test_what_one_transaction_could_do_it_can_do_still(db: asyncpg.Connect
         ("insert into org (id, slug) values (1, 'new') on conflict (id) do update set slug = excluded.slug", "1"),
         ("insert into org (id, slug) values (9, 'new') on conflict (id) do nothing", "9"),
         ("merge into org using (values (2)) v (id) on v.id = org.id when matched then update set slug = 'new'", "2"),
-        ("with d as (delete from org where id = 3 returning id) insert into org (id, slug) select id + 6, 'new' from d", "9"),
+        ("with d as (delete from org where id = 3 returning id) insert into org (id, slug)"
+         " select id + 6, 'new' from d", "9"),
         ("update org set id = 9, slug = 'new' where id = 1", "9"),
         ("set session_replication_role = replica; update org set slug = 'new' where id = 1", "1"),
         ("do $$ begin begin update org set slug = 'new' where id = 1; raise exception 'x'; exception when others then"
@@ -240,6 +243,21 @@ async def test_what_a_failed_trigger_says_is_not_lost_in_a_rebuild(
     assert await db.fetchval("select tenantcache.fault()") == "changed: the trigger on org failed (again)"
 
 
+@pytest.mark.parametrize("table", ["org", "project", "domain", "plan"])
+async def test_triggers_that_were_off_in_between_show(db: asyncpg.Connection, table: str) -> None:
+    await adopt(db)
+    assert await db.fetchval("select tenantcache.fault()") is None
+    for (name,) in await db.fetch(
+        "select tgname from pg_trigger where tgrelid = $1::text::regclass and tgname like 'tenantcache%'", table
+    ):
+        await db.execute(
+            f"alter table {table} disable trigger {name}; alter table {table} enable always trigger {name}"
+        )
+    assert await db.fetchval("select tenantcache.fault()") == "changed"
+    assert await db.fetchval("select tenantcache.rebuild()")
+    assert await db.fetchval("select tenantcache.fault()") is None
+
+
 # Rows.
 
 
@@ -342,7 +360,7 @@ async def test_a_plan_that_many_share_is_published_some_at_a_time(db: asyncpg.Co
     assert found["subdomain:many-100"]["plan"] == "new"
     assert found["subdomain:nobody"] == "unknown"  # a name may be among those that the change concerns
     before = await db.fetchval("select max(seq) from tenantcache.change_log")
-    states, sizes = [], []
+    states, sizes = list[str](), list[int]()
     while (state := await db.fetchval("select tenantcache.publish(100)")) != "nothing":
         states.append(state)
         sizes.append(
@@ -363,7 +381,7 @@ async def test_a_table_that_is_held_for_long_costs_no_connections(
     try:
         assert await db.fetchval("select tenantcache.publish(100)") == "busy"
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await look_up(db, ["subdomain:new"])
+            await asyncio.wait_for(look_up(db, ["subdomain:new"]), 20)
     finally:
         await session.execute("rollback")
     await publish(db)

@@ -1,5 +1,7 @@
-"""What a process that follows adopted tables answers while people do to them what people do, on a real Postgres: the truth
-within `max_staleness`, or nothing, and never another's tenant."""
+"""What a process answers that follows adopted tables, while people do to them what people do, on a real Postgres.
+
+The truth within `max_staleness`, or nothing, and never another's tenant.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ async def until(
     allowed: Collection[str | None] = (),
     before: str | None = None,
 ) -> None:
-    """Ask until the answer is `wanted`; meanwhile it is NOBODY, one of `allowed`, or for `max_staleness` what was `before`."""
+    """Ask until it is `wanted`; meanwhile it is NOBODY, one of `allowed`, or for `max_staleness` what was `before`."""
     started = time.monotonic()
     while True:
         asked = time.monotonic() - started
@@ -184,12 +186,6 @@ async def test_what_the_query_needs_is_gone(
         assert told[0].endswith("run `tenantcache init` again")
 
 
-ALL_ON = "; ".join(
-    f"alter table {table} enable always trigger tenantcache_{what}"
-    for table, what in (("org", "written_1002"), ("org", "truncated_1002"))
-)
-
-
 @pytest.mark.parametrize("is_always", [False, True])
 async def test_hosts_that_came_while_triggers_were_off(
     empty_database_url: str, db: asyncpg.Connection, is_always: bool
@@ -241,14 +237,16 @@ async def test_what_no_trigger_saw_is_found_by_comparing(empty_database_url: str
         assert await misled(db) == []
 
 
-async def test_a_change_of_a_row_names_its_domains(empty_database_url: str, db: asyncpg.Connection) -> None:
+async def test_a_change_of_a_row_names_its_domains_and_both_its_names(
+    empty_database_url: str, db: asyncpg.Connection
+) -> None:
     await adopt(db)
     before = await db.fetchval("select max(seq) from tenantcache.change_log")
-    await db.execute("update org set plan_id = 2 where id = 1")
+    await db.execute("update org set plan_id = 2, slug = 'uno' where id = 1")
     await publish(db)
     rows = await db.fetch("select tenant_id, hosts from tenantcache.change_log where seq > $1", before)
     assert [(row["tenant_id"], sorted(row["hosts"])) for row in rows] == [
-        ("1", ["domain:eins.de", "domain:one.io", "subdomain:one"])
+        ("1", ["domain:eins.de", "domain:one.io", "subdomain:one", "subdomain:uno"])
     ]
 
 

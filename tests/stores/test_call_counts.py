@@ -18,7 +18,8 @@ async def url(database_url: str) -> str:
     name = await connection.fetchval("select current_database()")
     await connection.execute(f"alter database {name} set track_functions = 'all'")
     await connection.execute(
-        f"insert into tenantcache.tenants (id, name, subdomain) select n, n, 't' || n from generate_series(1, {ENTRIES}) n"
+        "insert into tenantcache.tenants (id, name, subdomain)"
+        f" select n, n, 't' || n from generate_series(1, {ENTRIES}) n"
     )
     await connection.fetch("select tenantcache.publish(1000)")
     await connection.close()
