@@ -188,8 +188,9 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--only", default="")
     given = parser.parse_args()
-    print(HEADER)
+    print(f"<!-- adoption -->\n{HEADER}")
     asyncio.run(run(1_000 if given.short else 100_000, 0.2 if given.short else 1.5, given.only))
+    print("<!-- /adoption -->")
     return 0
 
 

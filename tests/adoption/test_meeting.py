@@ -139,7 +139,7 @@ async def test_whoever_commits_last_is_served(
 
 
 async def check(db: asyncpg.Connection) -> None:
-    """In one snapshot: what is found is what the rows say, and if nothing is to be published the aliases are complete."""
+    """In one snapshot: what is found is what the rows say, and with nothing to publish the aliases are complete."""
     async with db.transaction(isolation="repeatable_read", readonly=True):
         fault = await db.fetchval("select tenantcache.fault()")
         is_pending = await db.fetchval("select tenantcache.pending()")

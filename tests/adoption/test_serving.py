@@ -17,6 +17,7 @@ import pytest
 from tenantcache import Settings, StoreUnavailableError, TenantCache
 from tenantcache.stores.adopt import Adoption
 from tenantcache.stores.adopt.explain import differing, repair
+from tenantcache.stores.postgres import PostgresLog
 from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
 
 MAX_STALENESS = 3.0
@@ -235,6 +236,20 @@ async def test_what_no_trigger_saw_is_found_by_comparing(empty_database_url: str
         await cache.sync()
         assert [await answer(cache, f"{name}.example.com") for name in ("uno", "a1", "a2")] == [None, "1 free", "2 pro"]
         assert await misled(db) == []
+
+
+async def test_a_follower_compares_from_time_to_time(empty_database_url: str, db: asyncpg.Connection) -> None:
+    await db.execute("create function slug_of(org) returns text stable language sql as 'select $1.slug'")
+    await adopt(db, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
+    await db.execute("create or replace function slug_of(org) returns text stable language sql as 'select null'")
+    log = PostgresLog(empty_database_url)
+    await log.open(lambda: None)
+    try:
+        await log.prune(86_400, 100)
+        while len(await db.fetch("select from tenantcache.outbox")) < 3:
+            await asyncio.sleep(0.02)
+    finally:
+        await log.close()
 
 
 async def test_a_change_of_a_row_names_its_domains_and_both_its_names(
