@@ -402,3 +402,23 @@ async def test_two_whose_deferred_keys_meet_both_commit(db: asyncpg.Connection, 
     await committing
     await publish(db)
     assert await owners(db, ["subdomain:a", "subdomain:b"]) == {"subdomain:a": "1", "subdomain:b": "3"}
+
+
+async def test_one_tenant_is_read_by_indexes_though_the_query_groups_all(db: asyncpg.Connection) -> None:
+    """A query whose joined side is grouped, as people write it."""
+    await db.execute(
+        "insert into org (id, slug) select n, 'many-' || n from generate_series(100, 5099) n;"
+        "insert into project select n, n from generate_series(100, 5099) n"
+    )
+    await db.execute("create index on project (org_id); analyze org, project")
+    grouped = "select org_id, count(*)::integer as n from project group by org_id"
+    shown = "select o.id, o.slug as subdomain, p.n as limit_per_day"
+    await adopt(db, Adoption(f"{shown} from org o left join ({grouped}) p on p.org_id = o.id"))
+    before = await db.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
+    async with db.transaction():
+        found = await look_up(db, ["subdomain:many-5000"])
+        returned = await db.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
+        fetched = await db.fetchval("select pg_stat_get_xact_tuples_fetched('project'::regclass)")
+    assert isinstance(found["subdomain:many-5000"], dict)
+    assert found["subdomain:many-5000"]["limit_per_day"] == 1
+    assert returned + fetched - before < 100

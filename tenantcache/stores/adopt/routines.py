@@ -71,8 +71,13 @@ declare
     expressions text[] := array[{expressions}];
 begin
     begin
-        select array_agg({made}), array_agg({attributes(query)}) into found_tenants, found_texts
-            from {source} where {condition};
+        if cardinality($1) = 1 then
+            select array_agg({made}), array_agg({attributes(query)}) into found_tenants, found_texts
+                from {source} where {_by_one_id(query)};
+        else
+            select array_agg({made}), array_agg({attributes(query)}) into found_tenants, found_texts
+                from {source} where {condition};
+        end if;
         return query select t.tenant, t.attributes from unnest(found_tenants, found_texts) as t (tenant, attributes)
             where octet_length(t.tenant ->> 'id') <= {MAX_ID_BYTES};
         return;
@@ -253,6 +258,19 @@ def _by_id(query: AnalysedQuery, parameter: str) -> str:
             _one_of(identifier(column.name), column.type, f"array(select {decoded} from unnest({parameter}) i)")
         )
     return f"{' and '.join(parts)} and {id_of(query, '')} = any ({parameter})"
+
+
+def _by_one_id(query: AnalysedQuery) -> str:
+    """The same for a single one: PostgreSQL takes an equality, not a list, into a subquery that is grouped."""
+    parts = [f"q.{identifier(query.key[0].name)} = ($1)[1]::{_widest(query.key[0].type)}"]
+    if len(query.key) > 1:
+        decoded = "replace(replace(split_part(($1)[1], '/', {}), '%2F', '/'), '%25', '%')"
+        parts = [
+            f"q.{identifier(column.name)} = {decoded.format(place)}::{_widest(column.type)}"
+            for place, column in enumerate(query.key, 1)
+        ]
+        parts.append(f"{id_of(query, '')} = ($1)[1]")
+    return " and ".join(parts)
 
 
 def _one_of(column: str, type_name: str, parameter: str) -> str:
