@@ -206,15 +206,13 @@ async def test_hosts_that_came_while_triggers_were_off(
             "alter table org disable trigger all; insert into org (id, slug, plan_id) values (4, 'later', 2);"
             f"update org set slug = 'uno' where id = 1; {on}"
         )
-        if is_always:  # between two pulls, so that nothing but another definition shows it
-            await until(cache, "later.example.com", "4 pro", allowed=[None])
-            await until(cache, "one.example.com", None, before="1 free")
-            assert await misled(db) == []
-        else:
-            await until(cache, "one.example.com", NOBODY, before="1 free")
-            assert await adopt(db)
-            await until(cache, "later.example.com", "4 pro")
-            await until(cache, "uno.example.com", "1 free")
+        # Between two pulls, so that nothing but another definition shows it.
+        await until(cache, "later.example.com", "4 pro", allowed=[None])
+        await until(cache, "one.example.com", None, before="1 free")
+        assert await answer(cache, "uno.example.com") == "1 free"
+        assert await misled(db) == []
+        enabled = await db.fetch("select tgenabled from pg_trigger where tgname = any ($1)", names)
+        assert {row[0] for row in enabled} == {b"A"}
 
 
 async def test_what_no_trigger_saw_is_found_by_comparing(empty_database_url: str, db: asyncpg.Connection) -> None:
