@@ -26,11 +26,14 @@ logger = logging.getLogger(__name__)
 TICK = 0.25
 """Seconds between looks at what is to be done."""
 
-PROBE_INTERVAL = 0.9
+PROBE_INTERVAL = 0.4
 """Seconds after which Redis is asked whether it is there, unless it has answered something else since."""
 
-FAILING_INTERVAL = 0.5
+FAILING_INTERVAL = 0.2
 """The same while it does not answer."""
+
+POSTGRES_INTERVAL = 1.0
+"""Seconds between attempts to count in Postgres while that fails."""
 
 REFUSED_INTERVAL = 15.0
 """The same once it was found to refuse what it is asked for: then it is asked by a command that is billed."""
@@ -45,7 +48,7 @@ class Probe(Protocol):
     async def ping(self) -> None: ...
 
     async def try_to_count(self) -> None:
-        """One billed command that counts, where PING tells nothing: a server that refuses to may go on answering it."""
+        """Count, which is billed, where PING tells nothing: a server that does not count may go on answering it."""
         ...
 
 
@@ -63,7 +66,7 @@ class FleetCounters:
         self._server_now: Callable[[], float] = lambda: 0.0
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
-        self._no_wait_until = self._next_probe = self._next_mirror = 0.0
+        self._no_wait_until = self._next_probe = self._next_mirror = self._next_try = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
@@ -72,7 +75,7 @@ class FleetCounters:
         self._pulled = asyncio.Event()
         self._next_mirror = server_now() + MIRROR_INTERVAL
         if self.fleet.has_redis and not redis_found:
-            self.fleet.redis_failed(server_now() - GONE_AFTER, "Redis was not there at the start")
+            self.fleet.redis_failed(server_now(), "Redis was not there at the start")
         if self.fleet.choice.store is None:
             await self._announce()
             await self._wait_for_pull()
@@ -192,9 +195,12 @@ class FleetCounters:
         try:
             if self._days and any(debit.window.policy == "day" for debit in debits):
                 await self._mirror()
-            return await self._require("postgres").debit(tenant_id, debits)
+            values = await self._require("postgres").debit(tenant_id, debits)
         except StoreError as error:
+            self.fleet.postgres_failed(self._server_now())
             raise self._unanswered(str(error)) from error
+        self.fleet.postgres_answered()
+        return values
 
     async def _debit_in_redis(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         asked = self._server_now()
@@ -203,7 +209,7 @@ class FleetCounters:
         except StoreMovingError:
             raise
         except StoreError as error:
-            self._note_failure(error)
+            self._note_failure(error, counting=True)
             raise self._unanswered(str(error)) from error
         self.fleet.redis_answered(asked, self._server_now())
         for debit, value in zip(debits, values, strict=True):
@@ -248,6 +254,7 @@ class FleetCounters:
                 if self.fleet.complains(self._server_now()):
                     await self._choices.complain()
                     self._ask_log()
+                await self._try_postgres()
                 if self._server_now() >= self._next_mirror or self.fleet.begins(self._server_now()) is not None:
                     await self._mirror()
             except (StoreError, SchemaMissingError):
@@ -269,12 +276,25 @@ class FleetCounters:
         if self._probe is None or now < self._next_probe or not fleet.is_silent(now, PROBE_INTERVAL):
             return
         self._next_probe = now + (REFUSED_INTERVAL if fleet.refuses and fleet.redis_gone(now) else FAILING_INTERVAL)
+        answers = fleet.refuses
         try:
-            await (self._probe.try_to_count() if fleet.refuses else self._probe.ping())
+            if not fleet.refuses:
+                await self._probe.ping()
+                answers = True
+            if fleet.doubted:
+                await self._probe.try_to_count()
         except StoreError as error:
-            self._note_failure(error)
+            self._note_failure(error, asked=now, counting=answers)
         else:
             fleet.redis_answered(now, self._server_now())
+
+    async def _try_postgres(self) -> None:
+        """Find out whether Postgres counts again; requests do not ask while this process decides by itself."""
+        now = self._server_now()
+        if self.fleet.postgres_fails and now >= self._next_try:
+            self._next_try = now + POSTGRES_INTERVAL
+            await self._require("postgres").debit("", [Debit(Window("minute", minute_at(now)), 0)])
+            self.fleet.postgres_answered()
 
     async def _announce(self) -> None:
         proposal = self.fleet.propose(self._server_now())
@@ -292,10 +312,20 @@ class FleetCounters:
 
     # What is told.
 
-    def _note_failure(self, error: StoreError) -> None:
+    def _note_failure(self, error: StoreError, *, asked: float | None = None, counting: bool = False) -> None:
+        """`counting`, with `asked`: a server that had just answered PING did not count."""
+        if error.starved:
+            return
         if error.suspended and not self.fleet.suspended:
             logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
-        self.fleet.redis_failed(self._server_now(), str(error), suspended=error.suspended, refused=error.refused)
+        self.fleet.redis_failed(
+            self._server_now(),
+            str(error),
+            asked=asked,
+            suspended=error.suspended,
+            refused=error.refused or (counting and asked is not None),
+            counting=counting,
+        )
 
     def _note_change(self, before: StoreChoice, choice: StoreChoice) -> None:
         begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)
@@ -319,6 +349,7 @@ class FleetCounters:
             "why": choice.why,
             "changes_to": None if begins is None else choice.store,
             "changes_at": begins,
+            "postgres": "failing" if self.fleet.postgres_fails else "answering",
             "redis": "none" if not self.fleet.has_redis else self._redis_state(now),
         }
 

@@ -142,3 +142,66 @@ async def test_a_redis_that_is_read_only_is_left_although_it_answers_ping(
     await until(lambda: all(counters(cache)["changes_to"] == "postgres" for cache in fleet), seconds=10)
     assert "NOREPLICAS" in str(counters(fleet[1])["why"])
     await client.aclose()
+
+
+async def test_a_redis_that_is_paused_for_writes_is_left_although_it_answers_ping(
+    fleet: list[TenantCache], redis: RedisServer
+) -> None:
+    """A failover, or an operator's CLIENT PAUSE: takes hang, and PING goes on."""
+    tenant = await acme(fleet[0])
+    await fleet[0].check(tenant)
+    client = Redis.from_url(redis.url)
+    await client.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+    assert await client.ping()
+    assert not (await fleet[0].check(tenant, cost=100_000)).allowed
+    began = time.time()
+    await until(lambda: fleet[0].fleet_counters.fleet.choice.store == "postgres", seconds=10)  # type: ignore[union-attr]
+    assert time.time() - began < 5
+    assert counters(fleet[0])["redis"] == "refusing"
+    await client.aclose()
+
+
+async def test_a_process_whose_event_loop_is_blocked_does_not_move_the_fleet(
+    fleet: list[TenantCache], redis: RedisServer
+) -> None:
+    """Every answer of Redis comes too late for it, and it alone is to blame."""
+    tenant = await acme(fleet[0])
+    began = time.time()
+    while time.time() < began + 4:
+        checks = [asyncio.create_task(fleet[0].check(tenant, cost=1000)) for _ in range(3)]
+        for _ in range(4):
+            await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251 - that is what is tried
+        await asyncio.gather(*checks)
+    await asyncio.sleep(1)
+    assert counters(fleet[0])["redis"] == "answering"
+    assert all(counters(cache)["store"] == "redis" and counters(cache)["changes_to"] is None for cache in fleet)
+
+
+@pytest.mark.parametrize("how", ["read-only", "locked"])
+async def test_a_postgres_that_does_not_count_is_found_out_and_so_is_its_return(database_url: str, how: str) -> None:
+    """What follows is in test_fleetcounters.py, where minutes pass at once."""
+    admin = await asyncpg.connect(database_url)
+    await admin.execute(
+        "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute) values ('1', 'Acme', 'acme', 10)"
+    )
+    name = await admin.fetchval("select current_database()")
+    others = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = $1"
+    async with TenantCache(Settings(database_url=database_url)) as cache:
+        assert (await cache.check(await acme(cache))).allowed
+        if how == "read-only":
+            await admin.execute(f"alter database {name} set default_transaction_read_only = on")
+            await admin.execute(others, name)
+            await asyncio.sleep(0.5)
+        else:
+            await admin.execute("begin; lock table tenantcache.counters in access exclusive mode")
+        assert not (await cache.check(await acme(cache), cost=10)).allowed
+        assert counters(cache)["postgres"] == "failing"
+        if how == "read-only":
+            await admin.execute("set default_transaction_read_only = off")
+            await admin.execute(f"alter database {name} reset default_transaction_read_only")
+            await admin.execute(others, name)
+        else:
+            await admin.execute("commit")
+        await until(lambda: counters(cache)["postgres"] == "answering", seconds=8)
+    await admin.close()

@@ -348,6 +348,32 @@ async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
     assert not isinstance(error.value, StoreMovingError)
 
 
+async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_next_minute_on(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes no writes, or its counters' table is locked; the log goes on."""
+    fleet = Fleet(clock, has_redis=False)
+    await fleet.open(redis_found=False)
+    limiter, tenant = limiter_on(fleet, clock, "local"), limited(per_minute=40)
+    fleet.postgres.failing = True
+    fleet.pull()
+    assert not (await limiter.check(tenant)).allowed
+    fleet.later(4)
+    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.fleet._alone_since is not None)
+    fleet.later(2)
+    await let(lambda: fleet.counters.fleet.lost_minute > 0)
+    fleet.later(54)
+    assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == 10
+    assert limiter.degraded
+    assert any("limits cannot be counted in the store" in record.getMessage() for record in caplog.records)
+    fleet.postgres.failing = False
+    fleet.later(2)
+    await let(lambda: fleet.counters.stats()["postgres"] == "answering")
+    fleet.later(60)
+    assert [(await limiter.check(tenant)).allowed for _ in range(50)].count(True) == 40
+    await fleet.counters.close()
+
+
 async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) -> None:
     await test_both_stores_away_is_no_move(fleet)
     takes = len(fleet.redis.takes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncpg
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, redis_version
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, try_redis
 from tenantcache.settings import Settings, variable_of
+from tenantcache.stores.redis import eviction_warning
 from tenantcache.urls import address
 
 _PARTS = ("tenantcache.tenant_source", "tenantcache.domain_source", "tenantcache.change_log", "tenantcache.processes")
@@ -54,9 +55,12 @@ async def _check_redis(settings: Settings) -> bool:
         typer.echo("ok     redis     not set: no shared copies, and counters are kept in Postgres")
         return True
     try:
-        version = await redis_version(settings.redis_url, variable_of("redis_url"))
+        info = await try_redis(settings.redis_url, variable_of("redis_url"), settings.key_prefix)
     except ServerError as error:
         typer.echo(f"FAULT  {error}", err=True)
         return False
-    typer.echo(f"ok     redis     {address(settings.redis_url, REDIS_PORT)}, Redis {version}")
+    version = f"Redis {info['redis_version']}" if "redis_version" in info else "version unknown (INFO is forbidden)"
+    typer.echo(f"ok     redis     {address(settings.redis_url, REDIS_PORT)}, {version}")
+    if warning := eviction_warning(info):
+        typer.echo(f"WARN   {variable_of('redis_url')}: {warning}", err=True)
     return True

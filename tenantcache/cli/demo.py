@@ -24,7 +24,7 @@ from types import FrameType
 
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, redis_version
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, try_redis
 from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, is_taken, spawn
@@ -87,7 +87,7 @@ class Demo:
     def _redis_url(self, stack: ExitStack) -> str:
         variable = variable_of("redis_url")
         if url := os.environ.get(variable):
-            asyncio.run(redis_version(url, variable))
+            asyncio.run(try_redis(url, variable))
             typer.echo(f"Redis:    {address(url, REDIS_PORT)}, from {variable}")
             return url
         server = stack.enter_context(RedisServer())

@@ -21,12 +21,16 @@ Rules
    version. Otherwise they are lost: fewer are admitted. (Not the store's name but the version: a store that was left
    may come back empty.) A minute that has begun stays what it is, so a process may go on in it whatever happens.
 2. A process that finds Redis gone (no answer for GONE_AFTER seconds, or the provider refuses the account) announces
-   Postgres. Until that begins each process spends what it holds, and says no beyond that.
+   Postgres. Until that begins each process spends what it holds, and says no beyond that. Once a take has failed, only
+   what counts is an answer: a server that is paused for writes, a replica, or one without memory still answers PING.
+   Silence alone proves nothing, since this process may have been stopped: it must have asked, and failed, over more
+   than FAILING_FOR seconds, and what failed because this process did not run is not counted (`StoreError.starved`).
 3. The way back is announced by any process to which Redis answers, once no process has complained for `quiet`
    seconds; each process that has no Redis complains every COMPLAINT_INTERVAL. Whoever comes back within STEADY seconds
    has to wait twice as long the next time, up to MAX_QUIET: a Redis that comes and goes is not followed each time.
 4. Redis that has lost counters of LOSERS tenants (FLUSHALL, a failover) is announced as well, as a change from Redis
-   to Redis, but not within STEADY seconds of another: it ends all tokens of later minutes, whose debits are lost.
+   to Redis: it ends all tokens of later minutes, whose debits are lost. Where it has lost counters again within STEADY
+   seconds of the last change (it evicts keys, or something deletes them), Postgres is announced, for STEADY at least.
 5. A day that has seen a change is counted in Postgres to its end: what Redis had counted is written there all along
    (by each process, at most MIRROR_INTERVAL late), and no day goes back. Days that begin later go with the minutes. In
    the last GUARD seconds before a change no tokens of a day are taken, so that none is granted by a counter that
@@ -35,14 +39,15 @@ Rules
    after that is not known. One exception keeps limits whole while Postgres restarts: an answer of Redis that was
    asked at s extends it to s + NOTICE, if Redis has answered every WITNESS_GAP seconds since before the last pull, and
    never failed. For as long as Redis fails for everybody or for nobody, that is exact: whoever announces has found it
-   silent for GONE_AFTER > WITNESS_GAP, and this process would have found it silent too. So each process asks Redis
-   once a second (PING, which is free), also while all is well: the outage may be over when the log is lost.
-7. A process that sees neither store decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes: in
-   the one in which it lost the last store others may have been granted all of the limit, so it spends what it holds;
-   and where a store comes back, it asks it from the next minute on. A minute is its own only where it has been alone
-   for ALONE_FOR seconds before, so that those who find out a little later are alone at the edge as well; and who was
-   alone until shortly before an edge spends only what it holds in that minute too, since others may have been alone at
-   it. A fleet that loses everything together, and gets it back, so exceeds no limit.
+   failing over more than WITNESS_GAP (rule 2), and this process would have found it failing too. So each process asks
+   Redis twice a second (PING, which is free), also while all is well: the outage may be over when the log is lost.
+7. A process that sees neither store (or for which Postgres is to count and does not, although it has the log) decides
+   by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes: in the one in which it lost the last store
+   others may have been granted all of the limit, so it spends what it holds; and where a store comes back, it asks it
+   from the next minute on. A minute is its own only where it has been alone for ALONE_FOR seconds before, so that those
+   who find out a little later are alone at the edge as well; and who was alone until shortly before an edge spends only
+   what it holds in that minute too, since others may have been alone at it. A fleet that loses everything together, and
+   gets it back, so exceeds no limit.
 
 What remains, two faults at once: a process that lost Postgres and sees Redis, while others see Postgres and lost Redis
 (or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is
@@ -75,9 +80,13 @@ SURE_AFTER, ALONE_FOR = 1.0, 3.0
 pull the log at other times of the second."""
 
 GONE_AFTER = 2.0
-"""Seconds without an answer after which Redis is gone: a failover of Sentinel or a restart within them is sat out."""
+"""Seconds after its last answer at which Redis is gone: a restart that is over before is sat out."""
 
-WITNESS_GAP = 1.5
+WITNESS_GAP = 1.0
+"""Seconds. Redis is asked twice a second, and four times while it fails."""
+
+FAILING_FOR = 1.0
+"""Seconds over more than which Redis must fail before it is said to be gone: not less than WITNESS_GAP."""
 
 COMPLAINT_INTERVAL = 10.0
 MIRROR_INTERVAL = 10.0
@@ -129,13 +138,17 @@ class FleetStore:
         "_alone_since",
         "_answering_since",
         "_failing_since",
+        "_failing_until",
         "_generation",
         "_heard",
         "_losers",
         "_lost_in",
+        "_postgres_failing_since",
         "_reason",
+        "_silent_since",
         "choice",
         "counts",
+        "doubted",
         "has_redis",
         "lost_minute",
         "own_minute",
@@ -166,6 +179,11 @@ class FleetStore:
         # Redis has answered without a gap since then, and the last answer was asked for at `_heard`.
         self._answering_since = self._heard = -inf
         self._failing_since: float | None = None
+        # The last answer was asked for, and the last failure was found, then.
+        self._silent_since = self._failing_until = -inf
+        self.doubted = False
+        """A take has failed since Redis has counted: PING proves nothing."""
+        self._postgres_failing_since: float | None = None
         self._reason = "" if has_redis else "a process has no Redis URL"
         self._lost_in, self._losers = -1, set[str]()
 
@@ -185,9 +203,12 @@ class FleetStore:
             self._vouch()
         return news
 
-    def redis_answered(self, asked: float, now: float) -> None:
-        """Redis has answered `now` what was asked then."""
-        self._failing_since, self.suspended, self.refuses = None, False, False
+    def redis_answered(self, asked: float, now: float, *, counted: bool = True) -> None:
+        """Redis has answered `now` what was asked then. `counted`: by counting, and not only to PING."""
+        if self.doubted and not counted:
+            return
+        self._failing_since, self.suspended, self.refuses, self.doubted = None, False, False, False
+        self._silent_since = max(self._silent_since, asked)
         if asked > self._heard + WITNESS_GAP:
             self._answering_since = now
         self._heard = max(self._heard, asked)
@@ -198,14 +219,40 @@ class FleetStore:
         if self.choice.store == "redis" and self._answering_since <= self.pulled:
             self.settled_until = max(self.settled_until, self._heard + NOTICE)
 
-    def redis_failed(self, now: float, why: str, *, suspended: bool = False, refused: bool = False) -> None:
-        """Redis did not answer what was asked, or refused it."""
+    def redis_failed(
+        self,
+        now: float,
+        why: str,
+        *,
+        asked: float | None = None,
+        suspended: bool = False,
+        refused: bool = False,
+        counting: bool = False,
+    ) -> None:
+        """Redis did not answer what was asked, or refused it. `asked`: when that was, where it was sent for certain;
+        `counting`: it was asked to count."""
         self._heard = -inf
+        self.doubted = self.doubted or counting or refused or suspended
         self._reason = why
         self.suspended = self.suspended or suspended
         self.refuses = self.refuses or refused or suspended
         if self._failing_since is None:
             self._failing_since = now
+        if asked is not None:
+            self._failing_until = asked
+
+    def postgres_answered(self) -> None:
+        """Postgres has counted."""
+        self._postgres_failing_since = None
+
+    def postgres_failed(self, now: float) -> None:
+        """Postgres did not count (rule 7): it takes no writes, say, or its table is locked."""
+        if self._postgres_failing_since is None:
+            self._postgres_failing_since = now
+
+    @property
+    def postgres_fails(self) -> bool:
+        return self._postgres_failing_since is not None
 
     def redis_lost(self, owner: str, window: Window) -> None:
         """The counter that Redis has for `owner` and `window` did not hold what was debited there."""
@@ -236,15 +283,24 @@ class FleetStore:
             return
         if self._alone_since is None:
             self._alone_since = now
-        if minute * MINUTE >= max(self._alone_since + ALONE_FOR, self.settled_until):
+        # Nothing is taken in advance from Postgres, so a minute of its may be known.
+        known_until = -inf if self._postgres_is_broken(now) else self.settled_until
+        if minute * MINUTE >= max(self._alone_since + ALONE_FOR, known_until):
             self.own_minute, self._alone_last = minute, now
         elif now >= self._alone_since + SURE_AFTER:
             self.lost_minute, self._alone_last = minute, now
 
     def is_alone(self, now: float) -> bool:
-        """Whether this process sees neither store: not the log, and not Redis where Redis may be asked."""
+        """Whether this process sees neither store: not the log, and not Redis where Redis may be asked; or whether
+        Postgres counts, and does not count here."""
+        if self._postgres_is_broken(now):
+            return True
         sees_redis = self.redis_answers and self.store_of(minute_at(now)) == "redis"
         return now >= self.pulled + ALONE_AFTER and not sees_redis
+
+    def _postgres_is_broken(self, now: float) -> bool:
+        since = self._postgres_failing_since
+        return since is not None and now >= since + ALONE_AFTER and self.store_of(minute_at(now)) == "postgres"
 
     def version_of(self, minute: int) -> tuple[int, int] | None:
         """The version that `minute` belongs to, for tokens to carry; None where it is not known."""
@@ -276,7 +332,9 @@ class FleetStore:
             return self.counts
         if self.suspended:
             return True
-        return self._failing_since is not None and now >= self._failing_since + GONE_AFTER
+        if self._failing_since is None or now < self._silent_since + GONE_AFTER:
+            return False
+        return self._failing_until > self._failing_since + FAILING_FOR
 
     def is_silent(self, now: float, seconds: float) -> bool:
         """Whether Redis has not been heard of for so long."""
@@ -291,22 +349,25 @@ class FleetStore:
         """The change to announce now, if any."""
         choice = self.choice
         if choice.store is None:
-            store: Store = "redis" if self.has_redis and not self.redis_gone(now) else "postgres"
+            store: Store = "redis" if self.redis_answers else "postgres"
             return Proposal(choice.version, store, "the first process has come", QUIET)
         if self.begins(now) is not None:
             return None  # one change at a time
         if choice.store == "redis":
             if self.redis_gone(now):
                 return Proposal(choice.version, "postgres", self._reason, self._next_quiet(now))
-            if (
-                self._lost_in == choice.version
-                and len(self._losers) >= LOSERS
-                and now >= choice.from_minute * MINUTE + STEADY
-            ):
-                return Proposal(choice.version, "redis", "Redis has lost its counters", choice.quiet)
+            if self._lost_in == choice.version and len(self._losers) >= LOSERS:
+                return self._leave_lost_counters(now)
         elif self.redis_answers and now >= max(choice.complained_at, choice.from_minute * MINUTE) + choice.quiet:
             return Proposal(choice.version, "redis", "Redis answers every process again", choice.quiet)
         return None
+
+    def _leave_lost_counters(self, now: float) -> Proposal:
+        """Rule 4."""
+        if now >= self.choice.from_minute * MINUTE + STEADY:
+            return Proposal(self.choice.version, "redis", "Redis has lost its counters", self.choice.quiet)
+        quiet = max(STEADY, self._next_quiet(now))
+        return Proposal(self.choice.version, "postgres", "Redis loses its counters again and again", quiet)
 
     def _next_quiet(self, now: float) -> float:
         """Rule 3: twice as long where Redis was not kept for long."""

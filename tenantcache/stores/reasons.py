@@ -49,7 +49,7 @@ def redis_reason(error: BaseException) -> str:
         return reason
     if isinstance(error, redis_errors.ResponseError):
         return f"answers: {error}"
-    if isinstance(error, redis_errors.TimeoutError):
+    if isinstance(error, (redis_errors.TimeoutError, TimeoutError)):
         return _network_reason(TimeoutError())
     # redis-py wraps what the socket said.
     return _network_reason(error.__cause__ or error)

@@ -115,11 +115,11 @@ class World:
 
     def _watch_redis(self, process: Process) -> None:
         fleet = process.redis
-        if self.now < process.next_probe or not fleet.is_silent(self.now, 0.9):
+        if self.now < process.next_probe or not fleet.is_silent(self.now, 0.4):
             return
-        process.next_probe = self.now + 0.5
+        process.next_probe = self.now + 0.2
         if self.redis_away_until > self.now:
-            fleet.redis_failed(self.now, "gone")
+            fleet.redis_failed(self.now, "gone", asked=self.now)
         else:
             fleet.redis_answered(self.now, self.now)
 
