@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.errors import SchemaMissingError
+from tenantcache.holder import Holder
 from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tenantcache.tasks import stop
@@ -37,6 +38,10 @@ POSTGRES_INTERVAL = 1.0
 
 REFUSED_INTERVAL = 15.0
 """The same once it was found to refuse what it is asked for: then it is asked by a command that is billed."""
+
+HAND_OVER_WAIT = 3.0
+"""Seconds after the announcement of a change in which requests are told to come back at once: the minute is about to be
+handed over. Later on it is not likely any more."""
 
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
@@ -62,23 +67,28 @@ class FleetCounters:
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}
         self._choices = choices
         self._probe = probe
+        self.holder = Holder(self.fleet, choices)
         self._days: dict[tuple[str, int], int] = {}
         self._server_now: Callable[[], float] = lambda: 0.0
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
+        self._news = asyncio.Event()
         self._no_wait_until = self._next_probe = self._next_mirror = self._next_try = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
         """Begin to watch; the log has been pulled before. `ask_log` wakes the follower."""
         self._server_now, self._ask_log = server_now, ask_log
-        self._pulled = asyncio.Event()
+        self._pulled, self._news = asyncio.Event(), asyncio.Event()
         self._next_mirror = server_now() + MIRROR_INTERVAL
         if self.fleet.has_redis and not redis_found:
             self.fleet.redis_failed(server_now(), "Redis was not there at the start")
         if self.fleet.choice.store is None:
             await self._announce()
             await self._wait_for_pull()
+        if redis_found:
+            with suppress(StoreError, SchemaMissingError):
+                await self.holder.register(server_now())
         self._tasks = [
             asyncio.create_task(work(), name=f"tenantcache {name}")
             for name, work in (("counter stores", self._speak), ("Redis watch", self._watch_redis))
@@ -91,6 +101,7 @@ class FleetCounters:
         if tasks:
             with suppress(StoreError, SchemaMissingError):
                 await self._mirror()
+                await self.holder.leave(self._server_now)
         for store in self._stores.values():
             if (close := getattr(store, "close", None)) is not None:
                 await close()
@@ -98,6 +109,7 @@ class FleetCounters:
     def forget(self) -> None:
         """In a forked child: begin anew."""
         self.fleet = FleetStore(has_redis=self.fleet.has_redis)
+        self.holder.start(self.fleet)
         self._days.clear()
         self._tasks, self._pulled = [], None
 
@@ -109,6 +121,10 @@ class FleetCounters:
         if self.fleet.follow(pull.choice, pull.settled_until) and pull.choice.version > 1:
             self._note_change(before, pull.choice)
             self._next_mirror = 0.0  # what Redis has counted is wanted before the change begins
+        elif pull.choice.version == before.version and pull.choice.from_minute < before.from_minute:
+            logger.warning("limits are counted in %s from now on: all processes have reported", pull.choice.store)
+        if self.fleet.has_to_hand_over(self._server_now()):
+            self._news.set()
         if self._pulled is not None:
             self._pulled.set()
 
@@ -129,7 +145,8 @@ class FleetCounters:
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         """Raises `StoreMovingError` while nothing may be taken because another store is about to take over."""
-        if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
+        takes = any(debit.amount > 0 for debit in debits)
+        if takes:  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
         self.fleet.counts = True
@@ -138,6 +155,8 @@ class FleetCounters:
             raise StoreError("neither store could be asked when this minute began")
         if self.fleet.lost_minute == minute_at(now):
             raise StoreMovingError("neither store could be asked in this minute", until=minute_end(minute_at(now)))
+        if takes and self.fleet.store_of(minute_at(now)) is not None and not self.fleet.may_take(minute_at(now)):
+            raise self._unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
         positions: dict[Store, list[int]] = {}
         for position, debit in enumerate(debits):
             if debit.amount or not self._is_out_of_reach(debit.window, now):
@@ -179,8 +198,8 @@ class FleetCounters:
             store = self.fleet.store_of(min(window.number, minute_at(now)))
         if store is not None:
             return store
-        if (begins := self.fleet.begins(now)) is not None:
-            raise StoreMovingError("the fleet is about to change its counter store", until=begins)
+        if self.fleet.begins(now) is not None:
+            raise StoreMovingError("the fleet is about to change its counter store", until=self._resumes(now))
         raise self._unanswered("it is not known which store counts: the change log is out of reach")
 
     def _require(self, store: Store) -> CounterStore:
@@ -204,6 +223,7 @@ class FleetCounters:
 
     async def _debit_in_redis(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         asked = self._server_now()
+        counters = self.fleet.version_of(minute_at(asked))
         try:
             values = await self._require("redis").debit(tenant_id, debits)
         except StoreMovingError:
@@ -212,6 +232,8 @@ class FleetCounters:
             self._note_failure(error, counting=True)
             raise self._unanswered(str(error)) from error
         self.fleet.redis_answered(asked, self._server_now())
+        if self.fleet.version_of(minute_at(asked)) != counters:
+            raise self._unanswered("this minute has been given up since Redis was asked")  # rule 2 of handover.py
         for debit, value in zip(debits, values, strict=True):
             if debit.window.policy == "day":
                 self._days[tenant_id, debit.window.number] = value
@@ -225,15 +247,30 @@ class FleetCounters:
             return StoreError(why)
         if self.fleet.lost_minute == minute_at(now):
             return StoreMovingError(why, until=minute_end(minute_at(now)))
-        return StoreMovingError(why, until=self.fleet.begins(now) or now + GONE_AFTER)
+        return StoreMovingError(why, until=self._resumes(now))
+
+    def _resumes(self, now: float) -> float:
+        """When to ask again while nothing may be taken: when a change begins, if one is announced."""
+        begins = self.fleet.begins(now)
+        if begins is None:
+            return now + GONE_AFTER
+        if self.fleet.has_to_hand_over(now) or now < self.fleet.choice.changed_at + HAND_OVER_WAIT:
+            return min(begins, now + 1)
+        return begins
 
     async def _know(self) -> None:
-        """Where it is not known which store counts this minute, wait a moment for the pull that says so."""
+        """Where nothing may be taken of this minute because this process does not know enough, or is not known itself,
+        wait a moment for the pull, or register."""
         now = self._server_now()
-        if self.fleet.store_of(minute_at(now)) is None and now >= self._no_wait_until:
+        if self.fleet.may_take(minute_at(now)) or now < self._no_wait_until:
+            return
+        if self.fleet.store_of(minute_at(now)) is None:
             await self._wait_for_pull()
-            if self.fleet.store_of(minute_at(self._server_now())) is None:
-                self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
+        if self.fleet.store_of(minute_at(self._server_now())) == "redis":
+            with suppress(StoreError, SchemaMissingError):
+                await self._register()
+        if not self.fleet.may_take(minute_at(self._server_now())):
+            self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
 
     async def _wait_for_pull(self) -> None:
         assert self._pulled is not None
@@ -247,10 +284,17 @@ class FleetCounters:
 
     async def _speak(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._news.wait()
+            self._news.clear()
             self.fleet.note_time(self._server_now())
             try:
                 await self._announce()
+                if self.fleet.has_to_hand_over(self._server_now()):
+                    await self._hand_over()
+                if self.holder.is_due(self._server_now()):
+                    await self._register()
                 if self.fleet.complains(self._server_now()):
                     await self._choices.complain()
                     self._ask_log()
@@ -285,6 +329,8 @@ class FleetCounters:
                 await self._probe.try_to_count()
         except StoreError as error:
             self._note_failure(error, asked=now, counting=answers)
+            if fleet.propose(self._server_now()) is not None:
+                self._news.set()
         else:
             fleet.redis_answered(now, self._server_now())
 
@@ -301,6 +347,17 @@ class FleetCounters:
         if proposal is not None:
             await self._choices.choose(proposal)
             self._ask_log()
+
+    async def _register(self) -> None:
+        if not await self.holder.register(self._server_now()):
+            self._ask_log()
+
+    async def _hand_over(self) -> None:
+        """Leave Redis within this minute, if all others do. What it has counted of the day is written down first."""
+        if (report := self.holder.give_up(self._server_now)) is not None:
+            await self._mirror()
+            if await self.holder.report(report):
+                self._ask_log()
 
     async def _mirror(self) -> None:
         self._next_mirror = self._server_now() + MIRROR_INTERVAL

@@ -93,9 +93,10 @@ class Limiter:
         self._meters = Meters()
         self._unmetered = Reservation(Limits(), 0.0)
         self._unmetered.until = math.inf
-        self._share = LocalShare(on_error, processes)
+        self.local_share = LocalShare(on_error, processes)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
+        self._released: list[Meter] = []
 
     def share_counters(
         self, version_of: VersionOf, on_lost: OnLost, horizon: Callable[[], int | None] = lambda: None
@@ -106,6 +107,7 @@ class Limiter:
         self._version_of, self._on_lost, self._horizon = version_of, on_lost, horizon
 
     def open(self) -> None:
+        self._released.clear()
         self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
 
     async def close(self) -> None:
@@ -115,12 +117,20 @@ class Limiter:
         self._meters.clear()
         await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
         await self._release(meters)
+        self._released = meters
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._departed.clear()
+        self._released.clear()
         self._watcher = None
+
+    def hand_over(self) -> dict[str, int]:
+        """The tokens of this minute that the counters have granted here, by owner, for other counters to go on from."""
+        now = self._server_now()
+        held = ((meter.owner, meter.reservation.hand_over(now)) for meter in (*self._meters, *self._released))
+        return {owner: tokens for owner, tokens in held if tokens}
 
     def __len__(self) -> int:
         return len(self._meters.of_tenants)
@@ -377,11 +387,12 @@ class Limiter:
         self.errors += 1
         if not self.degraded:
             self.degraded = True
-            logger.error("limits cannot be counted in the store (%s): going on with %r", error, self._share.on_error)
+            on_error = self.local_share.on_error
+            logger.error("limits cannot be counted in the store (%s): going on with %r", error, on_error)
 
     def _answer_without_store(self, meter: Meter, resumes: float | None) -> None:
         while meter.waiting:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():
                 decision = self._decide(meter, cost)
-                waiter.set_result(decision or self._share.decide(meter, cost, self._server_now(), resumes))
+                waiter.set_result(decision or self.local_share.decide(meter, cost, self._server_now(), resumes))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -15,7 +16,7 @@ from tenantcache.core.windows import Debit, Window
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.limiter import Limiter
 from tenantcache.stores.base import LogMark, Pull, StoreError, StoreMovingError
-from tenantcache.stores.choices import PostgresChoices
+from tenantcache.stores.choices import Held, PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")
@@ -30,6 +31,10 @@ class FakeChoices:
         self.complaints = 0
         self.days: dict[tuple[str, int], int] = {}
         self.failing = False
+        self.others_report = False
+        """Whether all other holders have reported what they were granted of this minute."""
+        self.reports: list[tuple[int, dict[str, int]]] = []
+        self.holds: list[bool] = []
         self._clock = clock
 
     async def choose(self, proposal: Proposal) -> bool:
@@ -51,6 +56,22 @@ class FakeChoices:
     async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
         self._require_up()
         self.days |= days
+
+    async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
+        self._require_up()
+        self.holds.append(holds)
+        is_holder = holds and version == self.row.version
+        return Held(int(self._clock.server_time() // 60) + 5 if is_holder else None, 0, 4)
+
+    async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
+        self._require_up()
+        self.reports.append((minute, dict(tokens)))
+
+    async def hand_over(self, process: UUID, version: int, minute: int, *, leaves: bool = False) -> bool:
+        self._require_up()
+        if self.others_report and version == self.row.version:
+            self.row = replace(self.row, from_minute=minute)
+        return self.others_report
 
     def _require_up(self) -> None:
         if self.failing:
@@ -219,6 +240,11 @@ async def test_until_the_change_nothing_is_granted_and_the_refusal_says_when_it_
     fleet.later(2.5)
     await let(lambda: fleet.choices.row.version == 2)
     fleet.pull()
+    with pytest.raises(StoreMovingError) as moving:
+        await fleet.debit(fleet.minute())
+    assert moving.value.until == fleet.clock.server_time() + 1  # it may be handed over at once
+    await let(lambda: len(fleet.choices.reports) > 0)
+    fleet.later(3.5)
     with pytest.raises(StoreMovingError) as moving:
         await fleet.debit(fleet.minute())
     assert moving.value.until == fleet.choices.row.from_minute * 60 == now + 60

@@ -21,7 +21,9 @@ Rules
    version. Otherwise they are lost: fewer are admitted. (Not the store's name but the version: a store that was left
    may come back empty.) A minute that has begun stays what it is, so a process may go on in it whatever happens.
 2. A process that finds Redis gone (no answer for GONE_AFTER seconds, or the provider refuses the account) announces
-   Postgres. Until that begins each process spends what it holds, and says no beyond that. Once a take has failed, only
+   Postgres. Until that begins each process spends what it holds, and says no beyond that; it begins in the running
+   minute if all processes report what they were granted of it, as they do within a second of each other if all are
+   alive (`handover.py`), and at the edge otherwise. Once a take has failed, only
    what counts is an answer: a server that is paused for writes, a replica, or one without memory still answers PING.
    Silence alone proves nothing, since this process may have been stopped: it must have asked, and failed, over more
    than FAILING_FOR seconds, and what failed because this process did not run is not counted (`StoreError.starved`).
@@ -64,6 +66,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, NamedTuple
 
+from tenantcache.core.handover import Handover
 from tenantcache.core.windows import MINUTE, Window, minute_at
 
 Store = Literal["redis", "postgres"]
@@ -149,6 +152,7 @@ class FleetStore:
         "choice",
         "counts",
         "doubted",
+        "handover",
         "has_redis",
         "lost_minute",
         "own_minute",
@@ -160,6 +164,7 @@ class FleetStore:
 
     def __init__(self, *, has_redis: bool) -> None:
         self.has_redis = has_redis
+        self.handover = Handover()
         self.choice = StoreChoice(0, None)
         self.counts = False
         """Whether this process has counted anything: one that never does needs no store."""
@@ -195,6 +200,7 @@ class FleetStore:
         if choice.version < self.choice.version:
             # Another history, in which the same numbers mean other changes.
             self._generation += 1
+            self.handover = Handover()
             self.settled_until = self.pulled = -inf
         self.choice = choice
         if settled_until is not None:
@@ -265,13 +271,30 @@ class FleetStore:
     # What may be done.
 
     def store_of(self, minute: int) -> Store | None:
-        """The store that counts `minute`; None where that is not known."""
+        """The store that counts `minute`; None where that is not known, or the minute is about to be handed over."""
         choice = self.choice
         if choice.store is None or minute * MINUTE >= self.settled_until:
             return None
         if minute >= choice.from_minute:
             return choice.store
-        return choice.previous if minute >= choice.previous_from else None
+        if minute < choice.previous_from or self.handover.has_given_up(choice.version):
+            return None
+        return choice.previous
+
+    def may_take(self, minute: int) -> bool:
+        """Whether tokens of `minute` may be taken, and those taken in advance be spent, as far as that is known."""
+        store = self.store_of(minute)
+        if store != "redis":
+            return store is not None
+        return self.handover.covers(minute, is_vouched_for=minute * MINUTE >= self.pulled + NOTICE)
+
+    def has_to_hand_over(self, now: float) -> bool:
+        """Whether to report what was granted here of the running minute, which began in Redis (`handover.py`)."""
+        choice, minute = self.choice, minute_at(now)
+        is_leaving = choice.previous == "redis" and choice.store == "postgres" and self.begins(now) is not None
+        if not is_leaving or minute < choice.previous_from or minute in (self.own_minute, self.lost_minute):
+            return False
+        return not self.handover.has_reported(choice.version, minute)
 
     def note_time(self, now: float) -> None:
         """Rule 7; to be called several times a second."""
@@ -304,7 +327,7 @@ class FleetStore:
 
     def version_of(self, minute: int) -> tuple[int, int] | None:
         """The version that `minute` belongs to, for tokens to carry; None where it is not known."""
-        if self.store_of(minute) is None:
+        if not self.may_take(minute):
             return None
         return self._generation, self.choice.version - (minute < self.choice.from_minute)
 
