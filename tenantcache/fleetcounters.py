@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.errors import SchemaMissingError
 from tenantcache.holder import Holder
+from tenantcache.rediswatch import Probe, RedisWatch
 from tenantcache.stores.base import CounterStore, Pull, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tenantcache.tasks import stop
@@ -27,17 +28,8 @@ logger = logging.getLogger(__name__)
 TICK = 0.25
 """Seconds between looks at what is to be done."""
 
-PROBE_INTERVAL = 0.4
-"""Seconds after which Redis is asked whether it is there, unless it has answered something else since."""
-
-FAILING_INTERVAL = 0.2
-"""The same while it does not answer."""
-
 POSTGRES_INTERVAL = 1.0
 """Seconds between attempts to count in Postgres while that fails."""
-
-REFUSED_INTERVAL = 15.0
-"""The same once it was found to refuse what it is asked for: then it is asked by a command that is billed."""
 
 HAND_OVER_WAIT = 3.0
 """Seconds after the announcement of a change in which requests are told to come back at once: the minute is about to be
@@ -45,16 +37,6 @@ handed over. Later on it is not likely any more."""
 
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
-
-
-class Probe(Protocol):
-    """The link to Redis, as far as its health goes. Both raise `StoreError`."""
-
-    async def ping(self) -> None: ...
-
-    async def try_to_count(self) -> None:
-        """Count, which is billed, where PING tells nothing: a server that does not count may go on answering it."""
-        ...
 
 
 class FleetCounters:
@@ -66,14 +48,14 @@ class FleetCounters:
         self.fleet = FleetStore(has_redis=redis is not None)
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}
         self._choices = choices
-        self._probe = probe
+        self._watch = RedisWatch(probe, self.fleet)
         self.holder = Holder(self.fleet, choices)
         self._days: dict[tuple[str, int], int] = {}
         self._server_now: Callable[[], float] = lambda: 0.0
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
         self._news = asyncio.Event()
-        self._no_wait_until = self._next_probe = self._next_mirror = self._next_try = 0.0
+        self._no_wait_until = self._next_mirror = self._next_try = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
@@ -110,6 +92,7 @@ class FleetCounters:
         """In a forked child: begin anew."""
         self.fleet = FleetStore(has_redis=self.fleet.has_redis)
         self.holder.start(self.fleet)
+        self._watch.fleet = self.fleet
         self._days.clear()
         self._tasks, self._pulled = [], None
 
@@ -229,7 +212,7 @@ class FleetCounters:
         except StoreMovingError:
             raise
         except StoreError as error:
-            self._note_failure(error, counting=True)
+            self._watch.note_failure(error, self._server_now(), counting=True)
             raise self._unanswered(str(error)) from error
         self.fleet.redis_answered(asked, self._server_now())
         if self.fleet.version_of(minute_at(asked)) != counters:
@@ -311,28 +294,11 @@ class FleetCounters:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self._probe_redis()
+                await self._watch.look(self._server_now)
+                if self.fleet.propose(self._server_now()) is not None:
+                    self._news.set()
             except Exception:
                 logger.exception("watching Redis goes on past what failed")
-
-    async def _probe_redis(self) -> None:
-        now, fleet = self._server_now(), self.fleet
-        if self._probe is None or now < self._next_probe or not fleet.is_silent(now, PROBE_INTERVAL):
-            return
-        self._next_probe = now + (REFUSED_INTERVAL if fleet.refuses and fleet.redis_gone(now) else FAILING_INTERVAL)
-        answers = fleet.refuses
-        try:
-            if not fleet.refuses:
-                await self._probe.ping()
-                answers = True
-            if fleet.doubted:
-                await self._probe.try_to_count()
-        except StoreError as error:
-            self._note_failure(error, asked=now, counting=answers)
-            if fleet.propose(self._server_now()) is not None:
-                self._news.set()
-        else:
-            fleet.redis_answered(now, self._server_now())
 
     async def _try_postgres(self) -> None:
         """Find out whether Postgres counts again; requests do not ask while this process decides by itself."""
@@ -368,21 +334,6 @@ class FleetCounters:
                     del self._days[key]
 
     # What is told.
-
-    def _note_failure(self, error: StoreError, *, asked: float | None = None, counting: bool = False) -> None:
-        """`counting`, with `asked`: a server that had just answered PING did not count."""
-        if error.starved:
-            return
-        if error.suspended and not self.fleet.suspended:
-            logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
-        self.fleet.redis_failed(
-            self._server_now(),
-            str(error),
-            asked=asked,
-            suspended=error.suspended,
-            refused=error.refused or (counting and asked is not None),
-            counting=counting,
-        )
 
     def _note_change(self, before: StoreChoice, choice: StoreChoice) -> None:
         begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)

@@ -242,19 +242,15 @@ class FleetStore:
         self._reason = why
         self.suspended = self.suspended or suspended
         self.refuses = self.refuses or refused or suspended
-        if self._failing_since is None:
-            self._failing_since = now
-        if asked is not None:
-            self._failing_until = asked
+        self._failing_since = self._failing_since or now
+        self._failing_until = self._failing_until if asked is None else asked
 
     def postgres_answered(self) -> None:
-        """Postgres has counted."""
         self._postgres_failing_since = None
 
     def postgres_failed(self, now: float) -> None:
         """Postgres did not count (rule 7): it takes no writes, say, or its table is locked."""
-        if self._postgres_failing_since is None:
-            self._postgres_failing_since = now
+        self._postgres_failing_since = self._postgres_failing_since or now
 
     @property
     def postgres_fails(self) -> bool:
@@ -400,5 +396,8 @@ class FleetStore:
 
     def complains(self, now: float) -> bool:
         """Whether to tell the others that there is no Redis here: while they may go back, and nobody else has."""
-        gone = self.redis_gone(now) or self._failing_since is not None
-        return gone and self.choice.store == "postgres" and now >= self.choice.complained_at + COMPLAINT_INTERVAL
+        return (
+            (self.redis_gone(now) or self._failing_since is not None)
+            and self.choice.store == "postgres"
+            and now >= self.choice.complained_at + COMPLAINT_INTERVAL
+        )
