@@ -59,7 +59,7 @@ class FleetCounters:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
-        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower."""
+        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower. Raises `SchemaMissingError`."""
         self._server_now, self._ask_log = server_now, ask_log
         self._pulled, self._news = asyncio.Event(), asyncio.Event()
         self._next_mirror = server_now() + MIRROR_INTERVAL
@@ -68,9 +68,8 @@ class FleetCounters:
         if self.fleet.choice.store is None:
             await self._announce()
             await self._wait_for_pull()
-        if redis_found:
-            with suppress(StoreError, SchemaMissingError):
-                await self.holder.register(server_now())
+        with suppress(StoreError):
+            await self.holder.register(server_now())
         self._tasks = [
             asyncio.create_task(work(), name=f"tenantcache {name}")
             for name, work in (("counter stores", self._speak), ("Redis watch", self._watch_redis))

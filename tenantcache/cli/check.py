@@ -10,7 +10,9 @@ from tenantcache.settings import Settings, variable_of
 from tenantcache.stores.redis import eviction_warning
 from tenantcache.urls import address
 
-_PARTS = ("tenantcache.tenant_source", "tenantcache.domain_source", "tenantcache.change_log", "tenantcache.processes")
+_PARTS = tuple(
+    f"tenantcache.{name}" for name in ("tenant_source", "domain_source", "change_log", "processes", "counter_holders")
+)
 
 
 async def run_checks() -> bool:

@@ -19,14 +19,13 @@ Rules
 1. Tokens of a minute are taken from its store, and only once the minute is known. Tokens taken in advance carry the
    version that they were taken under; they are spent only if the minute, when it begins, is known to be of that
    version. Otherwise they are lost: fewer are admitted. (Not the store's name but the version: a store that was left
-   may come back empty.) A minute that has begun stays what it is, so a process may go on in it whatever happens.
+   may come back empty.) A minute that has begun stays what it is until it is handed over by all (rule 2).
 2. A process that finds Redis gone (no answer for GONE_AFTER seconds, or the provider refuses the account) announces
-   Postgres. Until that begins each process spends what it holds, and says no beyond that; it begins in the running
-   minute if all processes report what they were granted of it, as they do within a second of each other if all are
-   alive (`handover.py`), and at the edge otherwise. Once a take has failed, only
-   what counts is an answer: a server that is paused for writes, a replica, or one without memory still answers PING.
-   Silence alone proves nothing, since this process may have been stopped: it must have asked, and failed, over more
-   than FAILING_FOR seconds, and what failed because this process did not run is not counted (`StoreError.starved`).
+   Postgres. Until that begins each process spends what it holds, and says no beyond that. It begins within the running
+   minute if all processes report what they were granted of it (`handover.py`), and at the edge otherwise. Once a take
+   has failed, only counting is an answer: a server that is paused for writes, or a replica, still answers PING. Silence
+   alone proves nothing, since this process may have been stopped: it must have asked, and failed, over more than
+   FAILING_FOR seconds, and what failed because this process did not run is not counted (`StoreError.starved`).
 3. The way back is announced by any process to which Redis answers, once no process has complained for `quiet`
    seconds; each process that has no Redis complains every COMPLAINT_INTERVAL. Whoever comes back within STEADY seconds
    has to wait twice as long the next time, up to MAX_QUIET: a Redis that comes and goes is not followed each time.
@@ -82,22 +81,19 @@ SURE_AFTER, ALONE_FOR = 1.0, 3.0
 """Seconds of being alone after which it is no pause of this process, and after which all others know it too: they
 pull the log at other times of the second."""
 
-GONE_AFTER = 2.0
-"""Seconds after its last answer at which Redis is gone: a restart that is over before is sat out."""
+GONE_AFTER = 2.0  # seconds after its last answer: a restart that is over before is sat out
 
 WITNESS_GAP = 1.0
 """Seconds. Redis is asked twice a second, and four times while it fails."""
 
-FAILING_FOR = 1.0
-"""Seconds over more than which Redis must fail before it is said to be gone: not less than WITNESS_GAP."""
+FAILING_FOR = 1.0  # seconds over more than which Redis must fail to be gone: not less than WITNESS_GAP
 
 COMPLAINT_INTERVAL = 10.0
 MIRROR_INTERVAL = 10.0
 GUARD = 1.0
 
 EARLIEST_DAY = 14 * 3600
-"""Seconds by which a day of some time zone begins before that of UTC. Where a day may have begun before a change, it
-counts as begun."""
+"""Seconds by which a day of some time zone begins before that of UTC. One that may have begun before a change has."""
 
 QUIET, MAX_QUIET = 60.0, 3600.0
 STEADY = 600.0
