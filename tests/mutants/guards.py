@@ -1,4 +1,4 @@
-"""Every guard of the freshness protocol, and how to take it away.
+"""Every guard of the freshness protocol, and those of handing a minute over, and how to take it away.
 
 A mutant is a piece of text that is replaced in a copy of the package. `suites` are those that may kill it; a guard of
 the database itself can only be missed by tests on a real one. `quick` names the tests that are enough to kill it in a
@@ -28,6 +28,8 @@ SUITES = {
         "tests/stores/test_postgres_links.py",
         "tests/test_restore.py",
     ],
+    "counters": ["tests/test_fleetcounters.py"],
+    "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
 }
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
@@ -39,10 +41,15 @@ WHAT_SUITES_DO = {
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
     "postgres": "the schema and the two stores on a real Postgres, and a storage snapshot that is put back",
+    "counters": "the shell around the choice of a counter store, on a fake clock",
+    "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
+COUNTERS = ("counters",)
+HANDING_OVER = ("handing over",)
+ON_COUNTERS = "tests/test_fleetcounters.py::"
 RULES = ("tests/core/test_freshness.py",)
 UNITS = ("tests/test_follower.py", "tests/test_resolver.py", "tests/test_resolver_races.py")
 ON_SCHEMA = "tests/stores/test_schema.py::"
@@ -54,6 +61,9 @@ STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
+FLEET_COUNTERS = "tenantcache/fleetcounters.py"
+STORE_CHOICE = "tenantcache/core/storechoice.py"
+HANDOVER = "tenantcache/core/handover.py"
 SQL = "tenantcache/stores/schema.sql"
 
 
@@ -311,5 +321,57 @@ MUTANTS = [
         "                connection.terminate()\n                raise",
         "                raise",
         SCHEMA,
+    ),
+    Mutant(
+        "handing over: an answer after the report is not used",
+        FLEET_COUNTERS,
+        "if self.fleet.version_of(minute_at(asked)) != counters:",
+        "if False:",
+        COUNTERS,
+        quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
+    ),
+    Mutant(
+        "handing over: the day is written down before the report",
+        FLEET_COUNTERS,
+        "            await self._mirror()\n            if await self.holder.report(report):",
+        "            if await self.holder.report(report):",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: who decided alone does not report",
+        STORE_CHOICE,
+        " or minute in (self.own_minute, self.lost_minute):",
+        ":",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: a holder is known to Postgres",
+        HANDOVER,
+        "return minute <= self.through or (is_vouched_for and self.through >= 0)",
+        "return True",
+        ("counters", "handing over"),
+    ),
+    Mutant(
+        "handing over: nothing is taken after the report",
+        HANDOVER,
+        "return self._given_up == version",
+        "return False",
+        ("counters", "handing over"),
+    ),
+    Mutant(
+        "handing over: all holders have reported",
+        SQL,
+        "(reported_version, reported_minute) is distinct from (known_version, of_minute));",
+        "false);",
+        HANDING_OVER,
+        quick=("tests/stores/test_choices.py::test_the_last_report_hands_the_minute_over_with_the_sum_of_all",),
+    ),
+    Mutant(
+        "handing over: a holder is one of the row that it knows",
+        SQL,
+        "if holds and exists (select from tenantcache.counter_store where version = known_version) then",
+        "if holds then",
+        HANDING_OVER,
+        quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
     ),
 ]
