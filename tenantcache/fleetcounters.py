@@ -318,7 +318,12 @@ class FleetCounters:
             self._ask_log()
 
     async def _hand_over(self) -> None:
-        """Leave Redis within this minute, if all others do. What it has counted of the day is written down first."""
+        """Leave Redis within this minute, if all others do. What it has counted of the day is written down first.
+
+        Where Redis answers here (another process has none), it is not given up in vain.
+        """
+        if self.fleet.redis_answers and await self._choices.misses_a_holder():
+            return
         if (report := self.holder.give_up(self._server_now)) is not None:
             await self._mirror()
             if await self.holder.report(report):

@@ -11,7 +11,7 @@ from tenantcache.core.storechoice import FleetStore
 from tenantcache.core.windows import minute_at
 from tenantcache.stores.choices import PostgresChoices
 
-INTERVAL, RETRY_INTERVAL = 30.0, 1.0
+INTERVAL, RETRY_INTERVAL = 10.0, 1.0
 """Seconds between two times of saying that this process is there, and after one that failed."""
 
 

@@ -58,7 +58,9 @@ async def acme(cache: TenantCache) -> Tenant:
 async def a_killed_process(database_url: str) -> None:
     """It was a holder of tokens, and reports no more."""
     connection = await asyncpg.connect(database_url)
-    await connection.execute("insert into tenantcache.counter_holders values (gen_random_uuid(), 1000000000)")
+    await connection.execute(
+        "insert into tenantcache.counter_holders values (gen_random_uuid(), 1000000000, now() - interval '20 seconds')"
+    )
     await connection.close()
 
 
@@ -131,6 +133,24 @@ async def test_a_deployment_that_drops_redis_waits_for_no_minute(fleet: list[Ten
             assert time.time() - began < 3
             await asyncio.sleep(0.05)
         assert counters(fleet[1])["store"] == "postgres"
+
+
+@pytest.mark.usefixtures("a_killed_process")
+async def test_who_has_redis_keeps_it_to_the_edge_where_a_process_is_missing(
+    fleet: list[TenantCache], database_url: str
+) -> None:
+    """It would be given up in vain: the minute cannot be handed over."""
+    while time.time() % 60 > 50:
+        await asyncio.sleep(0.1)
+    tenant = await acme(fleet[0])
+    assert (await fleet[0].check(tenant)).allowed
+    async with TenantCache(Settings(database_url=database_url)) as without:
+        await without.check(await acme(without))
+        await until(lambda: counters(fleet[0])["changes_to"] == "postgres")
+        await asyncio.sleep(0.6)
+        for _ in range(5):
+            assert (await fleet[0].check(tenant, cost=100_000)).allowed
+        assert counters(fleet[0])["store"] == "redis"
 
 
 @pytest.mark.usefixtures("a_killed_process")

@@ -68,6 +68,10 @@ class FakeChoices:
         is_holder = holds and version == self.row.version
         return Held(int(self._clock.server_time() // 60) + 5 if is_holder else None, 0, 4)
 
+    async def misses_a_holder(self) -> bool:
+        self._require_up()
+        return not self.others_report
+
     async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
         self._require_up()
         self.reports.append((minute, dict(tokens)))

@@ -24,6 +24,8 @@ Rules
 4. Who does not report, because it was killed, stopped or cut off, keeps the minute from being handed over: the change
    begins at the edge that was agreed on. It is waited for through the last minute that it may hold, so a process that
    comes back later has to become a holder again, and hears what has happened.
+   A process to which Redis answers does not give it up if Postgres has not heard of a holder lately: it would be in
+   vain.
 5. A process that leaves in order reports what it has spent of the running minute, and is a holder no more.
 6. A process that has decided by itself in this minute (rule 7 there) admitted tokens that no counter has: it does not
    report.

@@ -34,6 +34,15 @@ _REPORT = "select tenantcache.report_counters($1, $2, $3, $4)"
 
 _HAND_OVER = "select tenantcache.hand_over_counters($1, $2, $3, $4)"
 
+# Each holder says every 10 s that it is there.
+_IS_MISSING = """
+    select exists (
+        select from tenantcache.counter_holders
+        where through_minute >= extract(epoch from clock_timestamp()) / 60 - 1
+            and seen_at < clock_timestamp() - interval '15 seconds'
+    )
+"""
+
 REPORT_PAGE = 5_000
 """Tenants a statement: 30 ms."""
 
@@ -90,6 +99,11 @@ class PostgresChoices:
                 return Held(FOREVER if holds else None, 0, 0)
             raise
         return Held(*row)
+
+    async def misses_a_holder(self) -> bool:
+        """Whether one that is waited for has not been heard of lately, so that no minute will be handed over."""
+        rows = await self._postgres.fetch("looking for holders", _IS_MISSING)
+        return bool(rows[0][0])
 
     async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
         """Say what was granted of `minute` by Redis here, by owner of the counter."""

@@ -305,3 +305,18 @@ async def test_where_nothing_can_be_written_no_process_needs_to_be_known(
     assert held.through is not None
     assert held.through > 1 << 40
     await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("seen", "through", "missing"),
+    [("14 seconds", 5, False), ("16 seconds", 5, True), ("16 seconds", 0, True), ("5 minutes", -1, False)],
+)
+async def test_a_holder_that_was_not_heard_of_is_missing_as_long_as_it_is_waited_for(
+    choices: PostgresChoices, admin: asyncpg.Connection, seen: str, through: int, missing: bool
+) -> None:
+    await choices.hold(ONE, 1, holds=True)
+    await admin.execute(
+        f"update tenantcache.counter_holders set seen_at = now() - interval '{seen}', through_minute = $1",
+        await this_minute() + through,
+    )
+    assert await choices.misses_a_holder() == missing
