@@ -56,7 +56,8 @@ class Holder:
             self._place = held.place, held.fleet
         if held.through is None and holds:
             return False
-        handover.through = max(handover.through, held.through or -1)
+        if held.through is not None:
+            handover.through = held.through
         self._next = now + INTERVAL
         return True
 

@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from tenantcache.core.handover import LEASE
-from tenantcache.core.storechoice import NOTICE, Proposal, StoreChoice
+from tenantcache.core.storechoice import NOTICE, FleetStore, Proposal, StoreChoice
 from tenantcache.core.windows import Debit, Window
+from tenantcache.holder import Holder
 from tenantcache.stores.base import Pull
 from tenantcache.stores.choices import Held, PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
@@ -304,6 +305,14 @@ async def test_where_nothing_can_be_written_no_process_needs_to_be_known(
     held = await PostgresChoices(reader).hold(ONE, 1, holds=True)
     assert held.through is not None
     assert held.through > 1 << 40
+    fleet = FleetStore(has_redis=True)
+    fleet.follow(StoreChoice(1, "redis"), time.time() + 5)
+    fleet.redis_answered(time.time(), time.time())
+    holder, writer = Holder(fleet, PostgresChoices(reader)), Holder(fleet, choices)
+    assert await holder.register(time.time())
+    assert fleet.may_take(await this_minute())
+    assert await writer.register(time.time())
+    assert fleet.handover.through < 1 << 40, "once it can be written, it must be"
     await reader.close()
 
 
