@@ -259,7 +259,7 @@ async def test_a_redis_that_is_paused_for_writes_is_left_although_it_answers_pin
     tenant = await acme(fleet[0])
     await fleet[0].check(tenant)
     client = Redis.from_url(redis.url)
-    await client.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+    await client.execute_command("CLIENT", "PAUSE", "60000", "WRITE")  # type: ignore[no-untyped-call]
     assert await client.ping()
     assert not (await fleet[0].check(tenant, cost=100_000)).allowed
     began = time.time()

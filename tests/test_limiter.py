@@ -377,6 +377,24 @@ async def test_the_rest_of_a_limit_is_not_always_the_same_process() -> None:
     assert 20 <= [share.decide(meter, 1, 0.0, None).allowed for meter in meters].count(True) <= 80
 
 
+async def test_what_was_spent_in_a_loop_that_has_ended_is_handed_over(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    """Redis has granted it, so Postgres must know, although nothing here goes on with it."""
+    limiter, tenant = make_limiter(), limited(per_minute=1000)
+    for spent in (10, 20):
+        assert await admitted_of(limiter, tenant, 10) == 10
+        counters.gate.clear()
+        stuck = asyncio.create_task(limiter.check(tenant, cost=700))
+        await settle()
+        limiter.leave_loop()
+        stuck.cancel()
+        counters.gate.set()
+        assert limiter.hand_over() == {tenant.id: spent}
+    clock.advance(60)
+    assert limiter.hand_over() == {}
+
+
 async def test_a_local_share_is_of_the_day_as_well(
     clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
 ) -> None:
@@ -467,6 +485,7 @@ async def test_it_comes_back_as_the_store_does(
     for _ in range(3):
         assert not (await limiter.check(tenant)).allowed
     counters.failing = False
+    clock.advance(1)  # it has failed twice, and is left alone for a moment
     assert (await limiter.check(tenant)).allowed
     assert not limiter.degraded
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]  # each once

@@ -458,16 +458,16 @@ async def test_an_expiry_that_was_refused_once_is_sent_with_the_next_take(redis_
     link = RedisLink(redis_url.replace("redis://", "redis://app:secret@"), timeout=5.0)
     counters = RedisCounters(link, prefix="test")
     try:
-        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~test:*", "+@all", "-expire")
+        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~test:*", "+@all", "-expire")  # type: ignore[no-untyped-call]
         await counters.debit("acme", [Debit(MINUTE, 1)])
         await counters.close()
         assert await plain.ttl(KEY) == -1
-        await plain.execute_command("ACL", "SETUSER", "app", "+expire")
+        await plain.execute_command("ACL", "SETUSER", "app", "+expire")  # type: ignore[no-untyped-call]
         await counters.debit("acme", [Debit(MINUTE, 1)])
         await counters.close()
         assert await plain.ttl(KEY) > 0
     finally:
-        await plain.execute_command("ACL", "DELUSER", "app")
+        await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]
         await link.close()
 
 
@@ -480,7 +480,7 @@ async def test_a_user_for_the_prefix_alone_is_enough(redis_url: str, plain: Redi
     link = RedisLink(redis_url.replace("redis://", "redis://app:secret@"), prefix="myapp", timeout=5.0)
     counters, copies = RedisCounters(link, prefix="myapp"), RedisCopies(link, prefix="myapp", ttl=60)
     try:
-        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~myapp:*", "-@all", *NEEDED)
+        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~myapp:*", "-@all", *NEEDED)  # type: ignore[no-untyped-call]
         await link.open()
         await link.try_to_count()
         await counters.debit("acme", [Debit(MINUTE, 1)])
@@ -493,7 +493,7 @@ async def test_a_user_for_the_prefix_alone_is_enough(redis_url: str, plain: Redi
         assert sorted(keys) == [b"myapp:probe", b"myapp:ratelimit:acme:20231114"]
         assert [await plain.ttl(key) > 0 for key in keys] == [True, True]
     finally:
-        await plain.execute_command("ACL", "DELUSER", "app")
+        await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]
         await link.close()
 
 
