@@ -163,7 +163,7 @@ async def test_a_role_without_insert_drains_no_minute(
                 check_refusal(await get(app, ACME))
                 await asyncio.sleep(0.01)
             [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.outage"]
-            assert "does not let this user do so" in said
+            assert "does not let this user do that" in said
         client = Redis.from_url(redis.url)
         assert await client.keys("tenantcache:ratelimit:*") == []
         await client.aclose()
