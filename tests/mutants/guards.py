@@ -42,7 +42,7 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
-    "counters": ["tests/test_fleetcounters.py"],
+    "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
 }
 WHAT_SUITES_DO = {
@@ -61,7 +61,7 @@ WHAT_SUITES_DO = {
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
-    "counters": "the shell around the choice of a counter store, on a fake clock",
+    "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
@@ -797,6 +797,22 @@ MUTANTS = [
         "if minute in (self.own_minute, self.lost_minute):",
         "if False:",
         COUNTERS,
+    ),
+    Mutant(
+        "handing over: a minute that begins again is not handed over",
+        STORE_CHOICE,
+        " or minute <= self._begun_before",
+        "",
+        COUNTERS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "handing over: what was spent in a loop that has ended",
+        LIMITER,
+        "(*self._meters, *self._left, *self._released)",
+        "(*self._meters, *self._released)",
+        LIMITS,
+        quick=("tests/test_limiter.py",),
     ),
     Mutant(
         "handing over: a holder is known to Postgres",
