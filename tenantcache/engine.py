@@ -16,9 +16,10 @@ from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.freshness import Freshness
 from tenantcache.core.hosts import HostMatch, HostRules
 from tenantcache.core.lookups import LookupBudget
+from tenantcache.core.names import alias_of_name, is_kind
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.servertime import ServerTime
-from tenantcache.core.tenant import RESET_ALIAS, Limits, Tenant
+from tenantcache.core.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
 from tenantcache.domains import Domains
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
 from tenantcache.eventloops import not_open, open_elsewhere, running_loop
@@ -41,7 +42,7 @@ from tenantcache.urls import address
 from tenantcache.usage import Usage
 from tenantcache.warmup import WarmUp
 from tenantcache.wiring import Stores
-from tenantcache.writethrough import WriteThrough
+from tenantcache.writethrough import WriteThrough, aliases_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,9 @@ class TenantCache:
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self.clock = clock
-        self.hosts = HostRules(self.settings.base_domains, self.settings.reserved_subdomains)
+        self.hosts = HostRules(
+            self.settings.base_domains, self.settings.reserved_subdomains, self.settings.base_domain_tenant
+        )
         self.freshness = Freshness(
             max_staleness=self.settings.max_staleness, stale_if_error=self.settings.stale_if_error
         )
@@ -358,6 +361,18 @@ class TenantCache:
         match = self.hosts.classify(host.encode("utf-8", "surrogateescape"))
         return (await self.find(match)).tenant if match.alias is not None else None
 
+    async def resolve_name(self, name: str, *, kind: str = "") -> Tenant | None:
+        """The tenant that has `name` within `kind`, whatever its status; None if there is none. Old names count.
+
+        Names within a kind are an adopted query's `slug`, `slugs` and `old_slugs`, and in a kind that has a name its
+        subdomains and old names as well. Raises as `resolve`, and ValueError if `kind` cannot be one.
+        """
+        if kind and not is_kind(kind):
+            raise ValueError(f"kind {kind!r:.80} is not possible; a kind is made of a to z, 0 to 9, _ and -")
+        alias = alias_of_name(name, kind)
+        self._require_open()
+        return None if alias is None else (await self.resolver.find(alias)).tenant
+
     async def find(self, match: HostMatch) -> Entry:
         """The entry that a classified host with an alias leads to; its `tenant` may be None. Raises as `resolve`."""
         self._require_open()
@@ -387,8 +402,11 @@ class TenantCache:
         """
         self._require_open()
         held = [entry.tenant for entry in self.memory.of_tenant(tenant_id)]
-        aliases = sorted({alias for tenant in held if tenant is not None for alias in tenant.aliases})
+        names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
         try:
+            # Names that no trigger has told of are in the database alone.
+            row = (await self._stores.tenants.read([ID_ALIAS + tenant_id])).rows[ID_ALIAS + tenant_id]
+            aliases = sorted(names if row is None else names.union(aliases_of(row)))
             await self._stores.tenants.log_change(tenant_id, aliases)
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error

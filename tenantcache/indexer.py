@@ -9,8 +9,8 @@ Rules:
 * Hosts are only ever added: one that was deleted costs a look-up until the index is loaded anew.
 * While memory is not valid (the follower has lost touch), nothing is ruled out.
 * More than `max_hosts` are not indexed at all; then the budget of look-ups stands alone.
-* It is loaded anew every hour: hosts that came while the triggers were off (a restore, say) are known an hour later at the
-  latest. That costs one stream of all hosts, some 5 s of the database for a million.
+* It is loaded anew every hour: hosts that came while the triggers were off (a restore, say) are known an hour later at
+  the latest. That costs one stream of all hosts, some 5 s of the database for a million.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, TenantCacheError
 from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.web.problems import REPLY, Reply
-from tenantcache.web.ratelimit import Header, limit_refusal, ratelimit_headers
+from tenantcache.web.ratelimit import LINES, Header, limit_refusal, ratelimit_headers
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 
@@ -77,7 +77,10 @@ class Spending:
     limits: Limits = UNLIMITED
 
     async def spend(self, connection: HTTPConnection) -> list[Header]:
-        """Return the headers that tell of a named limit. Raises `LimitExceededError`, and as `declare` does."""
+        """Return the headers that tell of a named limit, unless the middleware adds them to whatever answers.
+
+        Raises `LimitExceededError`, and as `declare` does.
+        """
         served = serving_of(connection.scope)
         if served is None or not isinstance(served.cache, TenantCache):
             return []
@@ -92,12 +95,16 @@ class Spending:
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
             spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
+        headers = ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
+        lines: list[Header] | None = connection.scope.get(LINES)
+        if lines is not None:
+            lines += headers
         if not decision.allowed:
             while spent:
                 _give_back(cache, tenant, spent.pop())
             _answer_within(connection.scope)
             raise LimitExceededError(decision, quotas)
-        return ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
+        return headers if lines is None else []
 
     def declare(self, name: str, cache: TenantCache) -> None:
         """Tell `cache` of this limit. Raises `ConfigurationError` where another route gives that name other figures."""
@@ -148,6 +155,7 @@ async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGI
     """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
     served = serving_of(connection.scope)
     shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
+    shown = shown and LINES not in connection.scope  # where they are, the middleware adds them
     problem = limit_refusal(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
     reply: Reply | None = connection.scope.get(REPLY)
     return (reply(connection.scope, problem) if reply is not None else None) or problem

@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tenantcache.core.hosts import HostRules
+from tenantcache.core.strategytext import split_strategies
 from tenantcache.core.tenant import Limits, LimitTable
 from tenantcache.errors import ConfigurationError
 from tenantcache.kubernetes import is_service_variable
@@ -176,7 +177,8 @@ class Settings(BaseSettings):
     reserved_subdomains: Annotated[Names, AfterValidator(_check_reserved)] = Field(
         ("www",), description="subdomains that are no tenant's and bypass, comma-separated"
     )
-    strategies: Names = Field(
+    base_domain_tenant: bool = Field(False, description="a tenant whose subdomain is '' is on the base domain itself")
+    strategies: Annotated[tuple[str, ...], BeforeValidator(split_strategies)] = Field(
         ("host",),
         description="how a request names its tenant, first match wins: host, path:/t, header:x-tenant, comma-separated",
     )
@@ -211,6 +213,7 @@ class Settings(BaseSettings):
         "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
     )
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
+    limit_preflights: bool = Field(False, description="let CORS preflights cost a token, as other requests do")
     x_rate_limit_headers: bool = Field(False, description="send X-RateLimit-Limit, -Remaining and -Reset as well")
     memory_max_tenants: int = Field(100_000, ge=1, le=100_000_000, description="tenants kept in the process")
     memory_ttl: float = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +14,7 @@ import redis.asyncio
 
 from tenantcache import Settings, TenantCache
 from tenantcache.stores import schema
-from tenantcache.stores.adopt import Adoption, AdoptionError, prepare
-from tenantcache.stores.postgres import _READ as LOOK_UP
+from tenantcache.stores.adopt import Adoption, AdoptionError, TableOptions, find_warnings, install, prepare, write_query
 
 ACME = "11111111-1111-4111-8111-111111111111"
 GLOBEX = "22222222-2222-4222-8222-222222222222"
@@ -31,33 +30,51 @@ async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def adopt(db: asyncpg.Connection, table: str = "tenants", /, **options: Any) -> Sequence[str]:
-    """Adopt, by subdomain unless told otherwise; return the doubts."""
+    """Adopt, by subdomain unless told otherwise; return the warnings, those of capitals aside (`TestCapitals`)."""
     if not options.keys() & {"subdomain", "custom_domain", "domains_table"}:
         options["subdomain"] = "subdomain"
-    prepared = await prepare(db, Adoption(table, **options))
-    assert await prepared.install(db)
-    return prepared.doubts
+    written = await write_query(db, TableOptions(table, **options))
+    plan = await prepare(db, Adoption(written.sql))
+    warnings = [*written.warnings, *await find_warnings(db, plan)]
+    assert await install(db, plan)
+    return [warning for warning in warnings if "in other capitals" not in warning]
 
 
 async def find(
     db: asyncpg.Connection, *, subdomains: Sequence[str] = (), domains: Sequence[str] = (), ids: Sequence[str] = ()
 ) -> dict[str, Any]:
-    rows = await db.fetch("select * from tenantcache.find_tenants($1, $2, $3)", subdomains, domains, ids)
-    return {row["alias"]: json.loads(row["row"]) for row in rows}
+    """The tenants that these names lead to, by alias; a name without one is left out."""
+    asked = [f"subdomain:{name}" for name in subdomains]
+    asked += [f"domain:{name}" for name in domains] + [f"id:{name}" for name in ids]
+    rows = await db.fetch("select * from tenantcache.find_tenants($1)", asked)
+    assert {row["state"] for row in rows} <= {"found", "conflict"}
+    assert all((row["tenant"] is None) == (row["state"] == "conflict") for row in rows)
+    return {
+        row["alias"]: json.loads(row["tenant"]) | {"attributes": json.loads(row["attributes"] or "{}")}
+        for row in rows
+        if row["tenant"] is not None
+    }
 
 
 async def served(db: asyncpg.Connection, tenant_id: str = "1") -> dict[str, Any]:
-    """The one tenant of that id, as the views and as a look-up show it."""
-    shown = await db.fetchval("select to_jsonb(s) from tenantcache.tenant_source s where id = $1", tenant_id)
+    """The one tenant of that id."""
     found = await find(db, ids=[tenant_id])
-    assert found == {f"id:{tenant_id}": json.loads(shown)}
+    assert found.keys() == {f"id:{tenant_id}"}
     row: dict[str, Any] = found[f"id:{tenant_id}"]
     return row
 
 
+async def publish(db: asyncpg.Connection) -> None:
+    while await db.fetchval("select tenantcache.publish(1000)") == "more":
+        pass
+
+
 async def logged(db: asyncpg.Connection, statement: str) -> set[tuple[str | None, frozenset[str] | None]]:
+    """The entries of the log that `statement` makes."""
+    await publish(db)
     before = await db.fetchval("select max(seq) from tenantcache.change_log")
     await db.execute(statement)
+    await publish(db)
     rows = await db.fetch("select tenant_id, hosts from tenantcache.change_log where seq > $1", before)
     return {(row["tenant_id"], None if row["hosts"] is None else frozenset(row["hosts"])) for row in rows}
 
@@ -98,8 +115,17 @@ class TestWhatIsServed:
             "limit_per_day": 5000,
             "time_zone": "Asia/Tokyo",
             "attributes": {"a": [1]},
+            "subdomains": ["acme"],
+            "kind": "",
+            "names": [],
+            "old_names": [],
+            "old_slugs": [],
         }
-        assert await db.fetch("select domain, tenant_id from tenantcache.domain_source") == [("shop.acme.io", "1")]
+        found = await find(db, subdomains=["acme"], domains=["shop.acme.io"])
+        assert {alias: row["id"] for alias, row in found.items()} == {
+            "subdomain:acme": "1",
+            "domain:shop.acme.io": "1",
+        }
 
     async def test_the_least_that_can_be_adopted(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}); insert into tenants values (1, 'acme')")
@@ -116,6 +142,11 @@ class TestWhatIsServed:
             "limit_per_day": None,
             "time_zone": None,
             "attributes": {},
+            "subdomains": ["acme"],
+            "kind": "",
+            "names": [],
+            "old_names": [],
+            "old_slugs": [],
         }
 
     async def test_columns_that_hold_nothing(self, db: asyncpg.Connection) -> None:
@@ -132,7 +163,6 @@ class TestWhatIsServed:
         assert (row["name"], row["subdomain"], row["domains"], row["primary_domain"]) == ("1", None, [], None)
         assert (row["limit_per_minute"], row["attributes"]) == (None, {})
         assert await find(db, subdomains=[""], domains=[""]) == {}
-        assert await db.fetch("select * from tenantcache.domain_source") == []
 
     @pytest.mark.parametrize(
         ("value", "per_minute", "per_day"),
@@ -144,7 +174,7 @@ class TestWhatIsServed:
             ("'NaN'", 2**31 - 1, 2**53 - 1),
         ],
     )
-    async def test_a_limit_out_of_range_does_not_take_the_view_down(
+    async def test_a_limit_out_of_range_is_cut(
         self, db: asyncpg.Connection, value: str, per_minute: int | None, per_day: int | None
     ) -> None:
         await db.execute(f"{PLAIN}, quota float8); insert into tenants values (1, 'acme', null, {value})")
@@ -178,6 +208,28 @@ class TestWhatIsServed:
             await db.execute("insert into tenants (id, state) values (1, $1)", value)
             assert (await served(db))["status"] == status
 
+    @pytest.mark.parametrize("given", [{"t": "suspended"}, {"True": "suspended", "false": "active"}, {"1": "active"}])
+    async def test_a_boolean_has_three_values_to_map(self, db: asyncpg.Connection, given: dict[str, str]) -> None:
+        await db.execute(f"{PLAIN}, live boolean)")
+        options = TableOptions("tenants", subdomain="subdomain", status="live", status_map=given)
+        with pytest.raises(AdoptionError, match=f"is a boolean and never has '{next(iter(given))}'"):
+            await write_query(db, options)
+
+    @pytest.mark.parametrize("column", ["deactivated", "is_archived", "suspended", "deleted", "disabled"])
+    async def test_a_boolean_that_sounds_like_the_opposite_is_told(self, db: asyncpg.Connection, column: str) -> None:
+        await db.execute(f"{PLAIN}, {column} boolean); insert into tenants values (1, 'a', null, true)")
+        opposite = f"public.tenants.{column} sounds as if true meant that a tenant is not active"
+        warnings = await adopt(db, status=column)
+        assert [warning for warning in warnings if warning.startswith(opposite)] == warnings != []
+        mapped = await adopt(db, status=column, status_map={"true": "suspended", "false": "active"})
+        assert mapped == ["1 of 1 tenants count as suspended"]
+
+    async def test_how_many_count_as_suspended(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, state text);
+            insert into tenants select i, 't' || i, null, case when i > 3 then 'live' else 'active' end
+                from generate_series(1, 8) i;""")
+        assert await adopt(db, status="state") == ["5 of 8 tenants count as suspended"]
+
     async def test_a_time_of_deletion_suspends(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}, deleted_at timestamptz); insert into tenants values (1, 'acme', null, now())")
         await adopt(db, status="deleted_at")
@@ -191,10 +243,12 @@ class TestWhatIsServed:
         assert await adopt(db, **options, exclude=["api_key"]) == []
         row = await served(db)
         assert row["attributes"] == {"colour": "red", "seats": 5, "o'dd $body$ \"name": "x", "settings": {"k": 1}}
+        # No column is named, so that the application may drop or retype any: then each change of a row is logged.
+        assert await logged(db, "update tenants set api_key = 'changed'") == {change("1", "subdomain:acme")}
         assert await logged(db, "update tenants set api_key = 'changed'") == set()
         await db.execute("alter table tenants add column token text default 'sesame'")
         assert "sesame" not in json.dumps(await served(db)), "a column that came later"
-        assert [doubt.partition(" looks like")[0] for doubt in await adopt(db, **options)] == [
+        assert [warning.partition(" looks like")[0] for warning in await adopt(db, **options)] == [
             "public.tenants.api_key",
             "public.tenants.token",
         ]
@@ -227,10 +281,11 @@ class TestWhatIsServed:
         assert [(await served(db, key))["domains"] for key in "12"] == [["one.io"], ["g.io"]]
         asked = ["a.io", "g.io", "one.io", "two.io", "three.io"]
         assert (await find(db, domains=asked)).keys() == {"domain:g.io", "domain:one.io"}
-        assert await logged(db, "update domains set verified = true where domain = 'two.io'") == {
-            change("1", "domain:two.io")
+        names = ["domain:one.io", "domain:two.io"]
+        assert await logged(db, "update domains set verified = true where domain = 'two.io'") == {change("1", *names)}
+        assert await logged(db, "update tenants set checked_at = now() where id = 1") == {
+            change("1", *names, "domain:a.io")
         }
-        assert await logged(db, "update tenants set checked_at = now() where id = 1") == {change("1", "domain:a.io")}
         assert (await find(db, domains=asked)).keys() == {f"domain:{name}" for name in asked} - {"domain:three.io"}
 
     async def test_a_table_of_domains_beside_a_column(self, db: asyncpg.Connection) -> None:
@@ -250,7 +305,7 @@ class TestWhatIsServed:
         )
         rows = [await served(db, key) for key in "12"]
         assert [(row["domains"], row["primary_domain"]) for row in rows] == [
-            (["a.io", "b.io"], "b.io"),
+            (["b.io", "a.io"], "b.io"),
             (["g.io", "z.io"], "g.io"),
         ]
         found = await find(db, domains=["a.io", "b.io", "g.io", "z.io", "orphan.io"])
@@ -261,17 +316,63 @@ class TestWhatIsServed:
             "domain:z.io": "2",
         }
 
+    @pytest.mark.parametrize("definition", ["int", "jsonb", "text"])
+    @pytest.mark.parametrize("option", ["domains_verified", "custom_domain_verified"])
+    async def test_a_flag_is_a_boolean_a_time_or_a_value(
+        self, db: asyncpg.Connection, definition: str, option: str
+    ) -> None:
+        await db.execute(f"""{PLAIN}, flag {definition});
+            create table domains (domain text unique, tenant_id int, flag {definition})""")
+        options: dict[str, Any] = {"custom_domain": "custom_domain", "domains_table": "domains", option: "flag"}
+        with pytest.raises(AdoptionError, match=r"give a boolean, a time, or a value: --\S+ flag=ACTIVE"):
+            await write_query(db, TableOptions("tenants", **options))
+
+    async def test_verified_by_value(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""{PLAIN}, proof text);
+            create table domains (domain text unique, tenant_id int, state text);
+            insert into tenants values (1, 'acme', 'a.io', 'o''k'), (2, 'globex', 'g.io', 'ok');
+            insert into domains values ('one.io', 1, 'ACTIVE'), ('two.io', 1, 'pending'), ('three.io', 1, null);
+        """)
+        options = {"custom_domain": "custom_domain", "custom_domain_verified": "proof=o'k"}
+        await adopt(db, **options, domains_table="domains", domains_verified="state=ACTIVE")
+        asked = ["a.io", "g.io", "one.io", "two.io", "three.io"]
+        assert (await find(db, domains=asked)).keys() == {"domain:a.io", "domain:one.io"}
+
     async def test_of_two_with_one_name_the_active_one_is_served(self, db: asyncpg.Connection) -> None:
         await db.execute("""
             create table tenants (id int primary key, subdomain text, deleted_at timestamptz);
-            create index on tenants (subdomain);
-            insert into tenants values (1, 'acme', now()), (2, 'acme', null), (3, 'ACME', null), (4, 'other', null);
+            insert into tenants values (1, 'acme', now()), (2, 'ACME', null), (3, 'acme', now()), (4, 'other', null);
         """)
-        doubts = await adopt(db, status="deleted_at")
-        assert doubts == [
-            "public.tenants.subdomain: rows share names ('acme'); the active one with the smallest id is served"
-        ]
+        await adopt(db, status="deleted_at")
         assert (await find(db, subdomains=["acme"]))["subdomain:acme"]["id"] == "2"
+
+    async def test_a_name_of_two_active_ones_is_served_for_neither(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create table tenants (id int primary key, subdomain text unique, custom_domain text);
+            insert into tenants values (1, 't8', 't8.io'), (2, 't9', 't9.io');
+        """)
+        assert await adopt(db, custom_domain="custom_domain", subdomain="subdomain") == []
+        await db.execute("insert into tenants values (3, 'T8', 't9.IO')")
+        for _ in ("before it is published", "after it"):
+            asked = ["subdomain:t8", "domain:t8.io", "subdomain:t9", "domain:t9.io"]
+            rows = await db.fetch("select alias, tenant ->> 'id', state from tenantcache.find_tenants($1)", asked)
+            assert sorted(rows) == [
+                ("domain:t8.io", "1", "found"),
+                ("domain:t9.io", None, "conflict"),
+                ("subdomain:t8", None, "conflict"),
+                ("subdomain:t9", "2", "found"),
+            ]
+            await publish(db)
+        assert [(await served(db, key))["subdomain"] for key in "123"] == ["t8", "t9", "t8"], "by id each is served"
+        await db.execute("delete from tenants where id = 1")
+        assert (await find(db, subdomains=["t8"]))["subdomain:t8"]["id"] == "3"
+
+    async def test_a_name_of_two_active_ones_is_told(self, db: asyncpg.Connection) -> None:
+        await db.execute("""
+            create table tenants (id int primary key, subdomain text unique);
+            insert into tenants values (1, 't8'), (2, 'T8');
+        """)
+        assert await adopt(db) == ["several active tenants have the subdomain 't8': it is served for none of them"]
 
 
 class TestKeys:
@@ -324,8 +425,8 @@ class TestKeys:
         }
         assert (await served(db, "eu%2F1/1"))["domains"] == ["b.io"]
         assert await logged(db, "update domains set region = 'eu'") == {
-            change("eu/1", "domain:b.io"),
-            change("eu%2F1/1", "domain:b.io"),
+            change("eu/1", "subdomain:a", "domain:b.io"),
+            change("eu%2F1/1", "subdomain:b", "domain:b.io"),
         }
         assert await logged(db, "delete from tenants where region = '/'") == {change("%2F/2", "subdomain:d")}
 
@@ -349,10 +450,9 @@ class TestKeys:
         )
         row = await served(db)
         assert (row["subdomain"], row["plan"], row["domains"]) == ("acme", "pro", ["acme.io"])
-        assert await logged(db, """update "My App"."Tenant's" set "select" = 'free'""") == {
-            change("1", "subdomain:acme")
-        }
-        assert await logged(db, 'delete from "My App"."Domains"') == {change("1", "domain:acme.io")}
+        both = change("1", "subdomain:acme", "domain:acme.io")
+        assert await logged(db, """update "My App"."Tenant's" set "select" = 'free'""") == {both}
+        assert await logged(db, 'delete from "My App"."Domains"') == {both}
 
     async def test_a_row_without_a_key_is_not_served_and_may_be_written(self, db: asyncpg.Connection) -> None:
         await db.execute(
@@ -381,7 +481,7 @@ class TestCapitals:
         await db.execute("create extension citext; create domain label as varchar check (length(value) < 64)")
         await db.execute(f"create table tenants (id int primary key, {definition})")
         await db.execute("insert into tenants values (1, 'acme'), (2, 'GloBex')")
-        assert await adopt(db) == []
+        await adopt(db)
         await db.execute(
             "insert into tenants values (3, 'INITECH'); update tenants set subdomain = 'Acme2' where id = 1"
         )
@@ -403,8 +503,25 @@ class TestCapitals:
     async def test_what_is_longer_than_any_name_can_still_be_written(self, db: asyncpg.Connection) -> None:
         await db.execute("create table tenants (id int primary key, subdomain text)")
         await adopt(db)
-        await db.execute("insert into tenants values (1, repeat('Long', 100000))")
-        assert await db.fetchval("select count(*) from tenantcache.spellings") == 0
+        assert await logged(db, "insert into tenants values (1, repeat('Long', 100000))") == {change("1")}
+        assert (await served(db))["subdomains"] == []
+
+    @pytest.mark.parametrize(
+        ("definition", "warned"),
+        [
+            ("subdomain text unique", True),
+            ("subdomain text); create unique index on tenants (lower(subdomain)", False),
+            ("subdomain varchar); create unique index on tenants (lower(subdomain)", False),
+            ("subdomain citext unique", False),
+        ],
+    )
+    async def test_an_index_that_knows_capitals_is_a_warning(
+        self, db: asyncpg.Connection, definition: str, warned: bool
+    ) -> None:
+        await db.execute(f"create extension citext; create table tenants (id int primary key, {definition})")
+        written = await write_query(db, TableOptions("tenants", subdomain="subdomain"))
+        warnings = await find_warnings(db, await prepare(db, Adoption(written.sql)))
+        assert [warning.partition(":")[0] for warning in warnings] == ["public.tenants.subdomain"] * warned
 
 
 class TestTheLog:
@@ -446,12 +563,44 @@ class TestTheLog:
         assert await logged(db, "delete from tenants where id = 2") == {change("2", "subdomain:globex")}
         assert await logged(db, "truncate tenants") == {(None, None)}
 
-    async def test_is_written_at_commit(self, db: asyncpg.Connection) -> None:
-        before = await db.fetchval("select max(seq) from tenantcache.change_log")
+    @pytest.mark.parametrize("statement", ["alter table tenants add z int", "create index on tenants (title)"])
+    async def test_leaves_nothing_pending_in_a_transaction(self, db: asyncpg.Connection, statement: str) -> None:
+        async with db.transaction():
+            await db.execute("update tenants set title = 'Other' where id = 1")
+            await db.execute("delete from tenants where id = 2; insert into tenants values (3, 'new')")
+            await db.execute(statement)
+        assert await logged(db, "select 1") == set(), "it is published already"
+
+    async def test_is_published_after_the_commit(self, db: asyncpg.Connection, empty_database_url: str) -> None:
+        other = await asyncpg.connect(empty_database_url)
         async with db.transaction():
             await db.execute("update tenants set title = 'Other'")
-            assert await db.fetchval("select max(seq) from tenantcache.change_log") == before
-        assert await db.fetchval("select max(seq) from tenantcache.change_log") == before + 2
+            assert await other.fetchval("select tenantcache.publish(1000)") == "nothing"
+        assert await other.fetchval("select tenantcache.publish(1000)") == "published"
+        await other.close()
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "alter table tenants rename subdomain to handle",
+            "alter table tenants drop subdomain cascade",
+            "alter table tenants rename id to key",
+            "alter table tenants alter id type bigint",
+            "alter table tenants alter id type text using 'k' || id",
+            "alter table tenants drop settings",
+            "alter table tenants alter settings type text",
+            "alter table tenants rename to organisations",
+            "drop table tenants cascade",
+        ],
+    )
+    async def test_never_makes_the_applications_statements_fail(self, db: asyncpg.Connection, statement: str) -> None:
+        await db.execute(statement)
+        assert await db.fetchval("select tenantcache.fault() is not null")
+        if not statement.startswith("drop table"):
+            table = "organisations" if "organisations" in statement else "tenants"
+            await db.execute(f"update {table} set title = 'Other', visits = 7; delete from {table} where title = 'x'")
+            assert await db.fetchval(f"select sum(visits) from {table}") == 14
+        await publish(db)
 
     async def test_costs_a_writer_no_rights(self, db: asyncpg.Connection) -> None:
         async with db.transaction():
@@ -463,79 +612,124 @@ class TestTheLog:
 
 
 class TestReaders:
-    async def test_who_may_read_the_views_may_look_up(self, db: asyncpg.Connection) -> None:
+    async def test_a_process_may_look_up_what_is_adopted_later(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}); create table domains (domain text, tenant_id int)")
         await schema.install(db)
         async with db.transaction():
-            await db.execute("""
-                create role adoptreader;
-                grant usage on schema tenantcache to adoptreader;
-                grant select on all tables in schema tenantcache to adoptreader;
-            """)
+            await db.execute("create role adoptreader; call tenantcache.give_rights('adoptreader')")
             await adopt(db, subdomain="subdomain", domains_table="domains")
             await adopt(db, custom_domain="custom_domain", domains_table="domains")
             await db.execute("set local role adoptreader")
             assert await find(db, subdomains=["acme"], domains=["acme.io"], ids=["1"]) == {}
-            assert await db.fetch("select * from tenantcache.tenant_source") == []
             await db.execute("reset role; drop owned by adoptreader; drop role adoptreader")
 
 
 class TestIndexes:
-    """With 100,000 tenants, a look-up reads what it finds and no more."""
+    """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
-    COUNT = 100_000
-
-    @pytest.mark.parametrize(
-        ("types", "value"),
-        [
-            ("uuid, text unique", "md5(i::text)::uuid"),
-            ("integer, varchar(63) unique", "i"),
-            ("bigint, citext unique", "i"),
-            ("text, text", "'key-' || i"),
-        ],
+    COUNT = 20_000
+    KEYS = (
+        ("integer", "i"),
+        ("smallint", "i % 30000"),
+        ("bigint", "i"),
+        ("numeric", "i"),
+        ("uuid", "md5(i::text)::uuid"),
+        ("text", "'key-' || i"),
+        ("varchar(20)", "'key-' || i"),
+        ("char(12)", "'key-' || i"),
+        ("citext", "'key-' || i"),
+        ("our_number", "i"),
+        ("our_text", "'key-' || i"),
     )
-    async def test_a_look_up_uses_the_tables_own(
-        self,
-        db: asyncpg.Connection,
-        record_property: Callable[[str, object], None],
-        types: str,
-        value: str,
-    ) -> None:
-        key, subdomain = types.split(", ")
+
+    @pytest.mark.parametrize(("key", "value"), KEYS, ids=[key for key, _ in KEYS])
+    async def test_a_look_up_uses_the_keys_own(self, db: asyncpg.Connection, key: str, value: str) -> None:
         await db.execute(f"""
-            create extension citext;
-            create table tenants (id {key} primary key, subdomain {subdomain}, custom_domain text unique);
-            create table domains (domain text primary key, tenant_id {key});
+            create extension citext; create domain our_number as integer; create domain our_text as text;
+            create table tenants (id {key} primary key, subdomain varchar(63), custom_domain text);
+            create table domains (domain text, tenant_id {key} references tenants);
             create index on domains (tenant_id);
             insert into tenants select {value}, 't' || i, 'd' || i || '.io' from generate_series(1, {self.COUNT}) i;
             insert into domains select 'x' || i || '.io', {value} from generate_series(1, {self.COUNT}) i;
+            analyze;
         """)
-        if "unique" not in subdomain:
-            await db.execute("create unique index on tenants (lower(subdomain))")
-        names = {"subdomain": "subdomain", "custom_domain": "custom_domain", "domains_table": "domains"}
-        assert await adopt(db, **names) == []
-        await db.execute("analyze")
-        tenant_id = await db.fetchval(f"select id::text from (select {value} as id from generate_series(5, 5) i) one")
-        asked: tuple[tuple[list[str], list[str], list[str]], ...] = (
-            (["t5"], [], []),
-            ([], ["d5.io"], []),
-            ([], ["x5.io"], []),
-            ([], [], [tenant_id]),
-        )
-        for arguments in asked:
-            found = await db.fetch("select * from tenantcache.find_tenants($1, $2, $3)", *arguments)
-            assert [json.loads(row["row"])["id"] for row in found] == [tenant_id]
-            report = json.loads(await db.fetchval(f"explain (analyze, buffers, format json) {LOOK_UP}", *arguments))[0]
-            assert "find_tenants" not in json.dumps(report), "the planner inlines the function"
-            assert set(scanned(report["Plan"])).isdisjoint({"tenants", "domains"})
-            record_property("milliseconds", report["Planning Time"] + report["Execution Time"])
-            assert report["Plan"]["Shared Hit Blocks"] + report["Plan"]["Shared Read Blocks"] <= 50, "of thousands"
+        await adopt(db, subdomain="subdomain", custom_domain="custom_domain", domains_table="domains")
+        tenant_id = await db.fetchval(f"select ({value})::text from generate_series(5, 5) i")
+        for asked in ("subdomain:t5", "domain:d5.io", "domain:x5.io", f"id:{tenant_id}", "id:abc", "subdomain:none"):
+            found, read = await self._look_up(db, asked)
+            assert found == ([] if asked in ("id:abc", "subdomain:none") else [tenant_id])
+            assert read == {"tenants": 0, "domains": 0}, asked
 
+    async def test_a_key_of_two_columns(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"""
+            create type region as enum ('eu', 'us');
+            create table tenants (region region, number bigint, subdomain text, primary key (number, region));
+            create table domains (domain text primary key, region region, number bigint);
+            create index on domains (number);
+            insert into tenants select 'eu', i, 't' || i from generate_series(1, {self.COUNT}) i;
+            insert into domains select 'x' || i || '.io', 'eu', i from generate_series(1, {self.COUNT}) i;
+            analyze;
+        """)
+        owner = ["number", "region"]
+        await adopt(db, subdomain="subdomain", domains_table="domains", domains_tenant_column=owner)
+        for asked in ("subdomain:t5", "domain:x5.io", "id:5/eu", "id:abc", "id:5/xx", "id:5"):
+            found, read = await self._look_up(db, asked)
+            assert found == (["5/eu"] if asked in ("subdomain:t5", "domain:x5.io", "id:5/eu") else [])
+            assert read == {"tenants": 0, "domains": 0}, asked
 
-def scanned(plan: dict[str, Any]) -> list[str]:
-    """The relations that a plan reads from one end to the other."""
-    own = [plan["Relation Name"]] if plan["Node Type"] == "Seq Scan" else []
-    return own + [name for child in plan.get("Plans", ()) for name in scanned(child)]
+    async def _look_up(self, db: asyncpg.Connection, asked: str) -> tuple[list[str], dict[str, int]]:
+        """The ids that are found, and how often each table was read from one end to the other."""
+        async with db.transaction():
+            rows = await db.fetch("select tenant ->> 'id' as id from tenantcache.find_tenants($1)", [asked])
+            scans = await db.fetch(
+                "select relname::text, seq_scan from pg_stat_xact_user_tables where relname in ('tenants', 'domains')"
+                " and schemaname = 'public'"
+            )
+        return [row["id"] for row in rows], {row["relname"]: row["seq_scan"] for row in scans}
+
+    @pytest.mark.parametrize(
+        ("owner", "key", "value"),
+        [
+            ("integer", "integer", "i"),
+            ("integer", "bigint", "i"),
+            ("varchar(20)", "text", "'key-' || i"),
+            ("citext", "citext", "'key-' || i"),
+            ("our_number", "our_number", "i"),
+        ],
+    )
+    async def test_a_change_over_two_hops(self, db: asyncpg.Connection, owner: str, key: str, value: str) -> None:
+        await db.execute(f"""
+            create extension citext; create domain our_number as integer;
+            create table tenants (id {key} primary key, subdomain text);
+            create table projects (id {key} primary key, tenant_id {owner});
+            create index on projects (tenant_id);
+            create table domains (domain text primary key, project_id {owner});
+            create index on domains (project_id);
+            insert into tenants select {value}, 't' || i from generate_series(1, {self.COUNT}) i;
+            insert into projects select id, id from tenants;
+            insert into domains select 'x' || subdomain || '.io', id from tenants;
+            analyze;
+        """)
+        query = """
+            select t.id, t.subdomain, array(select d.domain from domains d join projects p on p.id = d.project_id
+                where p.tenant_id = t.id) as domains
+            from tenants t
+        """
+        assert await install(db, await prepare(db, Adoption(query)))
+        await db.execute("update domains set domain = 'new.io' where domain = 'xt5.io'")
+        async with db.transaction():
+            assert await db.fetchval("select tenantcache.publish(10)") == "published"
+            scans = await db.fetchval("select sum(seq_scan) from pg_stat_xact_user_tables where schemaname = 'public'")
+        assert scans == 0
+        assert (await find(db, domains=["new.io"]))["domain:new.io"]["subdomain"] == "t5"
+
+    async def test_of_many_ids_that_are_none_the_others_are_found(self, db: asyncpg.Connection) -> None:
+        await db.execute("create table tenants (id int primary key, subdomain text)")
+        await db.execute("insert into tenants select i, 't' || i from generate_series(1, 50) i")
+        await adopt(db)
+        odd = ["abc", "9" * 40, "1.5", "", "-", "\u00e9", "1' or true --"]
+        found = await find(db, ids=[*odd, *(str(number) for number in range(1, 51))])
+        assert found.keys() == {f"id:{number}" for number in range(1, 51)}
 
 
 class TestFaults:
@@ -578,7 +772,8 @@ class TestFaults:
             ),
             (
                 {"subdomain": "subdomain", "id": ["owner"]},
-                "--id: two rows of public.tenants have the id '7'; name columns that tell all rows apart",
+                "two rows of the query have the id '7'; a tenant is one row: join what has several rows by an"
+                " aggregate, or give a key that tells all rows apart",
             ),
             (
                 {"domains_table": "tenants", "domains_column": "subdomain", "domains_tenant_column": ["id"]},
@@ -604,7 +799,8 @@ class TestFaults:
             insert into tenants values (1, 'a', null, 7), (2, 'b', null, 7);
         """)
         with pytest.raises(AdoptionError) as raised:
-            await prepare(db, Adoption("tenants", **options))
+            written = await write_query(db, TableOptions("tenants", **options))
+            await find_warnings(db, await prepare(db, Adoption(written.sql)))
         assert str(raised.value) == expected
         assert await db.fetchval("select to_regnamespace('tenantcache') is null"), "something was changed"
 
@@ -632,41 +828,32 @@ class TestFaults:
         """)
         await schema.install(db)
         with pytest.raises(AdoptionError) as raised:
-            await prepare(db, Adoption(table, subdomain="subdomain"))
+            await write_query(db, TableOptions(table, subdomain="subdomain"))
         assert str(raised.value).startswith(expected)
 
-    async def test_what_will_surprise_is_a_doubt(self, db: asyncpg.Connection) -> None:
+    async def test_what_will_surprise_is_a_warning(self, db: asyncpg.Connection) -> None:
         await db.execute("""
             create table tenants (id numeric, sub text, custom_domain text, state text);
             create table domains (domain text primary key, tenant_id numeric);
             insert into tenants values (1, 'Bü ro', 'https://a.io', 'odd'), (2, 'acme', 'acme', null);
         """)
         names = {"subdomain": "sub", "custom_domain": "custom_domain", "domains_table": "domains"}
-        doubts = await adopt(db, id=["id"], status="state", **names)
-        assert doubts == [
-            "public.tenants: nothing keeps two rows from having the same id, and they would share one tenant's limits; "
-            "a unique index on (id) does",
-            "public.tenants: id is neither text, integer nor uuid: get_many reads the whole table",
-            "public.tenants: no index begins with sub, so a look-up of a host that is not in memory reads the whole "
-            "table; create index concurrently on public.tenants (sub)",
-            "public.tenants.sub: no request can carry names like 'Bü ro'; write them as ASCII host names",
-            "public.tenants: no index begins with custom_domain, so a look-up of a host that is not in memory reads the"
-            " whole table; create index concurrently on public.tenants (custom_domain)",
-            "public.tenants.custom_domain: no request can carry names like 'acme', 'https://a.io'; "
-            "write them as ASCII host names",
-            "public.domains: no index begins with tenant_id, so reading a tenant's domains reads the whole table; "
-            "create index concurrently on public.domains (tenant_id)",
-            "public.tenants.state: '', 'odd' count as suspended; --status-map =active says otherwise",
+        assert await adopt(db, id=["id"], status="state", **names) == [
+            "no host can be 'bü ro', given as subdomain; path and header strategies can",
+            "no host can be 'acme', 'https://a.io', given as domain; write them as ASCII host names",
+            "2 of 2 tenants count as suspended",
+            "a look-up of one tenant reads public.domains from one end to the other; an index on what joins it helps",
+            "a look-up of one tenant reads public.tenants from one end to the other; an index on what joins it helps",
         ]
 
-    async def test_zones_that_are_none_are_a_doubt(self, db: asyncpg.Connection) -> None:
+    async def test_zones_that_are_none_are_a_warning(self, db: asyncpg.Connection) -> None:
         await db.execute(f"""{PLAIN}, zone text); insert into tenants
             values (1, 'a', null, 'Europe/Berlin'), (2, 'b', null, 'Berlin'), (3, 'c', null, null)""")
-        assert [doubt for doubt in await adopt(db, time_zone="zone") if "zone" in doubt] == [
-            "public.tenants.zone: 'Berlin' are no time zones; the days of these tenants end in UTC"
+        assert await adopt(db, time_zone="zone") == [
+            "'Berlin' are not time zones; the days of these tenants end in UTC"
         ]
 
-    async def test_row_security_is_a_doubt(self, db: asyncpg.Connection) -> None:
+    async def test_row_security_is_a_warning(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN}); alter table tenants enable row level security, force row level security")
         assert await adopt(db) == [
             "public.tenants: row security hides rows from this user, and what it cannot see is not served"
@@ -674,13 +861,13 @@ class TestFaults:
 
     async def test_a_table_in_use_is_not_waited_for(self, db: asyncpg.Connection, empty_database_url: str) -> None:
         await db.execute(f"{PLAIN})")
-        prepared = await prepare(db, Adoption("tenants", subdomain="subdomain"))
-        quick = type(prepared)(prepared.table, prepared.sql.replace("'5s'", "'50ms'"), (), prepared.expected_triggers)
+        written = await write_query(db, TableOptions("tenants", subdomain="subdomain"))
+        plan = await prepare(db, Adoption(written.sql))
         other = await asyncpg.connect(empty_database_url)
         async with other.transaction():
             await other.execute("update tenants set id = id")
             with pytest.raises(AdoptionError, match="in use by a long transaction; nothing was changed"):
-                await quick.install(db)
+                await install(db, plan)
         await other.close()
         assert await db.fetchval("select to_regnamespace('tenantcache') is null")
 
@@ -690,8 +877,8 @@ class TestAgain:
         await db.execute(f"{PLAIN})")
         await adopt(db)
         before = await db.fetchval("select max(seq) from tenantcache.change_log")
-        prepared = await prepare(db, Adoption("public.tenants", subdomain="SUBDOMAIN"))
-        assert not await prepared.install(db)
+        written = await write_query(db, TableOptions("public.tenants", subdomain="SUBDOMAIN"))
+        assert not await install(db, await prepare(db, Adoption(written.sql)))
         assert await db.fetchval("select max(seq) from tenantcache.change_log") == before
 
     async def test_of_four_at_once_one_does_it(self, db: asyncpg.Connection, empty_database_url: str) -> None:
@@ -699,8 +886,8 @@ class TestAgain:
 
         async def deploy() -> bool:
             connection = await asyncpg.connect(empty_database_url)
-            prepared = await prepare(connection, Adoption("tenants", subdomain="subdomain"))
-            changed = await prepared.install(connection)
+            written = await write_query(connection, TableOptions("tenants", subdomain="subdomain"))
+            changed = await install(connection, await prepare(connection, Adoption(written.sql)))
             await connection.close()
             return changed
 
@@ -709,10 +896,11 @@ class TestAgain:
 
     async def test_a_trigger_that_was_lost_comes_back(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN})")
-        for damage in ("drop trigger tenantcache_changed on tenants", "alter table tenants disable trigger all"):
-            await adopt(db)
-            await db.execute(damage)
         await adopt(db)
+        for damage in ("drop trigger {} on tenants", "alter table tenants disable trigger all"):
+            found = await db.fetchval(r"select tgname from pg_trigger where tgname like 'tenantcache\_written\_%'")
+            await db.execute(damage.format(found))
+            await adopt(db)
         assert await logged(db, "insert into tenants values (1, 'a')") == {change("1", "subdomain:a")}
 
     async def test_another_table_replaces_the_first(self, db: asyncpg.Connection) -> None:
@@ -748,7 +936,7 @@ class TestAgain:
         before = await db.fetchval("select max(seq) from tenantcache.change_log")
         await adopt(db)
         rows = await db.fetch("select tenant_id, hosts from tenantcache.change_log where seq > $1", before)
-        assert rows == [(None, None)]
+        assert rows and set(rows) == {(None, None)}
 
 
 async def shape(db: asyncpg.Connection) -> list[Any]:
@@ -793,9 +981,9 @@ async def test_what_is_excluded_never_leaves_postgres(
         assert secret not in in_memory
         assert secret.encode() not in in_redis
     told = await db.fetchval(
-        "select string_agg(s::text, '') from (select s::text from tenantcache.tenant_source s"
-        " union all select l::text from tenantcache.change_log l"
-        " union all select f::text from tenantcache.find_tenants('{acme}', '{acme.io}', '{}') f) as parts (s)"
+        "select string_agg(s::text, '') from (select l::text from tenantcache.change_log l"
+        " union all select a::text from tenantcache.aliases a"
+        " union all select f::text from tenantcache.find_tenants('{subdomain:acme,domain:acme.io}') f) as parts (s)"
     )
     assert "scarlet" in told and not any(secret in told for secret in secrets)
 

@@ -1,4 +1,4 @@
-"""The examples of docs/domains.md and docs/proxies.md run, and docs/adopting.md knows every option.
+"""The examples of docs/domains.md and docs/proxies.md run.
 
 nginx reads those of docs/proxies.md in tests/end_to_end/test_proxies.py.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache.cli.main import main
 from tenantcache.domains import UnknownDomainError
-from tenantcache.stores.adopt import Adoption
 from tenantcache.web.ask import AskApp
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -114,36 +111,3 @@ async def test_the_proxys_word_counts_and_the_application_sees_the_client(
     headers = {"host": "app.internal", "x-forwarded-host": "acme.localhost", "x-forwarded-for": "203.0.113.7"}
     with TestClient(found["app"], client=(value, 40_000)) as client:
         assert client.get("/", headers=headers).text == "acme 203.0.113.7"
-
-
-async def test_the_table_of_options_is_complete() -> None:
-    text = (DOCS / "adopting.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"`--([a-z-]+)`", text.partition("| option |")[2].partition("\n\n")[0]))
-    assert told == {field.name.replace("_", "-") for field in fields(Adoption)} - {"table"}
-
-
-async def test_the_command_works_as_it_stands(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    connection = await asyncpg.connect(empty_database_url)
-    await connection.execute("""
-        create table customers (id uuid primary key default gen_random_uuid(), slug text unique, domain text unique,
-            title text, disabled_at timestamptz, plan text, requests_per_minute int, settings jsonb);
-        insert into customers (slug) values ('acme'), ('globex');
-    """)
-    await connection.close()
-    text = (DOCS / "adopting.md").read_text(encoding="utf-8")
-    command, expected = re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)[:2]
-    where = empty_database_url.partition("@")[2].partition("/")[0]
-    monkeypatch.setenv("DATABASE_URL", empty_database_url)
-    _, *arguments = command.replace("\\\n", " ").split()
-    run_in_thread(arguments)
-    assert capsys.readouterr().out == expected.replace("db.internal:5432", where)
-
-
-def run_in_thread(arguments: list[str]) -> None:
-    """The command has an event loop of its own, and this test has one already."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool, pytest.raises(SystemExit, match="0"):
-        pool.submit(main, arguments).result()

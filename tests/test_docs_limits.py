@@ -10,9 +10,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.testclient import TestClient
 
-from tenantcache import Settings, TenantCache
+from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.settings import variables
 
 TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -64,6 +66,40 @@ def test_decorated_routes_have_them_too(names: dict[str, Any]) -> None:
         wait_for_most_of_a_minute()
         assert [client.get("/imports").status_code for _ in range(6)] == [200] * 5 + [429]
         assert [client.get("/find").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_the_outermost_middleware_brings_headers_to_500(names: dict[str, Any]) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def fail() -> None:
+        raise LookupError
+
+    client = TestClient(names["outermost"](app), base_url="http://acme.example.com", raise_server_exceptions=False)
+    with client:
+        answers = [client.get("/") for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [500, 500]
+        assert [answer.headers["ratelimit-policy"] for answer in answers] == [
+            '"minute";q=30;w=60, "day";q=5000;w=86400'
+        ] * 2
+
+
+def test_a_page_of_another_origin_reads_answers_and_preflights_cost_nothing(names: dict[str, Any]) -> None:
+    asked = {"origin": "https://page.example", "access-control-request-method": "GET"}
+    inside = FastAPI()
+    inside.add_middleware(CORSMiddleware, allow_origins=["https://page.example"])
+    inside.add_middleware(TenantMiddleware, reply=names["readable"])
+    for app in (names["browser_app"], inside):
+        with TestClient(app, base_url="http://acme.example.com") as client:
+            wait_for_most_of_a_minute()
+            for _ in range(31):
+                assert client.options("/", headers=asked).status_code == 200
+            statuses = [client.get("/").status_code for _ in range(31)]
+            assert statuses[-1] == 429
+            refused = client.get("/", headers={"origin": "https://page.example"})
+            assert refused.status_code == 429
+            assert refused.headers["access-control-allow-origin"] == "https://page.example"
+            assert "RateLimit" in refused.headers["access-control-expose-headers"]
 
 
 def test_code_spends_refunds_and_resets(names: dict[str, Any]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 
 from tenantcache import TenantMiddleware
 from tenantcache.settings import REASONS
-from tenantcache.testing import MemoryCache, TenantTable
+from tenantcache.testing import MemoryCache, TenantTable, acting_as
 from tenantcache.web.problems import problems_of
+from tenantcache.web.strategies import PathPrefix, make_strategies
 from tests.asgi import get, http_scope, request
 
 TEXT = (Path(__file__).parents[1] / "docs" / "resolution.md").read_text(encoding="utf-8")
@@ -59,6 +61,36 @@ async def test_the_table_of_hosts(tenants: TenantTable, tenant_cache: MemoryCach
             assert answer.status == 404 and answer.header("content-type") != "application/problem+json"  # the app's own
             assert (answer.header("ratelimit") is None) == (name in tenantless)
     await tenant_cache.close()
+
+
+async def test_two_levels(tenants: TenantTable, tenant_cache: MemoryCache) -> None:
+    team_of_organisation = run_examples()["team_of_organisation"]
+    organisation = tenants.add("acme", kind="organisation", subdomain="acme")
+    tenants.add("1", kind="team", slugs=["sales"], attributes={"organisation": "acme"}, old_slugs=["sellers"])
+    tenants.add("2", kind="team", slugs=["labs"], attributes={"organisation": "globex"})
+    tenants.add("3", kind="team", slugs=["gone"], attributes={"organisation": "acme"}, status="suspended")
+    async with tenant_cache as cache:
+        with pytest.raises(HTTPException, match="404"):
+            await team_of_organisation(cache, "sales")
+        with acting_as(organisation, "testserver"):
+            assert [(await team_of_organisation(cache, slug)).key for slug in ("sales", "Sellers")] == ["1", "1"]
+            for slug, status in {"labs": "404", "nobody": "404", "acme": "404", "gone": "403"}.items():
+                with pytest.raises(HTTPException, match=status):
+                    await team_of_organisation(cache, slug)
+
+
+def test_what_is_written_is_what_code_says() -> None:
+    rows = [row for row in cells("What the name is") if row[0].startswith("`path")]
+    assert len(rows) == 6
+    settings = MemoryCache().settings
+    for written, code, *_ in rows:
+        [strategy] = make_strategies([written.strip("`")], settings)
+        assert strategy == eval(code.strip("`"), {"PathPrefix": PathPrefix})
+    for row in cells("## By other means"):
+        if row[0].startswith("`path"):
+            assert make_strategies([row[0].strip("`")], settings)
+    texts = [text for text in re.findall(r"TENANTCACHE_STRATEGIES=([^`\s]+)", TEXT) if "path" in text]
+    assert [len(make_strategies(None, MemoryCache(strategies=text).settings)) for text in texts] == [2, 2]
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ def _clean_up() -> Iterator[None]:
     """End what `run_and_close_loop` has left, before the interpreter does, and complains."""
     yield
     for task in left_behind:
-        task._log_destroy_pending = False  # there is no other way to say that it is known
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # there is no other way to say that it is known
         with suppress(RuntimeError):
-            task.get_coro().close()  # type: ignore[union-attr]
+            task.get_coro().close()
     left_behind.clear()
 
 

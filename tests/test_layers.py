@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,8 @@ def test_the_project_is_really_read() -> None:
         ("stores/a.py", "import tenantcache.engine", "stores.a:1 (stores) imports engine (services)"),
         ("stores/a.py", "from ..web import x", "stores.a:1 (stores) imports web (faces)"),
         ("stores/a.py", "import starlette", "stores.a:1 (stores) imports starlette"),
+        ("cli/a.py", "import sqlglot", "cli.a:1 imports sqlglot, which only stores.adopt.ways may"),
+        ("stores/a.py", "from sqlglot import exp", "stores.a:1 imports sqlglot, which only stores.adopt.ways may"),
         (
             "stores/a.py",
             "if TYPE_CHECKING:\n    from ..settings import S",
@@ -66,6 +70,13 @@ def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, tex
     files = dict.fromkeys(("errors.py", "engine.py", "settings.py", "core/__init__.py", "web/__init__.py"), "")
     root = make_package(tmp_path, {**files, "cli/__init__.py": "", "stores/__init__.py": "", file: text})
     assert [line.replace("tenantcache.", "") for line in violations(root)] == [expected]
+
+
+def test_an_application_imports_no_parser_of_sql() -> None:
+    code = "import sys, tenantcache, tenantcache.fastapi, tenantcache.engine, tenantcache.tenants; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "asyncpg" in loaded and "sqlglot" not in loaded
 
 
 def test_a_cycle_within_one_layer_is_found(tmp_path: Path) -> None:

@@ -296,19 +296,37 @@ async def test_paths_that_name_none_are_the_hosts(path: str) -> None:
 
 
 async def test_names_that_can_be_no_tenants_are_not_looked_up() -> None:
-    async with world(
-        strategies=[PathPrefix("/t"), PathPrefix("/by-id", "id"), PathPrefix("/by-domain", "domain")]
-    ) as made:
-        names = ("-a", "a_b", "ünï", "a" * 64, "a.b", "a\x00", "id:acme", "%")
-        for name in names:
-            assert await made.tenant(path=f"/t/{name}/x", raw_path=b"/t/-/x") == 404
+    strategies = [
+        PathPrefix("/t"),
+        PathPrefix("/s", "slug"),
+        PathPrefix("/by-id", "id"),
+        PathPrefix("/by-domain", "domain"),
+    ]
+    async with world(strategies=strategies, host_index_max_hosts=0) as made:
+        for name in ("a\x00", "a\x1fb", "\x7f", "a\x85", "\udcff", "a" * 254, "ü" * 127):
+            for prefix in ("/t", "/s"):
+                assert await made.tenant(path=f"{prefix}/{name}/x", raw_path=b"/t/-/x") == 404
         for name in ("a\x00b", "x" * 201, "\udcff"):
             assert await made.tenant(path=f"/by-id/{name}", raw_path=b"/by-id/-") == 404
         for name in ("a\x00.io", "a:80", "127.0.0.1", "x" * 300):
             assert await made.tenant(path=f"/by-domain/{name}", raw_path=b"/by-domain/-") == 404
         assert made.database.reads == []
+        for name in ("-a", "a_b", "ünï", "a" * 253, "a.b", "id:acme", "%", "ü" * 126, " "):
+            assert await made.tenant(path=f"/t/{name}/x", raw_path=b"/t/-/x") == 404
+            assert made.database.reads[-1] == (f"subdomain:{name}",)
         assert await made.tenant(path="/by-id/acme/x") == "acme"
         assert await made.tenant(path="/by-domain/GLOBEX.io/x") == "globex"
+
+
+async def test_a_flood_of_names_in_paths_is_ruled_out_by_the_index() -> None:
+    strategies = [PathPrefix("/t"), PathPrefix("/team", kind="team"), PathPrefix("/s", "slug"), Host()]
+    async with world(strategies=strategies, base_domain_tenant=True) as made:
+        await until(lambda: made.cache.indexer.is_ready)
+        for prefix in ("/t", "/team", "/s"):
+            for name in ("a_b", "ünï", "a" * 253, "id:acme", "team:acme", "%"):
+                assert await made.tenant(path=f"{prefix}/{name}", raw_path=b"/-") == 404
+        assert await made.tenant() is None, "nor does the base domain cost a query if no tenant is there"
+        assert made.database.reads == []
 
 
 async def test_ids_are_not_ruled_out_by_the_index_of_hosts() -> None:
@@ -374,6 +392,17 @@ async def test_a_header_counts_from_a_trusted_proxy_only() -> None:
         assert await made.tenant(None, headers=named, client=PROXY) == 400
 
 
+async def test_a_header_is_read_as_utf_8() -> None:
+    strategies = [Header("x-tenant", from_anyone=True)]
+    async with world(row("1", subdomain="größe_söhne"), strategies=strategies, host_index_max_hosts=0) as made:
+        assert await made.tenant(headers=[(b"x-tenant", " Größe_Söhne\t".encode())]) == "1"
+        assert await made.tenant(headers=[(b"x-tenant", "größe_söhne".encode("latin-1"))]) == 404
+        reads = len(made.database.reads)
+        for value in (b"\xff", b"", b"a\tb", b"\xed\xb0\x80"):
+            assert await made.tenant(headers=[(b"x-tenant", value)]) == 404
+        assert len(made.database.reads) == reads
+
+
 async def test_a_header_from_anyone_has_to_be_asked_for() -> None:
     async with world(strategies=[Header("x-tenant-id", "id", from_anyone=True)]) as made:
         assert await made.tenant(headers=[(b"x-tenant-id", b"acme")]) == "acme"
@@ -410,23 +439,33 @@ def test_what_names_no_tenant() -> None:
     assert match_of("subdomain:ACME").alias == "subdomain:acme"
     assert match_of("domain:Shop.Acme.IO.").alias == "domain:shop.acme.io"
     assert match_of("subdomain:").alias is None
-    for wrong in ("acme", "", "tenant:acme"):
+    assert match_of("name:team:a:B").alias == "name:team:a:b"
+    assert match_of("name::Acme").alias == "name::acme"
+    assert match_of("name:team:").alias is None
+    assert match_of("name:Team:acme").alias is None, "no kind can be that"
+    for wrong in ("acme", "", "tenant:acme", "name:acme", "slug:acme"):
         with pytest.raises(ValueError, match="a strategy returned"):
             match_of(wrong)
 
 
 @given(
-    st.sampled_from(["id", "subdomain", "domain"]), st.text() | st.from_regex(r"[a-zA-Z0-9.-]{1,70}", fullmatch=True)
+    st.sampled_from(["id", "subdomain", "domain", "name:", "name:team"]),
+    st.text()
+    | st.from_regex(r"[a-zA-Z0-9.-]{1,70}", fullmatch=True)
+    | st.from_regex(r"[A-Za-z:/é]{0,9}", fullmatch=True),
 )
 def test_whatever_is_named_can_be_looked_up_or_is_nobody(kind: str, name: str) -> None:
     match = match_of(f"{kind}:{name}")
     assert match.kind in ("alias", "unknown")
     if match.alias is not None:
+        assert match.alias.startswith(f"{kind}:")
         found = match.alias.removeprefix(f"{kind}:")
-        assert 0 < len(found) <= 253
-        assert "\0" not in found.encode("utf-8").decode("utf-8"), "what Postgres takes as a text"
-        if kind != "id":
+        assert 0 < len(found.encode("utf-8")) <= (800 if kind == "id" else 253)
+        assert "\0" not in found, "what Postgres takes as a text"
+        if kind == "domain":
             assert found == name.lower().removesuffix(".") and found.isascii()
+        elif kind != "id":
+            assert found == "".join(letter.lower() if "A" <= letter <= "Z" else letter for letter in name)
 
 
 @given(
@@ -458,7 +497,7 @@ async def test_strategies_come_from_the_settings() -> None:
     async with world(strategies=None, trusted_proxies=["10.0.0.0/8"]) as made:
         assert made.app._strategies == ()
     database = FakeDatabase(FakeClock(), *ROWS)
-    strategies = "path:/t, header:x-tenant-id:id, host"
+    strategies = "path:/t, header:x-tenant-id:id, host"  # with options: see test_other_names.py
     cache = make_cache(database, FakeClock(), strategies=strategies, trusted_proxies=["10.0.0.0/8"])
     assert TenantMiddleware(echo, cache=cache)._strategies == (PathPrefix("/t"), Header("x-tenant-id", "id"), Host())
     assert TenantMiddleware(echo, cache=cache, strategies=["host"])._strategies == ()
@@ -473,6 +512,19 @@ async def test_strategies_come_from_the_settings() -> None:
         ("path:t", "path prefix 't' is none"),
         ("path:/t/", "path prefix '/t/' is none"),
         ("path:/t:name", "'path:/t:name' is none"),
+        ("path://t", "path prefix '//t' is none"),
+        ("path:/\\t", "path prefix '/\\\\t' is none"),
+        ("path:/t,kind=Team", "kind 'Team' is not possible"),
+        ("path:/t,kind=a:b", "kind 'a:b' is not possible"),
+        ("path:/t:domain,kind=team", "kind 'team' is given with domains"),
+        ("path:/t,kind", "'path:/t,kind' has an option without a value"),
+        ("path:/t,keep=no,host", "'path:/t,keep=no' has an option without a value, or with a wrong one"),
+        ("path:/t,kep,host", "'path:/t,kep' has the unknown option 'kep'; there are kind=team, keep and segments=2"),
+        ("path:/t,segments=0", "segments is 0; give a whole number from 1 to 8"),
+        ("path:/t,segments=x", "'path:/t,segments=x' has an option without a value, or with a wrong one"),
+        ("header:x,keep", "'header:x,keep' has the unknown option 'keep'; there is kind=team"),
+        ("host,keep", "'host,keep' is none"),
+        ("path:/t,cookie:t", "'cookie:t' is none"),
         ("cookie:t", "'cookie:t' is none"),
         ("", "there are none"),
     ],

@@ -12,7 +12,7 @@ import redis.asyncio
 from tenantcache import NotOpenError, Settings, StoreUnavailableError, Tenant, TenantCache
 from tenantcache.core.tenant import Limits
 from tenantcache.errors import TenantCacheError
-from tenantcache.stores.adopt import Adoption, prepare
+from tenantcache.stores.adopt import Adoption, TableOptions, install, prepare, write_query
 from tenantcache.tenants import AdoptedTableError, InvalidTenantError, NameTakenError, UnknownTenantError
 from tests.fakes import FakeClock, FakeDatabase, make_cache
 from tests.servers.billing import BilledCommands
@@ -283,7 +283,8 @@ class TestWhereItCannotBe:
         self, cache: TenantCache, db: asyncpg.Connection
     ) -> None:
         await db.execute("create table customers (id int primary key, slug text unique)")
-        await (await prepare(db, Adoption("customers", subdomain="slug"))).install(db)
+        written = await write_query(db, TableOptions("customers", subdomain="slug"))
+        await install(db, await prepare(db, Adoption(written.sql)))
         for call in (
             cache.tenants.create("Acme"),
             cache.tenants.update("1", name="X"),

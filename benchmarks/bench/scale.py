@@ -96,9 +96,7 @@ class Directory:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return self._pull(self._entry)
 
-    async def pull(
-        self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
-    ) -> Pull:
+    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         return self._pull()
 
     async def publish(self, most: int) -> str:

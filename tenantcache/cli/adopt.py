@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
+import asyncpg
 import typer
 
 from tenantcache.cli.schema import database
@@ -29,12 +32,20 @@ def explain(
     asyncio.run(_explain(name))
 
 
+@asynccontextmanager
+async def _installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
+    async with database() as (connection, where):
+        if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):
+            raise TenantCacheError(f"the database at {where} has no tenantcache schema; run `tenantcache init`")
+        yield connection, where
+
+
 async def _explain(name: str) -> None:
     from tenantcache.settings import Settings
     from tenantcache.stores.adopt.explain import explain as look
     from tenantcache.stores.adopt.explain import followed_ways
 
-    async with database() as (connection, _):
+    async with _installed() as (connection, _):
         alias = _alias_of(name, Settings())
         typer.echo(f"{name} is looked up as {alias}")
         found = await look(connection, alias)
@@ -89,7 +100,7 @@ async def _verify(*, repair: bool) -> bool:
     from tenantcache.stores.adopt import explain as comparing
 
     compared, wrong = 0, list[str]()
-    async with database() as (connection, _):
+    async with _installed() as (connection, _):
         if not await connection.fetchval("select exists (select from tenantcache.adoptions)"):
             raise TenantCacheError("nothing is adopted: tenantcache's own tables are read directly, and cannot differ")
         async for so_far, some in comparing.differing(connection):
@@ -115,6 +126,6 @@ def remove(kind: Annotated[str, typer.Argument(help="The kind that was given to 
 async def _remove(kind: str) -> None:
     from tenantcache.stores.adopt import remove_kind
 
-    async with database() as (connection, where):
+    async with _installed() as (connection, where):
         await remove_kind(connection, kind)
     typer.echo(f"tenantcache: tenants of the kind {kind} are not served any more at {where}")

@@ -6,6 +6,7 @@ import asyncpg
 import typer
 
 from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, try_redis
+from tenantcache.cli.plans import find_unknown_plans
 from tenantcache.settings import Settings, variable_of
 from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
 from tenantcache.stores.redis import eviction_warning
@@ -55,6 +56,8 @@ async def _check_schema(connection: asyncpg.Connection, variable: str, settings:
         typer.echo(f"WARN   schema    the domain {host!r} is under a base domain: no request leads to it", err=True)
     for warning in await find_ambiguous_names(connection):
         typer.echo(f"WARN   schema    {warning}", err=True)
+    for warning in await find_unknown_plans(connection, settings):
+        typer.echo(f"WARN   plans     {warning}", err=True)
 
 
 async def _check_redis(settings: Settings) -> bool:

@@ -36,7 +36,7 @@ def init(
         Path | None, typer.Option(metavar="FILE", help="Serve the tenants that the SELECT in this file describes.")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
+        list[str] | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
     ] = None,
     watch: Annotated[
         list[str] | None,
@@ -76,8 +76,9 @@ def init(
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
-    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and nothing
-    else. --adopt is a short way to write such a query over one table; its other options name columns, as in SQL.
+    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and
+    nothing else. --adopt is a short way to write such a query over one table; its other options name columns, as in
+    SQL.
     """
     from tenantcache.cli.schema import Options, adopt_tenants, create_schema, print_schema
 
@@ -101,15 +102,26 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         raise AdoptionError(f"{_options(columns)}: the query of --adopt-query says all this itself; leave them out")
     if "adopt_query" not in given and "adopt" not in columns:
         raise AdoptionError(
-            f"{_options(given)}: these say what is in a table of yours; name it with --adopt, or give a query with --adopt-query"
+            f"{_options(given)}: these say what is in a table of yours; name it with --adopt,"
+            " or give a query with --adopt-query"
         )
     return Wanted(
         source=given["adopt_query"] if "adopt_query" in given else _table_options(columns),
-        kind=given.get("kind") or "",
+        kind=_kind(given.get("kind") or []),
         watch=_pairs(given.get("watch") or ()),
         static=tuple(given.get("static") or ()),
         show_query=bool(given.get("show_query")),
     )
+
+
+def _kind(given: list[str]) -> str:
+    from tenantcache.stores.adopt import AdoptionError
+
+    if len(given) > 1:
+        raise AdoptionError(f"--kind is given several times ({', '.join(given)}); adopt one kind after the other")
+    if given == [""]:
+        raise AdoptionError("--kind is empty; give a name like team, or leave it out")
+    return "".join(given)
 
 
 def _options(given: Mapping[str, Any]) -> str:
@@ -133,6 +145,8 @@ def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
         table, equals, column = text.partition("=")
         if not (table and equals and column):
             raise AdoptionError(f"--watch {text}: give a table and a column, like public.subscriptions=organization_id")
+        if table.strip() in found:
+            raise AdoptionError(f"--watch {table.strip()} is given twice; one column leads to the tenant")
         found[table.strip()] = column.strip()
     return found
 

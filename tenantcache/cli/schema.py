@@ -119,7 +119,8 @@ async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> N
             typer.echo(f"begin;\n{schema.sql()}\n{statements}\n{options.sql}commit;\n{FINISH}")
             return
         changed = await install(connection, plan, beside=bool(wanted.kind))
-        await connection.execute(options.sql)
+        if options.sql:  # asyncpg does not take an empty statement
+            await connection.execute(options.sql)
         await _finish(connection, ())
         count = await connection.fetchval(
             "select count(*) from tenantcache.tenant_ids() i where $1 = '' or starts_with(i, $1 || ':')", wanted.kind
@@ -136,7 +137,7 @@ async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> N
 async def _query_of(connection: asyncpg.Connection, wanted: Wanted) -> str:
     if isinstance(wanted.source, Path):
         try:
-            return wanted.source.read_text(encoding="utf-8")
+            return wanted.source.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise AdoptionError(f"--adopt-query {wanted.source}: the file cannot be read ({reason})") from None

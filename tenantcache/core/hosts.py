@@ -9,7 +9,8 @@ Rules:
   `normalise_domain` returns is one that `classify` finds, letter for letter.
 * Hosts are names of LDH labels (letters, digits, inner hyphens; RFC 952, RFC 1123 2.1) or IP literals. RFC 3986
   allows more in a reg-name; DNS does not, and what no tenant can have is refused before it is looked up.
-* A base domain itself and its reserved labels bypass. Exactly one label under a base domain is a subdomain.
+* A base domain itself and its reserved labels bypass; or a tenant is on the base domain itself: its subdomain is "".
+  Exactly one label under a base domain is a subdomain.
   Deeper names and addresses are no tenant and need no look-up, because registering refuses them. Every other
   name is a custom domain or nothing, and only a look-up knows.
 * The longest base domain wins. No sorting is needed for that: what is left of a name without its first label is
@@ -86,7 +87,8 @@ class HostMatch(NamedTuple):
     """What a Host value names.
 
     * `bypass`: a base domain or a reserved label of it; the request has no tenant and needs none.
-    * `alias`: `alias` is what to look up, `subdomain:acme` or `domain:shop.acme.io`.
+    * `alias`: `alias` is what to look up, `subdomain:acme` or `domain:shop.acme.io`. `subdomain:` is a base domain
+      itself; if that leads to no tenant, the request has none and needs none.
     * `unknown`: well-formed, and no tenant can have it; nothing to look up.
     * `malformed`: to be answered with 400.
 
@@ -100,7 +102,9 @@ class HostMatch(NamedTuple):
 
 
 _MALFORMED = HostMatch("malformed")
-_BYPASS = HostMatch("bypass", under_base=True)
+BYPASS = HostMatch("bypass", under_base=True)
+BASE_DOMAIN = HostMatch("alias", SUBDOMAIN_ALIAS, True)
+"""What a base domain itself names if a tenant may be there."""
 _NESTED = HostMatch("unknown", under_base=True)
 _ADDRESS = HostMatch("unknown")
 
@@ -110,12 +114,13 @@ class HostRules:
     """Which hosts are ours: built once from the settings, which it normalises.
 
     `base_domains` are names like `example.com` or `localhost`; with none, every tenant has a custom domain.
-    `reserved_subdomains` are single labels, reserved under each base domain.
-    Raises ValueError, with every fault in its text, one a line.
+    `reserved_subdomains` are single labels, reserved under each base domain. `base_domain_tenant`: a tenant may be on
+    the base domains themselves. Raises ValueError, with every fault in its text, one a line.
     """
 
     base_domains: Sequence[str]
     reserved_subdomains: Sequence[str] = ()
+    base_domain_tenant: bool = False
     _bases: frozenset[str] = field(init=False, repr=False, compare=False)
     _suffixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _reserved: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -142,15 +147,20 @@ class HostRules:
         if name is None:
             return _MALFORMED
         if name in self._bases:
-            return _BYPASS
+            return BASE_DOMAIN if self.base_domain_tenant else BYPASS
         label, _, parent = name.partition(".")
         if parent in self._bases:
-            return _BYPASS if label in self._reserved else HostMatch("alias", SUBDOMAIN_ALIAS + label, True)
+            return BYPASS if label in self._reserved else HostMatch("alias", SUBDOMAIN_ALIAS + label, True)
         if name.endswith(self._suffixes):
             return _NESTED
         if name[0] == "[" or _ends_in_number(name):
             return _ADDRESS
         return HostMatch("alias", DOMAIN_ALIAS + name)
+
+    def base_of(self, raw: bytes) -> str | None:
+        """The base domain that a Host value is, or is one label below; None if there is none."""
+        name = _parse(raw) or ""
+        return next((base for base in (name, name.partition(".")[2]) if base in self._bases), None)
 
     def normalise_domain(self, name: str) -> str:
         """`normalise_domain`, refusing as well what lies at or under a base domain (ValueError)."""

@@ -38,8 +38,8 @@ RESET_ALIAS = "reset:"
 
 
 class Row(TypedDict):
-    """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted tenants
-    alone."""
+    """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted
+    tenants alone."""
 
     id: str
     name: str
@@ -99,9 +99,9 @@ class Tenant:
     """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults). `time_zone` is the IANA
     name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC.
 
-    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id of
-    one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header strategies
-    use, `old_names` and `old_slugs` those that it had before and that lead on.
+    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id
+    of one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header
+    strategies use, `old_names` and `old_slugs` those that it had before and that lead on.
     """
 
     id: str
@@ -121,14 +121,33 @@ class Tenant:
     old_slugs: tuple[str, ...] = ()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Every subdomain; "" is the base domain itself."""
+        return self.subdomains or (() if self.subdomain is None else (self.subdomain,))
+
+    @property
     def aliases(self) -> tuple[str, ...]:
         """Every alias that leads here: `id:1`, `subdomain:acme`, `domain:shop.acme.io`, `name:team:acme`."""
-        labels = self.subdomains or (() if self.subdomain is None else (self.subdomain,))
+        return self._aliases(self.old_names, self.old_slugs)
+
+    @property
+    def present_aliases(self) -> tuple[str, ...]:
+        """The aliases that lead here, without those that only an old name gives."""
+        return self._aliases((), ())
+
+    def leads_on(self, alias: str | None) -> bool:
+        """Whether `alias` is an old name of the tenant, and not one that it has now."""
+        if alias is None or not (self.old_names or self.old_slugs):
+            return False
+        return alias in self.aliases and alias not in self.present_aliases
+
+    def _aliases(self, old_names: tuple[str, ...], old_slugs: tuple[str, ...]) -> tuple[str, ...]:
+        labels = self.labels
         hosts = (*(SUBDOMAIN_ALIAS + label for label in labels), *(DOMAIN_ALIAS + domain for domain in self.domains))
-        if not (self.kind or self.slugs or self.old_names or self.old_slugs):
+        if not (self.kind or self.slugs or old_names or old_slugs):
             return (ID_ALIAS + self.id, *hosts)
-        old_hosts = ((DOMAIN_ALIAS if "." in name else SUBDOMAIN_ALIAS) + name for name in self.old_names)
-        names = (*self.slugs, *self.old_slugs, *((*labels, *self.old_names) if self.kind else ()))
+        old_hosts = ((DOMAIN_ALIAS if "." in name else SUBDOMAIN_ALIAS) + name for name in old_names)
+        names = (*self.slugs, *old_slugs, *((*labels, *old_names) if self.kind else ()))
         within = f"{NAME_ALIAS}{self.kind}:"
         return tuple(dict.fromkeys((ID_ALIAS + self.id, *hosts, *old_hosts, *(within + name for name in names))))
 

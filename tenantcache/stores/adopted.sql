@@ -83,13 +83,33 @@ begin
 end
 $$;
 
+-- The same changes, with the ids of tenants in place of what leads to them.
+create or replace function tenantcache.led_to(changes tenantcache.outbox[]) returns tenantcache.outbox[]
+language plpgsql as $$
+begin
+    if exists (select from unnest(changes) c where c.key is null
+        or (c.watch <> 0 and not exists (select from tenantcache.watches w where w.number = c.watch)))
+        or not exists (select from unnest(changes) c where c.watch <> 0)
+    then
+        return changes;
+    end if;
+    return array(
+        select c from unnest(changes) c where c.watch = 0
+        union all
+        select row(pg_current_xact_id(), 0, i, '{}')::tenantcache.outbox from tenantcache.ids_after(changes) i
+            where not exists (select from unnest(changes) c where c.watch = 0 and c.key = i)
+    );
+end
+$$;
+
 -- What some names lead to now. Changes that are committed and not published are looked through as well, up to a bound: past
 -- it, and while the aliases have to be read anew, what is not found is not known to be absent.
 create or replace function tenantcache.find_adopted(asked text[])
 returns table (alias text, tenant jsonb, attributes text, state text)
-stable language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+stable language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '800ms' as $$
 declare
     changes tenantcache.outbox[];
+    changed_ids text[];
     is_known boolean;
     candidates text[];
     answered integer;
@@ -101,10 +121,15 @@ begin
     select cardinality(changes) <= 100 and p.incomplete is null
         and not exists (select from unnest(changes) c where c.key is null)
         into is_known from tenantcache.publisher p;
+    changed_ids := array(select i from tenantcache.ids_after(case when is_known then changes else '{}' end) i limit 201);
+    if cardinality(changed_ids) > 200 then
+        is_known := false;
+        changed_ids := '{}';
+    end if;
     candidates := array(
         select a.tenant_id from tenantcache.aliases a where a.alias = any (asked)
         union select substr(n, 4) from unnest(asked) n where starts_with(n, 'id:')
-        union select i from tenantcache.ids_after(case when is_known then changes else '{}' end) i
+        union select unnest(changed_ids)
     );
     return query
         with owned as (
@@ -253,15 +278,19 @@ end
 $$;
 
 -- A trigger could not read its row: the table has changed. Its changes cannot be named any more, so everything may have
--- changed; said once, until it is published.
+-- changed. Said once a transaction: what another one has said may be mended before this one commits.
 create or replace function tenantcache.note_failed_trigger(failed_table text, message text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from tenantcache.publisher p where p.incomplete is not null)
-        and not exists (select from tenantcache.outbox o where o.xid >= tenantcache.floor() and o.key is null)
-    then
-        insert into tenantcache.outbox (key, hosts)
-            values (null, array[format('changed: the trigger on %s failed (%s)', failed_table, message)]);
+    perform tenantcache.note_everything(array[format('changed: the trigger on %s failed (%s)', failed_table, message)]);
+end
+$$;
+
+create or replace function tenantcache.note_everything(reason text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from tenantcache.outbox o where o.xid = pg_current_xact_id() and o.key is null) then
+        insert into tenantcache.outbox (key, hosts) values (null, reason);
         perform tenantcache.wake();
     end if;
 end

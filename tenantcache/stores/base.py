@@ -79,10 +79,10 @@ class Pull:
     `truncated` is true where the caller is further behind than its bound; `entries` is then empty. `choice` says which
     store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
 
-    `pending`: changes were committed that are not in the log yet. `snapshot` names what this look saw, and `covers` says
-    whether everything that an earlier one saw (`ChangeLog.pull`) is in the log now. `running` are transactions that were
-    under way. `fault` says why the log cannot be relied on, if `checked`; one that begins with "changed" is mended by
-    `ChangeLog.rebuild`.
+    `pending`: changes were committed that are not in the log yet. `snapshot` names what this look saw, and `covers`
+    says whether everything that an earlier one saw (`ChangeLog.pull`) is in the log now. `running` are transactions
+    that were under way. `fault` says why the log cannot be relied on, if `checked`; one that begins with "changed" is
+    mended by `ChangeLog.rebuild`.
     """
 
     server_time: float
@@ -168,7 +168,8 @@ class ChangeLog(Protocol):
         ...
 
     async def publish(self, most: int) -> str:
-        """Move at most `most` committed changes into the log: "nothing", "busy" (another process does), "published", "more"."""
+        """Move at most `most` committed changes into the log: "nothing", "busy" (another process does), "published",
+        "more"."""
         ...
 
     async def rebuild(self) -> None:

@@ -1,4 +1,5 @@
-"""What is really in the database, beside what should be there: functions, triggers, rights, and whether it can be written."""
+"""What is really in the database, beside what should be there: functions, triggers, rights, and whether it can be
+written."""
 
 from __future__ import annotations
 
@@ -26,16 +27,26 @@ WRITTEN = (
 )
 """Tables that a process writes by itself; `change_log` it prunes."""
 
+SERVING = {
+    "find_tenants",
+    "tenant_ids",
+    "all_aliases",
+    "names_after",
+    "incomplete_after_everything",
+    "read_everything",
+}
+"""Routines that say where tenants come from: they are not the same for tables of ours and for adopted ones."""
+
 READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions")
 
 
 async def find_faults(connection: asyncpg.Connection) -> list[str]:
     """What is wrong with the schema for this user, a line each; empty if nothing is."""
+    if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):
+        return ["the database has no tenantcache schema; run `tenantcache init`"]
+    if not await connection.fetchval("select has_schema_privilege('tenantcache', 'usage')"):
+        return ["this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its owner"]
     if not await connection.fetchval("select to_regclass('tenantcache.publisher') is not null"):
-        if await connection.fetchval("select to_regnamespace('tenantcache') is null"):
-            return ["the database has no tenantcache schema; run `tenantcache init`"]
-        if not await connection.fetchval("select has_schema_privilege('tenantcache', 'usage')"):
-            return ["this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its owner"]
         return ["the tenantcache schema is of an older version; run `tenantcache init`"]
     faults = await _rights(connection)
     if await connection.fetchval("select pg_is_in_recovery()"):
@@ -67,7 +78,8 @@ async def _rights(connection: asyncpg.Connection) -> list[str]:
             if missing:
                 lacking.append(f"{', '.join(missing)} on {table}")
     routine = await connection.fetchval(
-        "select p.proname from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace and p.prorettype <> 'trigger'::regtype"
+        "select p.proname from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace"
+        " and p.prorettype <> 'trigger'::regtype"
         " and p.prokind = 'f' and not has_function_privilege(p.oid, 'execute') order by 1 limit 1"
     )
     if routine is not None:
@@ -85,7 +97,11 @@ async def _definitions(connection: asyncpg.Connection) -> list[str]:
         "select proname::text, md5(prosrc) from pg_proc where pronamespace = 'tenantcache'::regnamespace"
     )
     actual = {name: digest for name, digest in found}
-    missing = sorted(expected.keys() - actual.keys())
+    made = await connection.fetch(
+        "select r.key, r.value from tenantcache.adoptions a, jsonb_each_text(a.options -> 'routines') r"
+    )
+    expected.update({name: {digest} for name, digest in made})
+    missing = sorted((expected.keys() | SERVING) - actual.keys())
     other = sorted(name for name in expected.keys() & actual.keys() if actual[name] not in expected[name])
     faults = []
     if missing:
@@ -120,7 +136,10 @@ async def find_whole_hosts(connection: asyncpg.Connection, base_domains: Sequenc
 _NOT_UNIQUE = """
     select format('%s.%s', n.table_name, n.column_name)
     from unnest($1::text[], $2::text[]) as n (table_name, column_name)
-        join pg_attribute a on a.attrelid = to_regclass(n.table_name) and a.attname = n.column_name
+        -- Not to_regclass, which refuses to look into a schema that this user may not use.
+        join pg_class c on c.relkind = 'r' join pg_namespace s on s.oid = c.relnamespace
+            and format('%I.%I', s.nspname, c.relname) = n.table_name
+        join pg_attribute a on a.attrelid = c.oid and a.attname = n.column_name
         join pg_type t on t.oid = a.atttypid
     where t.typcategory = 'S' and not exists (
         select from pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indnkeyatts = 1
@@ -133,17 +152,18 @@ _NOT_UNIQUE = """
 async def find_ambiguous_names(
     connection: asyncpg.Connection, names: Sequence[tuple[str, str]] | None = None
 ) -> list[str]:
-    """Columns (table, column) of names in which two rows may have one that differs in capitals only; by default those of what
-    is adopted."""
+    """Columns (table, column) of names in which two rows may have one that differs in capitals only; by default those
+    of what is adopted."""
     if names is None:
         rows = await connection.fetch(
-            "select n ->> 0, n ->> 1 from tenantcache.adoptions, jsonb_array_elements(coalesce(options -> 'names', '[]')) n"
+            "select n ->> 0, n ->> 1 from tenantcache.adoptions,"
+            " jsonb_array_elements(coalesce(options -> 'names', '[]')) n"
         )
         names = [(row[0], row[1]) for row in rows]
     found = await connection.fetch(_NOT_UNIQUE, [table for table, _ in names], [column for _, column in names])
     return [
-        f"{row[0]}: no unique index keeps two rows from having one name in other capitals (a host has none); then it is served"
-        " for neither; a unique index on lower(...) does"
+        f"{row[0]}: no unique index keeps two rows from having one name in other capitals (a host has none); then it is"
+        " served for neither; a unique index on lower(...) does"
         for row in found
     ]
 

@@ -274,7 +274,7 @@ $$;
 -- Why the log cannot be relied on, null where it can. Every pull asks, so it looks at nothing but the catalogue.
 -- "changed" is mended by `rebuild`, everything else by a person.
 create or replace function tenantcache.fault() returns text stable language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return coalesce(
         (select string_agg(reason, '; ' order by reason) from (
@@ -283,7 +283,8 @@ begin
                 when to_regclass(w.name) <> w.relation then format('%s is another table now', w.name)
                 when w.triggers > (
                     select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-                    where t.tgrelid = w.relation and t.tgenabled = 'A' and p.pronamespace = 'tenantcache'::regnamespace
+                    where t.tgrelid = w.relation and t.tgenabled in ('A', 'O')
+                        and p.pronamespace = 'tenantcache'::regnamespace
                 ) then format('triggers on %s are missing, or not enabled ALWAYS', w.name)
                 when exists (
                     select from unnest(w.columns) as c (name) where not exists (select from pg_attribute a
@@ -301,7 +302,7 @@ $$;
 -- Move what was committed from the outbox into the log: "nothing" to move, "busy" where another process is doing it,
 -- "published" all that was visible, or "more" than was moved at once.
 create or replace function tenantcache.publish(most integer) returns text language plpgsql
-security definer set search_path = pg_catalog, pg_temp as $$
+security definer set search_path = pg_catalog, pg_temp set lock_timeout = '400ms' as $$
 declare
     oldest xid8;
     seen pg_snapshot;
@@ -345,20 +346,44 @@ begin
             into changes, seen from moved m;
         is_all := cardinality(changes) < most;
     end if;
+    if cardinality(changes) = 0 then
+        return 'nothing';  -- another process has published it between our look and the lock
+    end if;
     begin
-        perform tenantcache.log_entries(changes);
-    exception when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
-        or data_exception or cardinality_violation
-    then
-        -- What the query of an adopted table needs is not there any more. Whose tenants have changed cannot be told, so all.
-        update tenantcache.publisher set incomplete = format('changed: tenants cannot be read (%s)', sqlerrm);
-        insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+        changes := tenantcache.led_to(changes);
+        if cardinality(changes) > 2 * most then
+            -- A row that many tenants share, such as a plan: they are published some at a time.
+            insert into tenantcache.outbox (key, hosts) select c.key, c.hosts from unnest(changes) c;
+            is_all := false;
+        else
+            perform tenantcache.log_entries(changes);
+        end if;
+    exception
+        when lock_not_available then
+            -- A migration holds a table of the application's.
+            insert into tenantcache.outbox select c.* from unnest(changes) c;
+            return 'busy';
+        when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
+            or data_exception or cardinality_violation or program_limit_exceeded
+        then
+            -- What the query of an adopted table needs is not there any more. Whose tenants have changed cannot be told, so all.
+            perform tenantcache.note_incomplete(format('changed: tenants cannot be read (%s)', sqlerrm));
     end;
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
     perform tenantcache.notify();
     return case when is_all then 'published' else 'more' end;
+end
+$$;
+
+-- Everything may have changed. Where that was said and has not been mended, no process keeps anything that it could drop.
+create or replace function tenantcache.note_incomplete(reason text) returns void language plpgsql as $$
+begin
+    if (select p.incomplete is null from tenantcache.publisher p) then
+        insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+    end if;
+    update tenantcache.publisher set incomplete = reason;
 end
 $$;
 
@@ -372,8 +397,7 @@ begin
         or (c.watch <> 0 and not exists (select from tenantcache.watches w where w.number = c.watch)))
     then
         select c.hosts[1] into failure from unnest(changes) c where c.key is null and c.hosts <> '{}' limit 1;
-        update tenantcache.publisher set incomplete = coalesce(failure, tenantcache.incomplete_after_everything());
-        insert into tenantcache.change_log (seq) values (nextval('tenantcache.change_seq'));
+        perform tenantcache.note_incomplete(coalesce(failure, tenantcache.incomplete_after_everything()));
         return;
     end if;
     insert into tenantcache.change_log (seq, tenant_id, hosts)

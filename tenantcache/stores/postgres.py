@@ -28,10 +28,13 @@ from tenantcache.stores.rows import RowReader
 
 logger = logging.getLogger(__name__)
 
+# "offset 0" keeps the planner from moving these expressions into the outer query, where they would run once for each row of
+# the answer.
 _HEAD = """
     select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch,
         pg_is_in_recovery() as in_recovery, tenantcache.pending() as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
+    offset 0
 """
 
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
@@ -56,8 +59,12 @@ _RECENT_IDS = """
 """
 
 VERIFIED_AT_ONCE = 200
-"""Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000 in
-eight hours."""
+"""Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000
+in eight hours."""
+
+PUBLISH_PATIENCE = 3
+"""Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of them
+half a second."""
 
 REBUILD_TIMEOUT = 300.0
 """Seconds. Reading the aliases of 1,000,000 tenants by a query of five tables takes about a minute."""
@@ -78,21 +85,35 @@ MAX_RUNNING = 100
 MAX_PAGE_BYTES = 1_000_000
 """Bytes of names that one answer may hold, unless its first entry alone has more: 200 names of 253 octets each."""
 
+# What concerns the whole answer stands in its first row alone: twenty columns of a thousand rows take longer to decode than
+# the entries.
+_WHOLE = f"""
+    select head.*, counted.*, about.*, 1::bigint as first
+    from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
+        select extract(epoch from clock_timestamp())::float8 as server_time,
+            (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+            pg_current_snapshot()::text as snapshot,
+            array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running
+        offset 0
+    ) as about
+"""
+
 _PULL = f"""
-    select extract(epoch from clock_timestamp())::float8 as server_time, head.*,
-        exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
-        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        case when $6 then tenantcache.fault() end as fault, $6 as checked, pg_current_snapshot()::text as snapshot,
-        array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running,
-        tenantcache.covers($5) as covers,
-        new.seq, new.at, new.tenant_id, new.hosts, counted.*
-    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
+    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
+    from (
+        select w.*, exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
+            case when $6 then tenantcache.fault() end as fault, $6 as checked, tenantcache.covers($5) as covers
+        from ({_WHOLE}) as w
+    ) as whole full join (
         select * from (
             select seq, at, tenant_id, hosts, row_number() over (order by seq) as place,
                 sum(octet_length(hosts::text)) over (order by seq) as bytes
-            from (select * from tenantcache.change_log where seq > $1 order by seq limit $4) as page
+            from (
+                select * from tenantcache.change_log
+                where seq > $1 and (select max(seq) from tenantcache.change_log) - $1 <= $3 order by seq limit $4
+            ) as page
         ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1
-    ) as new on head.asof - $1 <= $3
+    ) as new on new.place = whole.first
     order by new.seq
 """
 
@@ -100,22 +121,21 @@ _PULL = f"""
 # that is too old: where little changes, most copies are from then. Not before the oldest that is young enough, which is
 # another one where a clock was set: the tail must have no gaps.
 _TAIL = f"""
-    select extract(epoch from clock_timestamp())::float8 as server_time, head.*, true as continuous,
-        (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-        tenantcache.fault() as fault, true as checked, pg_current_snapshot()::text as snapshot,
-        '{{}}'::bigint[] as running, false as covers,
-        new.seq, new.at, new.tenant_id, new.hosts, counted.*
-    from ({_HEAD}) as head cross join ({_CHOICE}) as counted left join (
+    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
+    from (
+        select w.*, true as continuous, tenantcache.fault() as fault, true as checked, false as covers
+        from ({_WHOLE}) as w
+    ) as whole full join (
         with newest as (
             select * from (
-                select seq, at, tenant_id, hosts, row_number() over (order by seq desc) as place,
+                select seq, at, tenant_id, hosts, row_number() over (order by seq desc) as age,
                     sum(octet_length(hosts::text)) over (order by seq desc) as bytes
                 from (select * from tenantcache.change_log order by seq desc limit $2) as last
-            ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1
+            ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or age = 1
         )
-        select seq, at, tenant_id, hosts from newest
+        select seq, at, tenant_id, hosts, row_number() over (order by seq) as place from newest
         where seq >= coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
-    ) as new on true
+    ) as new on new.place = whole.first
     order by new.seq
 """
 
@@ -354,12 +374,12 @@ class PostgresLog:
         return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> str:
-        query = "select tenantcache.publish($1)"
+        query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE
         if not self._isolates:
-            return str((await self._fetch("publishing changes", query, most))[0][0])
+            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
         # A serializable publisher that meets serializable writers would make theirs fail.
         async with translate_errors("publishing changes"), self._transaction():
-            return str((await self._fetch("publishing changes", query, most))[0][0])
+            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
 
     async def rebuild(self) -> None:
         """Read the aliases of all adopted tenants anew, on a connection of its own: it takes some seconds."""
@@ -387,14 +407,14 @@ class PostgresLog:
         async with self._connection.transaction(isolation="read_committed"):
             yield
 
-    async def _fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def _fetch(self, doing: str, query: str, *args: object, timeout: float | None = None) -> list[Any]:
         if self._connection is None or self._connection.is_closed():
             raise StoreError("the follower is not connected to Postgres")
         self.queries += 1
         async with translate_errors(doing):
             try:
-                async with asyncio.timeout(self._timeout):
-                    rows: list[Any] = await self._connection.fetch(query, *args)
+                async with asyncio.timeout(timeout or self._timeout):
+                    rows: list[Any] = await self._connection.fetch(query, *args, timeout=timeout or self._timeout)
                     return rows
             except TimeoutError:
                 self._connection.terminate()  # to say good-bye could take as long again
@@ -407,7 +427,8 @@ def _head(records: list[Any]) -> Any:
         raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
     if records[0]["in_recovery"]:
         raise StoreError(
-            "Postgres is a replica (in recovery), which may lag behind and proves nothing; give the address of the primary",
+            "Postgres is a replica (in recovery), which may lag behind and proves nothing;"
+            " give the address of the primary",
             refused=True,
         )
     return records[0]

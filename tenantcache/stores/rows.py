@@ -34,6 +34,8 @@ class RowReader:
                 )
             return None
         row = json.loads(record["tenant"])
+        for name in row.pop("unread", ()):
+            self._tell(f"{name} {ID_ALIAS}{row['id']}", f"{name} of the tenant %s cannot be read, and counts as empty")
         return cast(Row, row | {"attributes": self._attributes(row["id"], record["attributes"])})
 
     def _attributes(self, tenant_id: str, text: str | None) -> dict[str, Any]:

@@ -14,10 +14,22 @@ LOCK = "select pg_advisory_xact_lock(7307199741)"
 waits here instead, to the end of the first one's transaction."""
 
 
+FIRST = """
+-- Before anything else is locked, so that this waits for a process that publishes, and never the other way round too.
+do $$
+begin
+    if to_regclass('tenantcache.publisher') is not null then
+        perform from tenantcache.publisher for update;
+    end if;
+end
+$$;
+"""
+
+
 def sql(*, notify: bool | None = None, roles: Sequence[str] = ()) -> str:
     """The statements that `install` runs, as one script that may be run again."""
     scripts = [files(__package__).joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return "\n".join([*scripts, options_sql(notify=notify, roles=roles)])
+    return "\n".join([FIRST, *scripts, options_sql(notify=notify, roles=roles)])
 
 
 def options_sql(*, notify: bool | None = None, roles: Sequence[str] = ()) -> str:

@@ -23,6 +23,8 @@ do $$
 begin
     if not exists (select from tenantcache.adoptions) then
         call tenantcache.serve_own_tables();
+    else
+        call tenantcache.serve_adopted_tables();
     end if;
 end
 $$;

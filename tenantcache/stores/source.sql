@@ -75,6 +75,23 @@ begin
 end
 $serve$;
 
+-- "enable trigger all", as after a restore or in a job, leaves out that ours fire for replicated writes too. Who may not alter
+-- the table leaves it to `init`.
+create or replace procedure tenantcache.enable_always() language plpgsql as $$
+declare
+    weak record;
+begin
+    perform set_config('lock_timeout', '200ms', true);  -- whoever waits for a table makes its writers wait
+    for weak in
+        select t.tgname, t.tgrelid::regclass as on_table
+        from tenantcache.watched_tables w join pg_trigger t on t.tgrelid = w.relation join pg_proc p on p.oid = t.tgfoid
+        where t.tgenabled = 'O' and p.pronamespace = 'tenantcache'::regnamespace
+    loop
+        execute format('alter table %s enable always trigger %I', weak.on_table, weak.tgname);
+    end loop;
+end
+$$;
+
 -- Read everything anew that was derived from tables that have changed, or may have: false where another process is at it,
 -- or where it is done. After it, nothing that was cached before is believed.
 create or replace function tenantcache.rebuild() returns boolean language plpgsql
@@ -84,6 +101,7 @@ begin
     if not found or not coalesce(starts_with(tenantcache.fault(), 'changed'), false) then
         return false;
     end if;
+    call tenantcache.enable_always();
     -- Before the tables are read: a change of one after this shows.
     update tenantcache.watched_tables w set definition = tenantcache.definition_of(w);
     update tenantcache.publisher set incomplete = null;

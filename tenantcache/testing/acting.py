@@ -58,4 +58,6 @@ def _host_of(tenant: Tenant, base_domain: str) -> str:
         return f"{tenant.subdomain}.{base_domain}"
     if tenant.domains:
         return tenant.domains[0]
+    if base_domain and (tenant.slugs or tenant.subdomain == ""):
+        return base_domain  # it is there itself, or its name is in the path or in a header
     raise TenantCacheError(f"tenant {tenant.id!r} has neither a subdomain nor a domain: no request can reach it")

@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import ID_ALIAS, Row
+from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.stores.base import AliasStream, LogEntry, Pull, Snapshot
 from tenantcache.stores.usage import UsageDay, UsageRow
 from tenantcache.testing.clock import FakeClock
 from tenantcache.writethrough import aliases_of
 
 EPOCH = "in memory"
+RANKS = ("active", "maintenance", "suspended", "deleted")
 
 
 class MemoryDatabase:
@@ -36,7 +37,15 @@ class MemoryDatabase:
         self._note(tenant_id, set(_hosts(self.rows.pop(tenant_id))))
 
     def owner(self, alias: str) -> Row | None:
-        return next((row for row in self.rows.values() if alias in aliases_of(row)), None)
+        """Who is found by `alias`: a name that a tenant has now comes before an old one, then active tenants come
+        before others. If several are left, it leads to none of them."""
+        owners: dict[tuple[bool, int], list[Row]] = {}
+        for row in self.rows.values():
+            if alias in aliases_of(row):
+                rank = (tenant_from_row(row, LimitTable()).leads_on(alias), RANKS.index(row["status"]))
+                owners.setdefault(rank, []).append(row)
+        best = owners[min(owners)] if owners else []
+        return best[0] if len(best) == 1 else None
 
     def _note(self, tenant_id: str, hosts: set[str]) -> None:
         seq = self._log[-1].seq + 1

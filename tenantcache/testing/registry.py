@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tenantcache.core.tenant import DOMAIN_ALIAS, SUBDOMAIN_ALIAS, Row
+from tenantcache.core.tenant import DOMAIN_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.stores.registry import NameTakenError, Registry, UnknownTenantError
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
@@ -56,11 +56,12 @@ class MemoryRegistry(Registry):
         return self._database.rows[tenant_id]
 
     def _put(self, row: Row) -> Row:
-        named = [("subdomain", SUBDOMAIN_ALIAS, row["subdomain"])] if row["subdomain"] else []
-        for what, kind, name in [*named, *(("domain", DOMAIN_ALIAS, domain) for domain in row["domains"])]:
-            owner = self._database.owner(kind + name)
-            if owner is not None and owner["id"] != row["id"]:
-                raise NameTakenError(f"{what} {name!r} is taken by another tenant")
+        for alias in tenant_from_row(row, LimitTable()).present_aliases[1:]:  # all but its id
+            owner = self._database.owner(alias)
+            if owner is None or owner["id"] == row["id"] or tenant_from_row(owner, LimitTable()).leads_on(alias):
+                continue
+            what, _, name = alias.partition(":")
+            raise NameTakenError(f"{what} {name!r} is taken by another tenant")
         self._database.put(row)
         return row
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from tenantcache.core.names import fold, is_kind
 from tenantcache.core.tenant import Row, Tenant, tenant_from_row
 from tenantcache.tenants import Check, TenantChanges, column_defaults
 from tenantcache.testing.engine import MemoryCache
 
 
 class TenantTable:
-    """The tenants of a `MemoryCache`. Columns are those of `cache.tenants.create`, and so are the errors."""
+    """The tenants of a `MemoryCache`. Columns are those of `cache.tenants.create`, and so are the errors.
+
+    Beside them are those that only adopted tenants have: `kind`, `slugs`, `old_names` and `old_slugs`.
+    """
 
     def __init__(self, cache: MemoryCache) -> None:
         self._cache = cache
@@ -22,21 +26,40 @@ class TenantTable:
         *,
         domains: Sequence[str] = (),
         primary_domain: str | None = None,
+        kind: str = "",
+        slugs: Sequence[str] = (),
+        old_names: Sequence[str] = (),
+        old_slugs: Sequence[str] = (),
         **columns: Unpack[TenantChanges],
     ) -> Tenant:
-        """Add a tenant; its name and its subdomain are its id, unless told otherwise."""
+        """Add a tenant; its name and its subdomain are its id, unless told otherwise.
+
+        A tenant of a kind has an id that begins with it: `add("acme", kind="team")` is `team:acme`. Unless told
+        otherwise it has no subdomain, and its slug is its id. The subdomain "" is the base domain itself.
+        """
         check = Check(self._cache.hosts)
         check.id(tenant_id)
-        given: dict[str, Any] = {"name": tenant_id, "subdomain": tenant_id} | dict(columns)
-        checked = check.columns(given)
+        if kind and not is_kind(kind):
+            check.fault(f"kind is {kind!r:.80}; give 1 to 63 of a to z, 0 to 9, _ and -")
+        given: dict[str, Any] = {"name": tenant_id, "subdomain": None if kind else tenant_id} | dict(columns)
+        on_base_domain = given["subdomain"] == ""
+        checked = check.columns(given | {"subdomain": None} if on_base_domain else given)
+        if on_base_domain:
+            checked["subdomain"] = ""
         names = list(dict.fromkeys(check.domain(domain) for domain in domains))
         primary = None if primary_domain is None else check.domain(primary_domain)
+        adopted = {
+            "names": _folded(check, slugs or ([tenant_id] if kind else [])),
+            "old_names": _folded(check, old_names),
+            "old_slugs": _folded(check, old_slugs),
+        }
         check.stop_at_faults()
         if primary is not None and primary not in names:
             names.append(primary)
-        return self._tenant(
-            self._cache.registry.insert({"id": tenant_id, **column_defaults(), **checked}, names, primary)
-        )
+        row = {"id": f"{kind}:{tenant_id}" if kind else tenant_id, **column_defaults(), **checked}
+        if kind or any(adopted.values()):
+            row |= {"kind": kind, **adopted}
+        return self._tenant(self._cache.registry.insert(row, names, primary))
 
     def update(self, tenant_id: str, **changes: Unpack[TenantChanges]) -> Tenant:
         """Change what is given; the next request sees it."""
@@ -60,3 +83,12 @@ class TenantTable:
 
     def _tenant(self, row: Row) -> Tenant:
         return tenant_from_row(row, self._cache.settings.limit_table)
+
+
+def _folded(check: Check, names: Sequence[str]) -> list[str]:
+    """As the database writes them."""
+    found = [fold(name) for name in names]
+    for name, folded in zip(names, found, strict=True):
+        if folded is None:
+            check.fault(f"name {name!r:.80} is not possible; give 1 to 253 octets without control characters")
+    return [name for name in found if name is not None]

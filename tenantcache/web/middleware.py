@@ -16,10 +16,10 @@ from typing import Literal, Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import NOTHING_SPENT, Quota
-from tenantcache.core.hosts import HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
+from tenantcache.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Limits
+from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
 from tenantcache.limiter import ADMITTED
@@ -28,18 +28,21 @@ from tenantcache.settings import Settings
 from tenantcache.stores.memory import Entry
 from tenantcache.web.lifespan import fail_to_start, live
 from tenantcache.web.peers import Peers
+from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.ratelimit import (
+    LINES,
     FreshHeaders,
     Header,
     HotHeaders,
     adding,
+    collecting,
     limit_refusal,
     ratelimit_headers,
     x_ratelimit_headers,
 )
-from tenantcache.web.redirect import leaves, redirect_of
-from tenantcache.web.strategies import Finder, Request, Strategy, make_strategies
+from tenantcache.web.redirect import Redirects
+from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 
 __all__ = ["Reply", "TenantMiddleware"]
 
@@ -68,7 +71,8 @@ class TenantMiddleware:
         if cache is not None and settings is not None:
             raise TypeError("give either a cache or settings: a cache has its own")
         self._inner = app
-        self.app = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._plain = app if reply is None else _with_reply(app, reply)  # what a request with a tenant goes on to
+        self._collecting = collecting(self._plain)
         self._reply = reply
         self._given_strategies = strategies
         self._hot: dict[bytes | None, Entry] = {}
@@ -100,9 +104,11 @@ class TenantMiddleware:
         self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
+        self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
-        self._redirects = settings.redirect_to_primary
+        self._redirects = Redirects(cache.hosts, to_primary=settings.redirect_to_primary)
         self._strategies = make_strategies(self._given_strategies, settings)
+        self._next = self._plain
         self._hot = {}  # until the first tenant was served, see `_serve_match`
         self._freshness = cache.freshness
         self._server_time = cache.server_time
@@ -111,21 +117,26 @@ class TenantMiddleware:
     # Two tricks, each for CPython 3.11: what is an attribute is held in a local before it is called, because no other
     # call of it is specialised (together 0.15 us a request), and `single_host` is written out (0.05 us).
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912 - see above
-        entry = host = None
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            # An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
-            if path < "0" and not path.startswith(self._apart):
-                if self._trusted is not None:
-                    entry = self._hot.get(self._host_of(scope))
+        entry: Entry | None
+        host = None
+        try:
+            # Only HTTP has a method: one comparison sends WebSockets, lifespan and OPTIONS (maybe a CORS preflight) to
+            # the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
+            if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
+                entry = None
+            elif self._trusted is not None:
+                entry = self._hot.get(self._host_of(scope))
+            else:
+                for name, value in scope["headers"]:
+                    if name == b"host":
+                        if host is not None:
+                            entry = None
+                            break
+                        host = value
                 else:
-                    for name, value in scope["headers"]:
-                        if name == b"host":
-                            if host is not None:
-                                break
-                            host = value
-                    else:
-                        entry = self._hot.get(host)
+                    entry = self._hot.get(host)
+        except KeyError:
+            entry = None
         if entry is None or entry.meter is None:
             await self._serve_any(scope, receive, send)
             return
@@ -138,7 +149,7 @@ class TenantMiddleware:
         if shown := meter.shown:
             send = shown.add_to(send, meter)
         entry.used = True
-        app = self.app
+        app = self._next
         try:
             scope["state"]["tenant"] = entry.tenant
         except KeyError:
@@ -162,6 +173,7 @@ class TenantMiddleware:
         server_now = now + offset
         if now >= valid_until or server_now >= meter.until or self.cache.is_elsewhere():
             return False
+        self._note_route_limits()
         shown = self._show(meter, server_now) if meter.shown is None else meter.shown
         ends = shown.turn(meter, server_now) if shown else meter.until
         meter.lend(min(valid_until, ends - offset))
@@ -199,6 +211,11 @@ class TenantMiddleware:
     def _declare_routes(self, scope: Scope) -> None:
         declare_routes(scope.get("app", self._inner), self.cache)
 
+    def _note_route_limits(self) -> None:
+        """Let hot requests collect header lines once a route has a limit of its own; until then that costs nothing."""
+        if self.cache.route_limits:
+            self._next = self._collecting
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if serving_of(scope) is not None:
             await self._inner(scope, receive, send)  # another middleware, further out, has spent its token already
@@ -211,33 +228,35 @@ class TenantMiddleware:
         if match.kind == "malformed" or host is None:
             await self._refuse(self._problems["malformed"], scope, receive, send)
             return
-        by_host = match
+        found, by_host = Found(match, scope), match
         if self._strategies:
-            match, scope = await self._ask_strategies(match, scope)
+            found = await self._ask_strategies(match, scope)
+        match, scope, _ = found
         if match.kind == "bypass":
             await self._pass_by(scope, receive, send)
         elif match.kind == "unknown":
             await self._refuse(self._unknown(match), scope, receive, send)
         else:
-            await self._serve_match(host if match is by_host else None, match, scope, receive, send)
+            await self._serve_match(host if match is by_host else None, found, receive, send)
 
-    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> tuple[HostMatch, Scope]:
+    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> Found:
         trusted = self._trusted
         request = Request(scope, by_host, lambda: trusted is not None and trusted.sent(scope))
         for strategy in self._strategies:
             found = await strategy.find(request)
             if found is not None:
                 return found
-        # Nobody has named a tenant: what the host names is none either, where it was not to be asked.
-        return (by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base)), scope
+        # No strategy has named a tenant, so a host that would name one names none: it was not to be asked.
+        if by_host == BASE_DOMAIN:
+            return Found(BYPASS, scope)
+        return Found(by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base), scope)
 
     def _unknown(self, match: HostMatch) -> Problem:
         return self._problems["unknown" if match.under_base else "foreign"]
 
-    async def _serve_match(
-        self, host: bytes | None, match: HostMatch, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Serve the tenant that `match` leads to; `host` is what named it, None where a strategy did."""
+    async def _serve_match(self, host: bytes | None, found: Found, receive: Receive, send: Send) -> None:
+        """Serve the tenant that was found; `host` is what named it, None if a strategy did."""
+        match, scope, at = found
         try:
             if not self.cache.is_open:
                 await self.cache.open()  # the server sends no lifespan events
@@ -246,36 +265,44 @@ class TenantMiddleware:
             await self._refuse(unavailable(error.retry_after), scope, receive, send)
             return
         tenant = entry.tenant
+        if tenant is None and match == BASE_DOMAIN:
+            await self._pass_by(scope, receive, send)
+            return
         if tenant is None or tenant.status != "active":
             refusal = self._unknown(match) if tenant is None else self._problems[tenant.status]
             await self._refuse(refusal, scope, receive, send)
             return
-        if self._redirects and host is not None:
-            redirect = redirect_of(scope, host, match.alias, tenant)
-            if redirect is not None:
-                await redirect(scope, receive, send)
-                return
-        if _is_under(scope["path"], self._unlimited):
-            decision = ADMITTED
-            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
-        else:
-            decision = await self.cache.check(tenant)
+        redirect = self._redirects.find(scope, host, at, match.alias, tenant)
+        if redirect is not None:
+            await redirect(scope, receive, send)
+            return
+        decision = await self._spend(tenant, scope)
         if not decision.allowed:
-            await self._refuse(limit_refusal(decision, self._headers(decision.quotas)), scope, receive, send)
+            send = adding(self._headers(decision.quotas), send)  # also to an answer that `reply` makes
+            await self._refuse(limit_refusal(decision, []), scope, receive, send)
             return
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
         serving = Serving(tenant, self.cache, decision.at or NOTHING_SPENT)
         if entry.serving is None:
-            entry.serving = serving
-        if host is not None and scope["type"] == "http" and not (self._redirects and leaves(match.alias, tenant)):
+            # Of hot requests, which spend; this one may have spent nothing.
+            entry.serving = serving._replace(admitted_at=decision.at or self.cache.server_now())
+        if host is not None and scope["type"] == "http" and self._redirects.is_final(match.alias, tenant):
             self.cache.make_hot(host, entry)
             # The hot way goes by the Host alone, and does not look for an outer middleware: one that lies within
             # another never comes here.
             if not self._strategies:
                 self._hot = self.cache.memory.hot
         await self._pass_on(serving, decision.quotas, scope, receive, send)
+
+    async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:
+        if not self._limits_preflights and is_preflight(scope):
+            return ADMITTED  # and no usage
+        if _is_under(scope["path"], self._unlimited):
+            self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
+            return ADMITTED
+        return await self.cache.check(tenant)
 
     def _host_of(self, scope: Scope) -> bytes | None:
         """The Host value that counts, or None where the request is to be answered with 400."""
@@ -293,8 +320,10 @@ class TenantMiddleware:
 
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
-        headers = ratelimit_headers(error.named_quotas) if self._shows_limits else []
-        await self._refuse(limit_refusal(error.decision, headers), scope, receive, send)
+        lines: Sequence[Header] = scope.get(LINES, ())
+        if not lines and self._shows_limits:
+            lines = ratelimit_headers(error.named_quotas)
+        await self._refuse(limit_refusal(error.decision, []), scope, receive, adding(lines, send))
 
     # On to the application.
 
@@ -306,14 +335,15 @@ class TenantMiddleware:
         self, serving: Serving, quotas: Sequence[Quota], scope: Scope, receive: Receive, send: Send
     ) -> None:
         scope.setdefault("state", {})["tenant"] = serving.tenant
-        headers = self._headers(quotas)
+        send = adding(self._headers(quotas), send)
         token = begin(serving)
         try:
-            await self.app(scope, receive, adding(headers, send) if headers else send)
+            await self._collecting(scope, receive, send)
         except LimitExceededError as error:
             await self._refuse_route(error, scope, receive, send)
         finally:
             end(token)
+            self._note_route_limits()
 
     async def _pass_by(self, scope: Scope, receive: Receive, send: Send) -> None:
         """On to the application without a tenant, whatever the context still has of another request."""

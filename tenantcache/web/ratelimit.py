@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from math import ceil
 
-from starlette.types import Message, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantcache.core.decision import Decision, Quota
 from tenantcache.core.reservation import Reservation
@@ -14,6 +14,11 @@ from tenantcache.core.windows import DAY, MINUTE
 from tenantcache.web.problems import QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, Problem
 
 Header = tuple[bytes, bytes]
+
+LINES = "tenantcache.lines"
+"""The key in a scope under which the header lines of routes' own limits wait for the answer to start."""
+
+STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 _SECONDS = {"minute": MINUTE, "day": DAY}
 
@@ -104,16 +109,34 @@ class FreshHeaders:
 
 
 def adding(headers: Sequence[Header], send: Send) -> Send:
-    """`send`, with `headers` on the response's start. Not a coroutine: that saves one for every message."""
+    """`send`, with `headers`, as they are by then, on the response's start.
+
+    Not a coroutine: that saves one for every message.
+    """
 
     def send_with_headers(message: Message) -> Awaitable[None]:
-        if message["type"] in ("http.response.start", "websocket.accept"):
+        if message["type"] in STARTS and headers:
             # A new message with a new list: the application may keep the old ones and send them again.
             message = {**message}
             message["headers"] = [*message.get("headers", ()), *headers]
         return send(message)
 
     return send_with_headers
+
+
+def collecting(app: ASGIApp) -> ASGIApp:
+    """`app`, each answer of which starts with the lines that were put into its `scope[LINES]` before.
+
+    A route's limit is spent deep in the application, and what answers may not be the route: a handler of exceptions,
+    say. So the lines travel with the request.
+    """
+
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        lines: list[Header] = []
+        scope[LINES] = lines
+        return app(scope, receive, adding(lines, send))
+
+    return call
 
 
 def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:

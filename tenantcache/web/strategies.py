@@ -6,8 +6,9 @@ Rules:
   asked before: a name that leads nowhere is a 404, and never another tenant.
 * `Host` names none at the base domain itself and at its reserved labels, nor at an IP address. Where no strategy names
   a tenant, its word holds: the request bypasses tenancy there, and is refused elsewhere.
-* Each ends in an alias (`id:1`, `subdomain:acme`, `domain:shop.acme.io`), so that caching, freshness and limits are the
-  same. What comes over the wire is bounded and checked before it is looked up.
+* Each ends in an alias (`id:1`, `subdomain:acme`, `domain:shop.acme.io`, `name:team:acme`), so that caching, freshness
+  and limits are the same. What comes over the wire is bounded and checked before it is looked up, and is always the
+  last part of the alias, whose other parts are the strategy's: no name leads to another sort of alias or another kind.
 * A header is believed from trusted proxies alone: any page can make a browser send one, and no page a Host.
 """
 
@@ -17,22 +18,25 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 from starlette.types import Scope
 
 from tenantcache.core.hosts import HostMatch, HostRules
-from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, MAX_ID_LENGTH, SUBDOMAIN_ALIAS
+from tenantcache.core.names import alias_of_label, alias_of_name, is_kind
+from tenantcache.core.strategytext import read_strategy
+from tenantcache.core.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings import Settings, variable_of
 
-Kind = Literal["id", "subdomain", "domain"]
-"""What a name is: a tenant's id, its subdomain (the label alone), or one of its domains."""
+By = Literal["subdomain", "slug", "id", "domain"]
+"""What a name is: a tenant's subdomain (the label alone), its slug, its id, or one of its domains. Within a kind the
+first two are one: a name that is unique there."""
 
-PREFIX_OF: dict[Kind, str] = {"id": ID_ALIAS, "subdomain": SUBDOMAIN_ALIAS, "domain": DOMAIN_ALIAS}
+MAX_SEGMENTS = 8
 
-_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_PREFIX = re.compile(r"/[^/\\\0-\x1f](?:.*[^/])?")  # two slashes would begin a host (RFC 3986 4.2)
 
 UNKNOWN = HostMatch("unknown", under_base=True)
 """Named for one of ours, and so no foreign host."""
@@ -51,10 +55,19 @@ class Request(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was named, and the scope to go on with."""
+    """What was named, and the scope to go on with. `at`: where in the path the name stands, if it does."""
 
     match: HostMatch
     scope: Scope
+    at: NameInPath | None = None
+
+
+class NameInPath(NamedTuple):
+    """`name` follows on `start` in the path, which ends in a slash; `strategy` has found it."""
+
+    strategy: PathPrefix
+    start: str
+    name: str
 
 
 class Strategy(Protocol):
@@ -79,17 +92,27 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class PathPrefix:
-    """By the segment after `prefix`: `/t/acme/orders` is `/orders` of the tenant acme.
+    """By what follows on `prefix`: `/t/acme/orders` is `/orders` of the tenant acme.
 
-    The application sees the path as below a mount: `root_path` ends in `/t/acme`, and routes match what follows.
+    The application sees the path as below a mount: `root_path` ends in `/t/acme`, and routes match what follows. With
+    `keep=True` they match the whole path. With `kind="team"` the name is one within that kind. `segments` are those
+    that make a name: with 2, `/t/acme/sales/orders` is of the tenant `acme/sales`, and `/t/acme` names none.
     """
 
     prefix: str
-    kind: Kind = "subdomain"
+    by: By = "subdomain"
+    kind: str = ""
+    keep: bool = False
+    segments: int = 1
 
     def __post_init__(self) -> None:
-        if not self.prefix.startswith("/") or self.prefix.endswith("/"):
-            raise ConfigurationError(f"path prefix {self.prefix!r} is none; give one like /t, without a / at its end")
+        if _PREFIX.fullmatch(self.prefix) is None:
+            raise ConfigurationError(
+                f"path prefix {self.prefix!r} is none; give one like /t, without a / at its end or two at its beginning"
+            )
+        if type(self.segments) is not int or not 1 <= self.segments <= MAX_SEGMENTS:
+            raise ConfigurationError(f"segments is {self.segments!r}; give a whole number from 1 to {MAX_SEGMENTS}")
+        _check_names(self.by, self.kind)
 
     def start(self, settings: Settings) -> None:
         pass
@@ -100,27 +123,44 @@ class PathPrefix:
         start = root + self.prefix + "/"
         if not path.startswith(start):
             return None
-        name = path[len(start) :].partition("/")[0]
-        if not name:
+        parts = path[len(start) :].split("/", self.segments)[: self.segments]
+        if len(parts) < self.segments or "" in parts:
             return None
-        return Found(match_of(PREFIX_OF[self.kind] + name), {**scope, "root_path": start + name})
+        name = "/".join(parts)
+        below = scope if self.keep else {**scope, "root_path": start + name}
+        return Found(_named(self.by, self.kind, name), below, NameInPath(self, start, name))
+
+    def present_name(self, tenant: Tenant) -> str | None:
+        """A name that the tenant has now and by which this strategy finds it; None if it has none."""
+        present = tenant.present_aliases
+        for name in (*tenant.slugs, *tenant.labels, tenant.primary_domain or "", *tenant.domains):
+            parts = name.split("/")
+            # Browsers take "." and ".." for steps, also if they are percent-encoded (WHATWG URL 4.4).
+            fits = len(parts) == self.segments and not {"", ".", ".."} & {*parts}
+            if fits and _named(self.by, self.kind, name).alias in present:
+                return name
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """By a header that a trusted proxy sets, `TENANTCACHE_TRUSTED_PROXIES`; from anybody else it does not count.
+    """By a header that a trusted proxy sets, `TENANTCACHE_TRUSTED_PROXIES`; from any other client it does not count.
+
+    Its value is the name itself, in UTF-8. With `kind="team"` it is a name within that kind.
 
     `from_anyone=True` believes every client. Only for an API whose every request proves by itself that it may act for
     the tenant: a cookie proves nothing here, since any page of another tenant can have it sent with this header.
     """
 
     name: str
-    kind: Kind = "subdomain"
+    by: By = "subdomain"
+    kind: str = ""
     from_anyone: bool = False
 
     def __post_init__(self) -> None:
         if _TOKEN.fullmatch(self.name) is None or self.name.lower() in ("host", "forwarded", "x-forwarded-host"):
             raise ConfigurationError(f"header {self.name!r} cannot name a tenant; give a name like x-tenant")
+        _check_names(self.by, self.kind)
 
     def start(self, settings: Settings) -> None:
         if not self.from_anyone and not settings.trusted_proxies:
@@ -136,7 +176,11 @@ class Header:
             return None
         if len(values) > 1:
             return Found(UNKNOWN, request.scope)  # two names are none
-        return Found(match_of(PREFIX_OF[self.kind] + values[0].decode("latin-1").strip(" \t")), request.scope)
+        try:
+            name = values[0].decode("utf-8").strip(" \t")
+        except UnicodeDecodeError:
+            return Found(UNKNOWN, request.scope)
+        return Found(_named(self.by, self.kind, name), request.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +200,45 @@ class Custom:
 
 
 def match_of(alias: str) -> HostMatch:
-    """`alias` as the parser would give it; an unknown one where no tenant can have that name.
+    """`alias` as the parser would give it; an unknown one if no tenant can have that name.
 
     Raises ValueError for what is no alias at all: only code of one's own returns that.
     """
-    kind, colon, name = alias.partition(":")
-    if not colon or kind not in PREFIX_OF:
-        raise ValueError(f"a strategy returned {alias[:20]!r}...; give id:..., subdomain:... or domain:..., or None")
-    if kind == "id":
+    by, colon, name = alias.partition(":")
+    if by == "name":
+        kind, colon, name = name.partition(":")
+        if colon:
+            return _named("slug", kind, name)
+    elif colon and by in _BY_HOST_OR_ID:
+        return _named(cast(By, by), "", name)
+    raise ValueError(
+        f"a strategy returned {alias[:20]!r}...; give id:..., subdomain:..., domain:..., name:(kind):..., or None"
+    )
+
+
+_BY_HOST_OR_ID = ("id", "subdomain", "domain")
+
+
+def _named(by: By, kind: str, name: str) -> HostMatch:
+    """What `name` is the alias of; `kind` is believed to be one."""
+    if by == "id":
+        name = f"{kind}:{name}" if kind and name else name
         fits = 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
-        return HostMatch("alias", alias, True) if fits else UNKNOWN
-    if kind == "subdomain":
-        label = name.lower()
-        fits = label.isascii() and _LABEL.fullmatch(label) is not None
-        return HostMatch("alias", SUBDOMAIN_ALIAS + label, True) if fits else UNKNOWN
-    found = _NO_BASE.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
-    return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN
+        return HostMatch("alias", ID_ALIAS + name, True) if fits else UNKNOWN
+    if by == "domain":
+        found = _NO_BASE.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
+        return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN
+    alias = alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)
+    return UNKNOWN if alias is None else HostMatch("alias", alias, True)
+
+
+def _check_names(by: str, kind: str) -> None:
+    if by not in get_args(By):
+        raise ConfigurationError(f"names are {by!r}; they can be {', '.join(get_args(By))}")
+    if kind and not is_kind(kind):
+        raise ConfigurationError(f"kind {kind!r} is not possible; a kind is made of a to z, 0 to 9, _ and -")
+    if kind and by == "domain":
+        raise ConfigurationError(f"kind {kind!r} is given with domains, which are unique among all kinds; leave it out")
 
 
 _NO_BASE = HostRules(())
@@ -210,12 +277,24 @@ def _strategy(given: object) -> Strategy:
 
 
 def _from_text(text: str) -> Strategy:
-    """`host`, `path:/t`, `header:x-tenant`; the last two with `:id` or `:domain` for names that are those."""
-    what, _, rest = text.partition(":")
-    name, _, kind = rest.partition(":")
-    if what == "host" and not rest:
+    """`host`, `path:/t`, `header:x-tenant`; the last two with `:slug`, `:id` or `:domain` for names that are those, and
+    with options: `,kind=team`, and for paths `,keep` and `,segments=2`."""
+    what, name, by, options = read_strategy(text)
+    if what == "host" and not (name or by or options):
         return Host()
-    if what in ("path", "header") and name and kind in ("", *PREFIX_OF):
-        known = cast(Kind, kind or "subdomain")
-        return PathPrefix(name, known) if what == "path" else Header(name, known)
-    raise ConfigurationError(f"{text!r} is none; give host, path:/t, header:x-tenant, header:x-tenant-id:id")
+    if what not in ("path", "header") or not name or by not in ("", *get_args(By)):
+        raise ConfigurationError(f"{text!r} is none; give host, path:/t, header:x-tenant, header:x-tenant-id:id")
+    known = {"kind", "keep", "segments"} if what == "path" else {"kind"}
+    if unknown := options.keys() - known:
+        raise ConfigurationError(f"{text!r} has the unknown option {min(unknown)!r}; {_OPTIONS[what]}")
+    kind, segments = options.get("kind", ""), options.get("segments", "1")
+    faults = ("kind" in options and not kind, options.get("keep", "") != "", not re.fullmatch("[0-9]{1,2}", segments))
+    if any(faults):
+        raise ConfigurationError(f"{text!r} has an option without a value, or with a wrong one; {_OPTIONS[what]}")
+    found = cast(By, by or "subdomain")
+    if what == "header":
+        return Header(name, found, kind)
+    return PathPrefix(name, found, kind, "keep" in options, int(segments))
+
+
+_OPTIONS = {"path": "there are kind=team, keep and segments=2", "header": "there is kind=team"}

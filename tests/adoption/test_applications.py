@@ -1,4 +1,5 @@
-"""Seven applications' tenants on a real Postgres: adopted, looked up, written to as they write, migrated as they migrated."""
+"""Seven applications' tenants on a real Postgres: adopted, looked up, written to as they write, migrated as they
+migrated."""
 
 from __future__ import annotations
 
@@ -68,9 +69,9 @@ def check(found: Mapping[str, dict[str, Any] | None], expected: Found) -> None:
             elif name == "moved":
                 assert alias.partition(":")[2] in [*tenant["old_names"], *tenant["old_slugs"]], alias
             else:
-                if name == "name" and value is None:
-                    value = tenant["id"]  # without a name it is called by its id
                 wanted = value.lower() if name == "primary_domain" and isinstance(value, str) else value
+                if name == "name" and value is None:
+                    wanted = tenant["id"]  # without a name it is called by its id
                 assert (shown[name] or None) == wanted, (alias, name)
 
 

@@ -548,3 +548,43 @@ def test_what_is_registered_is_found(name: str) -> None:
         return
     assert RULES.classify(domain.encode("ascii")) == HostMatch("alias", f"domain:{domain}")
     assert normalise_domain(domain) == domain
+
+
+# -- a tenant on the base domain itself
+
+
+@pytest.mark.parametrize("raw", [b"example.com", b"EXAMPLE.com.:8000", b"localhost", b"eu.example.com:"])
+def test_a_base_domain_may_be_a_tenants(raw: bytes) -> None:
+    rules = HostRules(FUZZ_BASES, ("www",), True)
+    assert rules.classify(raw) == HostMatch("alias", "subdomain:", True)
+    assert FUZZ_RULES.classify(raw).kind == "bypass"
+    for other in (b"www.example.com", b"acme.example.com", b"a.b.example.com", b"shop.acme.io", b"[::1]", b""):
+        assert rules.classify(other) == FUZZ_RULES.classify(other)
+
+
+@given(
+    st.binary(max_size=40) | st.from_regex(rb"[a-z.]{0,12}(example\.com|localhost)\.?(:[0-9]{0,5})?", fullmatch=True)
+)
+def test_only_base_domains_change_when_they_may_be_a_tenants(raw: bytes) -> None:
+    plain, found = FUZZ_RULES.classify(raw), HostRules(FUZZ_BASES, ("www",), True).classify(raw)
+    name = raw.decode("latin-1").lower().partition(":")[0].removesuffix(".")
+    assert found == (HostMatch("alias", "subdomain:", True) if name in FUZZ_BASES and plain.kind == "bypass" else plain)
+
+
+@pytest.mark.parametrize(
+    ("raw", "base"),
+    [
+        (b"acme.example.com:8000", "example.com"),
+        (b"Acme.EU.example.com", "eu.example.com"),
+        (b"eu.example.com", "eu.example.com"),
+        (b"us.example.com.", "example.com"),
+        (b"localhost:1", "localhost"),
+        (b"a.b.example.com", None),
+        (b"shop.acme.io", None),
+        (b"[::1]", None),
+        (b"bad host", None),
+        (b"", None),
+    ],
+)
+def test_the_base_domain_of_a_host(raw: bytes, base: str | None) -> None:
+    assert FUZZ_RULES.base_of(raw) == base

@@ -1,4 +1,5 @@
-"""Serving tenants that are in tables of the application's: `prepare` looks and changes nothing, `install` puts it in place.
+"""Serving tenants that are in tables of the application's: `prepare` looks and changes nothing, `install` puts it in
+place.
 
 The application's tables get triggers and nothing else: no column, no index, no constraint.
 """
@@ -13,11 +14,12 @@ from dataclasses import dataclass, field, replace
 
 import asyncpg
 
+from tenantcache.core.names import is_kind
 from tenantcache.stores import schema
 from tenantcache.stores.adopt import routines
 from tenantcache.stores.adopt.catalog import AdoptionError
 from tenantcache.stores.adopt.expressions import literal
-from tenantcache.stores.adopt.query import AnalysedQuery, ReadTable, analyse
+from tenantcache.stores.adopt.query import TYPE_OF_COLUMN, AnalysedQuery, ReadTable, analyse
 from tenantcache.stores.adopt.ways import Way, Ways, find_ways
 
 MAX_NUMBERS = 1000
@@ -28,8 +30,8 @@ MAX_NUMBERS = 1000
 class Adoption:
     """A query that says what a tenant is, and what it does not say itself.
 
-    `kind` tells the tenants of several queries apart. `watch`: by table, the column that holds the tenant's id. `static`: tables
-    that never change. `whole`: tables any change of which matters. Tables are named as in SQL.
+    `kind` tells the tenants of several queries apart. `watch`: by table, the column that holds the tenant's id.
+    `static`: tables that never change. `whole`: tables any change of which matters. Tables are named as in SQL.
     """
 
     query: str
@@ -45,7 +47,7 @@ class Plan:
     adoption: Adoption
     query: AnalysedQuery
     ways: Sequence[Way]
-    key_types: Mapping[Way, str]
+    comparisons: Mapping[Way, Sequence[routines.Comparison | None]]
     whole: frozenset[str]
     has_clock: bool
     names: frozenset[tuple[str, str]]
@@ -63,7 +65,7 @@ class Plan:
         for place, way in enumerate(self.ways):
             if way.columns == (routines.ANY_TENANT,):
                 continue
-            made.append(routines.walker(first + place, way, self.key_types.get(way, ""), kind))
+            made.append(routines.walker(first + place, way, self.comparisons[way], kind))
         for table in self.followed(number):
             made += routines.follower(table)
         return made
@@ -83,7 +85,7 @@ class Plan:
 
     def sql(self, number: int) -> str:
         """The statements, for a database that has the schema and nothing of this kind."""
-        first, options = number * MAX_NUMBERS, self._options()
+        first, options = number * MAX_NUMBERS, self._options(number)
         parts = [
             f"insert into tenantcache.adoptions (number, kind, query, options) values ({number},"
             f" {literal(self.adoption.kind)}, {literal(self.query.given)}, {literal(json.dumps(options))});"
@@ -108,7 +110,7 @@ class Plan:
             )
         return "\n".join(parts)
 
-    def _options(self) -> dict[str, object]:
+    def _options(self, number: int) -> dict[str, object]:
         tables = ", ".join(table.name for table in self.query.tables)
         return {
             "digest": self.digest,
@@ -116,7 +118,7 @@ class Plan:
             "watch": dict(self.adoption.watch),
             "static": list(self.adoption.static),
             "names": sorted(map(list, self.names)),
-            "routines": {routine.name: _md5(routine.body) for routine in self._routines(0)},
+            "routines": self.bodies(number),
         }
 
     def bodies(self, number: int) -> dict[str, str]:
@@ -130,6 +132,8 @@ def _md5(text: str) -> str:
 
 async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     """Look at the query and the tables. Raises `AdoptionError`, with every fault in its text."""
+    if adoption.kind and not is_kind(adoption.kind):
+        raise AdoptionError(f"kind {adoption.kind!r:.80} is not possible; give 1 to 63 of a to z, 0 to 9, _ and -")
     query = await analyse(connection, adoption.query)
     columns = {table.name: table.columns for table in query.tables}
     found = find_ways(query.text, [column.name for column in query.key], columns)
@@ -140,6 +144,9 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     ]
     watched = await _tables_by_name(connection, adoption.watch, columns, "--watch", faults)
     static = await _tables_by_name(connection, dict.fromkeys(adoption.static, ""), columns, "--static", faults)
+    faults += [
+        f"{name} is called static and watched as well; leave one of them out" for name in watched.keys() & static
+    ]
     ways = [way for way in found.ways if way.table not in watched and way.table not in static]
     ways += [Way(name, (column,)) for name, column in watched.items()]
     for name in sorted(found.unknown - watched.keys() - static.keys()):
@@ -149,14 +156,20 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
             ways.append(by_key)
             continue
         faults.append(
-            f"{name} is read, and the query does not say which tenants a row of it concerns; give --watch {name}=COLUMN with"
-            f" the column that holds the tenant's id, --watch '{name}=*' if a row may concern any tenant, or --static {name}"
-            " if it never changes"
+            f"{name} is read, and the query does not say which tenants a row of it concerns; give"
+            f" --watch {name}=COLUMN with the column that holds the tenant's id, --watch '{name}=*' if a row may"
+            f" concern any tenant, or --static {name} if it never changes"
         )
     if faults:
         raise AdoptionError("\n".join(faults))
-    key_types = {way: await _key_type(connection, way) for way in ways if way.hops}
-    return Plan(adoption, query, tuple(dict.fromkeys(ways)), key_types, found.whole, found.has_clock, found.names)
+    comparisons = {way: await _comparisons(connection, way) for way in ways}
+    return Plan(adoption, query, tuple(dict.fromkeys(ways)), comparisons, found.whole, found.has_clock, found.names)
+
+
+_QUALIFIED = """
+    select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = to_regclass($1)
+"""
 
 
 async def _tables_by_name(
@@ -170,10 +183,7 @@ async def _tables_by_name(
     found = {}
     for name, column in given.items():
         try:
-            qualified = await connection.fetchval(
-                "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where c.oid = to_regclass($1)", name,
-            )  # fmt: skip
+            qualified = await connection.fetchval(_QUALIFIED, name)
         except asyncpg.PostgresError:
             qualified = None
         if qualified not in columns:
@@ -188,10 +198,11 @@ async def _tables_by_name(
 
 
 _FOREIGN_KEY = """
-    select a.attname::text from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+    select a.attname::text from pg_constraint k
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
         join pg_attribute f on f.attrelid = k.confrelid and f.attnum = k.confkey[1]
-    where k.contype = 'f' and k.conrelid = to_regclass($1) and k.confrelid = to_regclass($2) and cardinality(k.conkey) = 1
-        and f.attname = $3
+    where k.contype = 'f' and k.conrelid = to_regclass($1) and k.confrelid = to_regclass($2)
+        and cardinality(k.conkey) = 1 and f.attname = $3
 """
 
 
@@ -205,18 +216,16 @@ async def _by_foreign_key(connection: asyncpg.Connection, query: AnalysedQuery, 
     return Way(name, (keys.pop(),)) if len(keys) == 1 else None
 
 
-async def _key_type(connection: asyncpg.Connection, way: Way) -> str:
-    """The type of the key, if keys may be compared with the next column by its index; "" if only as text."""
-    hop = way.hops[0]
-    types = [
-        await connection.fetchval(
-            "select format_type(atttypid, null) from pg_attribute where attrelid = to_regclass($1) and attname = $2",
-            table,
-            column,
-        )
-        for table, column in ((way.table, way.columns[0]), (hop.table, hop.enter))
-    ]
-    return types[1] if types[0] == types[1] else ""
+async def _comparisons(connection: asyncpg.Connection, way: Way) -> tuple[routines.Comparison | None, ...]:
+    """How each hop compares its two columns, so that an index answers; None if only as text."""
+    found: list[routines.Comparison | None] = []
+    table, column = way.table, way.columns[0]
+    for hop in way.hops:
+        left = await connection.fetchrow(TYPE_OF_COLUMN, table, column)
+        right = await connection.fetchrow(TYPE_OF_COLUMN, hop.table, hop.enter)
+        found.append(routines.Comparison(right["type"], right["equals"]) if left == right else None)
+        table, column = hop.table, hop.leave
+    return tuple(found)
 
 
 _REMOVE = r"""
@@ -325,7 +334,8 @@ async def remove_kind(connection: asyncpg.Connection, kind: str) -> None:
 
 
 async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: bool) -> bool:
-    """Whether everything is there that `install` would make: the functions as they should be, and triggers that fire."""
+    """Whether everything is there that `install` would make: the functions as they should be, and triggers that
+    fire."""
     rows = await connection.fetch("select number, kind, options ->> 'digest' as digest from tenantcache.adoptions")
     same = [row["number"] for row in rows if row["kind"] == plan.adoption.kind and row["digest"] == plan.digest]
     if not same or (not beside and len(rows) != 1):

@@ -1,7 +1,7 @@
 """From the columns of an adopting query to what a tenant is made of, as SQL over a row `q` of it.
 
-Names are in lower case (of ASCII alone: that is what host names are made of), and those that no name can be are left out.
-Numbers out of range are cut to what is possible, and a status that means nothing here counts as suspended.
+Names are in lower case (of ASCII alone: that is what host names are made of), and those that no name can be are left
+out. Numbers out of range are cut to what is possible, and a status that means nothing here counts as suspended.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def members(query: AnalysedQuery, kind: str) -> dict[str, str]:
         "id": id_of(query, kind),
         "kind": literal(kind) + "::text",
         "subdomain": f"({_names(query, ('subdomain', 'subdomains'), empty=True)})[1]",
-        "name": f"coalesce({_text(query, 'name')}, {id_of(query, kind)})",
+        "name": f"coalesce(nullif({_text(query, 'name')}, ''), {id_of(query, kind)})",
         "subdomains": _names(query, ("subdomain", "subdomains"), empty=True),
         "domains": _names(query, ("primary_domain", "domains")),
         "old_names": _names(query, ("old_names",)),

@@ -15,7 +15,8 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one alias leads to. `state` is found, conflict, unknown or absent; `candidates` are the ids that it may lead to."""
+    """What one alias leads to. `state` is found, conflict, unknown or absent; `candidates` are the ids that it may
+    lead to."""
 
     alias: str
     state: str
@@ -40,7 +41,8 @@ async def explain(connection: asyncpg.Connection, alias: str) -> Explanation:
 
 @dataclass(frozen=True, slots=True)
 class FollowedWay:
-    """`kind` of tenants that a changed row leads to, as `told` says; `number` is in the outbox and in function names."""
+    """`kind` of tenants that a changed row leads to, as `told` says; `number` is in the outbox and in function
+    names."""
 
     number: int
     kind: str
@@ -49,15 +51,15 @@ class FollowedWay:
 
 async def followed_ways(connection: asyncpg.Connection) -> list[FollowedWay]:
     rows = await connection.fetch(
-        "select w.number, a.kind, w.told from tenantcache.watches w join tenantcache.adoptions a on a.number = w.adoption"
-        " order by w.number"
+        "select w.number, a.kind, w.told from tenantcache.watches w"
+        " join tenantcache.adoptions a on a.number = w.adoption order by w.number"
     )
     return [FollowedWay(*row) for row in rows]
 
 
 async def differing(connection: asyncpg.Connection) -> AsyncIterator[tuple[int, list[str]]]:
-    """Compare all tenants with what the query says now, some at a time: how many were compared so far, and which of the last
-    ones differ. Those that are missing, or too many, come last."""
+    """Compare all tenants with what the query says now, some at a time: how many were compared so far, and which of
+    the last ones differ. Those that are missing, or too many, come last."""
     ids = [row[0] for row in await connection.fetch("select tenantcache.tenant_ids()")]
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]

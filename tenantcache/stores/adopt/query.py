@@ -1,8 +1,8 @@
 """What an adopting query says, as PostgreSQL itself understands it: its columns, and the tables and columns it reads.
 
-A temporary view is made of the query and looked at, in a transaction that is rolled back. `text` is what PostgreSQL prints
-of it: every name qualified, so that it means the same whatever the search path is. It is kept as text, and bound when it
-runs: nothing of the application's depends on it.
+A temporary view is made of the query and looked at, in a transaction that is rolled back. `text` is what PostgreSQL
+prints of it: every name qualified, so that it means the same whatever the search path is. It is kept as text, and
+bound when it runs: nothing of the application's depends on it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,47 @@ COLUMNS = {
     "time_zone": "at whose midnight its days end",
     "attributes": "a JSON object",
 }
-"""Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of `id`."""
+"""Columns that a query may have, and what each says. A key of several columns is `id_1`, `id_2` ... in place of
+`id`."""
 
-_SHAPE = """
-    select a.attname as name, format_type(a.atttypid, null) as type, t.typcategory::text as category, t.typname as base
-    from pg_attribute a join pg_type t on t.oid = a.atttypid
-    where a.attrelid = $1 and a.attnum > 0 order by a.attnum
+# The operator by which an index on a column of the type `t` is asked.
+_EQUALS = """coalesce((
+            select format('operator(%I.%s)', n.nspname, o.oprname)
+            from pg_opclass c join pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+                join pg_amop p on p.amopfamily = c.opcfamily and p.amopstrategy = 3 and p.amoplefttype = t.oid
+                    and p.amoprighttype = t.oid
+                join pg_operator o on o.oid = p.amopopr join pg_namespace n on n.oid = o.oprnamespace
+            where c.opcintype = t.oid and c.opcdefault and n.nspname <> 'pg_catalog'
+        ), '=') as equals"""
+
+# With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
+# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
+# of a single letter.
+_SHAPE = f"""
+    with recursive stored (attnum, type) as (
+        select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0
+        union all
+        select s.attnum, t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
+    )
+    select a.attname as name, format_type(s.type, -1) as type, t.typcategory::text as category, t.typname as base,
+        {_EQUALS}
+    from stored s join pg_attribute a on a.attrelid = $1 and a.attnum = s.attnum
+        join pg_type t on t.oid = s.type and t.typtype <> 'd'
+    order by a.attnum
+"""
+
+# What values of a column ($1.$2) are compared as. All integers have the same indexes, and so do both kinds of text.
+TYPE_OF_COLUMN = f"""
+    with recursive stored (type) as (
+        select atttypid from pg_attribute where attrelid = to_regclass($1) and attname = $2
+        union all
+        select t.typbasetype from stored s join pg_type t on t.oid = s.type where t.typtype = 'd'
+    )
+    select case when t.typname in ('int2', 'int4', 'int8') then 'bigint'
+            when t.typname in ('text', 'varchar') then 'text'
+            else format('%I.%I', s.nspname, t.typname) end as type,
+        {_EQUALS}
+    from stored join pg_type t on t.oid = stored.type and t.typtype <> 'd' join pg_namespace s on s.oid = t.typnamespace
 """
 
 _READS = """
@@ -50,8 +85,8 @@ _READS = """
         array(select distinct a.attname::text from pg_depend e join pg_attribute a on a.attrelid = c.oid
             and a.attnum = e.refobjsubid where e.objid = r.oid and e.classid = 'pg_rewrite'::regclass
             and e.refclassid = 'pg_class'::regclass and e.refobjid = c.oid and e.refobjsubid > 0 order by 1) as used,
-        array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            order by a.attnum) as columns
+        array(select a.attname::text from pg_attribute a
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) as columns
     from pg_rewrite r join pg_depend d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass
             and d.refclassid = 'pg_class'::regclass and d.refobjsubid >= 0
         join pg_class c on c.oid = d.refobjid join pg_namespace n on n.oid = c.relnamespace
@@ -63,18 +98,21 @@ _VOLATILE = """
     select distinct p.oid::regprocedure::text from pg_rewrite r join pg_depend d on d.objid = r.oid
         and d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass
         join pg_proc p on p.oid = d.refobjid
-    where r.ev_class = $1 and p.provolatile = 'v' order by 1
+    where r.ev_class = $1 and p.prokind = 'f' and (p.provolatile = 'v'
+        or (p.provolatile = 's' and p.pronamespace <> 'pg_catalog'::regnamespace)) order by 1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class OutputColumn:
-    """`type` as SQL, `category` is PostgreSQL's typcategory, `base` its name in pg_type."""
+    """`type` as SQL, of the stored values; `category` is PostgreSQL's typcategory, `base` its name in pg_type, `equals`
+    the operator that an index on it answers."""
 
     name: str
     type: str
     category: str
     base: str
+    equals: str = "="
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +156,13 @@ async def analyse(connection: asyncpg.Connection, given: str) -> AnalysedQuery:
     try:
         await _create_view(connection, query)
         view = await connection.fetchval("select to_regclass('pg_temp.' || $1)::oid", VIEW)
-        shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         tables = [
-            ReadTable(
-                row["oid"],
-                row["name"],
-                row["kind"],
-                row["inherits"],
-                row["owned"],
-                row["restricted"],
-                tuple(row["used"]),
-                tuple(row["columns"]),
-            )  # fmt: skip
+            ReadTable(**{**row, "used": tuple(row["used"]), "columns": tuple(row["columns"])})
             for row in await connection.fetch(_READS, view)
         ]
         volatile = [row[0] for row in await connection.fetch(_VOLATILE, view)]
         await connection.execute("set local search_path = pg_catalog")
+        shape = [OutputColumn(*row) for row in await connection.fetch(_SHAPE, view)]
         text = await connection.fetchval("select pg_get_viewdef($1::oid)", view)
     finally:
         await transaction.rollback()
@@ -170,8 +199,17 @@ def _check_columns(query: AnalysedQuery) -> None:
             f"the query has columns that mean nothing here: {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
         )
     faults += [fault for column in query.columns.values() if (fault := _misfit(column)) is not None]
+    if not query.tables:
+        faults.append("the query reads no table of yours, so nothing could ever change; functions hide what they read")
     for table in query.tables:
-        if table.kind != "r" or table.inherits:
+        schema = table.name.partition(".")[0]
+        if schema == "tenantcache":
+            faults.append(f"{table.name} is tenantcache's own and is served without adopting; name tables of yours")
+        elif schema in ("pg_catalog", "information_schema"):
+            faults.append(f"the query reads {table.name}, which belongs to PostgreSQL: triggers cannot follow it")
+        elif schema.startswith("pg_temp"):
+            faults.append(f"the query reads {table.name}, a temporary table that no other session sees")
+        elif table.kind != "r" or table.inherits:
             kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}.get(
                 table.kind, "a partitioned table"
             )

@@ -21,9 +21,9 @@ MAX_PAIRS = 40
 class TableOptions:
     """Which table is to be served, and which of its columns is what. Names as in SQL: folded unless quoted.
 
-    Without `id` it is the primary key. `attributes` is one JSON column, or columns that become members of an object, or
-    `*` for all that are not used otherwise, without `exclude`. `status_map` maps texts in `status` to our states. A flag
-    that says whether a domain is verified is a boolean or a time; `column=VALUE` compares it with a text.
+    Without `id` it is the primary key. `attributes` is one JSON column, or columns that become members of an object,
+    or `*` for all that are not used otherwise, without `exclude`. `status_map` maps texts in `status` to our states. A
+    flag that says whether a domain is verified is a boolean or a time; `column=VALUE` compares it with a text.
     """
 
     table: str
@@ -239,8 +239,8 @@ class _Writer:
             return f"{row}.{column.quoted}"
         if column.category != "D":
             self._check.fault(
-                f"{option}: {table.name}.{column.quoted} is of type {column.type_name}; give a boolean, a time, or a value: "
-                f"{option} {name}=ACTIVE"
+                f"{option}: {table.name}.{column.quoted} is of type {column.type_name}; give a boolean, a time,"
+                f" or a value: {option} {name}=ACTIVE"
             )
         return f"{row}.{column.quoted} is not null"
 
@@ -310,8 +310,8 @@ class _Writer:
     def _warn_of_opposite(self, column: Column, given: Mapping[str, str]) -> None:
         if not given and _OPPOSITE.search(column.name):
             self._check.warnings.append(
-                f"{self._table.name}.{column.quoted} sounds as if true meant that a tenant is not active, and true counts as"
-                " active; --status-map true=suspended,false=active says otherwise"
+                f"{self._table.name}.{column.quoted} sounds as if true meant that a tenant is not active, and true"
+                " counts as active; --status-map true=suspended,false=active says otherwise"
             )
 
     # Attributes.
@@ -339,8 +339,8 @@ class _Writer:
 
     def _warn_of_secrets(self, names: Sequence[str]) -> None:
         self._check.warnings += [
-            f"{self._table.name}.{name} looks like a secret, and becomes an attribute that is kept in memory and in Redis;"
-            f" --exclude {name} keeps it out"
+            f"{self._table.name}.{name} looks like a secret, and becomes an attribute that is kept in memory and in"
+            f" Redis; --exclude {name} keeps it out"
             for name in names
             if _SECRET.search(name)
         ]
@@ -353,8 +353,8 @@ _OPPOSITE = re.compile(
 
 
 def _picked(names: Sequence[str]) -> str:
-    """Those members of the row that have these names now. No column is named, so any may be dropped or retyped; one that is
-    added later stays out, because it may be a secret."""
+    """Those members of the row that have these names now. No column is named, so any may be dropped or retyped; one
+    that is added later stays out, because it may be a secret."""
     listed = ", ".join(literal(name) for name in names)
     return (
         "(select json_object_agg(e.key, e.value) from json_each(row_to_json(t)) e"
@@ -369,7 +369,8 @@ def parse_status_map(texts: Sequence[str]) -> dict[str, str]:
         match = re.fullmatch(r"\s*(.*?)\s*=\s*(\w+)\s*", pair)
         if match is None:
             raise AdoptionError(
-                f"--status-map: {pair!r} is not a pair; give them like active=active,disabled=suspended (=active for NULL)"
+                f"--status-map: {pair!r} is not a pair; give them like active=active,disabled=suspended"
+                " (=active for NULL)"
             )
         found[match[1]] = match[2]
     return found

@@ -22,12 +22,10 @@ _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SUBDOMAIN = f"^({_LABEL})?$"
 _DOMAIN = f"^{_LABEL}(\\.{_LABEL})+$"
 
-BIG_ENOUGH = 1000
-"""Rows from which on reading a table from one end to the other is worth a word."""
-
 
 async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_domains: Sequence[str] = ()) -> list[str]:
-    """Run the query once over, and say what looks wrong, a line each. Raises `AdoptionError` if two rows have one id."""
+    """Run the query once over, and say what looks wrong, a line each. Raises `AdoptionError` if two rows have one
+    id."""
     found = [
         f"{table.name}: row security hides rows from this user, and what it cannot see is not served"
         for table in plan.query.tables
@@ -39,9 +37,14 @@ async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_doma
         )
     found += [f"the query calls {name}, whose answer may change at any time" for name in plan.query.volatile]
     found += await find_ambiguous_names(connection, sorted(plan.names))
-    async with connection.transaction(readonly=True):
-        found += [warning async for warning in _of_rows(connection, plan, base_domains)]
-        found += [warning async for warning in _of_indexes(connection, plan)]
+    try:
+        async with connection.transaction(readonly=True):
+            found += [warning async for warning in _of_rows(connection, plan, base_domains)]
+            found += [warning async for warning in _of_indexes(connection, plan)]
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise AdoptionError(
+            f"the query writes, which one that is read at any time must not ({error.args[0]})"
+        ) from None
     return found
 
 
@@ -78,7 +81,8 @@ async def _of_names(
 ) -> AsyncIterator[str]:
     named = f"select n.name, {shown['status']} as status from {source}, unnest({shown[member]}) as n (name)"
     twice = await connection.fetch(
-        f"select name from ({named}) as s where status = 'active' group by 1 having count(*) > 1 order by 1 limit {EXAMPLES}"
+        f"select name from ({named}) as s where status = 'active'"
+        f" group by 1 having count(*) > 1 order by 1 limit {EXAMPLES}"
     )
     if twice:
         yield f"several active tenants have the {what} {_examples(twice)}: it is served for none of them"
@@ -125,34 +129,34 @@ async def _of_whole_hosts(
     )
     if rows:
         yield (
-            f"{_examples(rows)} are under the base domain {base}, where a host leads to a tenant by its first label alone; give"
-            " that label as subdomain (split_part(d.domain, '.', 1)), or take the domain out of TENANTCACHE_BASE_DOMAINS"
+            f"{_examples(rows)} are under the base domain {base}, where a host leads to a tenant by its first label"
+            " alone; give that label as subdomain (split_part(d.domain, '.', 1)), or take the domain out of"
+            " TENANTCACHE_BASE_DOMAINS"
         )
+
+
+_IS_INDEXED = """
+    select exists (
+        select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where i.indrelid = to_regclass($1) and a.attname = $2 and i.indisvalid)
+"""
 
 
 async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterator[str]:
     await connection.execute("set local enable_seqscan = off")
-    condition = _by_id(plan.query, "array['']::text[]")
+    condition = _by_id(plan.query, "(select array['']::text[])")  # a constant would be cast while it is planned
     try:
         async with connection.transaction():
             explained = await connection.fetchval(
-                f"explain (format json) select 1 from ({plan.query.text}) as q where {condition}"
+                f"explain (verbose, format json) select q.* from ({plan.query.text}) as q where {condition}"
             )
     except asyncpg.PostgresError:
         return
     for table in sorted(_scanned(json.loads(explained)[0]["Plan"])):
-        rows = await connection.fetchval(
-            "select greatest(reltuples, 0) from pg_class where oid = to_regclass($1)", table
-        )
-        if rows is not None and rows >= 0:
-            yield f"a look-up of one tenant reads {table} from one end to the other; an index on what joins it helps"
+        yield f"a look-up of one tenant reads {table} from one end to the other; an index on what joins it helps"
     for way in plan.ways:
         for hop in way.hops:
-            indexed = await connection.fetchval(
-                "select exists (select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
-                " where i.indrelid = to_regclass($1) and a.attname = $2 and i.indisvalid)", hop.table, hop.enter,
-            )  # fmt: skip
-            if not indexed:
+            if not await connection.fetchval(_IS_INDEXED, hop.table, hop.enter):
                 yield (
                     f"a change in {way.table} reads {hop.table} from one end to the other; "
                     f"create index concurrently on {hop.table} ({hop.enter})"
@@ -161,8 +165,10 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
 
 def _scanned(node: dict[str, object]) -> set[str]:
     found = set()
-    if node.get("Node Type") == "Seq Scan" and "Relation Name" in node:
-        found.add(str(node["Relation Name"]))
+    # With "seq scans" switched off an index may be read from one end to the other in their place.
+    reads_all = node.get("Node Type") in ("Seq Scan", "Index Scan", "Index Only Scan") and "Index Cond" not in node
+    if reads_all and "Relation Name" in node:
+        found.add(f"{node['Schema']}.{node['Relation Name']}")
     children = node.get("Plans", [])
     assert isinstance(children, list)
     for child in children:

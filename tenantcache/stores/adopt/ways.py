@@ -1,7 +1,8 @@
 """How a changed row leads to tenants, derived from a query.
 
-A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a way of
-equalities (`d.project_id = p.id and p.org_id = o.id`, or `in` a subquery of one column) to the column that is the id:
+A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a
+way of equalities (`d.project_id = p.id and p.org_id = o.id`, or `in` a subquery of one column) to the column that is
+the id:
 
 * equalities that every result needs: those in `on`, `where` and `using` that stand under no `or`, `not` or `case`;
 * between columns, through subqueries and common table expressions to the columns that they hand on;
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -59,8 +61,9 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """`unknown` are tables of which at least one occurrence leads to no id, `whole` those whose rows are read as a whole.
-    `has_clock`: the query depends on the time. `names`: the columns (table, column) that names are taken from."""
+    """`unknown` are tables of which at least one occurrence leads to no id, `whole` those whose rows are read as a
+    whole. `has_clock`: the query depends on the time. `names`: the columns (table, column) that names are taken
+    from."""
 
     ways: tuple[Way, ...]
     unknown: frozenset[str]
@@ -78,10 +81,14 @@ def find_ways(text: str, key: Sequence[str], columns: Mapping[str, Sequence[str]
     return _Graph(text, key, columns).ways()
 
 
+_EQUALS = re.compile(r'OPERATOR\((?:"(?:[^"]|"")*"|\w+)\.=\)')
+"""How PostgreSQL prints the = of a type that is not its own, like citext."""
+
+
 class _Graph:
     def __init__(self, text: str, key: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
         self._columns = columns
-        self._tree = parse_one(text, read="postgres")
+        self._tree = parse_one(_EQUALS.sub("=", text), read="postgres")
         self._scopes = list(traverse_scope(self._tree))
         self._tables: dict[int, str] = {}
         self._homes: dict[int, Scope] = {}
@@ -98,7 +105,7 @@ class _Graph:
 
     def ways(self) -> Ways:
         found: dict[Way, None] = {}
-        unknown = set()
+        unknown = self._columns.keys() - self._tables.values()  # read behind a function, say
         for occurrence, table in self._tables.items():
             way = self._way(occurrence, table) if len(self._targets) == 1 else self._held(occurrence, table)
             if way is None:
@@ -263,7 +270,7 @@ class _Graph:
             seen.add(place)
             for other in sorted(self._edges.get(place, ())):
                 heapq.heappush(queue, (cost, next(order), other, (*path, other)))
-            if place.occurrence != occurrence:
+            if place.occurrence != occurrence and place.occurrence in self._tables:  # and no function's
                 for other in sorted(everywhere):
                     if other.occurrence == place.occurrence and other != place:
                         heapq.heappush(queue, (cost + 1, next(order), other, (*path, other)))
@@ -286,14 +293,18 @@ class _Graph:
                 for scope in inner or [root]:
                     outputs = _selects(scope.expression)[:1] if inner else [select.unalias()]
                     for column in itertools.chain.from_iterable(one.find_all(exp.Column) for one in outputs):
-                        yield from ((self._tables[p.occurrence], p.column) for p in self._places(scope, column))
+                        places = self._places(scope, column)
+                        yield from (
+                            (self._tables[p.occurrence], p.column) for p in places if p.occurrence in self._tables
+                        )
 
     def _whole(self) -> Iterator[str]:
         for scope in self._scopes:
             for column in scope.find_all(exp.Column):
-                source = scope.sources.get(column.table)
-                if isinstance(column.this, exp.Star) and isinstance(source, exp.Table):
-                    yield _name_of(source)
+                if isinstance(column.this, exp.Star):
+                    source = _source_named(scope, column.table)
+                    if isinstance(source, exp.Table):
+                        yield _name_of(source)
 
     def _has_clock(self) -> bool:
         clocks = (exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime, exp.Localtime, exp.Localtimestamp)
@@ -302,6 +313,14 @@ class _Graph:
             isinstance(node, clocks) or (isinstance(node, exp.Anonymous) and node.name.lower() in named)
             for node in self._tree.walk()
         )
+
+
+def _source_named(scope: Scope | None, name: str) -> exp.Table | Scope | None:
+    """What `name` stands for in a query, or in those around it."""
+    while scope is not None and name not in scope.sources:
+        scope = scope.parent
+    source = None if scope is None else scope.sources[name]
+    return source if isinstance(source, exp.Table | Scope) else None
 
 
 def _parts(scope: Scope) -> Sequence[Scope]:
