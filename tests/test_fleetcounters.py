@@ -16,7 +16,7 @@ from tenantcache.core.storechoice import Proposal, StoreChoice
 from tenantcache.core.windows import Debit, Window
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.limiter import Limiter
-from tenantcache.stores.base import Pull, StoreError, StoreMovingError
+from tenantcache.stores.base import Pull, RejectedError, StoreError, StoreMovingError
 from tenantcache.stores.choices import Held, PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
@@ -529,6 +529,23 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     await let(lambda: fleet.counters.stats()["postgres"] == "answering")
     fleet.later(60)
     assert [(await limiter.check(tenant)).allowed for _ in range(50)].count(True) == 40
+    await fleet.counters.close()
+
+
+@pytest.mark.parametrize("store", ["postgres", "redis"])
+async def test_a_call_that_a_store_can_make_nothing_of_is_no_failure_of_the_store(clock: FakeClock, store: str) -> None:
+    """Others are served; leaving it for one tenant would leave it for all."""
+    fleet = Fleet(clock, has_redis=store == "redis")
+    await fleet.open(redis_found=store == "redis")
+
+    async def reject(tenant_id: str, debits: object) -> list[int]:
+        raise RejectedError("it cannot be parsed")
+
+    counters = fleet.redis if store == "redis" else fleet.postgres
+    counters.debit = reject  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="cannot be parsed"):
+        await fleet.debit(fleet.minute())
+    assert fleet.counters.stats()[store] == "answering"
     await fleet.counters.close()
 
 

@@ -61,7 +61,7 @@ class World:
         self.lose_redis = False
         self.silent = 0.0
         """How often a store counts and does not answer."""
-        self.costs = (1,)
+        self.costs: tuple[int, ...] = (1,)
         self.local = False
         """Whether a process that sees neither store admits its share."""
         self.admitted: Counter[Window] = Counter()

@@ -777,7 +777,7 @@ MUTANTS = [
         "self._current, self._standing = Ledger(), Standing(number)",
         "self._standing = Standing(number)",
         LIMITS,
-        quick=("tests/test_clock_set.py",),
+        quick=("tests/core/test_reservation.py",),
     ),
     Mutant(
         "limits: a later minute that grants nothing is asked once",
