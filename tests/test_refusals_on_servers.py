@@ -16,7 +16,6 @@ from redis.asyncio import Redis
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import RedisServer
 from tests.asgi import Answer, get
-from tests.fakes import until
 from tests.test_middleware import Recorder
 
 ACME = b"acme.localhost"

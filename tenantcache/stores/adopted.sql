@@ -29,9 +29,9 @@ create table if not exists tenantcache.watches (
     told text not null
 );
 
--- The names that lead to a tenant, id included. An old name with a dot is a domain.
-create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql
-set search_path = pg_catalog, pg_temp as $$
+-- The names that lead to a tenant, id included. An old name with a dot is a domain. The planner inlines it, which it would not
+-- do if it had a search path of its own; whoever calls it has.
+create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql as $$
     with name (value, place) as (
         select value, place
         from unnest(array['subdomains', 'domains', 'old_names', 'names', 'old_slugs']) as place,
@@ -47,8 +47,7 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Who is served of several with one name: the one that is active; a name that it has now comes before an old one.
-create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql
-set search_path = pg_catalog, pg_temp as $$
+create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql as $$
     select array_position(array['active', 'maintenance', 'suspended', 'deleted'], $1 ->> 'status')
         + case when $2 in (select tenantcache.aliases_of($1 - 'old_names' - 'old_slugs')) then 0 else 4 end
 $$;
@@ -153,8 +152,7 @@ begin
 end
 $$;
 
-create or replace function tenantcache.digest_of(tenant jsonb, attributes text) returns text immutable language sql
-set search_path = pg_catalog, pg_temp as $$
+create or replace function tenantcache.digest_of(tenant jsonb, attributes text) returns text immutable language sql as $$
     select md5($1::text || coalesce($2, ''))
 $$;
 
@@ -164,25 +162,27 @@ language plpgsql as $$
 begin
     return query
         with now as materialized (
-            select distinct r.tenant ->> 'id' as tenant_id, n as alias,
+            select r.tenant ->> 'id' as tenant_id, n as alias,
                 case when starts_with(n, 'id:') then tenantcache.digest_of(r.tenant, r.attributes) end as digest
             from tenantcache.read_adopted(ids) r, tenantcache.aliases_of(r.tenant) n
+        ), before as materialized (
+            select a.ctid as place, a.tenant_id, a.alias, a.digest from tenantcache.aliases a where a.tenant_id = any (ids)
         ), gone as (
-            delete from tenantcache.aliases a where a.tenant_id = any (ids)
-                and not exists (select from now n where n.tenant_id = a.tenant_id and n.alias = a.alias)
-            returning a.tenant_id, a.alias
-        ), kept as (
-            select a.tenant_id, a.alias from tenantcache.aliases a where a.tenant_id = any (ids)
+            -- By their places, because who reads aliases anew holds the publisher's row, and no plan reads all of them.
+            delete from tenantcache.aliases a where a.ctid = any (array(
+                select b.place from before b
+                where not exists (select from now n where n.tenant_id = b.tenant_id and n.alias = b.alias)))
         ), added as (
-            insert into tenantcache.aliases as a (tenant_id, alias, digest)
+            insert into tenantcache.aliases (tenant_id, alias, digest)
                 select distinct on (n.alias, n.tenant_id) n.tenant_id, n.alias, n.digest from now n
+                where not exists (
+                    select from before b where b.tenant_id = n.tenant_id and b.alias = n.alias
+                        and b.digest is not distinct from n.digest)
             on conflict on constraint aliases_pkey do update set digest = excluded.digest
-                where a.digest is distinct from excluded.digest
         )
-        select u.tenant_id::text, u.alias::text from (
-            select n.tenant_id, n.alias from now n union select * from gone union select * from kept
-            union select i, 'id:' || i from unnest(ids) i
-        ) as u;
+        select n.tenant_id, n.alias from now n
+        union select b.tenant_id::text, b.alias::text from before b
+        union select i, 'id:' || i from unnest(ids) i;
 end
 $$;
 

@@ -25,14 +25,14 @@ from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snap
 from tenantcache.stores.listener import CHANNEL, FAULTS, Listener
 from tenantcache.stores.reasons import postgres_reason
 from tenantcache.stores.rows import RowReader
+from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 
-# "offset 0" keeps the planner from moving these expressions into the outer query, where they would run once for each row of
-# the answer.
+# Each function stands in a subquery of its own: else the planner would have it called for each row of the answer.
 _HEAD = """
-    select newest.seq as asof, newest.at as asof_at, tenantcache.epoch() as epoch,
-        pg_is_in_recovery() as in_recovery, tenantcache.pending() as pending
+    select newest.seq as asof, newest.at as asof_at, (select tenantcache.epoch()) as epoch,
+        (select pg_is_in_recovery()) as in_recovery, (select tenantcache.pending()) as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
     offset 0
 """
@@ -63,8 +63,11 @@ VERIFIED_AT_ONCE = 200
 in eight hours."""
 
 PUBLISH_PATIENCE = 3
-"""Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of them
-half a second."""
+"""Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of
+them half a second."""
+
+VERIFY_TIMEOUT = 60.0
+"""Seconds. To compare the ids of 1,000,000 tenants takes some ten."""
 
 REBUILD_TIMEOUT = 300.0
 """Seconds. Reading the aliases of 1,000,000 tenants by a query of five tables takes about a minute."""
@@ -85,15 +88,17 @@ MAX_RUNNING = 100
 MAX_PAGE_BYTES = 1_000_000
 """Bytes of names that one answer may hold, unless its first entry alone has more: 200 names of 253 octets each."""
 
-# What concerns the whole answer stands in its first row alone: twenty columns of a thousand rows take longer to decode than
-# the entries.
+# What concerns the whole answer stands in its first row alone: twenty columns of a thousand rows take longer to decode
+# than the entries.
 _WHOLE = f"""
     select head.*, counted.*, about.*, 1::bigint as first
     from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
         select extract(epoch from clock_timestamp())::float8 as server_time,
             (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
             pg_current_snapshot()::text as snapshot,
-            array(select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}) as running
+            array(
+                select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
+            ) as running
         offset 0
     ) as about
 """
@@ -305,6 +310,7 @@ class PostgresLog:
         self._listens_itself = False
         self._has_complained = False
         self._isolates = False
+        self._verifier: asyncio.Task[None] | None = None
         self.queries = 0
 
     async def open(self, on_change: Callable[[], None]) -> None:
@@ -348,6 +354,7 @@ class PostgresLog:
 
     async def close(self) -> None:
         """Say good-bye if that is quick; never raises."""
+        await stop(self._verifier)
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.close()
@@ -398,7 +405,22 @@ class PostgresLog:
 
     async def prune(self, max_age: float, most: int) -> None:
         await self._fetch("pruning the log", _PRUNE, max_age, most)
-        await self._fetch("comparing tenants with their tables", "select tenantcache.verify_some($1)", VERIFIED_AT_ONCE)
+        if self._verifier is None or self._verifier.done():
+            self._verifier = asyncio.create_task(self._verify(), name="tenantcache verify")
+
+    async def _verify(self) -> None:
+        """On a connection of its own: to compare all ids takes longer than the next change should wait."""
+        try:
+            async with translate_errors("comparing tenants with their tables"), asyncio.timeout(VERIFY_TIMEOUT):
+                connection = await self._connect(self._url)
+                try:
+                    await connection.execute(
+                        f"select tenantcache.verify_some({VERIFIED_AT_ONCE})", timeout=VERIFY_TIMEOUT
+                    )
+                finally:
+                    connection.terminate()
+        except (StoreError, SchemaMissingError) as error:
+            logger.info("tenants are not compared with their tables: %s", error)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:

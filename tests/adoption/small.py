@@ -18,7 +18,8 @@ create table org (
 );
 create table project (id integer primary key, org_id integer references org on delete cascade on update cascade);
 create table domain (
-    host text not null, project_id integer references project on delete cascade on update cascade deferrable initially deferred
+    host text not null,
+    project_id integer references project on delete cascade on update cascade deferrable initially deferred
 );
 insert into plan values (1, 'free'), (2, 'pro');
 insert into org (id, slug, plan_id) values (1, 'one', 1), (2, 'two', 2), (3, 'three', 2);
@@ -27,7 +28,8 @@ insert into domain values ('one.io', 11), ('eins.de', 12), ('two.io', 21), ('thr
 """
 
 QUERY = """
-select o.id, o.slug as subdomain, o.status, p.name as plan, o.seats::integer as limit_per_minute, o.settings as attributes,
+select o.id, o.slug as subdomain, o.status, p.name as plan, o.seats::integer as limit_per_minute,
+    o.settings as attributes,
     array(select d.host from domain d join project j on j.id = d.project_id where j.org_id = o.id order by 1) as domains
 from org o left join plan p on p.id = o.plan_id
 """
@@ -61,8 +63,7 @@ async def owners(db: asyncpg.Connection, names: Iterable[str]) -> dict[str, str 
 
 
 async def misled(db: asyncpg.Connection) -> list[tuple[str, str]]:
-    """The aliases, with the ids that they lead to, that the query does not say, and those that it says and that are
-    not there."""
+    """Aliases and ids of which the query and the table of aliases say different things."""
     rows = await db.fetch(
         """
         with said as (
@@ -74,3 +75,33 @@ async def misled(db: asyncpg.Connection) -> list[tuple[str, str]]:
         """
     )
     return [(row["alias"], row["id"]) for row in rows]
+
+
+Said = dict[str, list[tuple[str, bool]]]
+"""By name, who has it (the id) and whether that one is active."""
+
+
+async def said(db: asyncpg.Connection) -> Said:
+    """What the rows say, read without anything of ours."""
+    found: Said = {}
+    for org in await db.fetch("select id, slug, status from org"):
+        owner = (str(org["id"]), org["status"] in (None, "active"))
+        found.setdefault(f"id:{org['id']}", []).append(owner)
+        if org["slug"] is not None:
+            found.setdefault(f"subdomain:{org['slug'].lower()}", []).append(owner)
+        hosts = await db.fetch(
+            "select distinct lower(host) from domain where project_id in (select id from project where org_id = $1)",
+            org["id"],
+        )
+        for (host,) in hosts:
+            found.setdefault(f"domain:{host}", []).append(owner)
+    return found
+
+
+def owner_in(said: Said, name: str) -> str | None:
+    """The id of the one that is served, "conflict" or None. An active one comes before one that is not."""
+    owners = said.get(name, [])
+    best = [owner for owner, is_active in owners if is_active] or [owner for owner, _ in owners]
+    if len(best) > 1:
+        return "conflict"
+    return best[0] if best else None

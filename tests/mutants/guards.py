@@ -44,6 +44,7 @@ SUITES = {
     ],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
+    "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
@@ -63,6 +64,7 @@ WHAT_SUITES_DO = {
     "that is put back",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
+    "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
@@ -867,5 +869,71 @@ MUTANTS = [
         "if holds then",
         HANDING_OVER,
         quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
+    ),
+]
+
+ROUTINES = "tenantcache/stores/adopt/routines.py"
+ADOPTED_SQL = "tenantcache/stores/adopted.sql"
+LOG_SQL = "tenantcache/stores/log.sql"
+ADOPTED = ("adopted",)
+ON_ROWS = "tests/adoption/test_rows.py::"
+ON_SERVING = "tests/adoption/test_serving.py::"
+MUTANTS += [
+    Mutant(
+        "an adopted row is found by its old key too",
+        ROUTINES,
+        """f"        if tg_op <> 'INSERT' then old_keys""",
+        """f"        if false then old_keys""",
+        ADOPTED,
+        ("tests/adoption/test_meeting.py::test_whoever_commits_last_is_served",),
+    ),
+    Mutant(
+        "changes that are not published yield candidates",
+        ADOPTED_SQL,
+        "        union select unnest(changed_ids)\n",
+        "",
+        ADOPTED,
+        (ON_ROWS + "test_each_way_to_write_is_seen",),
+    ),
+    Mutant(
+        "the names that a tenant had are named",
+        ADOPTED_SQL,
+        "        union select b.tenant_id::text, b.alias::text from before b\n",
+        "",
+        ADOPTED,
+        (ON_SERVING + "test_a_change_of_a_row_names_its_domains_and_both_its_names",),
+    ),
+    Mutant(
+        "a failed trigger is told for each transaction",
+        ADOPTED_SQL,
+        "    if not exists (select from tenantcache.outbox o where o.xid",
+        "    if (select p.incomplete is null from tenantcache.publisher p)"
+        " and not exists (select from tenantcache.outbox o where o.xid",
+        ADOPTED,
+        (ON_ROWS + "test_what_a_failed_trigger_says_is_not_lost_in_a_rebuild",),
+    ),
+    Mutant(
+        "a look-up gives up waiting for a table",
+        ADOPTED_SQL,
+        " set lock_timeout = '800ms'",
+        "",
+        ADOPTED,
+        (ON_ROWS + "test_a_table_that_is_held_for_long_costs_no_connections",),
+    ),
+    Mutant(
+        "a trigger that was off in between is another one",
+        LOG_SQL,
+        "t.tgenabled, t.xmin, md5",
+        "t.tgenabled, md5",
+        ADOPTED,
+        (ON_ROWS + "test_triggers_that_were_off_in_between_show",),
+    ),
+    Mutant(
+        "tenants that share a row are published some at a time",
+        LOG_SQL,
+        "if cardinality(changes) > 2 * most then",
+        "if false then",
+        ADOPTED,
+        (ON_ROWS + "test_a_plan_that_many_share_is_published_some_at_a_time",),
     ),
 ]

@@ -67,6 +67,7 @@ def reader(number: int, query: AnalysedQuery, kind: str) -> Routine:
         attributes=attributes(query),
         source=source,
         condition=condition,
+        one_condition=_by_one_id(query),
         errors=ROW_ERRORS,
         most=MAX_ID_BYTES,
         own_ids=f"array(select {literal(kind + ':')} || i from unnest($1) i)" if kind else "$1",
@@ -92,8 +93,13 @@ declare
     expressions text[] := array[{expressions}];
 begin
     begin
-        select array_agg({made}), array_agg({attributes}) into found_tenants, found_texts
-            from {source} where {condition};
+        if cardinality($1) = 1 then
+            select array_agg({made}), array_agg({attributes}) into found_tenants, found_texts
+                from {source} where {one_condition};
+        else
+            select array_agg({made}), array_agg({attributes}) into found_tenants, found_texts
+                from {source} where {condition};
+        end if;
         return query select t.tenant, t.attributes from unnest(found_tenants, found_texts) as t (tenant, attributes)
             where octet_length(t.tenant ->> 'id') <= {most} and t.tenant ->> 'id' = any ({own_ids});
         return;
@@ -289,6 +295,20 @@ def _by_id(query: AnalysedQuery, parameter: str) -> str:
         decoded = f"replace(replace(split_part(i, '/', {place}), '%2F', '/'), '%25', '%')"
         parts.append(_one_of(column, f"array(select {decoded} from unnest({parameter}) i)"))
     return f"{' and '.join(parts)} and {id_of(query, '')} = any ({parameter})"
+
+
+def _by_one_id(query: AnalysedQuery) -> str:
+    """The same for a single one: PostgreSQL takes an equality, not a list, into a subquery that is grouped."""
+    wanted = ["($1)[1]"]
+    if len(query.key) > 1:
+        wanted = [
+            f"replace(replace(split_part(($1)[1], '/', {place}), '%2F', '/'), '%25', '%')"
+            for place, _ in enumerate(query.key, 1)
+        ]
+    return " and ".join(
+        f"q.{identifier(column.name)} {column.equals} {value}::{_widest(column.type)}"
+        for column, value in zip(query.key, wanted, strict=True)
+    )
 
 
 def _one_of(column: OutputColumn, parameter: str) -> str:
