@@ -35,7 +35,7 @@ check: install-bench
 consistency: install
 	$(VENV)/bin/python -m benchmarks.consistency
 
-# Limits between real processes, while workers and Redis are killed: six minutes; writes docs/over-admission.md.
+# Limits between real processes, while workers and Redis are killed: half an hour; writes docs/over-admission.md.
 overadmission: install
 	$(VENV)/bin/python -m benchmarks.over_admission
 

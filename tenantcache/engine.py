@@ -127,6 +127,8 @@ class TenantCache:
         )
         if (counters := self.fleet_counters) is not None:
             limiter.share_counters(counters.version_of, counters.note_lost, counters.horizon)
+            limiter.local_share.place = counters.holder.place
+            counters.holder.count_granted = limiter.hand_over
         return limiter
 
     def _assemble(self) -> None:

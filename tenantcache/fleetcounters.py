@@ -13,11 +13,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from tenantcache.core.storechoice import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.errors import SchemaMissingError
+from tenantcache.holder import Holder
+from tenantcache.rediswatch import Probe, RedisWatch
 from tenantcache.stores.base import CounterStore, Pull, RejectedError, StoreError, StoreMovingError
 from tenantcache.stores.choices import PostgresChoices
 from tenantcache.tasks import stop
@@ -27,30 +29,18 @@ logger = logging.getLogger(__name__)
 TICK = 0.25
 """Seconds between looks at what is to be done."""
 
-PROBE_INTERVAL = 0.9
-"""Seconds after which Redis is asked whether it is there, unless it has answered something else since."""
+POSTGRES_INTERVAL = 1.0
+"""Seconds between attempts to count in Postgres while that fails."""
 
-FAILING_INTERVAL = 0.5
-"""The same while it does not answer."""
-
-REFUSED_INTERVAL = 15.0
-"""The same once it was found to refuse what it is asked for: then it is asked by a command that is billed."""
+HAND_OVER_WAIT = 3.0
+"""Seconds after the announcement of a change in which requests are told to come back at once: the minute is about to be
+handed over. Later on it is not likely any more."""
 
 PULL_WAIT = 0.6
 """Seconds to wait for a pull where the store of this minute is not known: after a pause the first one is on its way."""
 
 
 ASKED_FIRST: tuple[Store, ...] = ("postgres", "redis")
-
-
-class Probe(Protocol):
-    """The link to Redis, as far as its health goes. Both raise `StoreError`."""
-
-    async def ping(self) -> None: ...
-
-    async def try_to_count(self) -> None:
-        """One billed command that counts, where PING tells nothing: a server that refuses to may go on answering it."""
-        ...
 
 
 class FleetCounters:
@@ -62,24 +52,28 @@ class FleetCounters:
         self.fleet = FleetStore(has_redis=redis is not None)
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}
         self._choices = choices
-        self._probe = probe
+        self._watch = RedisWatch(probe, self.fleet)
+        self.holder = Holder(self.fleet, choices)
         self._days: dict[tuple[str, int], int] = {}
         self._server_now: Callable[[], float] = lambda: 0.0
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
-        self._no_wait_until = self._next_probe = self._next_mirror = 0.0
+        self._news = asyncio.Event()
+        self._no_wait_until = self._next_mirror = self._next_try = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
-        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower."""
+        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower. Raises `SchemaMissingError`."""
         self._server_now, self._ask_log = server_now, ask_log
-        self._pulled = asyncio.Event()
+        self._pulled, self._news = asyncio.Event(), asyncio.Event()
         self._next_mirror = server_now() + MIRROR_INTERVAL
         if self.fleet.has_redis and not redis_found:
-            self.fleet.redis_failed(server_now() - GONE_AFTER, "Redis was not there at the start")
+            self.fleet.redis_failed(server_now(), "Redis was not there at the start")
         if self.fleet.choice.store is None:
             await self._announce()
             await self._wait_for_pull()
+        with suppress(StoreError):
+            await self.holder.register(server_now())
         self._tasks = [
             asyncio.create_task(work(), name=f"tenantcache {name}")
             for name, work in (("counter stores", self._speak), ("Redis watch", self._watch_redis))
@@ -92,6 +86,7 @@ class FleetCounters:
         if tasks:
             with suppress(StoreError, SchemaMissingError):
                 await self._mirror()
+                await self.holder.leave(self._server_now)
         for store in self._stores.values():
             if (close := getattr(store, "close", None)) is not None:
                 await close()
@@ -99,6 +94,8 @@ class FleetCounters:
     def forget(self) -> None:
         """In a forked child: begin anew."""
         self.fleet = FleetStore(has_redis=self.fleet.has_redis)
+        self.holder.start(self.fleet)
+        self._watch.fleet = self.fleet
         self._days.clear()
         self._tasks, self._pulled = [], None
 
@@ -110,15 +107,22 @@ class FleetCounters:
         if self.fleet.follow(pull.choice, pull.settled_until) and pull.choice.version > 1:
             self._note_change(before, pull.choice)
             self._next_mirror = 0.0  # what Redis has counted is wanted before the change begins
+        elif pull.choice.version == before.version and pull.choice.from_minute < before.from_minute:
+            logger.warning("limits are counted in %s from now on: all processes have reported", pull.choice.store)
+        if self.fleet.has_to_hand_over(self._server_now()):
+            self._news.set()
         if self._pulled is not None:
             self._pulled.set()
 
     def clock_moved(self, seconds: float) -> None:
         """The database server's clock was set by so much, as against the one of this process."""
-        self.fleet.clock_moved(seconds)
+        now = self._server_now()
+        self.fleet.clock_moved(seconds, now)
+        self._watch.clock_moved(seconds)
+        self.holder.clock_moved(now)
         self._no_wait_until += seconds
-        self._next_probe += seconds
         self._next_mirror += seconds
+        self._next_try += seconds
 
     def version_of(self, minute: int) -> object:
         """For reservations: which counters that minute has; None where that is not known now."""
@@ -141,7 +145,8 @@ class FleetCounters:
         If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
         asked first: if it fails, Redis is not billed for what cannot be used.
         """
-        if any(debit.amount > 0 for debit in debits):  # what goes back goes back at once or not at all
+        takes = any(debit.amount > 0 for debit in debits)
+        if takes:  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
         self.fleet.counts = True
@@ -150,6 +155,8 @@ class FleetCounters:
             raise StoreError("neither store could be asked when this minute began")
         if self.fleet.lost_minute == minute_at(now):
             raise StoreMovingError("neither store could be asked in this minute", until=minute_end(minute_at(now)))
+        if takes and self.fleet.store_of(minute_at(now)) is not None and not self.fleet.may_take(minute_at(now)):
+            raise self._unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
         positions: dict[Store, list[int]] = {}
         for position, debit in enumerate(debits):
             if debit.amount or not self._is_out_of_reach(debit.window, now):
@@ -196,8 +203,8 @@ class FleetCounters:
             store = self.fleet.store_of(min(window.number, minute_at(now)))
         if store is not None:
             return store
-        if (begins := self.fleet.begins(now)) is not None:
-            raise StoreMovingError("the fleet is about to change its counter store", until=begins)
+        if self.fleet.begins(now) is not None:
+            raise StoreMovingError("the fleet is about to change its counter store", until=self._resumes(now))
         raise self._unanswered("it is not known which store counts: the change log is out of reach")
 
     def _require(self, store: Store) -> CounterStore:
@@ -212,12 +219,18 @@ class FleetCounters:
         try:
             if self._days and any(debit.window.policy == "day" for debit in debits):
                 await self._mirror()
-            return await self._require("postgres").debit(tenant_id, debits)
+            values = await self._require("postgres").debit(tenant_id, debits)
+        except RejectedError as error:
+            raise self._unanswered(str(error)) from error  # no failure of Postgres: others are served
         except StoreError as error:
+            self.fleet.postgres_failed(self._server_now())
             raise self._unanswered(str(error)) from error
+        self.fleet.postgres_answered()
+        return values
 
     async def _debit_in_redis(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         asked = self._server_now()
+        counters = self.fleet.version_of(minute_at(asked))
         try:
             values = await self._require("redis").debit(tenant_id, debits)
         except StoreMovingError:
@@ -225,9 +238,11 @@ class FleetCounters:
         except RejectedError as error:
             raise self._unanswered(str(error)) from error  # no failure of Redis: others are served
         except StoreError as error:
-            self._note_failure(error)
+            self._watch.note_failure(error, self._server_now(), counting=True)
             raise self._unanswered(str(error)) from error
         self.fleet.redis_answered(asked, self._server_now())
+        if self.fleet.version_of(minute_at(asked)) != counters:
+            raise self._unanswered("this minute has been given up since Redis was asked")  # rule 2 of handover.py
         for debit, value in zip(debits, values, strict=True):
             if debit.window.policy == "day":
                 self._days[tenant_id, debit.window.number] = value
@@ -241,15 +256,30 @@ class FleetCounters:
             return StoreError(why)
         if self.fleet.lost_minute == minute_at(now):
             return StoreMovingError(why, until=minute_end(minute_at(now)))
-        return StoreMovingError(why, until=self.fleet.begins(now) or now + GONE_AFTER)
+        return StoreMovingError(why, until=self._resumes(now))
+
+    def _resumes(self, now: float) -> float:
+        """When to ask again while nothing may be taken: when a change begins, if one is announced."""
+        begins = self.fleet.begins(now)
+        if begins is None:
+            return now + GONE_AFTER
+        if self.fleet.has_to_hand_over(now) or now < self.fleet.choice.changed_at + HAND_OVER_WAIT:
+            return min(begins, now + 1)
+        return begins
 
     async def _know(self) -> None:
-        """Where it is not known which store counts this minute, wait a moment for the pull that says so."""
+        """Where nothing may be taken of this minute because this process does not know enough, or is not known itself,
+        wait a moment for the pull, or register."""
         now = self._server_now()
-        if self.fleet.store_of(minute_at(now)) is None and now >= self._no_wait_until:
+        if self.fleet.may_take(minute_at(now)) or now < self._no_wait_until:
+            return
+        if self.fleet.store_of(minute_at(now)) is None:
             await self._wait_for_pull()
-            if self.fleet.store_of(minute_at(self._server_now())) is None:
-                self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
+        if self.fleet.store_of(minute_at(self._server_now())) == "redis":
+            with suppress(StoreError, SchemaMissingError):
+                await self._register()
+        if not self.fleet.may_take(minute_at(self._server_now())):
+            self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
 
     async def _wait_for_pull(self) -> None:
         assert self._pulled is not None
@@ -263,13 +293,21 @@ class FleetCounters:
 
     async def _speak(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._news.wait()
+            self._news.clear()
             self.fleet.note_time(self._server_now())
             try:
                 await self._announce()
+                if self.fleet.has_to_hand_over(self._server_now()):
+                    await self._hand_over()
+                if self.holder.is_due(self._server_now()):
+                    await self._register()
                 if self.fleet.complains(self._server_now()):
                     await self._choices.complain()
                     self._ask_log()
+                await self._try_postgres()
                 if self._server_now() >= self._next_mirror or self.fleet.begins(self._server_now()) is not None:
                     await self._mirror()
             except (StoreError, SchemaMissingError):
@@ -282,27 +320,41 @@ class FleetCounters:
         while True:
             await asyncio.sleep(TICK)
             try:
-                await self._probe_redis()
+                await self._watch.look(self._server_now)
+                if self.fleet.propose(self._server_now()) is not None:
+                    self._news.set()
             except Exception:
                 logger.exception("watching Redis goes on past what failed")
 
-    async def _probe_redis(self) -> None:
-        now, fleet = self._server_now(), self.fleet
-        if self._probe is None or now < self._next_probe or not fleet.is_silent(now, PROBE_INTERVAL):
-            return
-        self._next_probe = now + (REFUSED_INTERVAL if fleet.refuses and fleet.redis_gone(now) else FAILING_INTERVAL)
-        try:
-            await (self._probe.try_to_count() if fleet.refuses else self._probe.ping())
-        except StoreError as error:
-            self._note_failure(error)
-        else:
-            fleet.redis_answered(now, self._server_now())
+    async def _try_postgres(self) -> None:
+        """Find out whether Postgres counts again; requests do not ask while this process decides by itself."""
+        now = self._server_now()
+        if self.fleet.postgres_fails and now >= self._next_try:
+            self._next_try = now + POSTGRES_INTERVAL
+            await self._require("postgres").debit("", [Debit(Window("minute", minute_at(now)), 0)])
+            self.fleet.postgres_answered()
 
     async def _announce(self) -> None:
         proposal = self.fleet.propose(self._server_now())
         if proposal is not None:
             await self._choices.choose(proposal)
             self._ask_log()
+
+    async def _register(self) -> None:
+        if not await self.holder.register(self._server_now()):
+            self._ask_log()
+
+    async def _hand_over(self) -> None:
+        """Leave Redis within this minute, if all others do. What it has counted of the day is written down first.
+
+        Where Redis answers here (another process has none), it is not given up in vain.
+        """
+        if self.fleet.redis_answers and await self._choices.misses_a_holder():
+            return
+        if (report := self.holder.give_up(self._server_now)) is not None:
+            await self._mirror()
+            if await self.holder.report(report):
+                self._ask_log()
 
     async def _mirror(self) -> None:
         self._next_mirror = self._server_now() + MIRROR_INTERVAL
@@ -313,11 +365,6 @@ class FleetCounters:
                     del self._days[key]
 
     # What is told.
-
-    def _note_failure(self, error: StoreError) -> None:
-        if error.suspended and not self.fleet.suspended:
-            logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
-        self.fleet.redis_failed(self._server_now(), str(error), suspended=error.suspended, refused=error.refused)
 
     def _note_change(self, before: StoreChoice, choice: StoreChoice) -> None:
         begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)
@@ -342,6 +389,7 @@ class FleetCounters:
             "why": choice.why,
             "changes_to": None if begins is None else choice.store,
             "changes_at": begins,
+            "postgres": "failing" if self.fleet.postgres_fails else "answering",
             "redis": "none" if not self.fleet.has_redis else self._redis_state(now),
         }
 

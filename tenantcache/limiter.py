@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -90,10 +90,13 @@ class Limiter:
         self._meters = Meters()
         self._unmetered = Reservation(Limits(), 0.0)
         self._unmetered.until = math.inf
-        self._share = LocalShare(on_error, processes)
+        self.local_share = LocalShare(on_error, processes)
         self._outage = Outage(on_error)
         self._watcher: asyncio.Task[None] | None = None
         self._departed: list[tuple[str, Sequence[Spent]]] = []
+        # They hold nothing any more; what they had spent of the running minute counts when it is handed over.
+        self._left: list[Meter] = []
+        self._released: list[Meter] = []
 
     def share_counters(
         self, version_of: VersionOf, on_lost: OnLost, horizon: Callable[[], int | None] = lambda: None
@@ -104,6 +107,7 @@ class Limiter:
         self._version_of, self._on_lost, self._horizon = version_of, on_lost, horizon
 
     def open(self) -> None:
+        self._released.clear()
         self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
 
     async def close(self) -> None:
@@ -113,21 +117,36 @@ class Limiter:
         self._meters.clear()
         await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
         await self._release(meters)
+        self._left, self._released = [], [*self._left, *meters]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._departed.clear()
+        self._released.clear()
+        self._left.clear()
         self._outage.clear()
         self._watcher = None
 
     def leave_loop(self) -> None:
         """Go on after the event loop was closed, with what is held. A take whose answer cannot come any more is spent,
         and its reservation could take no other one: it is made anew."""
+        now = self._server_now()
+        self._left = [meter for meter in self._left if meter.reservation.hand_over(now)]
         for meter in self._meters.take_busy():
+            meter.reservation.release(now)  # what is unspent is lost
+            self._left.append(meter)
             if not meter.is_named:
                 self._departed.append((meter.owner, meter.reservation.drain()))
         self._watcher = None
+
+    def hand_over(self) -> dict[str, int]:
+        """The tokens of this minute that the counters have granted here, by owner, for other counters to go on from."""
+        now = self._server_now()
+        granted: Counter[str] = Counter()
+        for meter in (*self._meters, *self._left, *self._released):
+            granted[meter.owner] += meter.reservation.hand_over(now)
+        return {owner: tokens for owner, tokens in granted.items() if tokens}
 
     @property
     def degraded(self) -> bool:
@@ -406,4 +425,4 @@ class Limiter:
             cost, waiter = meter.waiting.popleft()
             if not waiter.done():
                 decision = self._decide(meter, cost)
-                waiter.set_result(decision or self._share.decide(meter, cost, self._server_now(), resumes))
+                waiter.set_result(decision or self.local_share.decide(meter, cost, self._server_now(), resumes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
+from zlib import crc32
 
 from tenantcache.core.decision import NOTHING_SPENT, Decision
 from tenantcache.core.windows import Debit, Window, minute_at, minute_end
@@ -20,6 +21,9 @@ class LocalShare:
     def __init__(self, on_error: OnError, processes: Callable[[], int]) -> None:
         self.on_error = on_error
         self._processes = processes
+        self.place: Callable[[], tuple[int, int] | None] = lambda: None
+        """This process's number in the fleet, from 0, and the fleet's size, as others know it too; None: not known, and
+        what is left of a limit when it is divided is admitted by no process."""
         self._admitted = MemoryCounters()
 
     def decide(self, meter: Meter, cost: int, now: float, resumes: float | None) -> Decision:
@@ -43,7 +47,15 @@ class LocalShare:
 
     def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
         used = self._admitted.add(owner, Debit(window, 0))
-        return used + cost <= max(1, limit // self._processes())
+        return used + cost <= self._share_of(owner, limit)
+
+    def _share_of(self, owner: str, limit: int) -> int:
+        """This process's part of `limit`. The parts of all processes add up to the limit; where it cannot be divided,
+        another process has the rest for each owner, so that none serves all of them."""
+        if (place := self.place()) is None:
+            return limit // self._processes()
+        rank, processes = place
+        return limit // processes + ((rank + crc32(owner.encode())) % processes < limit % processes)
 
 
 def limited_windows(meter: Meter, now: float) -> list[tuple[Window, float, int]]:

@@ -44,7 +44,7 @@ class Stores:
         if settings.redis_url is None:
             alone = FleetCounters(None, in_postgres, choices)
             return cls(postgres, postgres, log, alone, None, registry, usage, postgres, None, postgres)
-        link = RedisLink(settings.redis_url)
+        link = RedisLink(settings.redis_url, prefix=settings.key_prefix)
         copies = RedisCopies(
             link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
         )

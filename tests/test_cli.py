@@ -24,6 +24,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+import redis
 
 from tenantcache.cli import connections, preflight
 from tenantcache.cli.demo import Website
@@ -233,6 +234,44 @@ def test_check_on_a_redis_that_refuses(run: Run, database_url: str, redis_factor
         assert errors.startswith(expected)
         assert status == (2 if expected else 0)
         assert "secret" not in errors
+
+
+def test_check_tries_the_commands_that_are_needed_and_asks_for_no_others(
+    run: Run, database_url: str, redis_factory: Callable[..., RedisServer]
+) -> None:
+    """For a user who may run those alone, on keys that begin with the prefix."""
+    needed = {"bitfield", "expire", "ping", "get", "set", "mget", "unlink"}
+    server = redis_factory()
+    url = f"redis://app:secret@127.0.0.1:{server.port}/0"
+    with redis.Redis.from_url(server.url) as admin:
+        allowed = [f"+{name}" for name in needed]
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~myapp:*", "-@all", *allowed)
+        status, out, errors = run("check", DATABASE_URL=database_url, REDIS_URL=url, TENANTCACHE_KEY_PREFIX="myapp")
+        assert (status, errors) == (0, "")
+        assert f"ok     redis     127.0.0.1:{server.port}, version unknown (INFO is forbidden)" in out
+        assert {key: 0 < admin.ttl(key) <= 60 for key in admin.keys("*")} == {b"myapp:probe": True}
+        for name in needed:
+            admin.execute_command("ACL", "SETUSER", "app", f"-{name}")
+            status, _, errors = run("check", DATABASE_URL=database_url, REDIS_URL=url, TENANTCACHE_KEY_PREFIX="myapp")
+            assert status == 2
+            assert f"'{name}'" in errors
+            admin.execute_command("ACL", "SETUSER", "app", f"+{name}")
+
+
+def test_check_warns_of_a_redis_that_may_evict_counters(
+    run: Run, database_url: str, redis_factory: Callable[..., RedisServer]
+) -> None:
+    server = redis_factory(options={"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"})
+    status, _, errors = run("check", DATABASE_URL=database_url, REDIS_URL=server.url)
+    assert status == 0
+    assert errors.startswith("WARN   REDIS_URL: Redis may evict counters (maxmemory-policy allkeys-lru)")
+
+
+def test_check_on_a_replica(run: Run, database_url: str, redis_factory: Callable[..., RedisServer]) -> None:
+    server = redis_factory(options={"replicaof": "127.0.0.1 1"})
+    status, _, errors = run("check", DATABASE_URL=database_url, REDIS_URL=server.url)
+    assert status == 2
+    assert "read only" in errors
 
 
 @pytest.mark.parametrize("command", ["init", "check", "settings"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.core.windows import DAY
+from tenantcache.stores.base import StoreError
 from tests.asgi import get
-from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row
-from tests.test_fleetcounters import Fleet
+from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
+from tests.test_fleetcounters import Fleet, lose_redis
 from tests.test_middleware import Recorder
 
 HOST = b"acme.example.com"
@@ -139,9 +141,94 @@ async def test_minutes_are_not_known_for_longer_because_the_clock_was_set_back(f
     assert fleet.counters.fleet.store_of(fleet.minute(1).number) is None
 
 
-async def test_a_redis_that_is_failing_is_gone_as_soon(fleet: Fleet) -> None:
+@pytest.mark.parametrize("clock_set", [-600.0, 600.0])
+async def test_a_redis_that_is_failing_is_gone_as_soon(fleet: Fleet, clock_set: float) -> None:
     fleet.later(30)
-    fleet.counters.fleet.redis_failed(fleet.clock.server_time(), "gone")
+    store, asked = fleet.counters.fleet, fleet.clock.server_time()
+    store.redis_answered(asked, asked)
+    for seconds in (0.2, 1.3):
+        store.redis_failed(asked + seconds, "gone", asked=asked + seconds)
+    fleet.clock.advance(1.3)
+    set_clock(fleet, clock_set)
+    assert not store.redis_gone(fleet.clock.server_time() + 0.6)
+    assert store.redis_gone(fleet.clock.server_time() + 0.8)
+
+
+@pytest.mark.parametrize("clock_set", [-600.0, 600.0])
+async def test_a_redis_that_begins_to_fail_then_is_asked_as_long(fleet: Fleet, clock_set: float) -> None:
+    """What failed before the clock was set, and once after it, is no second of failures."""
+    store, now = fleet.counters.fleet, fleet.clock.server_time
+    store.redis_answered(now() - 5, now() - 5)
+    store.redis_failed(now(), "gone", asked=now())
+    set_clock(fleet, clock_set)
+    fleet.clock.advance(0.5)
+    assert not store.redis_gone(now())
+    store.redis_failed(now(), "gone", asked=now())
+    assert not store.redis_gone(now())
+    fleet.clock.advance(0.6)
+    store.redis_failed(now(), "gone", asked=now())
+    assert store.redis_gone(now())
+
+
+async def test_redis_is_watched_on_when_the_clock_was_set_back(fleet: Fleet) -> None:
+    fleet.link.error = StoreError("Redis is not running")
+    fleet.later(1)
+    await until(lambda: fleet.counters.stats()["redis"] == "failing")
     set_clock(fleet, -600)
-    assert not fleet.counters.fleet.redis_gone(fleet.clock.server_time() + 1.9)
-    assert fleet.counters.fleet.redis_gone(fleet.clock.server_time() + 2.1)
+    fleet.pull()
+    fleet.link.error, pings = None, fleet.link.pings
+    fleet.clock.advance(0.5)
+    await until(lambda: fleet.link.pings > pings)
+    await until(lambda: fleet.counters.stats()["redis"] == "answering")
+
+
+@pytest.mark.parametrize("clock_set", [-600.0, 600.0])
+async def test_a_postgres_that_does_not_count_is_given_up_as_soon(clock_set: float) -> None:
+    fleet = Fleet(FakeClock(), has_redis=False)
+    await fleet.open(redis_found=False)
+    fleet.counters.fleet.postgres_failed(fleet.clock.server_time())
+    set_clock(fleet, clock_set)
+    fleet.pull()
+    assert not fleet.counters.fleet.is_alone(fleet.clock.server_time() + 2.9)
+    assert fleet.counters.fleet.is_alone(fleet.clock.server_time() + 3.1)
+    await fleet.counters.close()
+
+
+async def test_a_postgres_that_counts_again_is_found_when_the_clock_was_set_back() -> None:
+    fleet = Fleet(FakeClock(), has_redis=False)
+    await fleet.open(redis_found=False)
+    fleet.postgres.failing = True
+    fleet.counters.fleet.postgres_failed(fleet.clock.server_time())
+    await until(lambda: fleet.counters._next_try > fleet.clock.server_time())
+    set_clock(fleet, -600)
+    fleet.postgres.failing = False
+    fleet.later(1.5)
+    await until(lambda: fleet.counters.stats()["postgres"] == "answering")
+    await fleet.counters.close()
+
+
+@pytest.mark.parametrize("clock_set", [-600.0, 600.0])
+async def test_the_lease_is_renewed_as_soon_as_the_clock_was_set(fleet: Fleet, clock_set: float) -> None:
+    """Requests do not wait for it, and it is not another ten minutes old by then."""
+    await fleet.debit(fleet.minute())
+    asked = len(fleet.choices.holds)
+    set_clock(fleet, clock_set)
+    fleet.pull()
+    assert await fleet.debit(fleet.minute()) == [1]
+    await until(lambda: len(fleet.choices.holds) > asked)
+
+
+@pytest.mark.parametrize(("clock_set", "reports"), [(0.0, 1), (-30.0, 0), (30.0, 1), (-90.0, 0)])
+async def test_a_minute_that_begins_again_is_not_handed_over(clock_set: float, reports: int) -> None:
+    """What was granted of it the first time is not known any more; the change begins at the edge."""
+    fleet = Fleet(FakeClock())
+    await fleet.open()
+    fleet.clock.advance(45 - fleet.clock.server_time() % 60)
+    set_clock(fleet, clock_set)
+    fleet.later(1)
+    fleet.counters.holder.count_granted = lambda: {"acme": 3}
+    fleet.choices.others_report = True
+    await lose_redis(fleet)
+    await asyncio.sleep(0.6)
+    assert len(fleet.choices.reports) == reports
+    await fleet.counters.close()

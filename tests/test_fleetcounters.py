@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -14,8 +16,8 @@ from tenantcache.core.storechoice import Proposal, StoreChoice
 from tenantcache.core.windows import Debit, Window
 from tenantcache.fleetcounters import FleetCounters
 from tenantcache.limiter import Limiter
-from tenantcache.stores.base import Pull, StoreError, StoreMovingError
-from tenantcache.stores.choices import PostgresChoices
+from tenantcache.stores.base import Pull, RejectedError, StoreError, StoreMovingError
+from tenantcache.stores.choices import Held, PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")
@@ -30,6 +32,12 @@ class FakeChoices:
         self.complaints = 0
         self.days: dict[tuple[str, int], int] = {}
         self.failing = False
+        self.others_report = False
+        """Whether all other holders have reported what they were granted of this minute."""
+        self.reports: list[tuple[int, dict[str, int]]] = []
+        self.holds: list[bool] = []
+        self.knows_nobody = False
+        self.left = 0
         self._clock = clock
 
     async def choose(self, proposal: Proposal) -> bool:
@@ -51,6 +59,29 @@ class FakeChoices:
     async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
         self._require_up()
         self.days |= days
+
+    async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
+        self._require_up()
+        self.holds.append(holds)
+        if self.knows_nobody:
+            raise StoreError("the fake database did not answer in time")
+        is_holder = holds and version == self.row.version
+        return Held(int(self._clock.server_time() // 60) + 5 if is_holder else None, 0, 4)
+
+    async def misses_a_holder(self) -> bool:
+        self._require_up()
+        return not self.others_report
+
+    async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
+        self._require_up()
+        self.reports.append((minute, dict(tokens)))
+
+    async def hand_over(self, process: UUID, version: int, minute: int, *, leaves: bool = False) -> bool:
+        self._require_up()
+        self.left += leaves
+        if self.others_report and version == self.row.version:
+            self.row = replace(self.row, from_minute=minute)
+        return self.others_report
 
     def _require_up(self) -> None:
         if self.failing:
@@ -221,6 +252,11 @@ async def test_until_the_change_nothing_is_granted_and_the_refusal_says_when_it_
     fleet.pull()
     with pytest.raises(StoreMovingError) as moving:
         await fleet.debit(fleet.minute())
+    assert moving.value.until == fleet.clock.server_time() + 1  # it may be handed over at once
+    await let(lambda: len(fleet.choices.reports) > 0)
+    fleet.later(3.5)
+    with pytest.raises(StoreMovingError) as moving:
+        await fleet.debit(fleet.minute())
     assert moving.value.until == fleet.choices.row.from_minute * 60 == now + 60
     assert fleet.postgres.takes == []
 
@@ -318,6 +354,114 @@ async def test_a_process_without_redis_complains_until_it_has_one(fleet: Fleet) 
     assert len(fleet.redis.takes) >= 1
 
 
+# Handing the running minute over.
+
+
+async def lose_redis(fleet: Fleet) -> None:
+    """It fails, is found gone, and Postgres is announced."""
+    fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
+    for _ in range(4):
+        fleet.later(1)
+        await let(lambda: fleet.counters.stats()["redis"] in ("failing", "gone"))
+        await asyncio.sleep(0.3)
+    await let(lambda: fleet.choices.row.version == 2)
+    fleet.pull()
+
+
+async def test_where_all_report_the_minute_goes_on_in_postgres(fleet: Fleet) -> None:
+    fleet.counters.holder.count_granted = lambda: {ANYBODY: 3}
+    fleet.choices.others_report = True
+    await fleet.debit(fleet.minute(), fleet.day(), amount=3)
+    await lose_redis(fleet)
+    await let(lambda: fleet.choices.row.from_minute == fleet.minute().number)
+    assert fleet.choices.reports == [(fleet.minute().number, {ANYBODY: 3})]
+    assert fleet.choices.days == {(ANYBODY, fleet.day().number): 3}
+    fleet.pull()
+    assert await fleet.debit(fleet.minute(), fleet.day()) == [1, 1]
+    assert len(fleet.postgres.takes) == 1
+    assert fleet.counters.stats()["store"] == "postgres"
+
+
+async def test_what_redis_has_counted_of_the_day_is_written_down_before_the_report(fleet: Fleet) -> None:
+    fleet.choices.others_report = True
+    await fleet.debit(fleet.day(), amount=40)
+    report = fleet.choices.report
+
+    async def check(process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
+        assert fleet.choices.days == {(ANYBODY, fleet.day().number): 40}
+        await report(process, minute, tokens)
+
+    fleet.choices.report = check  # type: ignore[method-assign]
+    await lose_redis(fleet)
+    await let(lambda: len(fleet.choices.reports) == 1)
+
+
+async def test_an_answer_that_comes_after_the_report_is_not_used(fleet: Fleet) -> None:
+    """Neither for the minute nor for the day: others do not know of it."""
+    fleet.redis.gate.clear()
+    asking = asyncio.create_task(fleet.debit(fleet.minute(), fleet.day(), amount=5))
+    await let(lambda: len(fleet.redis.takes) == 1)
+    fleet.link.error = StoreError("Redis is not running")
+    for _ in range(4):
+        fleet.later(1)
+        await asyncio.sleep(0.3)
+    await let(lambda: len(fleet.choices.reports) > 0)
+    fleet.redis.gate.set()
+    with pytest.raises(StoreMovingError):
+        await asking
+    assert fleet.counters._days == {}
+
+
+async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -> None:
+    hand_over, failures = fleet.choices.hand_over, 2
+
+    async def fail_twice(process: UUID, version: int, minute: int, *, leaves: bool = False) -> bool:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise StoreError("the answer is lost")
+        return await hand_over(process, version, minute, leaves=leaves)
+
+    fleet.choices.hand_over, fleet.choices.others_report = fail_twice, True  # type: ignore[method-assign]
+    await lose_redis(fleet)
+    await let(lambda: fleet.choices.row.from_minute == fleet.minute().number)
+    assert failures < 0
+
+
+async def test_who_decided_alone_in_a_minute_does_not_report_it(fleet: Fleet) -> None:
+    """What it admitted stands in no counter."""
+    fleet.counters.fleet.lost_minute = fleet.minute().number
+    await lose_redis(fleet)
+    await asyncio.sleep(0.6)
+    assert fleet.choices.reports == []
+    fleet.later(60)
+    assert fleet.choices.row.store == "postgres"
+
+
+async def test_who_leaves_reports_what_it_has_spent(clock: FakeClock) -> None:
+    fleet = Fleet(clock)
+    await fleet.open()
+    await fleet.debit(fleet.minute())
+    fleet.counters.holder.count_granted = lambda: {ANYBODY: 1}
+    await fleet.counters.close()
+    assert fleet.choices.reports == [(fleet.minute().number, {ANYBODY: 1})]
+    assert fleet.choices.left == 1
+
+
+async def test_a_process_that_postgres_does_not_know_takes_nothing_from_redis(clock: FakeClock) -> None:
+    fleet = Fleet(clock)
+    fleet.choices.knows_nobody = True
+    await fleet.open()
+    with pytest.raises(StoreMovingError):
+        await fleet.debit(fleet.minute())
+    assert fleet.redis.takes == []
+    fleet.choices.knows_nobody = False
+    clock.advance(1.3)
+    fleet.pull()
+    assert await fleet.debit(fleet.minute()) == [1]
+    await fleet.counters.close()
+
+
 # Without the log.
 
 
@@ -360,6 +504,49 @@ async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
     with pytest.raises(StoreError) as error:
         await fleet.debit(fleet.minute())
     assert not isinstance(error.value, StoreMovingError)
+
+
+async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_next_minute_on(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes no writes, or its counters' table is locked; the log goes on."""
+    fleet = Fleet(clock, has_redis=False)
+    await fleet.open(redis_found=False)
+    limiter, tenant = limiter_on(fleet, clock, "local"), limited(per_minute=40)
+    fleet.postgres.failing = True
+    fleet.pull()
+    assert not (await limiter.check(tenant)).allowed
+    fleet.later(4)
+    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.fleet._alone_since is not None)
+    fleet.later(2)
+    await let(lambda: fleet.counters.fleet.lost_minute > 0)
+    fleet.later(54)
+    assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == 10
+    assert limiter.degraded
+    assert any("limits cannot be counted in the store" in record.getMessage() for record in caplog.records)
+    fleet.postgres.failing = False
+    fleet.later(2)
+    await let(lambda: fleet.counters.stats()["postgres"] == "answering")
+    fleet.later(60)
+    assert [(await limiter.check(tenant)).allowed for _ in range(50)].count(True) == 40
+    await fleet.counters.close()
+
+
+@pytest.mark.parametrize("store", ["postgres", "redis"])
+async def test_a_call_that_a_store_can_make_nothing_of_is_no_failure_of_the_store(clock: FakeClock, store: str) -> None:
+    """Others are served; leaving it for one tenant would leave it for all."""
+    fleet = Fleet(clock, has_redis=store == "redis")
+    await fleet.open(redis_found=store == "redis")
+
+    async def reject(tenant_id: str, debits: object) -> list[int]:
+        raise RejectedError("it cannot be parsed")
+
+    counters = fleet.redis if store == "redis" else fleet.postgres
+    counters.debit = reject  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="cannot be parsed"):
+        await fleet.debit(fleet.minute())
+    assert fleet.counters.stats()[store] == "answering"
+    await fleet.counters.close()
 
 
 async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) -> None:

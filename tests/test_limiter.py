@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from tenantcache.core.reservation import Decision
+from tenantcache.core.reservation import Decision, Reservation
 from tenantcache.core.tenant import Limits, Tenant
-from tenantcache.core.windows import minute_at
+from tenantcache.core.windows import minute_at, utc_day
 from tenantcache.limiter import Limiter
-from tenantcache.localshare import OnError
+from tenantcache.localshare import LocalShare, OnError
+from tenantcache.meters import Meter
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
 
 MakeLimiter = Callable[..., Limiter]
@@ -356,6 +357,44 @@ async def test_without_a_store_on_error_decides(
     assert limiter.errors > 0
 
 
+@pytest.mark.parametrize(("processes", "limit"), [(16, 5), (4, 7), (3, 100), (5, 5), (1, 9)])
+@pytest.mark.parametrize("places", [True, False], ids=["numbered", "not numbered"])
+async def test_local_shares_add_up_to_the_limit_at_most(processes: int, limit: int, places: bool) -> None:
+    admitted = 0
+    for rank in range(processes):
+        share = LocalShare("local", lambda: processes)
+        if places:
+            share.place = lambda rank=rank: (rank, processes)  # type: ignore[misc]
+        meter = Meter("acme", Reservation(Limits(limit), 0.0), utc_day)
+        admitted += [share.decide(meter, 1, 0.0, None).allowed for _ in range(limit)].count(True)
+    assert admitted == (limit if places else limit // processes * processes)
+
+
+async def test_the_rest_of_a_limit_is_not_always_the_same_process() -> None:
+    share = LocalShare("local", lambda: 16)
+    share.place = lambda: (0, 16)
+    meters = [Meter(f"tenant-{number}", Reservation(Limits(5), 0.0), utc_day) for number in range(160)]
+    assert 20 <= [share.decide(meter, 1, 0.0, None).allowed for meter in meters].count(True) <= 80
+
+
+async def test_what_was_spent_in_a_loop_that_has_ended_is_handed_over(
+    clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
+) -> None:
+    """Redis has granted it, so Postgres must know, although nothing here goes on with it."""
+    limiter, tenant = make_limiter(), limited(per_minute=1000)
+    for spent in (10, 20):
+        assert await admitted_of(limiter, tenant, 10) == 10
+        counters.gate.clear()
+        stuck = asyncio.create_task(limiter.check(tenant, cost=700))
+        await settle()
+        limiter.leave_loop()
+        stuck.cancel()
+        counters.gate.set()
+        assert limiter.hand_over() == {tenant.id: spent}
+    clock.advance(60)
+    assert limiter.hand_over() == {}
+
+
 async def test_a_local_share_is_of_the_day_as_well(
     clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter
 ) -> None:
@@ -446,6 +485,7 @@ async def test_it_comes_back_as_the_store_does(
     for _ in range(3):
         assert not (await limiter.check(tenant)).allowed
     counters.failing = False
+    clock.advance(1)  # it has failed twice, and is left alone for a moment
     assert (await limiter.check(tenant)).allowed
     assert not limiter.degraded
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]  # each once

@@ -72,8 +72,11 @@ class Worker(DevServer):
 class Fleet:
     """`with Fleet(4, tenants) as fleet`: the stores with the tenants in them, and the workers."""
 
-    def __init__(self, size: int, tenants: Sequence[TenantLoad], *, has_redis: bool = True) -> None:
+    def __init__(
+        self, size: int, tenants: Sequence[TenantLoad], *, has_redis: bool = True, redis_is_up: bool = True
+    ) -> None:
         self._size, self._tenants, self._has_redis = size, tenants, has_redis
+        self._redis_is_up = redis_is_up
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -83,6 +86,8 @@ class Fleet:
             self.postgres = stack.enter_context(PostgresServer(directory / "postgres"))
             self.redis = stack.enter_context(RedisServer())
             asyncio.run(self._install())
+            if not self._redis_is_up:
+                self.redis.stop()
             self.workers = [Worker(self._environment(), directory / f"worker-{n}") for n in range(self._size)]
             for worker in self.workers:
                 stack.enter_context(worker)
@@ -115,8 +120,9 @@ class Fleet:
         try:
             await schema.install(connection)
             await connection.executemany(
-                "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute) values ($1, $1, $1, $2)",
-                [(tenant.name, tenant.limit) for tenant in self._tenants],
+                "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute, limit_per_day)"
+                " values ($1, $1, $1, $2, $3)",
+                [(tenant.name, tenant.limit, tenant.per_day) for tenant in self._tenants],
             )
         finally:
             await connection.close()

@@ -62,7 +62,7 @@ async def ask(plan: Plan, tenant: TenantLoad, port: int, counts: Counts) -> None
     host, path = f"{tenant.name}.{BASE_DOMAIN}", "/"
     if tenant.burst > 1:
         host, path = "127.0.0.1", f"/internal/burst?tenant={tenant.name}&count={tenant.burst}"
-    due = time.time()
+    due = time.time() + tenant.after
     while due < plan.until:
         await asyncio.sleep(max(0.0, due - time.time()))
         due = max(due + tenant.pause, time.time() - tenant.pause)
@@ -78,7 +78,7 @@ async def ask(plan: Plan, tenant: TenantLoad, port: int, counts: Counts) -> None
             for span, admitted in body["minutes"].items():
                 counts.admit(span, admitted)
         else:
-            counts.statuses[status] += 1
+            counts.refuse(time.time(), status)
     client.close()
 
 

@@ -17,6 +17,9 @@ class TenantLoad:
     limit: int
     pause: float
     burst: int = 1
+    per_day: int = 0
+    after: float = 0.0
+    """Seconds after the start of the load at which it is asked for first."""
 
     def offered(self, generators: int, workers: int) -> float:
         """Requests a minute."""
@@ -47,3 +50,9 @@ TENANTS = (
     TenantLoad("sixty-thousand", 60_000, pause=1.0, burst=250),
 )
 """Twice the limit and more, so that each one is reached within the minute."""
+BELOW = (
+    TenantLoad("below-sixty", 60, pause=12.0),
+    TenantLoad("below-six-hundred", 600, pause=1.2),
+    TenantLoad("below-by-day", 6_000, pause=0.5, per_day=1_000_000),
+)
+"""Two thirds of the limit and less, so that no refusal is right."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.over_admission.faults import HEADINGS as OUTCOME_HEADINGS
+from benchmarks.over_admission.faults import Outcome, row
 from benchmarks.over_admission.fleet import GENERATORS
 from benchmarks.over_admission.plan import TenantLoad
 from benchmarks.over_admission.scenes import FLUSH_MINUTE, WORKERS, Run
@@ -43,7 +45,7 @@ def rows(run: Run, tenants: Sequence[TenantLoad], minutes: Sequence[int]) -> lis
     return found
 
 
-def markdown(run: Run, tenants: Sequence[TenantLoad]) -> str:
+def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome]) -> str:
     calm = range(FLUSH_MINUTE)
     lines = [
         f"{WORKERS} uvicorn workers and {GENERATORS} load generators, one Postgres, one Redis. What was admitted is",
@@ -65,6 +67,12 @@ def markdown(run: Run, tenants: Sequence[TenantLoad]) -> str:
         *_table(HEADINGS, rows(run, tenants, [FLUSH_MINUTE])),
         "",
         _remainder(run, tenants),
+        "",
+        "Each of these with a fleet of its own. Of the tenants at their limits, the largest part of a limit that was",
+        "admitted in a minute, and what was above the bound; beside them tenants are asked for that stay below theirs,",
+        "of which each refusal is a wrong one: how many there were, and for how long at most.",
+        "",
+        *_table(OUTCOME_HEADINGS, [row(outcome) for outcome in outcomes]),
     ]
     return "\n".join(lines)
 
@@ -89,9 +97,9 @@ def _remainder(run: Run, tenants: Sequence[TenantLoad]) -> str:
     )
 
 
-def faults(run: Run, tenants: Sequence[TenantLoad]) -> list[str]:
+def faults(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome]) -> list[str]:
     """What broke a promise, a line each."""
-    found = []
+    found = [f"{one.fault.name}: {one.over} over the bound" for one in outcomes if one.over]
     for tenant in tenants:
         counts = run.counts[tenant.name]
         calm = [run.first + minute for minute in range(FLUSH_MINUTE)]
@@ -108,13 +116,14 @@ def faults(run: Run, tenants: Sequence[TenantLoad]) -> list[str]:
     return found
 
 
-def write(run: Run, tenants: Sequence[TenantLoad]) -> None:
+def write(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome]) -> None:
     old = DOCUMENT.read_text(encoding="utf-8")
     before, _, rest = old.partition(BEGIN)
     _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(run, tenants)}\n{END}{after}", encoding="utf-8")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(run, tenants, outcomes)}\n{END}{after}", encoding="utf-8")
     found = {tenant.name: {"limit": tenant.limit, **run.counts[tenant.name].as_json()} for tenant in tenants} | {
         "first_minute": run.first,
         "stores": run.stores,
+        "faults": [row(outcome) for outcome in outcomes],
     }
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from benchmarks.over_admission.fleet import Fleet
+from benchmarks.over_admission.fleet import Fleet, Worker
 from benchmarks.over_admission.judge import Counts
 
 WORKERS = 4
@@ -94,11 +94,20 @@ def play(fleet: Fleet, steps: Sequence[Step], minutes: int, say: Callable[[str],
 
 def _note_stores(run: Run, minute: int, say: Callable[[str], None]) -> Callable[[Fleet], object]:
     def work(fleet: Fleet) -> None:
-        found: list[dict[str, Any]] = [worker.stats()["limits"]["counters"] for worker in fleet.workers]
+        found: list[dict[str, Any]] = [_counters_of(worker) for worker in fleet.workers]
         run.stores[minute] = [one["store"] for one in found]
         say(f"minute {minute - run.first}: {run.stores[minute]}, {found[0]}")
 
     return work
+
+
+def _counters_of(worker: Worker) -> dict[str, Any]:
+    """What a worker says of its counters; nothing where it is stopped."""
+    try:
+        found: dict[str, Any] = worker.stats()["limits"]["counters"]
+        return found
+    except OSError:
+        return {"store": None}
 
 
 def _sleep_until(when: float) -> None:

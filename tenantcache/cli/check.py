@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncpg
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, redis_version
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, try_redis
 from tenantcache.cli.plans import find_unknown_plans
 from tenantcache.settings import Settings, variable_of
 from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
+from tenantcache.stores.redis import eviction_warning
 from tenantcache.urls import address
 
 
@@ -64,9 +65,12 @@ async def _check_redis(settings: Settings) -> bool:
         typer.echo("ok     redis     not set: no shared copies, and counters are kept in Postgres")
         return True
     try:
-        version = await redis_version(settings.redis_url, variable_of("redis_url"))
+        info = await try_redis(settings.redis_url, variable_of("redis_url"), settings.key_prefix)
     except ServerError as error:
         typer.echo(f"FAULT  {error}", err=True)
         return False
-    typer.echo(f"ok     redis     {address(settings.redis_url, REDIS_PORT)}, Redis {version}")
+    version = f"Redis {info['redis_version']}" if "redis_version" in info else "version unknown (INFO is forbidden)"
+    typer.echo(f"ok     redis     {address(settings.redis_url, REDIS_PORT)}, {version}")
+    if warning := eviction_warning(info):
+        typer.echo(f"WARN   {variable_of('redis_url')}: {warning}", err=True)
     return True

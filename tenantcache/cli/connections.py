@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
-import redis.asyncio
-from redis import exceptions as redis_errors
 
 from tenantcache.errors import TenantCacheError
+from tenantcache.stores.base import StoreError
 from tenantcache.stores.reasons import postgres_reason, redis_reason
+from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.urls import address
 
 CONNECT_TIMEOUT = 5.0
@@ -49,16 +50,23 @@ async def _close(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
-async def redis_version(url: str, variable: str) -> str:
-    """Connect to the Redis at `url`, which `variable` holds; return its version. Raises ServerError."""
-    client = redis.asyncio.Redis.from_url(
-        url, driver_info=None, socket_timeout=CONNECT_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT
-    )
+async def try_redis(url: str, variable: str, prefix: str = "tenantcache") -> Mapping[str, Any]:
+    """Run the commands that an engine runs on the Redis at `url`, which `variable` holds, under `prefix`.
+
+    Returns what INFO says, nothing where that is forbidden: no engine needs it. Raises ServerError.
+    """
+    link = RedisLink(url, prefix=prefix, timeout=CONNECT_TIMEOUT)
+    copies = RedisCopies(link, prefix=f"{prefix}:check", ttl=60, read_timeout=CONNECT_TIMEOUT)
     try:
-        await client.ping()
-        return str((await client.info("server")).get("redis_version", "of a version that it does not tell"))
-    except (OSError, TypeError, redis_errors.RedisError) as error:
-        reason = redis_reason(error)
+        await link.ping()
+        await link.try_to_count()
+        await copies.put("one", b"")
+        await copies.get_many(["one"])
+        await copies.get_many(["one", "two"])
+        await copies.drop(["one"])
+        return await link.info()
+    except (TypeError, StoreError) as error:
+        reason = redis_reason(error.__cause__ or error)
         raise ServerError(f"{variable}: Redis at {address(url, REDIS_PORT)} {reason}") from None
     finally:
-        await client.aclose()
+        await link.close()

@@ -27,7 +27,7 @@ from types import FrameType
 import typer
 
 from tenantcache.cli import preflight
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, redis_version
+from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, try_redis
 from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, spawn
@@ -97,7 +97,7 @@ class Demo:
 
     def _find_redis(self, stack: ExitStack, url: str | None) -> str:
         if url is not None:
-            asyncio.run(redis_version(url, "--redis-url"))
+            asyncio.run(try_redis(url, "--redis-url"))
             typer.echo(f"Redis:    {address(url, REDIS_PORT)}, from --redis-url")
             return url
         server = stack.enter_context(RedisServer())

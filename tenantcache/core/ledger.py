@@ -44,7 +44,7 @@ class Take:
 class Ledger:
     """What this process has in the counter of one window (for standing tokens: of each later minute)."""
 
-    __slots__ = ("over", "taken", "top")
+    __slots__ = ("has_lost", "over", "taken", "top")
 
     def __init__(self) -> None:
         self.taken = 0
@@ -53,6 +53,8 @@ class Ledger:
         """Tokens debited and not granted, or dropped when the limit was lowered."""
         self.top = 0
         """Highest position of a granted token."""
+        self.has_lost = False
+        """The counter has been lost once."""
 
     def copy(self, other: Ledger) -> None:
         self.taken, self.over, self.top = other.taken, other.over, other.top
@@ -86,10 +88,13 @@ class Ledger:
         """Return the tokens granted, whether the window is used up, and what to send to repair a lost counter.
 
         `repaired`: the line was such a repair. Where that is lost too, the window counts as used up, so that a
-        store that keeps nothing is not asked, and paid, for ever.
+        store that keeps nothing is not asked, and paid, for ever; so does a minute whose counter is lost for the second
+        time, since each loss may admit more.
         """
         lost = self.lost(line, value)
-        if lost and not repaired:
+        again = repaired or (self.has_lost and line.debit.window.policy == "minute")
+        if lost and not again:
+            self.has_lost = True
             return 0, False, [repair(self, line, value, limit)]
         granted = 0 if lost else self.grant(line.claim, value, limit)
         return granted, granted < line.claim or (repaired and not granted), []

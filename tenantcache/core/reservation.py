@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenantcache.core.decision import Decision, Quota, policies_below
+from tenantcache.core.forecast import Usage
 from tenantcache.core.holding import UNLIMITED, Holding, VersionOf, one_version
 from tenantcache.core.ledger import Ledger, Line, Take, undo
 from tenantcache.core.reserve_policy import ReservePolicy
@@ -234,6 +235,20 @@ class Reservation(Holding):
             left, self.day, self._day_exhausted = self.day, 0, False
             lines.append(self._daily.give_back(Window("day", self._today.number), left))
         return lines
+
+    def hand_over(self, now: float) -> int:
+        """Return the tokens of this minute that were granted here, spent or not: other counters begin with them.
+
+        What was debited in vain stays in those that are left, and so does whether they were used up.
+        """
+        if self.limits.per_minute is None:
+            return 0
+        if self.released:
+            return self._current.taken if minute_at(now) == self._number else 0
+        self._roll(now)
+        self._current.over, self._current.has_lost = 0, False
+        self._exhausted, self._usage = False, Usage(now)
+        return self._current.taken
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.

@@ -19,13 +19,15 @@ from tenantcache.core.windows import Debit
 
 class StoreError(Exception):
     """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
-    provider refuses to serve this account. `values`: the new values of those debits that were made all the same, in
-    another store, at their places in the call; None for the others. Empty if none was made for certain."""
+    provider refuses to serve this account; `starved`: this process did not run for so long that the failure tells
+    nothing about the store. `values`: the new values of those debits that were made all the same, in another store, at
+    their places in the call; None for the others. Empty if none was made for certain."""
 
-    def __init__(self, message: str, *, suspended: bool = False, refused: bool = False) -> None:
+    def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
         self.refused = refused or suspended
+        self.starved = starved
         self.values: Sequence[int | None] = ()
 
 

@@ -18,7 +18,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MovedError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
 from tenantcache.tasks import stop
 
@@ -88,7 +88,7 @@ class ClusterClient:
             self._known = False
             raise RedisConnectionError(str(error)) from error
         except RedisError as error:
-            if not isinstance(error, ResponseError) or isinstance(error, MovedError):
+            if not isinstance(error, ResponseError) or isinstance(error, (MovedError, ReadOnlyError)):
                 self._known = False
             raise
 

@@ -15,7 +15,16 @@ _DEFINED = re.compile(
     r"create or replace (?:function|procedure) tenantcache\.(\w+)\(.*?\bas \$(\w*)\$(.*?)\$\2\$", re.S
 )
 
-WRITTEN = ("processes", "counters", "counter_store", "usage", "usage_writers", "change_log")
+WRITTEN = (
+    "processes",
+    "counters",
+    "counter_store",
+    "counter_holders",
+    "counter_reports",
+    "usage",
+    "usage_writers",
+    "change_log",
+)
 """Tables that a process writes by itself; `change_log` it prunes."""
 
 SERVING = {

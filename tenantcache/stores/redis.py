@@ -11,14 +11,23 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterCrossSlotError, DataError, MovedError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    DataError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tenantcache import clock
 from tenantcache.core.breaker import Breaker
@@ -36,6 +45,18 @@ SUSPENDED_TEXTS = (
     "max daily request limit",
 )
 """How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
+
+NO_EVICTION = "noeviction"
+
+LATE = 0.1
+"""Seconds by which a timeout ends late if this process did not run meanwhile: its event loop was blocked, or it was
+stopped. The answer may have been there all along."""
+
+PROBE_LIFE = 60
+"""Seconds that the key of a probe is kept."""
+
+MAX_UNEXPIRING = 10_000
+"""Keys whose EXPIRE failed that are remembered until their next take. If more fail, EXPIRE is not allowed."""
 
 _OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
 """How a node of a cluster answers what is not, or not only, its own."""
@@ -60,8 +81,11 @@ class RedisLink:
     of it does not count against the connection.
     """
 
-    def __init__(self, url: str, *, timeout: float = 0.25, max_connections: int = 16) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = "tenantcache", timeout: float = 0.25, max_connections: int = 16
+    ) -> None:
         self._url = url
+        self._probe_key = f"{prefix}:probe"
         self._timeout = timeout
         self._max_connections = max_connections
         self._redis = self._make_client()
@@ -98,14 +122,30 @@ class RedisLink:
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
                 raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
             raise
+        if warning := eviction_warning(await self.info()):
+            logger.warning("%s", warning)
+
+    async def info(self) -> Mapping[str, Any]:
+        """What Redis says of itself; nothing if this user may not run INFO. Free. Never raises."""
+        try:
+            [found] = await self._send([("INFO",)])
+        except (RedisError, OSError, TimeoutError):
+            return {}
+        return found if isinstance(found, Mapping) else {}
 
     async def ping(self) -> None:
         """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
         await self._call([("PING",)], billed=0, timeout=self._timeout)
 
     async def try_to_count(self) -> None:
-        """Count something, as soon as the breaker lets it through: billed. Raises `StoreError`."""
-        await self.run("BITFIELD", "tenantcache:probe", "SET", "u32", "#0", 1)
+        """Count something, by the commands of a take: two, billed. Raises `StoreError`.
+
+        An account that is refused is asked only when the breaker lets it through, since that may be billed too.
+        """
+        if self.breaker.suspended and not self.breaker.allows(clock.now()):
+            raise self._not_asked()
+        commands = [("BITFIELD", self._probe_key, "SET", "u32", "#0", 1), ("EXPIRE", self._probe_key, PROBE_LIFE)]
+        await self._call(commands, billed=len(commands), timeout=self._timeout)
 
     def stats(self) -> dict[str, int | str]:
         return {"billed_commands": self.billed, "breaker": self.breaker.state}
@@ -122,14 +162,18 @@ class RedisLink:
     async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
         """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
         if not self.breaker.allows(clock.now()):
-            reason = self.breaker.reason or "Redis did not answer"
-            raise StoreError(f"{reason} (not asked again yet)", suspended=self.breaker.suspended)
+            raise self._not_asked()
         if self.breaker.state == "probing":
             await self._call([("PING",)], billed=0, timeout=self._timeout)
         return await self._call(commands, billed=len(commands), timeout=timeout or self._timeout)
 
+    def _not_asked(self) -> StoreError:
+        reason = self.breaker.reason or "Redis did not answer"
+        return StoreError(f"{reason} (not asked again yet)", suspended=self.breaker.suspended)
+
     async def _call(self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float) -> list[Any]:
         self.billed += billed
+        started = clock.now()
         try:
             async with asyncio.timeout(timeout):
                 replies = await self._send(commands)
@@ -141,11 +185,11 @@ class RedisLink:
             reason = f"Redis refused: {error}"
             self.breaker.failed(clock.now(), suspended=suspended, reason=reason)
             raise StoreError(reason, suspended=suspended, refused=True) from error
-        except TimeoutError as error:
-            reason = "Redis did not answer in time"
-            if timeout >= self._timeout:  # who waited for less has learnt nothing that holds for the others
+        except (TimeoutError, RedisTimeoutError) as error:
+            reason, starved = "Redis did not answer in time", clock.now() - started > timeout + LATE
+            if timeout >= self._timeout and not starved:  # a shorter wait proves nothing that holds for the others
                 self.breaker.failed(clock.now(), reason=reason)
-            raise StoreError(reason) from error
+            raise StoreError(reason, starved=starved) from error
         except (RedisError, OSError) as error:
             reason = f"Redis {redis_reason(error)}"
             self.breaker.failed(clock.now(), reason=reason)
@@ -166,9 +210,28 @@ class RedisLink:
             again = await self._become_cluster().send([commands[place] for place in sent_elsewhere])
             for place, reply in zip(sent_elsewhere, again, strict=True):
                 replies[place] = reply
+        replies = await self._resend_refused_writes(commands, replies)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
+        return replies
+
+    async def _resend_refused_writes(self, commands: Sequence[tuple[Any, ...]], replies: list[Any]) -> list[Any]:
+        """Send what met a replica once more, over new connections: after a failover the same address may lead to
+        another server, and the old connections do not. None of these has been applied."""
+        places = [place for place, reply in enumerate(replies) if isinstance(reply, ReadOnlyError)]
+        if not places:
+            return replies
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
+        self._bill(len(places))
+        pipeline = self._redis.pipeline(transaction=False)
+        for place in places:
+            pipeline.execute_command(*commands[place])
+        again: list[Any] = await pipeline.execute(raise_on_error=False)
+        for place, reply in zip(places, again, strict=True):
+            replies[place] = reply
+        if any(isinstance(reply, ReadOnlyError) for reply in again):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)  # the next one may find the master
         return replies
 
     def _become_cluster(self) -> ClusterClient:
@@ -242,6 +305,7 @@ class RedisCounters:
         self._link = link
         self._prefix = f"{prefix}:ratelimit:"
         self._expiring: set[asyncio.Task[None]] = set()
+        self._unexpiring: set[str] = set()
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         return await self._send(tenant_id, [(window, _increment(window, amount)) for window, amount in debits])
@@ -261,8 +325,9 @@ class RedisCounters:
         replies = await self._link.run_many(commands)
         values = [0] * len(operations)
         for (date, positions), (*counts, takes) in zip(dates.items(), replies, strict=True):
-            if takes == 1:
-                self._expire_later(self._key(tenant_id, date), date)
+            key = self._key(tenant_id, date)
+            if takes == 1 or key in self._unexpiring:
+                self._expire_later(key, date)
             for position, value in zip(positions, counts, strict=True):
                 values[position] = value
         return values
@@ -271,6 +336,7 @@ class RedisCounters:
         return f"{self._prefix}{tenant_id}:{datetime.fromtimestamp(date * DAY, UTC):%Y%m%d}"
 
     def _expire_later(self, key: str, date: int) -> None:
+        self._unexpiring.discard(key)
         seconds = max(3600, int((date + 1) * DAY + COUNTERS_OUTLIVE_DATE - time.time()))
         task = asyncio.create_task(self._expire(key, seconds))
         self._expiring.add(task)
@@ -280,11 +346,22 @@ class RedisCounters:
         try:
             await self._link.run("EXPIRE", key, seconds)
         except StoreError:
-            return  # the key stays until the next first touch or until eviction
+            if len(self._unexpiring) < MAX_UNEXPIRING:
+                self._unexpiring.add(key)  # until this process takes from it again
 
     async def close(self) -> None:
         if self._expiring:
             await asyncio.wait(self._expiring, timeout=1.0)
+
+
+def eviction_warning(info: Mapping[str, Any]) -> str | None:
+    """What to say of a Redis that may drop counters when its memory is full: they expire, so any policy but one may."""
+    policy = info.get("maxmemory_policy", NO_EVICTION)
+    if policy == NO_EVICTION or not info.get("maxmemory"):
+        return None
+    return (
+        f"Redis may evict counters (maxmemory-policy {policy}), and limits are then exceeded; set it to {NO_EVICTION}"
+    )
 
 
 def _date(window: Window) -> int:

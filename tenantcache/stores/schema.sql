@@ -175,3 +175,87 @@ begin
     return found;
 end
 $$;
+
+-- Handing a minute over from Redis to Postgres: the rules stand in core/handover.py. A holder may have been granted
+-- tokens by Redis of minutes up to `through_minute` (null: it has no Redis); 5 minutes is the lease there. These tables
+-- are logged, since a crash must not let a minute be handed over without a report.
+create table if not exists tenantcache.counter_holders (
+    process uuid primary key,
+    through_minute bigint,
+    seen_at timestamptz not null default now(),
+    reported_version bigint,
+    reported_minute bigint
+);
+create table if not exists tenantcache.counter_reports (
+    minute bigint not null,
+    process uuid not null,
+    owner text not null,
+    tokens bigint not null,
+    primary key (minute, process, owner)
+);
+
+-- Become a holder, or stay one. Returns through which minute, null where the row has another version by now or the
+-- process `holds` nothing; and the place of the process among those that are alive. The lock is shared: pulls go on.
+create or replace function tenantcache.hold_counters(
+    holder uuid, known_version bigint, holds boolean, out through bigint, out place bigint, out fleet bigint
+) volatile language plpgsql as $$
+declare
+    this_minute bigint;
+begin
+    lock table tenantcache.counter_store in row share mode;
+    this_minute := floor(extract(epoch from clock_timestamp()) / 60);
+    if holds and exists (select from tenantcache.counter_store where version = known_version) then
+        through := this_minute + 5;
+    end if;
+    insert into tenantcache.counter_holders as h (process, through_minute, seen_at)
+        values (holder, through, clock_timestamp())
+        on conflict (process) do update set seen_at = excluded.seen_at,
+            through_minute = greatest(h.through_minute, excluded.through_minute);
+    delete from tenantcache.counter_reports where minute < this_minute - 2;
+    delete from tenantcache.counter_holders
+        where seen_at < now() - interval '1 hour' and coalesce(through_minute, 0) < this_minute;
+    select count(*) filter (where process < holder), count(*) into place, fleet
+        from tenantcache.counter_holders where seen_at > now() - interval '90 seconds';
+end
+$$;
+
+-- Say what was granted of a minute; a report that is made again replaces itself.
+create or replace function tenantcache.report_counters(
+    holder uuid, of_minute bigint, owners text[], counts bigint[]
+) returns void volatile language sql as $$
+    insert into tenantcache.counter_reports (minute, process, owner, tokens)
+        select of_minute, holder, r.owner, r.tokens from unnest(owners, counts) as r (owner, tokens)
+    on conflict (minute, process, owner) do update set tokens = excluded.tokens
+$$;
+
+-- All of a process's report is there (`leaves`: and it holds nothing any more). If it was the last one that is waited
+-- for, Postgres counts from this minute on; returns whether that is so.
+create or replace function tenantcache.hand_over_counters(
+    holder uuid, known_version bigint, of_minute bigint, leaves boolean
+) returns boolean volatile language plpgsql as $$
+begin
+    lock table tenantcache.counter_store in exclusive mode;
+    if leaves then
+        delete from tenantcache.counter_holders where process = holder;
+    else
+        update tenantcache.counter_holders set reported_version = known_version, reported_minute = of_minute
+            where process = holder;
+    end if;
+    update tenantcache.counter_store set from_minute = of_minute
+        where version = known_version and store = 'postgres' and previous = 'redis'
+            and previous_from <= of_minute and from_minute > of_minute
+            and of_minute = floor(extract(epoch from clock_timestamp()) / 60)
+            and not exists (
+                select from tenantcache.counter_holders where through_minute >= of_minute
+                    and (reported_version, reported_minute) is distinct from (known_version, of_minute));
+    if not found then
+        return false;
+    end if;
+    insert into tenantcache.counters as c (tenant_id, policy, number, value)
+        select owner, 'minute', of_minute, sum(tokens) from tenantcache.counter_reports
+        where minute = of_minute group by owner order by owner
+    on conflict (tenant_id, policy, number) do update set value = c.value + excluded.value;
+    perform tenantcache.notify();
+    return true;
+end
+$$;

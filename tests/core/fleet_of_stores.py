@@ -1,10 +1,11 @@
 """A fleet with two stores in virtual time: real `FleetStore`s and real reservations; all around them breaks.
 
-The fault model, which `storechoice.py` states: processes stop, crash and start again; messages of each to the log and
-to the stores are late; the log is out of reach of some or of all; an announcement is long on its way and its commit
-takes its time; Redis fails for everybody at once, and forgets everything once the fleet has left it. If the day is in
-Postgres and the minutes are in Redis, either may fail before it has counted, or count and not answer. Requests cost
-several tokens if `costs` says so, and what was admitted is sometimes given back.
+The fault model, which `storechoice.py` and `handover.py` state: processes stop, crash and start again, or leave in
+order; messages of each to the log and to the stores are late; the log is out of reach of some or of all, and the answer
+to what was written there may be lost; an announcement is long on its way and its commit takes its time; Redis fails for
+everybody at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are in
+Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says so,
+and what was admitted is sometimes given back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from random import Random
 
+from tenantcache.core.handover import LEASE
 from tenantcache.core.ledger import Take
 from tenantcache.core.reservation import Reservation
 from tenantcache.core.storechoice import NOTICE, FleetStore, Proposal, Store, StoreChoice
@@ -27,6 +29,8 @@ START = 20_000.0 * DAY + 10 * 3600 + 20
 STEP = 0.25
 NOTICE_GIVEN = NOTICE
 """What an announcement gives; a test that takes it away must see the limit broken."""
+WAITS_FOR_ALL = True
+"""Whether a minute is handed over only once all holders have reported; the same."""
 
 
 @dataclass
@@ -38,6 +42,10 @@ class Process:
     next_pull: float = 0.0
     next_probe: float = 0.0
     shares: Counter[int] = field(default_factory=Counter)
+    name: int = 0
+    """Another one after each crash."""
+    next_hold: float = 0.0
+    is_reporting: bool = False
     inbox: list[Callable[[], None]] = field(default_factory=list)
     """What came while it was paused."""
 
@@ -53,15 +61,23 @@ class World:
         self.lose_redis = False
         self.silent = 0.0
         """How often a store counts and does not answer."""
-        self.costs = (1,)
+        self.costs: tuple[int, ...] = (1,)
         self.local = False
         """Whether a process that sees neither store admits its share."""
         self.admitted: Counter[Window] = Counter()
         self.admitted_in_days: Counter[Window] = Counter()
         self.changes: list[StoreChoice] = []
+        self.holders: dict[int, int] = {}
+        """The minute through which each holder is waited for."""
+        self.reports: dict[int, tuple[int, int, int]] = {}
+        """Version, minute and tokens that each holder has reported last."""
+        self.left: Counter[int] = Counter()
+        """Tokens that processes had spent of a minute when they left in order."""
+        self.handed_over: list[int] = []
+        self.delays, self.commits = [0.0, 0.01, 0.2, 0.4], [0.0, 0.1, 2.0, 8.0]
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self.processes = [Process(FleetStore(has_redis=True)) for _ in range(size)]
+        self.processes = [Process(FleetStore(has_redis=True), name=next(self._numbers)) for _ in range(size)]
 
     def at(self, when: float, work: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), work))
@@ -89,7 +105,7 @@ class World:
             work()
 
     def _delay(self) -> float:
-        return self.random.choice([0.0, 0.01, 0.2, 0.4])
+        return self.random.choice(self.delays)
 
     # One process.
 
@@ -104,6 +120,8 @@ class World:
             self._pull(process)
         self._watch_redis(process)
         self._speak(process)
+        self._hold(process)
+        self._hand_over(process)
         self._serve(process)
 
     def _pull(self, process: Process) -> None:
@@ -121,11 +139,11 @@ class World:
 
     def _watch_redis(self, process: Process) -> None:
         fleet = process.redis
-        if self.now < process.next_probe or not fleet.is_silent(self.now, 0.9):
+        if self.now < process.next_probe or not fleet.is_silent(self.now, 0.4):
             return
-        process.next_probe = self.now + 0.5
+        process.next_probe = self.now + 0.2
         if self.redis_away_until > self.now:
-            fleet.redis_failed(self.now, "gone")
+            fleet.redis_failed(self.now, "gone", asked=self.now)
         else:
             fleet.redis_answered(self.now, self.now)
 
@@ -159,15 +177,101 @@ class World:
             self.now if proposal.store == "postgres" and not first else row.complained_at,
             proposal.quiet,
         )
-        takes = self.random.choice([0.0, 0.1, 2.0, 8.0])
+        takes = self.random.choice(self.commits)
         self.locked_until = self.now + takes
         self.at(self.now + takes, lambda: self._commit(new))
 
     def _commit(self, new: StoreChoice) -> None:
         self.row = new
         self.changes.append(new)
+        self._notify()
         if self.lose_redis and new.store == "postgres":
             self.at(new.from_minute * 60.0, self.counters["redis"].clear)
+
+    def _notify(self) -> None:
+        for process in self.processes:
+            if self.delays == [0.0] or self.random.random() < 0.7:
+                process.next_pull = self.now
+
+    # Handing a minute over.
+
+    def _write(self, process: Process, work: Callable[[], Callable[[], None]], *, exclusive: bool) -> None:
+        """Have `work` done in Postgres, once the lock is free, and then what it returns in the process."""
+        fleet = process.redis
+
+        def apply() -> None:
+            if max(process.log_away_until, self.log_away_until) > self.now:
+                self._deliver(process, fleet, lambda: setattr(process, "is_reporting", False))
+                return
+            if self.now <= self.locked_until:
+                self.at(self.locked_until + 0.001, apply)
+                return
+            if exclusive:
+                self.locked_until = self.now
+            answer = work()
+            if self.random.random() < 0.1 and self.delays != [0.0]:
+                answer = lambda: setattr(process, "is_reporting", False)  # noqa: E731 - it was lost
+            self.at(self.now + self._delay(), lambda: self._deliver(process, fleet, answer))
+
+        self.at(self.now + self._delay(), apply)
+
+    def _hold(self, process: Process) -> None:
+        fleet, name = process.redis, process.name
+        if self.now < process.next_hold or not fleet.redis_answers or fleet.choice.store is None:
+            return
+        process.next_hold = self.now + (1.0 if fleet.handover.through < minute_at(self.now) + LEASE - 1 else 30.0)
+        version = fleet.choice.version
+
+        def write() -> Callable[[], None]:
+            if self.row.version != version:
+                return lambda: None
+            through = minute_at(self.now) + LEASE
+            self.holders[name] = max(through, self.holders.get(name, 0))
+            return lambda: setattr(fleet.handover, "through", max(through, fleet.handover.through))
+
+        self._write(process, write, exclusive=False)
+
+    def _hand_over(self, process: Process) -> None:
+        fleet, name = process.redis, process.name
+        if process.is_reporting or not fleet.has_to_hand_over(self.now):
+            return
+        version, minute = fleet.choice.version, minute_at(self.now)
+        granted = 0 if process.reservation is None else process.reservation.hand_over(self.now)
+        fleet.handover.give_up(version)
+        process.is_reporting = True
+
+        def write() -> Callable[[], None]:
+            self.reports[name] = version, minute, granted
+            self._finish(version, minute)
+            return done
+
+        def done() -> None:
+            process.is_reporting = False
+            fleet.handover.report(version, minute)
+
+        self._write(process, write, exclusive=True)
+
+    def _finish(self, version: int, minute: int) -> None:
+        """As `hand_over_counters`: the clock is read under the lock, and the commit may come late."""
+        row = self.row
+        if (row.version, row.store, row.previous) != (version, "postgres", "redis"):
+            return
+        if not row.previous_from <= minute < row.from_minute or minute != minute_at(self.now):
+            return
+        awaited = [name for name, through in self.holders.items() if through >= minute]
+        if WAITS_FOR_ALL and any(self.reports.get(name, (0, 0, 0))[:2] != (version, minute) for name in awaited):
+            return
+        of_minute = [tokens for _, reported, tokens in self.reports.values() if reported == minute]
+        granted = sum(of_minute) + self.left[minute]
+        takes = self.random.choice(self.commits[:3])
+        self.locked_until = self.now + takes
+        self.at(self.now + takes, lambda: self._commit_hand_over(minute, granted))
+
+    def _commit_hand_over(self, minute: int, granted: int) -> None:
+        self.row = replace(self.row, from_minute=minute)
+        self.counters["postgres"][Window("minute", minute)] += granted
+        self.handed_over.append(minute)
+        self._notify()
 
     # Its limits.
 
@@ -223,7 +327,10 @@ class World:
             return
         fleet = process.redis
         stores = [self._route(fleet, debit) for debit in take.debits]
-        if None in stores or minute_at(self.now) in (fleet.own_minute, fleet.lost_minute):
+        minute = minute_at(self.now)
+        counters = fleet.version_of(minute)
+        is_known = counters is not None or all(debit.amount <= 0 for debit in take.debits)
+        if not is_known or None in stores or minute in (fleet.own_minute, fleet.lost_minute):
             reservation.fail(take, self.now)
             return
 
@@ -243,8 +350,9 @@ class World:
             self.at(self.now + wait, lambda: self._deliver(process, fleet, lambda: settle(values)))
 
         def settle(values: list[int | None]) -> None:
-            if any(store == "redis" and value is None for store, value in zip(stores, values, strict=True)):
-                fleet.redis_failed(self.now, "gone")
+            self._hear_of_redis(fleet, stores, values)
+            if fleet.version_of(minute) != counters:
+                values = [None if store == "redis" else value for store, value in zip(stores, values, strict=True)]
             if values.count(None) == len(values):
                 reservation.fail(take, self.now)
                 return
@@ -254,6 +362,10 @@ class World:
             self._send(process, reservation, following)
 
         self.at(self.now + self._delay(), apply)
+
+    def _hear_of_redis(self, fleet: FleetStore, stores: list[Store | None], values: list[int | None]) -> None:
+        if any(store == "redis" and value is None for store, value in zip(stores, values, strict=True)):
+            fleet.redis_failed(self.now, "gone")
 
     def _is_away(self, process: Process, store: Store) -> bool:
         if store == "redis":
@@ -275,6 +387,30 @@ class World:
     def crash(self, process: Process) -> None:
         process.redis = FleetStore(has_redis=True)
         process.reservation, process.inbox = None, []
+        process.name, process.next_hold, process.is_reporting = next(self._numbers), 0.0, False
+
+    def leave(self, process: Process) -> None:
+        """It is restarted in order: what it has spent of this minute is told, what it holds unspent is lost here."""
+        name, reservation, minute = process.name, process.reservation, minute_at(self.now)
+        is_out = process.paused_until > self.now or max(process.log_away_until, self.log_away_until) > self.now
+        self.crash(process)
+        if is_out:
+            return
+        spent = 0
+        if reservation is not None:
+            reservation.release(self.now)
+            spent = reservation.hand_over(self.now)
+
+        def write() -> None:
+            if self.now <= self.locked_until:
+                self.at(self.locked_until + 0.001, write)
+                return
+            self.holders.pop(name, None)
+            if self.reports.pop(name, (0, 0, 0))[1] != minute or self.row.from_minute > minute:
+                self.left[minute] += spent
+            self._finish(self.row.version, minute)
+
+        self.at(self.now, write)
 
     def over_admitted(self) -> dict[Window, int]:
         minute, day = self.limits.per_minute or inf, self.limits.per_day or inf

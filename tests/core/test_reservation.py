@@ -696,3 +696,55 @@ def test_what_was_admitted_is_drained_whatever_happens_to_the_limit(counters: Co
     r.note_unbacked(3)
     r.note_unbacked(2)
     assert r.drain() == [Spent(today, 5)]
+
+
+def test_what_is_handed_over_is_what_was_granted_and_overshoot_stays_behind(counters: Counters) -> None:
+    """The fleet goes on in other counters, which begin with what every process says."""
+    counters.values[minute(0)] = 95
+    r = Reservation(Limits(100, None), NOON)
+    assert counters.exhaust(r, NOON) == 5
+    assert counters.values[minute(0)] > 100
+    assert not counters.serve(r, NOON).allowed
+    counters.values[minute(0)] = 60  # what all have said
+    assert r.hand_over(NOON) == 5
+    assert counters.exhaust(r, NOON) == 40
+
+
+def test_what_is_held_when_a_minute_is_handed_over_is_told_and_spent(counters: Counters) -> None:
+    r = Reservation(Limits(100, None), NOON)
+    assert counters.serve(r, NOON).allowed
+    held = r.minute + r.low
+    assert held > 0
+    assert r.hand_over(NOON) == 1 + held
+    assert [r.spend(NOON, 1) for _ in range(held + 1)].count(True) == held
+
+
+def test_a_released_reservation_hands_over_what_it_has_spent(counters: Counters) -> None:
+    r = Reservation(Limits(100, None), NOON)
+    for _ in range(3):
+        assert counters.serve(r, NOON).allowed
+    assert r.release(NOON) is not None
+    assert r.hand_over(NOON + 1) == 3
+    assert r.hand_over(NOON + 60) == 0
+    assert Reservation(Limits(), NOON).hand_over(NOON) == 0
+
+
+def test_a_minute_whose_counter_is_lost_for_the_second_time_is_used_up() -> None:
+    """Each loss may admit more: so with several processes no more than twice the limit is admitted."""
+    counters = Counters()
+    fleet = [Reservation(Limits(600, None), NOON) for _ in range(4)]
+    admitted = 0
+    for second in range(60):
+        for _ in range(10):
+            admitted += [counters.serve(r, NOON + second, processes=4).allowed for r in fleet].count(True)
+        counters.values.clear()
+    assert 600 <= admitted <= 1200
+
+
+def test_days_are_repaired_each_time(counters: Counters) -> None:
+    r = Reservation(Limits(None, 50), NOON)
+    admitted = 0
+    for _ in range(40):
+        admitted += counters.serve(r, NOON).allowed
+        counters.values.clear()
+    assert admitted == 40

@@ -112,25 +112,67 @@ def test_the_first_process_chooses_what_it_has() -> None:
     assert following(new).propose(HOUR) == Proposal(0, "redis", "the first process has come", 60.0)
     assert following(new, has_redis=False).propose(HOUR) == Proposal(0, "postgres", "the first process has come", 60.0)
     broken = following(new)
-    broken.redis_failed(HOUR - 2, "is not running")
+    broken.redis_failed(HOUR, "is not running")
     assert broken.propose(HOUR) == Proposal(0, "postgres", "the first process has come", 60.0)
 
 
-def test_redis_is_gone_after_two_seconds_without_an_answer() -> None:
+def fail(fleet: FleetStore, *seconds: float, why: str = "did not answer", counting: bool = False) -> None:
+    """What was asked at those seconds failed at once."""
+    for second in seconds:
+        fleet.redis_failed(HOUR + second, why, asked=HOUR + second, counting=counting)
+
+
+def test_redis_is_gone_two_seconds_after_its_last_answer() -> None:
     fleet = following(IN_REDIS)
-    fleet.redis_failed(HOUR + 51.0, "did not answer")
-    fleet.redis_failed(HOUR + 52.9, "did not answer in time")
+    fleet.redis_answered(HOUR + 51.0, HOUR + 51.0)
+    fail(fleet, 51.5, 52.0, 52.6)
     assert fleet.propose(HOUR + 52.9) is None
-    assert fleet.propose(HOUR + 53.0) == Proposal(1, "postgres", "did not answer in time", 60.0)
+    assert fleet.propose(HOUR + 53.0) == Proposal(1, "postgres", "did not answer", 60.0)
 
 
 def test_an_answer_in_between_begins_the_two_seconds_anew() -> None:
     fleet = following(IN_REDIS)
-    fleet.redis_failed(HOUR + 51.0, "did not answer")
+    fail(fleet, 50.0, 51.5)
     fleet.redis_answered(HOUR + 52.0, HOUR + 52.0)
-    fleet.redis_failed(HOUR + 52.5, "did not answer")
-    assert fleet.propose(HOUR + 54.4) is None
-    assert fleet.propose(HOUR + 54.5) is not None
+    fail(fleet, 52.5, 53.6)
+    assert fleet.propose(HOUR + 53.9) is None
+    assert fleet.propose(HOUR + 54.0) is not None
+
+
+@pytest.mark.parametrize("failed_at", [(), (51.5,), (51.5, 60.0)], ids=["nothing", "once", "once, and once after it"])
+def test_a_process_that_did_not_run_proves_nothing(failed_at: tuple[float, ...]) -> None:
+    """It was stopped from :52 to :60; Redis is there again, or was never gone."""
+    fleet = following(IN_REDIS)
+    fleet.redis_answered(HOUR + 51.0, HOUR + 51.0)
+    fail(fleet, *failed_at[:1])
+    assert fleet.propose(HOUR + 60.0) is None
+    fleet.redis_failed(HOUR + 60.0, "late", asked=HOUR + 52.0)
+    assert fleet.propose(HOUR + 60.1) is None
+
+
+def test_who_has_never_heard_of_redis_needs_no_two_seconds() -> None:
+    fleet = following(IN_REDIS)
+    fleet.redis_failed(HOUR + 51.0, "was not there at the start")
+    fail(fleet, 51.25, 52.0)
+    assert fleet.propose(HOUR + 52.0) is None
+    fail(fleet, 52.1)
+    assert fleet.propose(HOUR + 52.1) is not None
+
+
+def test_ping_proves_nothing_once_a_take_has_failed() -> None:
+    """`CLIENT PAUSE 600000 WRITE`: PING is answered, and nothing is counted."""
+    fleet = following(IN_REDIS)
+    fleet.redis_answered(HOUR + 50.0, HOUR + 50.0, counted=True)
+    for second in (50.5, 51.0, 51.5, 52.0):
+        fail(fleet, second, counting=True)
+        fleet.redis_answered(HOUR + second + 0.1, HOUR + second + 0.1, counted=False)
+    assert not fleet.redis_answers
+    assert fleet.propose(HOUR + 52.0) is not None
+    fleet.redis_answered(HOUR + 53.0, HOUR + 53.0)
+    assert fleet.redis_answers
+    fail(fleet, 54.0)
+    fleet.redis_answered(HOUR + 54.5, HOUR + 54.5, counted=False)
+    assert fleet.redis_answers
 
 
 def test_an_account_that_is_refused_is_gone_at_once() -> None:
@@ -222,7 +264,8 @@ def test_lost_counters_are_announced_once() -> None:
     lose(fleet, Window("minute", MINUTE), "hooli", "umbrella")  # of before the change
     assert fleet.propose(HOUR + 1000) is None
     lose(fleet, Window("minute", MINUTE + 1), "hooli", "umbrella")
-    assert fleet.propose(HOUR + 60 + 599) is None
+    again = "Redis loses its counters again and again"
+    assert fleet.propose(HOUR + 60 + 599) == Proposal(2, "postgres", again, 600.0)
     assert fleet.propose(HOUR + 60 + 600) == Proposal(2, "redis", "Redis has lost its counters", 60.0)
 
 
@@ -244,7 +287,7 @@ def vouched_for(*answers: float) -> FleetStore:
 
 
 def test_answers_of_redis_vouch_for_it_while_the_log_is_away() -> None:
-    fleet = vouched_for(49.5, 51, 52.5, 54, 55.5)
+    fleet = vouched_for(49.5, 50.5, 51.5, 52.5, 53.5, 54.5, 55.5)
     assert fleet.settled_until == HOUR + 60.5
     assert fleet.store_of(MINUTE + 1) == "redis"
 
@@ -273,7 +316,7 @@ def test_the_next_pull_lets_it_vouch_again() -> None:
 
 def test_a_gap_between_two_answers_ends_that() -> None:
     """As after a pause of this process: Redis may have been gone meanwhile, and another store chosen."""
-    assert vouched_for(49.5, 51, 52.6, 54).settled_until == HOUR + 56
+    assert vouched_for(49.5, 50.5, 51, 52.1, 53).settled_until == HOUR + 56
 
 
 def test_a_failure_ends_that_too() -> None:
@@ -356,7 +399,7 @@ def test_who_was_alone_until_shortly_before_a_minute_takes_nothing_in_it() -> No
 
 
 def test_who_sees_one_of_them_is_not_alone() -> None:
-    without_log = vouched_for(49.5, *(51 + number * 1.4 for number in range(20)))
+    without_log = vouched_for(49.5, *(50.4 + number * 0.9 for number in range(31)))
     for second in range(51, 78):
         without_log.note_time(HOUR + second)
     assert without_log.own_minute == -1
@@ -375,6 +418,19 @@ def test_a_pause_is_no_reason_to_decide_by_oneself() -> None:
     fleet.follow(IN_REDIS, HOUR + 205.1)
     fleet.note_time(HOUR + 200.2)
     assert (fleet.own_minute, fleet.lost_minute) == (-1, -1)
+
+
+def test_a_postgres_that_does_not_count_is_no_store() -> None:
+    """It takes no writes, or its table is locked; the log is there. The share begins with the next minute."""
+    fleet = following(StoreChoice(1, "postgres"), read_at=HOUR + 58)
+    fleet.postgres_failed(HOUR + 20)
+    fleet.postgres_failed(HOUR + 25)
+    for second, own, lost in ((22, -1, -1), (24, -1, -1), (25, -1, MINUTE), (60, MINUTE + 1, MINUTE)):
+        fleet.follow(StoreChoice(1, "postgres"), HOUR + second + 5)
+        fleet.note_time(HOUR + second)
+        assert (fleet.own_minute, fleet.lost_minute) == (own, lost)
+    fleet.postgres_answered()
+    assert not fleet.is_alone(HOUR + 61)
 
 
 def test_what_stands_for_a_minute_and_a_share_of_it_are_not_both_spent() -> None:

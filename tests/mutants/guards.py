@@ -1,4 +1,4 @@
-"""Every guard of the freshness protocol, and how to take it away.
+"""Every guard of the freshness protocol, and those of handing a minute over, and how to take it away.
 
 A mutant is a piece of text that is replaced in a copy of the package. `suites` are those that may kill it; a guard of
 the database itself can only be missed by tests on a real one. `quick` names the tests that are enough to kill it in a
@@ -42,6 +42,8 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
+    "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
+    "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -60,6 +62,8 @@ WHAT_SUITES_DO = {
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
+    "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
+    "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "orders", "storms", "machine")
@@ -68,6 +72,9 @@ WEB = ("web",)
 LOOPS = ("loops",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
+COUNTERS = ("counters",)
+HANDING_OVER = ("handing over",)
+ON_COUNTERS = "tests/test_fleetcounters.py::"
 RULES = ("tests/core/test_freshness.py",)
 UNITS = (
     "tests/test_follower.py",
@@ -89,6 +96,9 @@ MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/limiter.py"
 RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
+FLEET_COUNTERS = "tenantcache/fleetcounters.py"
+STORE_CHOICE = "tenantcache/core/storechoice.py"
+HANDOVER = "tenantcache/core/handover.py"
 SQL = "tenantcache/stores/schema.sql"
 HOSTS = "tenantcache/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
@@ -769,7 +779,7 @@ MUTANTS = [
         "self._current, self._standing = Ledger(), Standing(number)",
         "self._standing = Standing(number)",
         LIMITS,
-        quick=("tests/test_clock_set.py",),
+        quick=("tests/core/test_reservation.py",),
     ),
     Mutant(
         "limits: a later minute that grants nothing is asked once",
@@ -791,6 +801,74 @@ MUTANTS = [
         "type(cost) is not int or ",
         "",
         LIMITS,
+    ),
+    Mutant(
+        "handing over: an answer after the report is not used",
+        FLEET_COUNTERS,
+        "if self.fleet.version_of(minute_at(asked)) != counters:",
+        "if False:",
+        COUNTERS,
+        quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
+    ),
+    Mutant(
+        "handing over: the day is written down before the report",
+        FLEET_COUNTERS,
+        "            await self._mirror()\n            if await self.holder.report(report):",
+        "            if await self.holder.report(report):",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: who decided alone does not report",
+        STORE_CHOICE,
+        "if minute in (self.own_minute, self.lost_minute):",
+        "if False:",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: a minute that begins again is not handed over",
+        STORE_CHOICE,
+        " or minute <= self._begun_before",
+        "",
+        COUNTERS,
+        quick=("tests/test_clock_set.py",),
+    ),
+    Mutant(
+        "handing over: what was spent in a loop that has ended",
+        LIMITER,
+        "(*self._meters, *self._left, *self._released)",
+        "(*self._meters, *self._released)",
+        LIMITS,
+        quick=("tests/test_limiter.py",),
+    ),
+    Mutant(
+        "handing over: a holder is known to Postgres",
+        HANDOVER,
+        "return minute <= self.through or (is_vouched_for and self.through >= 0)",
+        "return True",
+        ("counters", "handing over"),
+    ),
+    Mutant(
+        "handing over: nothing is taken after the report",
+        HANDOVER,
+        "return self._given_up == version",
+        "return False",
+        ("counters", "handing over"),
+    ),
+    Mutant(
+        "handing over: all holders have reported",
+        SQL,
+        "(reported_version, reported_minute) is distinct from (known_version, of_minute));",
+        "false);",
+        HANDING_OVER,
+        quick=("tests/stores/test_choices.py::test_the_last_report_hands_the_minute_over_with_the_sum_of_all",),
+    ),
+    Mutant(
+        "handing over: a holder is one of the row that it knows",
+        SQL,
+        "if holds and exists (select from tenantcache.counter_store where version = known_version) then",
+        "if holds then",
+        HANDING_OVER,
+        quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
     ),
 ]
 

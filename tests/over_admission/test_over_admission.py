@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from benchmarks.over_admission import outages
 from benchmarks.over_admission.fleet import Fleet
 from benchmarks.over_admission.judge import Counts
 from benchmarks.over_admission.plan import TenantLoad
@@ -37,6 +38,24 @@ def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool) -> None:
         assert found.over(tenant.limit, found.admitted) == 0, f"{tenant.limit} a minute: {found.admitted}"
         # A killed worker takes what it held with it; but a limit that is never approached is never tried.
         assert max(found.admitted.values()) >= tenant.limit / 2
+
+
+def test_tenants_below_their_limits_are_refused_for_seconds_when_redis_dies() -> None:
+    """All processes are alive: they do not wait for the next minute. On a busy machine it may take a little longer."""
+    found = outages.one_try()
+    assert found.over == 0
+    assert found.last < 5
+    assert found.refused > 0, "it proves nothing"
+
+
+def test_refusals_that_follow_each_other_are_one_outage() -> None:
+    counts = Counts()
+    for now in (100.0, 100.52, 103.4, 110.0, 110.1, 130.0):
+        counts.refuse(now, 429)
+    assert counts.refused_between(100, 120) == 5
+    assert counts.longest_refusal(100, 120, gap=3.0) == pytest.approx(3.5)
+    assert counts.longest_refusal(100, 120, gap=1.0) == pytest.approx(0.6)
+    assert counts.longest_refusal(140, 150, gap=3.0) == 0
 
 
 def test_what_is_over_is_found() -> None:

@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from math import ceil
+from uuid import UUID
 
 import asyncpg
 import pytest
 
-from tenantcache.core.storechoice import NOTICE, Proposal, StoreChoice
+from tenantcache.core.handover import LEASE
+from tenantcache.core.storechoice import NOTICE, FleetStore, Proposal, StoreChoice
 from tenantcache.core.windows import Debit, Window
+from tenantcache.holder import Holder
 from tenantcache.stores.base import Pull
-from tenantcache.stores.choices import PostgresChoices
+from tenantcache.stores.choices import Held, PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 
@@ -156,3 +159,175 @@ async def test_what_redis_has_counted_raises_a_day_and_never_lowers_it(postgres:
     await choices.mirror({("acme", DAY.number): 30})
     assert await counters.debit("acme", [Debit(DAY, 5)]) == [45]
     assert await counters.debit("globex", [Debit(DAY, 0)]) == [7]
+
+
+# Handing a minute over.
+
+ONE, OTHER, THIRD = (UUID(int=number) for number in (1, 2, 3))
+
+
+async def this_minute() -> int:
+    """Not one that is about to end."""
+    while time.time() % 60 > 57:
+        await asyncio.sleep(0.1)
+    return int(time.time() // 60)
+
+
+@pytest.fixture
+async def choices(postgres: PostgresTenants) -> PostgresChoices:
+    choices = PostgresChoices(postgres)
+    await choices.choose(proposal(0, "redis"))
+    return choices
+
+
+async def counted(postgres: PostgresTenants, owner: str, minute: int) -> int:
+    [value] = await PostgresCounters(postgres).debit(owner, [Debit(Window("minute", minute), 0)])
+    return value
+
+
+async def test_a_holder_is_one_through_five_minutes_and_of_the_row_that_it_knows(
+    choices: PostgresChoices, admin: asyncpg.Connection
+) -> None:
+    minute = await this_minute()
+    assert await choices.hold(ONE, 1, holds=True) == Held(minute + LEASE, 0, 1)
+    assert await choices.hold(OTHER, 0, holds=True) == Held(None, 1, 2)
+    assert await choices.hold(OTHER, 1, holds=False) == Held(None, 1, 2)
+    await admin.execute("update tenantcache.counter_holders set seen_at = now() - interval '91 seconds'")
+    assert (await choices.hold(OTHER, 1, holds=True)).fleet == 1
+
+
+async def test_the_last_report_hands_the_minute_over_with_the_sum_of_all(
+    choices: PostgresChoices, postgres: PostgresTenants, log: PostgresLog
+) -> None:
+    minute = await this_minute()
+    for process in (ONE, OTHER):
+        await choices.hold(process, 1, holds=True)
+    await choices.choose(proposal(1, "postgres"))
+    await choices.report(ONE, minute, {"acme": 30, "globex": 1})
+    assert not await choices.hand_over(ONE, 2, minute)
+    assert (await read(log))[0].from_minute > minute
+    await choices.report(OTHER, minute, {"acme": 5})
+    await choices.report(OTHER, minute, {"acme": 12})  # its answer was lost, and more was found
+    assert await choices.hand_over(OTHER, 2, minute)
+    choice, pull = await read(log)
+    assert (choice.version, choice.store, choice.from_minute) == (2, "postgres", minute)
+    assert pull.settled_until is not None
+    assert await counted(postgres, "acme", minute) == 42
+    assert await counted(postgres, "globex", minute) == 1
+    assert not await choices.hand_over(OTHER, 2, minute), "once is enough"
+    assert await counted(postgres, "acme", minute) == 42
+
+
+async def test_a_report_of_another_change_or_minute_does_not_count(choices: PostgresChoices, log: PostgresLog) -> None:
+    minute = await this_minute()
+    await choices.hold(ONE, 1, holds=True)
+    await choices.choose(proposal(1, "postgres"))
+    for version, of_minute in ((1, minute), (2, minute - 1), (2, minute + 1), (3, minute)):
+        assert not await choices.hand_over(ONE, version, of_minute)
+    assert (await read(log))[0].from_minute > minute
+
+
+async def test_a_holder_that_was_killed_is_waited_for_as_long_as_it_may_hold_tokens(
+    choices: PostgresChoices, admin: asyncpg.Connection
+) -> None:
+    minute = await this_minute()
+    for process in (ONE, OTHER):
+        await choices.hold(process, 1, holds=True)
+    await choices.choose(proposal(1, "postgres"))
+    await admin.execute("update tenantcache.counter_holders set through_minute = $1 where process = $2", minute, OTHER)
+    assert not await choices.hand_over(ONE, 2, minute)
+    await admin.execute(
+        "update tenantcache.counter_holders set through_minute = $1 where process = $2", minute - 1, OTHER
+    )
+    assert await choices.hand_over(ONE, 2, minute)
+
+
+async def test_who_leaves_is_not_waited_for_and_what_it_spent_is_counted(
+    choices: PostgresChoices, postgres: PostgresTenants
+) -> None:
+    minute = await this_minute()
+    await choices.hold(ONE, 1, holds=True)
+    await choices.report(ONE, minute, {"acme": 7})
+    assert not await choices.hand_over(ONE, 1, minute, leaves=True)
+    await choices.choose(proposal(1, "postgres"))
+    assert await choices.hand_over(OTHER, 2, minute), "nobody is left who holds anything"
+    assert await counted(postgres, "acme", minute) == 7
+
+
+async def test_the_last_one_that_is_waited_for_may_leave(choices: PostgresChoices) -> None:
+    minute = await this_minute()
+    for process in (ONE, OTHER):
+        await choices.hold(process, 1, holds=True)
+    await choices.choose(proposal(1, "postgres"))
+    assert not await choices.hand_over(ONE, 2, minute)
+    assert await choices.hand_over(OTHER, 2, minute, leaves=True)
+
+
+async def test_no_minute_of_postgres_is_handed_over_to_redis(choices: PostgresChoices, log: PostgresLog) -> None:
+    minute = await this_minute()
+    await choices.choose(proposal(1, "redis"))  # its counters were lost
+    assert not await choices.hand_over(ONE, 2, minute)
+    assert (await read(log))[0].from_minute > minute
+
+
+async def test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over(
+    choices: PostgresChoices, admin: asyncpg.Connection
+) -> None:
+    """It waits for the lock, and then hears that the row is another one."""
+    async with admin.transaction():
+        await admin.execute("select tenantcache.choose_counter_store(1, 'postgres', 'slowly', 60)")
+        held = asyncio.create_task(choices.hold(THIRD, 1, holds=True))
+        await asyncio.sleep(0.2)
+        assert not held.done()
+    assert (await held).through is None
+
+
+async def test_reports_of_past_minutes_and_holders_long_gone_are_removed(
+    choices: PostgresChoices, admin: asyncpg.Connection
+) -> None:
+    minute = await this_minute()
+    await choices.report(ONE, minute - 3, {"acme": 1})
+    await choices.report(ONE, minute, {"acme": 1})
+    await choices.hold(ONE, 1, holds=True)
+    await admin.execute(
+        "update tenantcache.counter_holders set seen_at = now() - interval '2 hours', through_minute = 0"
+    )
+    await choices.hold(OTHER, 1, holds=True)
+    assert await admin.fetchval("select array_agg(minute) from tenantcache.counter_reports") == [minute]
+    assert await admin.fetchval("select array_agg(process) from tenantcache.counter_holders") == [OTHER]
+
+
+async def test_where_nothing_can_be_written_no_process_needs_to_be_known(
+    choices: PostgresChoices, database_url: str, admin: asyncpg.Connection
+) -> None:
+    name = await admin.fetchval("select current_database()")
+    await admin.execute(f"alter database {name} set default_transaction_read_only = on")
+    reader = PostgresTenants(database_url, timeout=5.0)
+    await reader.open()
+    held = await PostgresChoices(reader).hold(ONE, 1, holds=True)
+    assert held.through is not None
+    assert held.through > 1 << 40
+    fleet = FleetStore(has_redis=True)
+    fleet.follow(StoreChoice(1, "redis"), time.time() + 5)
+    fleet.redis_answered(time.time(), time.time())
+    holder, writer = Holder(fleet, PostgresChoices(reader)), Holder(fleet, choices)
+    assert await holder.register(time.time())
+    assert fleet.may_take(await this_minute())
+    assert await writer.register(time.time())
+    assert fleet.handover.through < 1 << 40, "once it can be written, it must be"
+    await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("seen", "through", "missing"),
+    [("14 seconds", 5, False), ("16 seconds", 5, True), ("16 seconds", 0, True), ("5 minutes", -1, False)],
+)
+async def test_a_holder_that_was_not_heard_of_is_missing_as_long_as_it_is_waited_for(
+    choices: PostgresChoices, admin: asyncpg.Connection, seen: str, through: int, missing: bool
+) -> None:
+    await choices.hold(ONE, 1, holds=True)
+    await admin.execute(
+        f"update tenantcache.counter_holders set seen_at = now() - interval '{seen}', through_minute = $1",
+        await this_minute() + through,
+    )
+    assert await choices.misses_a_holder() == missing

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -381,3 +382,162 @@ async def test_it_comes_back_by_a_probe_that_is_free(redis_factory: Callable[...
     assert link.billed - billed == 1, "what the breaker kept back is not billed"
     billing.close()
     await link.close()
+
+
+# Redis servers as they are.
+
+
+@asynccontextmanager
+async def an_address_of(*servers: RedisServer) -> AsyncIterator[tuple[str, Callable[[int], None]]]:
+    """A URL that leads to the first of `servers`, and what makes new connections lead to another one."""
+    target = [0]
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", servers[target[0]].port)
+        for task in (asyncio.create_task(copy(reader, back)), asyncio.create_task(copy(there, writer))):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", lambda place: target.__setitem__(0, place)
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+
+
+@pytest.fixture
+def two_servers(redis_factory: Callable[..., RedisServer], tmp_path: Path) -> tuple[RedisServer, RedisServer]:
+    """Either may become a replica, and then writes a dump."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    return redis_factory(options={"dir": str(tmp_path / "old")}), redis_factory(options={"dir": str(tmp_path / "new")})
+
+
+async def test_a_failover_behind_one_address_is_followed(two_servers: tuple[RedisServer, RedisServer]) -> None:
+    old, new = two_servers
+    async with an_address_of(old, new) as (url, lead_to):
+        link = RedisLink(url, timeout=5.0)
+        counters = RedisCounters(link, prefix="test")
+        assert await counters.debit("acme", [Debit(MINUTE, 3)]) == [3]
+        await counters.close()
+        async with Redis.from_url(old.url) as client:
+            await client.replicaof("127.0.0.1", str(new.port))  # which ends no connection
+        lead_to(1)
+        assert await counters.debit("acme", [Debit(MINUTE, 4)]) == [4]
+        assert link.breaker.state == "closed"
+        await counters.close()
+        async with Redis.from_url(new.url) as client:
+            assert await client.bitfield(KEY).get("u32", f"#{MINUTE.number % 1440 + 3}").execute() == [4]
+        await link.close()
+
+
+async def test_a_replica_that_stays_one_refuses_and_is_left_as_soon_as_that_changes(
+    two_servers: tuple[RedisServer, RedisServer],
+) -> None:
+    old, new = two_servers
+    async with an_address_of(old, new) as (url, lead_to), Redis.from_url(old.url) as client:
+        link = RedisLink(url, timeout=5.0)
+        await client.replicaof("127.0.0.1", str(new.port))
+        with pytest.raises(StoreError, match=r"read only|READONLY|read-only") as caught:
+            await link.try_to_count()
+        assert caught.value.refused
+        lead_to(1)
+        await link.try_to_count()
+        await link.close()
+
+
+async def test_an_expiry_that_was_refused_once_is_sent_with_the_next_take(redis_url: str, plain: Redis) -> None:
+    link = RedisLink(redis_url.replace("redis://", "redis://app:secret@"), timeout=5.0)
+    counters = RedisCounters(link, prefix="test")
+    try:
+        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~test:*", "+@all", "-expire")  # type: ignore[no-untyped-call]
+        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await counters.close()
+        assert await plain.ttl(KEY) == -1
+        await plain.execute_command("ACL", "SETUSER", "app", "+expire")  # type: ignore[no-untyped-call]
+        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await counters.close()
+        assert await plain.ttl(KEY) > 0
+    finally:
+        await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]
+        await link.close()
+
+
+NEEDED = ("+bitfield", "+expire", "+ping", "+get", "+set", "+mget", "+unlink")
+"""Of docs/limits.md."""
+
+
+async def test_a_user_for_the_prefix_alone_is_enough(redis_url: str, plain: Redis) -> None:
+    """For the probe as well, whose key ends by itself."""
+    link = RedisLink(redis_url.replace("redis://", "redis://app:secret@"), prefix="myapp", timeout=5.0)
+    counters, copies = RedisCounters(link, prefix="myapp"), RedisCopies(link, prefix="myapp", ttl=60)
+    try:
+        await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~myapp:*", "-@all", *NEEDED)  # type: ignore[no-untyped-call]
+        await link.open()
+        await link.try_to_count()
+        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await counters.close()
+        await copies.put("id:1", b"x")
+        assert await copies.get_many(["id:1"]) == [b"x"]
+        assert await copies.get_many(["id:1", "id:2"]) == [b"x", None]
+        await copies.drop(["id:1"])
+        keys = await plain.keys("*")
+        assert sorted(keys) == [b"myapp:probe", b"myapp:ratelimit:acme:20231114"]
+        assert [await plain.ttl(key) > 0 for key in keys] == [True, True]
+    finally:
+        await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({}, False),
+        ({"maxmemory": "50mb", "maxmemory-policy": "noeviction"}, False),
+        ({"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}, True),
+        ({"maxmemory": "50mb", "maxmemory-policy": "volatile-ttl"}, True),
+        ({"maxmemory-policy": "allkeys-lru"}, False),  # memory is not bounded
+    ],
+)
+async def test_a_redis_that_may_evict_counters_is_warned_of(
+    redis_factory: Callable[..., RedisServer],
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, str],
+    warned: bool,
+) -> None:
+    server = redis_factory(options=options)
+    billing = BilledCommands(server.url)
+    link = RedisLink(server.url, timeout=5.0)
+    await link.open()
+    found = [record.getMessage() for record in caplog.records if "may evict counters" in record.getMessage()]
+    assert len(found) == warned
+    assert all(options["maxmemory-policy"] in text for text in found)
+    assert billing.total() == 0
+    billing.close()
+    await link.close()
+
+
+async def test_a_timeout_that_ends_late_is_no_fault_of_redis() -> None:
+    """The event loop was blocked: the answer may have been there."""
+    async with a_server_that_says(None) as (url, _):
+        link = RedisLink(url, timeout=0.05)
+        for _ in range(5):
+            asking = asyncio.create_task(link.run("GET", "a"))
+            await asyncio.sleep(0.01)
+            time.sleep(0.3)  # noqa: ASYNC251 - that is what is tried
+            with pytest.raises(StoreError, match="in time") as caught:
+                await asking
+            assert caught.value.starved
+        assert link.breaker.state == "closed"
+        with pytest.raises(StoreError, match="in time") as caught:
+            await link.run("GET", "a")
+        assert not caught.value.starved
+        await link.close()

@@ -18,9 +18,11 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
+from tenantcache.core.storechoice import Proposal
 from tenantcache.devservers import PostgresServer
 from tenantcache.stores import schema
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.stores.choices import PostgresChoices
+from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tests.servers.publishing import publish
 
 LOCKS = range(7307199741, 7307199750)
@@ -316,6 +318,10 @@ class TestForeigners:
             choice = await writer.fetchrow("select * from tenantcache.counter_choice()", timeout=10)
             assert choice["settled_until"] is not None, "nobody is changing it"
             assert await writer.fetchval("select tenantcache.choose_counter_store(0, 'redis', 'first', 60)", timeout=10)
+            hold = "select through from tenantcache.hold_counters(gen_random_uuid(), 1, true)"
+            assert await writer.fetchval(hold, timeout=10) is not None
+            hand_over = "select tenantcache.hand_over_counters(gen_random_uuid(), 1, 0, false)"
+            assert await writer.fetchval(hand_over, timeout=10) is False, "there is no such minute"
         assert await tenants_logged(db, before) == {"acme"}
 
     async def test_nobody_may_call_our_routines_unasked(self, db: asyncpg.Connection) -> None:
@@ -363,6 +369,24 @@ class TestForeigners:
                 assert (await cache.resolve("initech.example.com")) is not None
                 assert cache.follower.fault is None
         assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+    async def test_a_process_may_hand_a_minute_over(self, db: asyncpg.Connection, database_url: str) -> None:
+        one, other = uuid.uuid4(), uuid.uuid4()
+        async with a_role(db, "login") as role:
+            await schema.install(db, roles=[role])
+            postgres = PostgresTenants(database_url.replace("postgres@", f"{role}@"))
+            await postgres.open()
+            choices = PostgresChoices(postgres)
+            assert await choices.choose(Proposal(0, "redis", "first", 60))
+            assert [(await choices.hold(process, 1, holds=True)).fleet for process in (one, other)] == [1, 2]
+            assert await choices.choose(Proposal(1, "postgres", "gone", 60))
+            assert not await choices.misses_a_holder()
+            minute = await db.fetchval("select floor(extract(epoch from now()) / 60)::bigint")
+            await choices.report(one, minute, {"acme": 3})
+            await choices.hand_over(one, 2, minute)
+            await choices.hand_over(other, 2, minute, leaves=True)
+            assert await db.fetchval("select count(*) from tenantcache.counter_holders") == 1
+            await postgres.close()
 
     async def test_empty_notifications_make_nobody_pull_more_than_so_often(
         self, db: asyncpg.Connection, database_url: str
