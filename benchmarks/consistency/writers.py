@@ -214,11 +214,12 @@ class Writer:
         self._connection = None
         connection = await self._connected()
         rows = await connection.fetch(
-            "select * from tenantcache.tenant_source where id = any($1::text[])",
-            [self._id(number) for number in range(TENANTS)],
+            "select tenant, attributes from tenantcache.find_tenants($1)",
+            ["id:" + self._id(number) for number in range(TENANTS)],
         )
         tenants = [
-            Content.from_json({**row, "version": json.loads(row["attributes"])["version"]}) for row in map(dict, rows)
+            Content.from_json(json.loads(row["tenant"]) | {"version": json.loads(row["attributes"])["version"]})
+            for row in rows
         ]
         return {tenant.id: tenant for tenant in tenants}
 

@@ -91,10 +91,9 @@ MAX_PAGE_BYTES = 1_000_000
 # What concerns the whole answer stands in its first row alone: twenty columns of a thousand rows take longer to decode
 # than the entries.
 _WHOLE = f"""
-    select head.*, counted.*, about.*, 1::bigint as first
+    select head.*, counted.*, about.*, extract(epoch from clock_timestamp())::float8 as server_time, 1::bigint as first
     from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
-        select extract(epoch from clock_timestamp())::float8 as server_time,
-            (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
+        select (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
             pg_current_snapshot()::text as snapshot,
             array(
                 select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}

@@ -126,7 +126,7 @@ async def look_ups(database: asyncpg.Connection) -> int:
     """Statements that read tenants, whoever sent them."""
     found: int = await database.fetchval(
         "select coalesce(sum(calls), 0)::bigint from pg_stat_statements"
-        " where query ~ 'find_tenants|tenant_source|tenantcache.tenants'"
+        " where query ~ 'find_tenants|tenantcache.tenants'"
         " and query !~ 'pg_stat_statements|insert|create'"
     )
     return found
