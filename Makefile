@@ -22,8 +22,11 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
+# Most tests wait for servers of their own, so that three at a time suit two cores.
+WORKERS ?= 3
+
 test: install-bench
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: install-bench
 	$(VENV)/bin/ruff check .

@@ -254,7 +254,8 @@ class PostgresTenants:
         for start in range(0, len(ids), batch):
             aliases = [ID_ALIAS + tenant_id for tenant_id in ids[start : start + batch]]
             records = await connection.fetch(_FIND, aliases, timeout=COUNT_TIMEOUT)
-            yield [row for record in records if (row := self._rows.read(record)) is not None]
+            rows = {record["alias"]: self._rows.read(record) for record in records}
+            yield [row for alias in aliases if (row := rows.get(alias)) is not None]
 
     @asynccontextmanager
     async def _snapshot(self, doing: str) -> AsyncIterator[Any]:
