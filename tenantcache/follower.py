@@ -182,6 +182,7 @@ class Follower:
         self._pulled = _Portion()
         self._published = _Portion()
         self._busy = 0  # how often in this catch-up another process was publishing
+        self._told = 0  # the newest entry that a publisher has told of
         self._news = asyncio.Event()  # a notification, while another process publishes
         self._pending_since: tuple[float, str] | None = None
         self._faultless_at = NEVER  # when the last pull was sent that has looked for faults, and found none
@@ -226,8 +227,13 @@ class Follower:
         self._wake.set()
         self._asked.set()
 
-    def _notified(self) -> None:
-        self._is_notified = True
+    def _notified(self, published: int | None = None) -> None:
+        if published is None:
+            self._is_notified = True
+        elif published > self._freshness.applied:
+            self._told = published
+        else:
+            return  # a publisher tells of what has been applied here
         self._wake.set()
         self._news.set()
 
@@ -282,6 +288,9 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             is_told = await _set_within(self._wake, self._pace.pause)
+            if is_told and not self._is_notified and not self._asked.is_set() and self._told <= self._freshness.applied:
+                self._wake.clear()  # it has been applied since, as a rule because this process has published it
+                continue
             if is_told and self._pace.patience:
                 await _set_within(self._asked, self._pace.patience)
             await self._catch_up()
@@ -411,7 +420,7 @@ class Follower:
             await self._log.rebuild()
         except (StoreError, SchemaMissingError) as error:
             logger.warning("the names of tenants could not be read: %s; trying again", error)
-        self._wake.set()
+        self.wake()
         await asyncio.sleep(REBUILD_PAUSE)
 
     def _begin(self, pull: Pull) -> None:

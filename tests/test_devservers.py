@@ -96,8 +96,8 @@ def test_redis_listens_on_loopback_only_and_keeps_nothing(redis_of_our_own: Redi
 
 @pytest.fixture
 def planted_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary directory that others write into too: it holds a dump, and configurations. Its name is short, as that of
-    a socket has to be."""
+    """A temporary directory that others write into too: it holds a dump, and configurations. Its name is short, as that
+    of a socket has to be."""
     with tempfile.TemporaryDirectory(prefix="planted-") as path:
         yield _plant(Path(path), monkeypatch)
 

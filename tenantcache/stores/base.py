@@ -148,6 +148,10 @@ class RowSource(Protocol):
     def stream_rows(self, batch: int, most: int) -> AbstractAsyncContextManager[RowStream]: ...
 
 
+OnChange = Callable[..., None]
+"""Called without an argument for a commit; by a publisher with the number of the newest entry."""
+
+
 class ChangeLog(Protocol):
     """The log of changes, in the order in which they were published after their commits. It is never empty.
 
@@ -155,7 +159,7 @@ class ChangeLog(Protocol):
     `open` may be called.
     """
 
-    async def open(self, on_change: Callable[[], None]) -> None: ...
+    async def open(self, on_change: OnChange) -> None: ...
 
     async def close(self) -> None: ...
 

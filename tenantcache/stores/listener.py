@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import asyncpg
 
+from tenantcache.stores.base import OnChange
 from tenantcache.stores.reasons import postgres_reason
 from tenantcache.tasks import stop
 
@@ -30,10 +31,18 @@ CHECK_INTERVAL = 10.0
 FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
 
 
+def tell(on_change: OnChange, payload: object) -> None:
+    """Hand a notification on: a publisher's holds the number of the newest entry, a writer's nothing."""
+    if isinstance(payload, str) and payload.isdecimal() and len(payload) < 20:
+        on_change(int(payload))
+    else:
+        on_change()
+
+
 class Listener:
     """`connect` opens a connection or raises one of `FAULTS`; `on_change` is called from the event loop."""
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], on_change: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], on_change: OnChange) -> None:
         self.listening = False
         self._connect = connect
         self._on_change = on_change
@@ -62,7 +71,7 @@ class Listener:
         try:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda *_: lost.set())
-            await connection.add_listener(CHANNEL, lambda *_: self._on_change())
+            await connection.add_listener(CHANNEL, lambda *told: tell(self._on_change, told[-1]))
             self.listening, self._has_complained = True, False
             self._on_change()  # what was committed before this was not heard of
             while True:

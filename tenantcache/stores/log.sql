@@ -112,11 +112,13 @@ create or replace function tenantcache.covers(earlier text) returns boolean stab
             where pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)))
 $$;
 
--- A NOTIFY that finds the queue full makes the commit fail; a listener of anybody's that is stuck fills it for all.
-create or replace function tenantcache.notify() returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- A NOTIFY that finds the queue full makes the commit fail; a listener of anybody's that is stuck fills it for all. A publisher
+-- says which entry is the newest, so that whoever has applied it need not look.
+create or replace function tenantcache.notify(newest text default '') returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
     if pg_notification_queue_usage() < 0.5 then
-        perform pg_notify('tenantcache', '');
+        perform pg_notify('tenantcache', newest);
     end if;
 end
 $$;
@@ -372,7 +374,7 @@ begin
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
-    perform tenantcache.notify();
+    perform tenantcache.notify((select max(seq)::text from tenantcache.change_log));
     return case when is_all then 'published' else 'more' end;
 end
 $$;

@@ -26,7 +26,8 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 async def test_a_change_that_leads_to_nobody_leaves_an_entry(db: asyncpg.Connection) -> None:
     await db.execute("""
         insert into tenantcache.watches values (99, 1, 'tenantcache.usage'::regclass, 'usage');
-        create function tenantcache.watched_99(keys text[]) returns setof text language sql as $$select null where false$$
+        create function tenantcache.watched_99(keys text[]) returns setof text language sql
+            as 'select null where false'
     """)
     await db.execute("insert into tenantcache.outbox (watch, key) values (99, 'nothing')")
     assert await publish(db) == [("", [])]
