@@ -186,7 +186,7 @@ class Follower:
         self._news = asyncio.Event()  # a notification, while another process publishes
         self._pending_since: tuple[float, str] | None = None
         self._faultless_at = NEVER  # when the last pull was sent that has looked for faults, and found none
-        self._next_check = float("-inf")
+        self._next_check = NEVER
         self._rebuilder: asyncio.Task[None] | None = None
         self._started = 0
         self._finished = asyncio.Condition()
@@ -227,7 +227,9 @@ class Follower:
         self._wake.set()
         self._asked.set()
 
-    def _notified(self, published: int | None = None) -> None:
+    def _notified(self, published: int | None = None, *, checks: bool = False) -> None:
+        if checks:
+            self._next_check = NEVER
         if published is None:
             self._is_notified = True
         elif published > self._freshness.applied:
@@ -261,7 +263,7 @@ class Follower:
             while True:
                 try:
                     await self._log.open(self._notified)
-                    self._next_check = float("-inf")
+                    self._next_check = NEVER
                     await self._beat()
                     await self._catch_up()
                     backoff = MIN_BACKOFF
@@ -300,6 +302,8 @@ class Follower:
     async def _catch_up(self) -> None:
         """Pull until there is no more. Everything that was waiting for a pull sent from now on is then done."""
         is_told, is_notified = self._wake.is_set(), self._is_notified
+        if self._asked.is_set():
+            self._next_check = NEVER  # whoever asks wants to know all
         self._is_notified = False
         self._wake.clear()
         self._asked.clear()
@@ -343,8 +347,9 @@ class Follower:
         self.pulls += 1
         if abs(self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)) > MOVED:
             self._sink.clock_moved()
-        self.processes = max(1, pull.processes)
-        self._on_pull(pull)
+        if pull.checked:
+            self.processes = max(1, pull.processes)
+            self._on_pull(pull)
         if asked.generation != self._freshness.generation:
             return False  # a direct read has found another history meanwhile
         if mark is None:

@@ -149,7 +149,8 @@ class RowSource(Protocol):
 
 
 OnChange = Callable[..., None]
-"""Called without an argument for a commit; by a publisher with the number of the newest entry."""
+"""Called without an argument for a commit; by a publisher with the number of the newest entry; with `checks=True` if
+something else has changed that only a pull with `check` tells."""
 
 
 class ChangeLog(Protocol):

@@ -33,7 +33,9 @@ FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientE
 
 def tell(on_change: OnChange, payload: object) -> None:
     """Hand a notification on: a publisher's holds the number of the newest entry, a writer's nothing."""
-    if isinstance(payload, str) and payload.isdecimal() and len(payload) < 20:
+    if payload == "counters":
+        on_change(checks=True)
+    elif isinstance(payload, str) and payload.isdecimal() and len(payload) < 20:
         on_change(int(payload))
     else:
         on_change()

@@ -102,22 +102,40 @@ _WHOLE = f"""
     ) as about
 """
 
-_PULL = f"""
+_PAGE = f"""
+    select * from (
+        select seq, at, tenant_id, hosts, row_number() over (order by seq) as place,
+            sum(octet_length(hosts::text)) over (order by seq) as bytes
+        from (
+            select * from tenantcache.change_log
+            where seq > $1 and (select max(seq) from tenantcache.change_log) - $1 <= $3 order by seq limit $4
+        ) as page
+    ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1
+"""
+
+_CONTINUOUS = "exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous"
+
+_CHECKED_PULL = f"""
     select whole.*, new.seq, new.at, new.tenant_id, new.hosts
     from (
-        select w.*, exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous,
-            case when $6 then tenantcache.fault() end as fault, $6 as checked, tenantcache.covers($5) as covers
+        select w.*, {_CONTINUOUS}, tenantcache.fault() as fault, true as checked, tenantcache.covers($5) as covers
         from ({_WHOLE}) as w
-    ) as whole full join (
-        select * from (
-            select seq, at, tenant_id, hosts, row_number() over (order by seq) as place,
-                sum(octet_length(hosts::text)) over (order by seq) as bytes
-            from (
-                select * from tenantcache.change_log
-                where seq > $1 and (select max(seq) from tenantcache.change_log) - $1 <= $3 order by seq limit $4
-            ) as page
-        ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1
-    ) as new on new.place = whole.first
+    ) as whole full join ({_PAGE}) as new on new.place = whole.first
+    order by new.seq
+"""
+
+# After a notification, by each process: it asks for no more than the change. With its plan kept it takes 0.8 ms; the other
+# one 1.7 ms, and 2.2 ms without.
+_QUICK_PULL = f"""
+    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
+    from (
+        select head.*, {_CONTINUOUS}, false as checked, tenantcache.covers($5) as covers, 1::bigint as first,
+            extract(epoch from clock_timestamp())::float8 as server_time, pg_current_snapshot()::text as snapshot,
+            array(
+                select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
+            ) as running
+        from ({_HEAD}) as head
+    ) as whole full join ({_PAGE}) as new on new.place = whole.first
     order by new.seq
 """
 
@@ -381,7 +399,8 @@ class PostgresLog:
     async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
         at = _time(applied.at)
-        rows = await self._fetch("pulling the log", _PULL, applied.seq, at, max_behind, page, since, check)
+        query = _CHECKED_PULL if check else _QUICK_PULL
+        rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
         return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> str:
@@ -499,20 +518,21 @@ def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
         for record in records
         if record["seq"] is not None
     ]
+    checked = first["checked"]
     return Pull(
         server_time=first["server_time"],
         epoch=first["epoch"],
         head=_mark(first),
         continuous=first["continuous"],
-        processes=first["processes"],
+        processes=first["processes"] if checked else 0,
         truncated=truncated,
         entries=entries,
-        choice=StoreChoice(**{name: first[name] for name in _CHOICE_FIELDS}),
-        settled_until=first["settled_until"],
+        choice=StoreChoice(**{name: first[name] for name in _CHOICE_FIELDS}) if checked else None,
+        settled_until=first["settled_until"] if checked else None,
         pending=first["pending"],
         covers=first["covers"],
         snapshot=first["snapshot"],
         running=frozenset(first["running"]) if len(first["running"]) <= MAX_RUNNING else frozenset(),
-        checked=first["checked"],
-        fault=first["fault"],
+        checked=checked,
+        fault=first["fault"] if checked else None,
     )

@@ -170,7 +170,7 @@ begin
         and (store is null or store = new_store or new_store = 'postgres'
             or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
     if found then
-        perform tenantcache.notify();
+        perform tenantcache.notify('counters');
     end if;
     return found;
 end
@@ -255,7 +255,7 @@ begin
         select owner, 'minute', of_minute, sum(tokens) from tenantcache.counter_reports
         where minute = of_minute group by owner order by owner
     on conflict (tenant_id, policy, number) do update set value = c.value + excluded.value;
-    perform tenantcache.notify();
+    perform tenantcache.notify('counters');
     return true;
 end
 $$;

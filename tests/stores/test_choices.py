@@ -146,7 +146,7 @@ async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
 async def test_a_change_wakes_whoever_listens(database_url: str, postgres: PostgresTenants) -> None:
     woken = asyncio.Event()
     log = PostgresLog(database_url, timeout=5.0)
-    await log.open(woken.set)
+    await log.open(lambda *_, **__: woken.set())
     await PostgresChoices(postgres).choose(proposal(0, "redis"))
     async with asyncio.timeout(5):
         await woken.wait()
