@@ -22,11 +22,13 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
-# Most tests wait for servers of their own, so that three at a time suit two cores.
+# Most tests wait for servers of their own, so that three at a time suit two cores. Those that start fleets of processes want
+# the machine for themselves.
 WORKERS ?= 3
 
 test: install-bench
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m 'not alone'
+	$(VENV)/bin/python -m pytest -m alone
 
 check: install-bench
 	$(VENV)/bin/ruff check .

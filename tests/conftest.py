@@ -34,6 +34,27 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+ALONE = (
+    "consistency",
+    "over_admission",
+    "end_to_end/test_two_workers.py",
+    "stores/test_cluster.py",
+    "test_bench.py",
+    "test_bulk_update.py",
+    "test_fleet_on_servers.py",
+    "test_loadtest.py",
+    "test_stalled.py",
+)
+"""What starts fleets of processes, or holds real seconds against a bound: below `tests`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    below = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(below).as_posix().startswith(ALONE):
+            item.add_marker("alone")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests must not reach the code under test."""

@@ -21,6 +21,10 @@ from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
 ACME = b"acme.example.com"
 NEVER = 3600.0
+
+# Loops that are closed by hand leave sockets behind that nothing can close; Python tells of them when it collects them.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 SEEDS = """
     insert into tenantcache.tenants (id, name, subdomain, limit_per_minute, limit_per_day)
     values ('acme', 'Acme', 'acme', 100, 0)

@@ -105,7 +105,7 @@ def test_failures_are_the_exit_status(database_url: str, redis_url: str, tmp_pat
     hosts.write_text("nobody.example.com\n")
     with Worker(by_name("tenantcache"), Env(database_url, redis_url), None) as worker:
         worker.wait()
-        done = run(f"http://127.0.0.1:{worker.port}", "--hosts", str(hosts), "--seconds", "1", "--users", "2")
+        done = run(f"http://127.0.0.1:{worker.port}", "--hosts", str(hosts), "--seconds", "5", "--users", "2")
     assert done.returncode == 1
     assert "requests failed" in done.stdout
 
