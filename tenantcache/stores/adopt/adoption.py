@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -151,7 +151,7 @@ async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:
     ways += [Way(name, (column,)) for name, column in watched.items()]
     for name in sorted(found.unknown - watched.keys() - static.keys()):
         ways = [way for way in ways if way.table != name]
-        by_key = await _by_foreign_key(connection, query, found, name)
+        by_key = await _by_foreign_key(connection, found, name)
         if by_key is not None:
             ways.append(by_key)
             continue
@@ -206,13 +206,12 @@ _FOREIGN_KEY = """
 """
 
 
-async def _by_foreign_key(connection: asyncpg.Connection, query: AnalysedQuery, found: Ways, name: str) -> Way | None:
+async def _by_foreign_key(connection: asyncpg.Connection, found: Ways, name: str) -> Way | None:
     """A way by the only foreign key that leads from `name` to the column that is the id."""
     bases = {(way.table, way.columns[0]) for way in found.ways if not way.hops and len(way.columns) == 1}
     keys = set()
     for table, column in bases:
         keys |= {row[0] for row in await connection.fetch(_FOREIGN_KEY, name, table, column)}
-    del query
     return Way(name, (keys.pop(),)) if len(keys) == 1 else None
 
 
@@ -351,8 +350,3 @@ async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: boo
     )
     expected = plan.bodies(same[0])
     return fault is None and all(found.get(name) == digest for name, digest in expected.items())
-
-
-def with_watch(adoption: Adoption, table: str, column: str) -> Adoption:
-    """The same, with one more table whose column holds the tenant's id."""
-    return replace(adoption, watch={**adoption.watch, table: column})
