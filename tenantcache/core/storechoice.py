@@ -267,10 +267,10 @@ class FleetStore:
         """The server's clock was set by so much, to `now`: what happened here, and what is due, has other times by it.
 
         A clock that was set forward leaves `settled_until` where it was, because a change may have been announced
-        before that. One that was set back lets minutes begin again, of which a report would leave out what was granted
-        the first time. The lease stays as it is, since Postgres has the same number.
+        before that. One that was set back over an edge lets minutes begin again, of which a report would leave out what
+        was granted the first time. The lease stays as it is, since Postgres has the same number.
         """
-        if seconds < 0:
+        if minute_at(now) < minute_at(now - seconds):
             self._begun_before = max(self._begun_before, minute_at(now - seconds))
         self.settled_until += min(0.0, seconds)
         self.pulled += seconds
