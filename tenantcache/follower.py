@@ -25,6 +25,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from tenantcache.clock import Clock
@@ -48,6 +49,10 @@ MAX_BEHIND = 50_000
 
 PUBLISHED_AT_ONCE = 500
 """Changes: some 50 ms of the database for tenants that a query describes, and far less for our own tables."""
+
+LEADER_WAIT = 0.01
+"""Seconds that the process which has published last is left to do it again. If each of four asks at once, they keep two
+cores from the one that does it: the 99th of 100 changes then took 12 ms to be followed."""
 
 BUSY_PAUSE = 0.02
 """Seconds after which a follower looks again that has found another one publishing, unless it is notified before."""
@@ -172,6 +177,7 @@ class Follower:
         self._clock = clock
         self._tail_age = tail_age
         self._pull_interval = pull_interval
+        self._check_may_wait = pull_interval / 5
         self._on_pull = on_pull
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
@@ -181,12 +187,14 @@ class Follower:
         self._pace = _Pace(pull_interval)
         self._pulled = _Portion()
         self._published = _Portion()
+        self._leads = True  # nobody else has published since this process did
         self._busy = 0  # how often in this catch-up another process was publishing
         self._told = 0  # the newest entry that a publisher has told of
         self._news = asyncio.Event()  # a notification, while another process publishes
         self._pending_since: tuple[float, str] | None = None
         self._faultless_at = NEVER  # when the last pull was sent that has looked for faults, and found none
         self._next_check = NEVER
+        self._owed_since: float | None = None  # when a check first made way for a change
         self._rebuilder: asyncio.Task[None] | None = None
         self._started = 0
         self._finished = asyncio.Condition()
@@ -289,8 +297,8 @@ class Follower:
 
     async def _follow(self) -> None:
         while True:
-            is_told = await _set_within(self._wake, self._pace.pause)
-            if is_told and not self._is_notified and not self._asked.is_set() and self._told <= self._freshness.applied:
+            is_told = await _set_within(self._wake, min(self._pace.pause, self._until_check()))
+            if is_told and not self._is_notified and not self._asked.is_set() and not self._is_behind():
                 self._wake.clear()  # it has been applied since, as a rule because this process has published it
                 continue
             if is_told and self._pace.patience:
@@ -301,25 +309,56 @@ class Follower:
 
     async def _catch_up(self) -> None:
         """Pull until there is no more. Everything that was waiting for a pull sent from now on is then done."""
-        is_told, is_notified = self._wake.is_set(), self._is_notified
-        if self._asked.is_set():
+        is_asked, is_notified = self._asked.is_set(), self._is_notified
+        if is_asked:
             self._next_check = NEVER  # whoever asks wants to know all
         self._is_notified = False
         self._wake.clear()
         self._asked.clear()
+        if self._is_behind():
+            self._leads = False
         self._started += 1
         generation = self._started
         self._pending_since = None
         self._busy = 0
         before = self._freshness.applied
-        if is_told:
+        if is_asked:
             await self._publish()
+        elif is_notified:
+            await self._let_publish()
         while not await self._pull_once():
             await self._beat()
         self._pace.pulled(is_notified=is_notified, found=self._freshness.applied != before)
         async with self._finished:
             self._last_finished = generation
             self._finished.notify_all()
+
+    def _is_behind(self) -> bool:
+        """Whether a publisher has told of an entry that is not applied here."""
+        return self._told > self._freshness.applied
+
+    def _checks(self, now: float) -> bool:
+        """Whether this pull asks for everything. A check that is due makes way for a change, though not for ever."""
+        if now < self._next_check:
+            return False
+        if self._is_behind():
+            self._owed_since = self._owed_since or now
+            if now < self._owed_since + self._check_may_wait:
+                return False
+        self._owed_since = None
+        return True
+
+    def _until_check(self) -> float:
+        """Seconds until a check that has made way for a change; others of the fleet have one due as well."""
+        return inf if self._owed_since is None else self._check_may_wait / 4 * random.uniform(0.5, 1.5)
+
+    async def _let_publish(self) -> None:
+        """Let the process do it that has published last; do it here if that is this one, or if nothing is heard."""
+        if not self._leads and not self._is_behind():
+            self._news.clear()
+            await _set_within(self._news, LEADER_WAIT)
+        if not self._is_behind():
+            await self._publish()
 
     async def _publish(self) -> None:
         self._news.clear()
@@ -329,6 +368,8 @@ class Follower:
             self._published.shrink()
             raise
         self._published.grow()
+        if state != "nothing":
+            self._leads = state != "busy"
         if state != "busy":
             return
         self._busy += 1
@@ -342,8 +383,10 @@ class Follower:
         asked = self._freshness.question(self._clock())
         if asked.generation != self._generation:
             self._mark = None  # a direct read has found another history, and does not know what led there
-        mark = self._mark
+        mark, told = self._mark, self._told
         pull = await self._ask(mark)
+        if self._told == told:
+            self._told = 0  # the answer has it, unless another history had it, or anybody has made it up
         self.pulls += 1
         if abs(self._server_time.observe(asked.sent_at, self._clock(), pull.server_time)) > MOVED:
             self._sink.clock_moved()
@@ -368,7 +411,7 @@ class Follower:
         self._pace.saw(pull.running)
         proves_from = self._proves_from(pull, asked)
         if proves_from is None:
-            await self._publish()
+            await self._let_publish()
             return False
         self._freshness.extend(min(proves_from, self._faultless_at))
         return True
@@ -379,7 +422,7 @@ class Follower:
                 pull = await self._log.tail(self._tail_age, self._pulled.of(MAX_TAIL))
             else:
                 now = self._clock()
-                check = now >= self._next_check
+                check = self._checks(now)
                 _, since = self._pending_since or (0.0, "")
                 page = self._pulled.of(PAGE)
                 pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)

@@ -145,6 +145,78 @@ class TestAnotherPublishes:
             assert bench.database.pull(bench.database.head, 10, 10).processes == 1
 
 
+class TestLeaving:
+    """The process that has published last is left to do it again, for some milliseconds."""
+
+    @staticmethod
+    def follow_another(bench: Bench) -> None:
+        bench.rename("another published this")
+        bench.settle()
+
+    def test_it_is_not_asked_for_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Bench() as bench:
+            self.follow_another(bench)
+            published = count_calls(monkeypatch, "publish")
+            bench.pend()
+            bench.deliver("notify")
+            bench.database.publish(1)
+            bench.deliver("notify")
+            bench.answer("pull")
+            assert bench.process.freshness.applied == bench.database.head.seq == 3
+            assert published == []
+
+    def test_one_that_is_not_there_any_more_is_not_waited_for_again(self) -> None:
+        with Bench() as bench:
+            self.follow_another(bench)
+            bench.pend("one")
+            bench.settle()
+            assert bench.database.outbox != []
+            bench.advance(module.LEADER_WAIT)
+            bench.settle()
+            assert bench.process.freshness.applied == bench.database.head.seq == 3
+            bench.pend("two")
+            bench.settle()
+            assert bench.process.freshness.applied == bench.database.head.seq == 4
+
+    @pytest.mark.parametrize("made_up", [4, 10**15])
+    def test_an_entry_that_is_not_there_keeps_nobody_from_publishing(self, made_up: int) -> None:
+        """Anybody may notify; and a database that was restored has told of entries that it does not have."""
+        with Bench() as bench:
+            self.follow_another(bench)
+            bench.database._notify(made_up)
+            bench.settle()
+            bench.pend("one")
+            bench.settle(module.LEADER_WAIT)
+            assert bench.database.outbox == []
+            assert bench.process.freshness.applied == bench.database.head.seq == 3
+
+    def test_what_a_caller_waits_for_is_left_to_nobody(self) -> None:
+        with Bench() as bench:
+            self.follow_another(bench)
+            bench.pend("one")
+            silence(bench)
+            task = bench.start(bench.process.follower.sync(2.0))
+            bench.settle()
+            assert task.done()
+            assert bench.process.freshness.applied == 3
+
+    def test_a_check_makes_way_for_a_change_and_is_made_up_for(self) -> None:
+        with Bench() as bench:
+            bench.settle(0.9)
+            self.follow_another(bench)
+            assert bench.process.freshness.applied == 2
+            valid_until = bench.process.freshness.valid_until
+            bench.settle(0.08)
+            assert bench.process.freshness.valid_until >= valid_until + 0.9
+
+    def test_changes_without_end_do_not_keep_it_from_that(self) -> None:
+        with Bench() as bench:
+            for number in range(1_500):
+                bench.rename(f"name {number}")
+                bench.settle(0.01)
+                assert bench.process.freshness.is_valid(bench.now + 1.7)
+
+
 class TestWhoLeavesTheNotifyingToAnother:
     def test_a_transaction_that_ends_later_is_seen_soon_all_the_same(self) -> None:
         with Bench() as bench:
@@ -179,8 +251,9 @@ class TestWhoLeavesTheNotifyingToAnother:
             bench.rename()
             bench.settle()
             bench.database.begin(nothing, frozenset({"t2"}))
+            bench.settle(0.1)  # the check that has made way for the change
             before = bench.process.follower.pulls
-            bench.settle(0.9)
+            bench.settle(0.8)
             assert bench.process.follower.pulls == before
 
 

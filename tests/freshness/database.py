@@ -175,7 +175,7 @@ class Database:
         self._history = 0
         self.moments: list[Moment] = []
         self.open_transactions: list[Transaction] = []
-        self.sessions: dict[object, Callable[[], None]] = {}
+        self.sessions: dict[object, Callable[[int | None], None]] = {}
         """Connections that listen, and how each is told."""
         self._seen_at: dict[object, float] = {}
         self.log.append(self._entry((None, None)))
@@ -244,9 +244,9 @@ class Database:
                 self._notify()
         self._show()
 
-    def _notify(self) -> None:
+    def _notify(self, newest: int | None = None) -> None:
         for wake in tuple(self.sessions.values()):
-            wake()
+            wake(newest)
 
     def abort(self, transaction: Transaction) -> None:
         """Leave nothing. A notification that others had left to it is not sent."""
@@ -271,7 +271,7 @@ class Database:
         self.log += [self._entry(one) for one in moved]
         if not self.outbox:
             self._published = self._ended
-        self._notify()
+        self._notify(self.log[-1].seq)
         self._show()
         return "more" if self.outbox else "published"
 

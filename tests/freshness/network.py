@@ -220,11 +220,11 @@ class SimulatedLog:
         self._database = database
         self._session: object | None = None
 
-    async def open(self, on_change: Callable[[], None]) -> None:
+    async def open(self, on_change: Callable[[int | None], None]) -> None:
         session = object()
 
         def connect() -> None:
-            self._database.sessions[session] = lambda: self._link.push("notify", on_change)
+            self._database.sessions[session] = lambda newest: self._link.push("notify", lambda: on_change(newest))
 
         await self._link.call("open", connect, LOG_TIMEOUT * 4)
         self._session = session
