@@ -205,7 +205,7 @@ class Follower:
 
     async def start(self, timeout: float) -> None:
         """Follow from now on. Raises `SchemaMissingError`, or `StoreUnavailableError` after `timeout`."""
-        self._next_prune = self._clock() + PRUNE_INTERVAL * random.random()
+        self._next_prune = self._clock() + PRUNE_INTERVAL * random.uniform(0.5, 1.0)
         self._task = asyncio.create_task(self._run(), name="tenantcache follower")
         await self.sync(timeout)
 
