@@ -26,7 +26,7 @@ import asyncpg
 
 from benchmarks.adoption_rows import MANY, Many
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores.adopt import Adoption, install, prepare
+from tenantcache.schema.adopt import Adoption, install, prepare
 from tenantcache.stores.postgres import _READ as LOOK_UP
 from tests.adoption.applications import Application, calcom, chatwoot, dispatch, documenso, formbricks, polar, zulip
 

@@ -25,7 +25,7 @@ import asyncpg
 from benchmarks.host_index import Figure, Ticker, show
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 MAX_STALENESS = 3.0
 HELD = 2_000

@@ -36,7 +36,7 @@ from starlette.types import Message, Receive, Scope, Send
 from benchmarks.flood_http import HttpPhase, http_table, measure_http
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import PostgresServer, RedisServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 DOCUMENT = Path(__file__).parents[1] / "docs/flood.md"
 RESULTS = Path(__file__).with_suffix(".json")

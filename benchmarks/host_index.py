@@ -28,7 +28,7 @@ from rich.table import Table
 
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 TICK = 0.001
 """Seconds between two ticks: fine enough for a bound of 20 ms, and a thousandth of one core."""

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tenantcache.core.reservation import Reservation, Take
-from tenantcache.core.sliding import SlidingReservation
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Debit, Window
+from tenantcache.ratelimit.core.reservation import Reservation, Take
+from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Debit, Window
+from tenantcache.tenant import Limits
 
 HOUR = 3600
 EPOCH = 20_000 * DAY

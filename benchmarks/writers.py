@@ -27,7 +27,7 @@ import asyncpg
 
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 ROWS = 10_000
 WRITERS = 8

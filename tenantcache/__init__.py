@@ -5,9 +5,6 @@
 finds the tenant of every request and checks its limits; the README tells the rest.
 """
 
-from tenantcache.context import current_tenant
-from tenantcache.core.decision import Decision, Quota
-from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import (
     ConfigurationError,
@@ -16,7 +13,10 @@ from tenantcache.errors import (
     StoreUnavailableError,
     TenantCacheError,
 )
-from tenantcache.settings import Settings
+from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.settings.model import Settings
+from tenantcache.tenant import Limits, Tenant
+from tenantcache.web.context import current_tenant
 from tenantcache.web.middleware import TenantMiddleware
 
 __all__ = [

@@ -10,39 +10,39 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from tenantcache import clock as clocks
-from tenantcache.clock import Clock
-from tenantcache.core.decision import Decision, Quota
-from tenantcache.core.freshness import Freshness
-from tenantcache.core.hosts import HostMatch, HostRules
-from tenantcache.core.lookups import LookupBudget
-from tenantcache.core.names import alias_of_name, is_kind
-from tenantcache.core.reservation import Reservation
-from tenantcache.core.servertime import ServerTime
-from tenantcache.core.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
-from tenantcache.domains import Domains
+from tenantcache.admin.domains import Domains
+from tenantcache.admin.plannames import PlanNames
+from tenantcache.admin.tenants import Tenants
+from tenantcache.admin.usage import Usage
+from tenantcache.admin.writethrough import WriteThrough, aliases_of
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
-from tenantcache.eventloops import not_open, open_elsewhere, running_loop
-from tenantcache.fleetcounters import FleetCounters
-from tenantcache.follower import Follower
-from tenantcache.forks import forget_after_fork
-from tenantcache.indexer import Indexer
-from tenantcache.limiter import ADMITTED, Limiter
-from tenantcache.plannames import PlanNames
-from tenantcache.resolver import Resolver
-from tenantcache.settings import Settings, variable_of
-from tenantcache.shadow import ShadowLog
+from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.freshness.follower import Follower
+from tenantcache.lookup.core.hosts import HostMatch, HostRules
+from tenantcache.lookup.core.lookupbudget import LookupBudget
+from tenantcache.lookup.core.names import alias_of_name, is_kind
+from tenantcache.lookup.indexer import Indexer
+from tenantcache.lookup.memory import Entry, Memory
+from tenantcache.lookup.resolver import Resolver
+from tenantcache.lookup.warmup import WarmUp
+from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.limiter import ADMITTED, Limiter
+from tenantcache.ratelimit.shadow import ShadowLog
+from tenantcache.runtime import clock as clocks
+from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.eventloops import not_open, open_elsewhere, running_loop
+from tenantcache.runtime.forks import forget_after_fork
+from tenantcache.runtime.tasks import stop
+from tenantcache.settings.model import Settings, variable_of
+from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
 from tenantcache.stores.base import LogEntry, Pull, StoreError
-from tenantcache.stores.memory import Entry, Memory
 from tenantcache.stores.registry import Registry, UnknownTenantError
-from tenantcache.tasks import stop
-from tenantcache.tenants import Tenants
-from tenantcache.urls import address
-from tenantcache.usage import Usage
-from tenantcache.warmup import WarmUp
+from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
 from tenantcache.wiring import Stores
-from tenantcache.writethrough import WriteThrough, aliases_of
 
 logger = logging.getLogger(__name__)
 

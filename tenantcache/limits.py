@@ -24,15 +24,15 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from tenantcache.context import serving_of
-from tenantcache.core.arguments import MAX_COST
-from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
-from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, TenantCacheError
-from tenantcache.settings import MAX_PER_DAY, MAX_PER_MINUTE
+from tenantcache.ratelimit.core.arguments import MAX_COST
+from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
+from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
+from tenantcache.tenant import Limits, Tenant
+from tenantcache.web.context import serving_of
+from tenantcache.web.limitheaders import LINES, Header, limit_refusal, ratelimit_headers
 from tenantcache.web.problems import REPLY, Reply
-from tenantcache.web.ratelimit import LINES, Header, limit_refusal, ratelimit_headers
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import Any
 
-from tenantcache.follower import Follower
-from tenantcache.indexer import Indexer
-from tenantcache.settings import Settings
-from tenantcache.tasks import stop
-from tenantcache.urls import address
+from tenantcache.freshness.follower import Follower
+from tenantcache.lookup.indexer import Indexer
+from tenantcache.runtime.tasks import stop
+from tenantcache.settings.model import Settings
+from tenantcache.settings.urls import address
 
 logger = logging.getLogger(__name__)
 

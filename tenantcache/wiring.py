@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from tenantcache.fleetcounters import FleetCounters
-from tenantcache.settings import Settings
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.settings.model import Settings
 from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, RowSource, TenantStore
-from tenantcache.stores.choices import PostgresChoices
+from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink

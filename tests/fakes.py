@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from tenantcache import Settings, Tenant, TenantCache
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Limits, Row
-from tenantcache.core.windows import Debit, Policy
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.ratelimit.core.windows import Debit, Policy
 from tenantcache.stores.base import AliasStream, CounterStore, LogEntry, Pull, Snapshot, StoreError
 from tenantcache.stores.counters import MemoryCounters
+from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Limits, Row
 from tenantcache.wiring import Stores
 
 SERVER_EPOCH = 1_699_999_200.0

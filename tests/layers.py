@@ -17,16 +17,16 @@ PACKAGE = "tenantcache"
 # A module is of the layer whose name is the longest beginning of its own; of "services" where none is.
 LAYER_OF = {
     "tenantcache.errors": "ground",
-    "tenantcache.clock": "ground",
-    "tenantcache.urls": "ground",
-    "tenantcache.kubernetes": "ground",
-    "tenantcache.postgresurl": "ground",
-    "tenantcache.redisurl": "ground",
-    "tenantcache.tasks": "ground",
+    "tenantcache.runtime.clock": "ground",
+    "tenantcache.settings.urls": "ground",
+    "tenantcache.settings.kubernetes": "ground",
+    "tenantcache.settings.postgresurl": "ground",
+    "tenantcache.settings.redisurl": "ground",
+    "tenantcache.runtime.tasks": "ground",
     "tenantcache.core": "core",
     "tenantcache.stores": "stores",
-    "tenantcache.settings": "settings",
-    "tenantcache.context": "services",
+    "tenantcache.settings.model": "settings",
+    "tenantcache.web.context": "services",
     "tenantcache.devservers": "devservers",
     "tenantcache.testing": "testing",
     "tenantcache.web": "faces",
@@ -59,7 +59,7 @@ CORE_PACKAGES = frozenset({"idna"})
 DRIVERS = frozenset({"asyncpg", "redis", "cachetools"})
 FACE_PACKAGES = frozenset({"starlette", "fastapi", "typer", "uvicorn", "jinja2"})
 # It takes 50 ms to import, and an application never needs it.
-ONLY_IN = {"sqlglot": "tenantcache.stores.adopt.ways"}
+ONLY_IN = {"sqlglot": "tenantcache.schema.adopt.ways"}
 IMPURE_CALLS = frozenset({"open", "print", "input"})
 
 

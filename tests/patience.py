@@ -6,7 +6,7 @@ from types import FunctionType
 
 import pytest
 
-from tenantcache.resolver import Resolver
+from tenantcache.lookup.resolver import Resolver
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisLink
 

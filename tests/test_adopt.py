@@ -13,8 +13,8 @@ import pytest
 import redis.asyncio
 
 from tenantcache import Settings, TenantCache
-from tenantcache.stores import schema
-from tenantcache.stores.adopt import Adoption, AdoptionError, TableOptions, find_warnings, install, prepare, write_query
+from tenantcache.schema import install as schema
+from tenantcache.schema.adopt import Adoption, AdoptionError, TableOptions, find_warnings, install, prepare, write_query
 
 ACME = "11111111-1111-4111-8111-111111111111"
 GLOBEX = "22222222-2222-4222-8222-222222222222"

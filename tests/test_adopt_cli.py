@@ -14,7 +14,7 @@ import pytest
 
 from tenantcache import Settings, TenantCache
 from tenantcache.cli.main import main
-from tenantcache.stores.adopt import AdoptionError, plan_uninstall
+from tenantcache.schema.adopt import AdoptionError, plan_uninstall
 from tests.servers.databases import Databases
 
 STATUSES = (

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from benchmarks.bulk_update import MAX_STALENESS, measure
-from tenantcache import follower
-from tenantcache.core.freshness import Freshness
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness import follower
+from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.core.logmark import LogMark
 
 TENANTS = 20_000
 

@@ -11,7 +11,7 @@ import pytest
 
 from tenantcache.cli.main import main
 from tenantcache.cli.plans import PORTION
-from tenantcache.stores.adopt import Adoption, install, prepare
+from tenantcache.schema.adopt import Adoption, install, prepare
 
 PLANS = {"pro": {"per_minute": 6000}, "basic": {}}
 

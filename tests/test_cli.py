@@ -31,7 +31,7 @@ from tenantcache.cli.demo import Website
 from tenantcache.cli.main import main
 from tenantcache.cli.seeds import PLANS, domains, seed, tenants
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
-from tenantcache.settings import Settings
+from tenantcache.settings.model import Settings
 from tests.servers.databases import Databases
 from tests.servers.processes import descendants, is_alive, wait_until_gone
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tenantcache import TenantCache, TenantMiddleware
-from tenantcache.core.windows import DAY
+from tenantcache.ratelimit.core.windows import DAY
 from tenantcache.stores.base import StoreError
 from tests.asgi import get
 from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until

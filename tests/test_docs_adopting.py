@@ -16,8 +16,8 @@ import pytest
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.cli.main import main
 from tenantcache.errors import StoreUnavailableError
-from tenantcache.stores.adopt import TableOptions
-from tenantcache.stores.adopt.query import COLUMNS
+from tenantcache.schema.adopt import TableOptions
+from tenantcache.schema.adopt.query import COLUMNS
 
 TEXT = (Path(__file__).parents[1] / "docs" / "adopting.md").read_text(encoding="utf-8")
 

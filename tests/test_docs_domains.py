@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache.domains import UnknownDomainError
+from tenantcache.admin.domains import UnknownDomainError
 from tenantcache.web.ask import AskApp
 
 DOCS = Path(__file__).parents[1] / "docs"

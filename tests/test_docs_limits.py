@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.testclient import TestClient
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache.settings import variables
+from tenantcache.settings.model import variables
 
 TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
 

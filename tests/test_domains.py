@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tenantcache import ConfigurationError, NotOpenError, Settings, TenantCache
-from tenantcache.dns import DnspythonResolver, DnsUnreachableError
-from tenantcache.domains import InvalidDomainError, NameTakenError, UnknownDomainError, UnknownTenantError
+from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError
+from tenantcache.admin.domains import InvalidDomainError, NameTakenError, UnknownDomainError, UnknownTenantError
 from tenantcache.testing.engine import MemoryCache
 from tests.servers.nameserver import Nameserver
 

@@ -17,9 +17,9 @@ from tenantcache import (
     Tenant,
     TenantCache,
 )
-from tenantcache.core.reservation import Decision
-from tenantcache.core.windows import Debit
 from tenantcache.devservers import free_port
+from tenantcache.ratelimit.core.reservation import Decision
+from tenantcache.ratelimit.core.windows import Debit
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.counters import MemoryCounters
 from tenantcache.stores.registry import UnknownTenantError

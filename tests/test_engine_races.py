@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.core.freshness import NEVER
-from tenantcache.core.tenant import Tenant
-from tenantcache.stores.memory import Entry
+from tenantcache.freshness.core.freshness import NEVER
+from tenantcache.lookup.memory import Entry
+from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 
 HOST = b"acme.example.com"

@@ -21,7 +21,7 @@ from example_app.pages import DEFAULT_COLOUR, format_duration
 from example_app.site import create_app
 from tenantcache import Settings
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 PLANS = {"free": {"per_minute": 5, "per_day": 50}, "pro": {"per_minute": 600, "per_day": 7_000}}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket
 
 from tenantcache import TenantMiddleware, current_tenant
 from tenantcache.devservers import free_port
-from tenantcache.logs import TenantFilter
+from tenantcache.observability.logs import TenantFilter
 from tenantcache.testing import MemoryCache, TenantTable
 from tenantcache.web.plans import RequirePlan
 from tenantcache.web.strategies import PathPrefix

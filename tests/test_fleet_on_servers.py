@@ -175,7 +175,7 @@ async def test_all_hear_of_a_redis_that_is_gone_and_leave_it_at_one_minutes_edge
     assert not refused.allowed
     assert refused.retry_after == pytest.approx(first - time.time(), abs=1.0)
     assert (refused.unavailable, refused.violated) == (True, ())
-    errors = [record for record in caplog.records if record.name == "tenantcache.fleetcounters"]
+    errors = [record for record in caplog.records if record.name == "tenantcache.ratelimit.counters"]
     assert len(errors) == len(fleet)  # once in each process
     assert all("limits are counted in postgres instead of redis" in record.getMessage() for record in errors)
 
@@ -234,7 +234,7 @@ async def test_a_quota_that_is_used_up_is_left_at_once_and_does_not_hide(
             await cache.check(tenant)
         await asyncio.sleep(1.5)
         assert len(refused) == sent  # what is refused may be billed
-    about_the_store = ("tenantcache.rediswatch", "tenantcache.fleetcounters")
+    about_the_store = ("tenantcache.ratelimit.rediswatch", "tenantcache.ratelimit.counters")
     records = [record for record in caplog.records if record.name in about_the_store]
     errors = [record.getMessage() for record in records if record.levelname == "ERROR"]
     assert len(errors) == 2

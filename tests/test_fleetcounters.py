@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.storechoice import Proposal, StoreChoice
-from tenantcache.core.windows import Debit, Window
-from tenantcache.fleetcounters import FleetCounters
-from tenantcache.limiter import Limiter
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.ratelimit.core.failover import Proposal, StoreChoice
+from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.stores.base import Pull, RejectedError, StoreError, StoreMovingError
-from tenantcache.stores.choices import Held, PostgresChoices
+from tenantcache.stores.counterchoice import Held, PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from tenantcache import follower as module
 from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.freshness import follower as module
 from tenantcache.stores.base import Pull, StoreError
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tenantcache import follower as module
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness import follower as module
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import Pull, StoreError
 from tests.freshness.bench import Bench
 from tests.freshness.database import nothing, set_columns

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tenantcache.core.storechoice import StoreChoice
-from tenantcache.core.tenant import Tenant
-from tenantcache.limiter import Limiter
+from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.stores.base import StoreError
+from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeCounters, limited
 from tests.test_fleetcounters import Fleet
 
@@ -74,7 +74,9 @@ async def test_a_day_that_cannot_be_asked_takes_no_minute(
         fleet.pull()
     assert fleet.redis.total("minute") == 0
     assert limiter.degraded
-    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["tenantcache.outage"]
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "tenantcache.ratelimit.outage"
+    ]
     tries = [debit.amount for take in fleet.postgres.takes for debit in take][1:]
     assert set(tries) == {1}, "what is counted and not answered is one token a try"
     assert len(tries) <= 38, "and a try a second"

@@ -17,8 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantcache import TenantCache, TenantMiddleware
-from tenantcache.core.decision import Decision
 from tenantcache.limits import LimitExceededError, cost, limit, limited
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.web.problems import Problem
 from tests.asgi import Answer, Lifespan, http_scope, websocket_scope
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from tenantcache import Settings, TenantCache, indexer
+from tenantcache import Settings, TenantCache
+from tenantcache.lookup import indexer
 from tests.fakes import until
 
 OFF_AND_ON = """

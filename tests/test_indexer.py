@@ -11,8 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache import Settings, TenantCache, clock, engine
-from tenantcache.core import hostindex
+from tenantcache import Settings, TenantCache, engine
+from tenantcache.lookup.core import hostindex
+from tenantcache.runtime import clock
 from tenantcache.stores.base import AliasStream, HostSource
 from tenantcache.wiring import Stores
 

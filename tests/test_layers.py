@@ -30,7 +30,7 @@ def test_the_project_is_really_read() -> None:
     modules = read_package(ROOT)
     layers = {module.layer for module in modules.values()}
     assert {"core", "ground", "stores", "settings", "cli", "devservers", "root"} <= layers
-    assert "tenantcache.core.tenant" in {name for _, name in modules["tenantcache.settings"].imports}
+    assert "tenantcache.tenant" in {name for _, name in modules["tenantcache.settings.model"].imports}
     stale = [name for name in LAYER_OF if not any((other + ".").startswith(name + ".") for other in modules)]
     assert set(stale) <= {"tenantcache.testing"}
 
@@ -73,7 +73,7 @@ def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, tex
 
 
 def test_an_application_imports_no_parser_of_sql() -> None:
-    code = "import sys, tenantcache, tenantcache.fastapi, tenantcache.engine, tenantcache.tenants; print(*sys.modules)"
+    code = "import sys, tenantcache.fastapi, tenantcache.engine, tenantcache.admin.tenants; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "asyncpg" in loaded and "sqlglot" not in loaded
@@ -109,7 +109,7 @@ def test_imports_in_the_direction_are_allowed(tmp_path: Path) -> None:
 # Module-level state.
 
 REGISTRIES = {"WeakSet", "WeakKeyDictionary", "WeakValueDictionary", "dict", "list", "set", "deque", "defaultdict"}
-KNOWN = {"tenantcache/forks.py: _known"}  # what a forked child forgets; it decides nothing
+KNOWN = {"tenantcache/runtime/forks.py: _known"}  # what a forked child forgets; it decides nothing
 
 
 def registries(path: str, text: str) -> list[str]:

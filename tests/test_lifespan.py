@@ -141,7 +141,7 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
     database = FakeDatabase(clock, row("acme"))
     database.failing = True
     cache = make_cache(database, clock)
-    with caplog.at_level(logging.WARNING, "tenantcache.follower"):
+    with caplog.at_level(logging.WARNING, "tenantcache.freshness.follower"):
         opening = asyncio.create_task(cache.open())
         while cache.follower.last_error is None:
             await asyncio.sleep(0.001)

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tenantcache.core.reservation import Decision, Reservation
-from tenantcache.core.tenant import Limits, Tenant
-from tenantcache.core.windows import minute_at, utc_day
-from tenantcache.limiter import Limiter
-from tenantcache.localshare import LocalShare, OnError
-from tenantcache.meters import Meter
+from tenantcache.ratelimit.core.reservation import Decision, Reservation
+from tenantcache.ratelimit.core.windows import minute_at, utc_day
+from tenantcache.ratelimit.fallback import LocalShare, OnError
+from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.meters import Meter
+from tenantcache.tenant import Limits, Tenant
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
 
 MakeLimiter = Callable[..., Limiter]

@@ -19,8 +19,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import ConfigurationError, TenantMiddleware
-from tenantcache.core.decision import Decision
 from tenantcache.limits import LimitExceededError, cost, costs, limit, limited
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.web.problems import Problem
 from tests.asgi import Answer, Lifespan, connect, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
@@ -384,7 +384,7 @@ async def test_a_cost_above_the_limit_is_refused_for_good() -> None:
 async def test_shadow_and_off_let_everything_pass(caplog: pytest.LogCaptureFixture) -> None:
     async with world(limits="shadow") as made:
         app = fastapi(made)
-        with caplog.at_level(logging.WARNING, "tenantcache.shadow"):
+        with caplog.at_level(logging.WARNING, "tenantcache.ratelimit.shadow"):
             assert {(await get(app, ACME, "/exports")).status for _ in range(5)} == {200}
             assert {(await get(app, ACME, "/too-dear")).status for _ in range(3)} == {200}
         assert made.cache.stats()["limits"]["shadowed"] >= 3
@@ -399,7 +399,7 @@ async def test_shadow_and_off_let_everything_pass(caplog: pytest.LogCaptureFixtu
 async def test_shadow_says_it_once_a_tenant_and_window(caplog: pytest.LogCaptureFixture) -> None:
     async with world(limits="shadow") as made:
         tenants = [await made.cache.resolve(f"{name}.example.com") for name in ("acme", "globex")]
-        with caplog.at_level(logging.WARNING, "tenantcache.shadow"):
+        with caplog.at_level(logging.WARNING, "tenantcache.ratelimit.shadow"):
             for _ in range(2):
                 for tenant in tenants:
                     assert tenant is not None

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache import clock as clocks
+from tenantcache.runtime import clock as clocks
 from tests.asgi import get
 
 TTL = 100.0

@@ -27,8 +27,8 @@ from tenantcache import (
     TenantMiddleware,
     current_tenant,
 )
-from tenantcache.core.tenant import Row
-from tenantcache.stores.memory import MAX_SPELLINGS
+from tenantcache.lookup.memory import MAX_SPELLINGS
+from tenantcache.tenant import Row
 from tenantcache.web.problems import Problem
 from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request, websocket_scope
 from tests.fakes import MINUTE_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until

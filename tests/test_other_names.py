@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import Tenant, TenantMiddleware, current_tenant
-from tenantcache.core.hosts import HostRules
-from tenantcache.tenants import InvalidTenantError, NameTakenError
+from tenantcache.admin.tenants import InvalidTenantError, NameTakenError
+from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.testing import MemoryCache, TenantTable
 from tenantcache.web.redirect import Redirects
 from tenantcache.web.strategies import Header, NameInPath, PathPrefix, match_of

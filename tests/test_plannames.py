@@ -10,7 +10,7 @@ PLANS = {"pro": {"per_minute": 6000}, "team": {"per_day": 5}}
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "tenantcache.plannames"]
+    return [record.getMessage() for record in caplog.records if record.name == "tenantcache.admin.plannames"]
 
 
 async def test_an_unknown_plan_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from starlette.testclient import TestClient
 
-from tenantcache.settings import variables
+from tenantcache.settings.model import variables
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

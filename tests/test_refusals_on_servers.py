@@ -81,7 +81,7 @@ async def test_a_redis_that_does_not_count_has_used_nothing_up(
             check_refusal(await get(app, ACME))
         limits = app.cache.stats()["limits"]
         assert (limits["unavailable"], limits["denied"], limits["degraded"]) == (5, 0, True)
-        [said] = [record for record in caplog.records if record.name == "tenantcache.outage"]
+        [said] = [record for record in caplog.records if record.name == "tenantcache.ratelimit.outage"]
         assert (said.levelno, "Redis" in said.getMessage()) == (logging.ERROR, True)
         assert limits["counters"]["store"] == "redis"
         # The fleet changes its store, and goes on there: that uses nothing up either.
@@ -134,7 +134,9 @@ async def test_a_postgres_that_takes_no_writes_has_used_nothing_up(
         check_refusal(answer)
         assert statuses.count(200) < 600
         assert app.cache.stats()["limits"]["denied"] == 0
-        assert [record.levelno for record in caplog.records if record.name == "tenantcache.outage"] == [logging.ERROR]
+        assert [record.levelno for record in caplog.records if record.name == "tenantcache.ratelimit.outage"] == [
+            logging.ERROR
+        ]
 
 
 async def test_a_role_without_insert_drains_no_minute(
@@ -164,7 +166,7 @@ async def test_a_role_without_insert_drains_no_minute(
             for _ in range(30):
                 check_refusal(await get(app, ACME))
                 await asyncio.sleep(0.01)
-            [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.outage"]
+            [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.ratelimit.outage"]
             assert "does not let this user do that" in said
         client = Redis.from_url(redis.url)
         assert await client.keys("tenantcache:ratelimit:*") == []

@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.core.tenant import Row, Tenant
+from tenantcache.tenant import Row, Tenant
 from tenantcache.web.redirect import redirect_of
 from tenantcache.web.strategies import Header, Host, PathPrefix, match_of
 from tests.asgi import Answer, connect, get, http_scope, request

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache import resolver as module
 from tenantcache.errors import StoreUnavailableError
+from tenantcache.lookup import resolver as module
 from tests.freshness.bench import Bench
 from tests.freshness.database import delete, nothing, set_columns, set_domain
 from tests.freshness.world import World

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tenantcache import resolver as module
-from tenantcache.core.tenant import Tenant
-from tenantcache.follower import BUSY_PAUSE
+from tenantcache.freshness.follower import BUSY_PAUSE
+from tenantcache.lookup import resolver as module
+from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
 from tests.freshness.database import delete, set_columns
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 from tests.servers.storage import put_back, take_snapshot
 
 

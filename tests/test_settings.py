@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tenantcache.core.tenant import Limits, Row
 from tenantcache.errors import ConfigurationError
-from tenantcache.postgresurl import postgres_url_fault
-from tenantcache.redisurl import redis_url_fault
-from tenantcache.settings import Settings, variable_of, variables
-from tenantcache.urls import address, mask
+from tenantcache.settings.model import Settings, variable_of, variables
+from tenantcache.settings.postgresurl import postgres_url_fault
+from tenantcache.settings.redisurl import redis_url_fault
+from tenantcache.settings.urls import address, mask
+from tenantcache.tenant import Limits, Row
 
 URL = "postgresql://user:secret@db.example:5433/app"
 

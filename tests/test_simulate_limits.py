@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from benchmarks import simulate_limits
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import Debit
+from tenantcache.ratelimit.core.windows import Debit
 from tenantcache.stores.redis import RedisCounters, RedisLink
+from tenantcache.tenant import Limits
 from tests.servers.billing import BilledCommands
 
 BEFORE_MIDNIGHT = simulate_limits.EPOCH - 120.0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenantcache import tasks
+from tenantcache.runtime import tasks
 
 
 async def test_a_task_that_swallows_its_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ import pytest
 import redis.asyncio
 
 from tenantcache import NotOpenError, Settings, StoreUnavailableError, Tenant, TenantCache
-from tenantcache.core.tenant import Limits
+from tenantcache.admin.tenants import AdoptedTableError, InvalidTenantError, NameTakenError, UnknownTenantError
 from tenantcache.errors import TenantCacheError
-from tenantcache.stores.adopt import Adoption, TableOptions, install, prepare, write_query
-from tenantcache.tenants import AdoptedTableError, InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.schema.adopt import Adoption, TableOptions, install, prepare, write_query
+from tenantcache.tenant import Limits
 from tests.fakes import FakeClock, FakeDatabase, make_cache
 from tests.servers.billing import BilledCommands
 

@@ -21,9 +21,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.core.servertime import ServerTime
-from tenantcache.domains import UnknownDomainError
-from tenantcache.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.admin.domains import UnknownDomainError
+from tenantcache.admin.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.testing import FakeClock, MemoryCache, TenantTable
 from tests.asgi import get
 

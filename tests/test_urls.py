@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.errors import ConfigurationError
-from tenantcache.postgresurl import postgres_url, postgres_url_fault
-from tenantcache.redisurl import redis_url, redis_url_fault
+from tenantcache.settings.postgresurl import postgres_url, postgres_url_fault
+from tenantcache.settings.redisurl import redis_url, redis_url_fault
+from tenantcache.settings.urls import address
 from tenantcache.stores.redis import RedisLink
-from tenantcache.urls import address
 
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 

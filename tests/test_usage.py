@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 
 from tenantcache import StoreUnavailableError
-from tenantcache.core.spending import Spent
+from tenantcache.admin.usage import MAX_ROWS, Usage
 from tenantcache.errors import TenantCacheError
+from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.usage import PostgresUsage, UsageRow
-from tenantcache.usage import MAX_ROWS, Usage
 from tests.fakes import until
 
 TODAY = 19_675
@@ -209,7 +209,7 @@ async def test_a_row_that_cannot_be_written_blocks_no_other(
     assert {key: found[key] for key in found if key[0] != "full"} == {
         (f"{when}{number}", TODAY): 1 for when in ("before", "after") for number in range(20)
     }
-    [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.usage"]
+    [said] = [record.getMessage() for record in caplog.records if record.name == "tenantcache.admin.usage"]
     assert said.startswith(f"{tokens} requests of tenant {tenant_id!r} on day {day} are missing from the usage: ")
     source.spend("after0", 2)
     await usage.flush()

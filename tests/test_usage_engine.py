@@ -14,9 +14,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache.core.servertime import ServerTime
 from tenantcache.devservers import PostgresServer, RedisServer
-from tenantcache.stores import schema
+from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.schema import install as schema
 from tenantcache.stores.counters import MemoryCounters
 from tenantcache.wiring import Stores
 from tests.asgi import get

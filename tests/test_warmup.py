@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import RowSource, RowStream, StoreError
 from tenantcache.wiring import Stores
 from tests.fakes import until

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import Day, Window, utc_day
-from tenantcache.zones import calendar_of, find_zone
+from tenantcache.ratelimit.calendars import calendar_of, find_zone
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import Day, Window, utc_day
+from tenantcache.tenant import Limits
 
 HOUR = 3600
 

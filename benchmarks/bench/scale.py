@@ -33,10 +33,10 @@ from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import SUBDOMAIN_ALIAS, Row
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot
 from tenantcache.stores.counters import MemoryCounters
+from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
 from tenantcache.wiring import Stores as EngineStores
 
 BUSY = 100

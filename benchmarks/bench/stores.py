@@ -15,7 +15,7 @@ import redis
 
 from benchmarks.bench.traffic import BASE_DOMAIN
 from tenantcache.devservers import PostgresServer, RedisServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 FREE = frozenset({"auth", "hello", "select", "command", "config", "info", "ping", "reset", "quit"})
 """Commands that metered providers do not bill."""

@@ -22,7 +22,7 @@ from benchmarks.consistency.history import Content, History
 from benchmarks.consistency.judge import NO_ANSWER, Answer, Verdict, judge
 from benchmarks.consistency.readers import Client, Reader
 from benchmarks.consistency.writers import BASE_DOMAIN, Writer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 QUIET_TENANTS = 30
 """Tenants that never change: answers about them must come from memory, from Redis or from Postgres all the same."""

@@ -20,7 +20,7 @@ import asyncpg
 from benchmarks.over_admission.judge import Counts
 from benchmarks.over_admission.plan import BASE_DOMAIN, Plan, TenantLoad
 from tenantcache.devservers import HOST, DevServer, PostgresServer, RedisServer, spawn
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 ROOT = Path(__file__).parents[2]
 GENERATORS = 2

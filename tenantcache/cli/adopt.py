@@ -15,7 +15,7 @@ from tenantcache.cli.schema import database
 from tenantcache.errors import TenantCacheError
 
 if TYPE_CHECKING:
-    from tenantcache.settings import Settings
+    from tenantcache.settings.model import Settings
 
 app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
 
@@ -41,9 +41,9 @@ async def _installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
 
 
 async def _explain(name: str) -> None:
-    from tenantcache.settings import Settings
-    from tenantcache.stores.adopt.explain import explain as look
-    from tenantcache.stores.adopt.explain import followed_ways
+    from tenantcache.schema.adopt.explain import explain as look
+    from tenantcache.schema.adopt.explain import followed_ways
+    from tenantcache.settings.model import Settings
 
     async with _installed() as (connection, _):
         alias = _alias_of(name, Settings())
@@ -73,7 +73,7 @@ _STATES = {
 
 
 def _alias_of(name: str, settings: Settings) -> str:
-    from tenantcache.core.hosts import HostRules
+    from tenantcache.lookup.core.hosts import HostRules
 
     if name.startswith(ALIASES):
         return name
@@ -97,7 +97,7 @@ def verify(
 
 
 async def _verify(*, repair: bool) -> bool:
-    from tenantcache.stores.adopt import explain as comparing
+    from tenantcache.schema.adopt import explain as comparing
 
     compared, wrong = 0, list[str]()
     async with _installed() as (connection, _):
@@ -124,7 +124,7 @@ def remove(kind: Annotated[str, typer.Argument(help="The kind that was given to 
 
 
 async def _remove(kind: str) -> None:
-    from tenantcache.stores.adopt import remove_kind
+    from tenantcache.schema.adopt import remove_kind
 
     async with _installed() as (connection, where):
         await remove_kind(connection, kind)

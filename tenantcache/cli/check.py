@@ -7,10 +7,10 @@ import typer
 
 from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, try_redis
 from tenantcache.cli.plans import find_unknown_plans
-from tenantcache.settings import Settings, variable_of
-from tenantcache.stores.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
+from tenantcache.schema.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
+from tenantcache.settings.model import Settings, variable_of
+from tenantcache.settings.urls import address
 from tenantcache.stores.redis import eviction_warning
-from tenantcache.urls import address
 
 
 async def run_checks() -> bool:

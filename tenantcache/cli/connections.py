@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 
 from tenantcache.errors import TenantCacheError
+from tenantcache.settings.urls import address
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.reasons import postgres_reason, redis_reason
 from tenantcache.stores.redis import RedisCopies, RedisLink
-from tenantcache.urls import address
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. Far beyond a slow handshake; somebody waits in front of a terminal."""

@@ -31,7 +31,7 @@ from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, try
 from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, spawn
-from tenantcache.urls import address
+from tenantcache.settings.urls import address
 
 OURS = "X-Demo-Run"
 """The header by which our answers are told from those of a server that took the port since we looked."""

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from tenantcache.cli.schema import Wanted
-    from tenantcache.stores.adopt import TableOptions
+    from tenantcache.schema.adopt import TableOptions
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")]
@@ -95,7 +95,7 @@ def init(
 
 def _wanted(given: Mapping[str, Any]) -> Wanted:
     from tenantcache.cli.schema import Wanted
-    from tenantcache.stores.adopt import AdoptionError
+    from tenantcache.schema.adopt import AdoptionError
 
     columns = {name: value for name, value in given.items() if name not in QUERY_OPTIONS}
     if "adopt_query" in given and columns:
@@ -115,7 +115,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
 
 
 def _kind(given: list[str]) -> str:
-    from tenantcache.stores.adopt import AdoptionError
+    from tenantcache.schema.adopt import AdoptionError
 
     if len(given) > 1:
         raise AdoptionError(f"--kind is given several times ({', '.join(given)}); adopt one kind after the other")
@@ -129,7 +129,7 @@ def _options(given: Mapping[str, Any]) -> str:
 
 
 def _table_options(given: Mapping[str, Any]) -> TableOptions:
-    from tenantcache.stores.adopt import TableOptions, parse_status_map
+    from tenantcache.schema.adopt import TableOptions, parse_status_map
 
     fields = dict(given)
     if "status_map" in fields:
@@ -138,7 +138,7 @@ def _table_options(given: Mapping[str, Any]) -> TableOptions:
 
 
 def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
-    from tenantcache.stores.adopt import AdoptionError
+    from tenantcache.schema.adopt import AdoptionError
 
     found = {}
     for text in texts:

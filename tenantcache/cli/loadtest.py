@@ -12,11 +12,11 @@ from pathlib import Path
 
 import typer
 
-from tenantcache.core.tenant import Row
 from tenantcache.errors import StoreUnavailableError, TenantCacheError
-from tenantcache.settings import Settings, variable_of
+from tenantcache.settings.model import Settings, variable_of
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresTenants
+from tenantcache.tenant import Row
 
 BATCH = 1_000
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")

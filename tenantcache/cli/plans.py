@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from tenantcache.settings import Settings, variable_of
+from tenantcache.settings.model import Settings, variable_of
 
 PORTION = 1000
 """Tenants that one query reads. All are looked at: each query takes milliseconds."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tenantcache.devservers import HOST, DevServerError, has_postgres, has_redis
 from tenantcache.errors import ConfigurationError
-from tenantcache.postgresurl import postgres_url
-from tenantcache.redisurl import redis_url
-from tenantcache.settings import PREFIX, UNPREFIXED, URL_FIELDS, Settings
+from tenantcache.settings.model import PREFIX, UNPREFIXED, URL_FIELDS, Settings
+from tenantcache.settings.postgresurl import postgres_url
+from tenantcache.settings.redisurl import redis_url
 
 EXAMPLE_MODULES = ("fastapi", "jinja2", "python_multipart")
 EXTRA = "pip install 'tenantcache[demo]'"

@@ -11,9 +11,8 @@ import asyncpg
 import typer
 
 from tenantcache.cli.connections import POSTGRES_PORT, ServerError, postgres
-from tenantcache.settings import Settings, variable_of
-from tenantcache.stores import schema
-from tenantcache.stores.adopt import (
+from tenantcache.schema import install as schema
+from tenantcache.schema.adopt import (
     FINISH,
     Adoption,
     AdoptionError,
@@ -26,9 +25,10 @@ from tenantcache.stores.adopt import (
     script,
     write_query,
 )
-from tenantcache.stores.inspection import find_conflicts, find_whole_hosts
+from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
+from tenantcache.settings.model import Settings, variable_of
+from tenantcache.settings.urls import address
 from tenantcache.stores.postgres import REBUILD_TIMEOUT
-from tenantcache.urls import address
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tenantcache.errors import ConfigurationError
-from tenantcache.settings import Settings, Variable, variables
+from tenantcache.settings.model import Settings, Variable, variables
 
 
 def print_variables() -> None:

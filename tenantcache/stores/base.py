@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.storechoice import StoreChoice
-from tenantcache.core.tenant import Row
-from tenantcache.core.windows import Debit
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.windows import Debit
+from tenantcache.tenant import Row
 
 
 class StoreError(Exception):

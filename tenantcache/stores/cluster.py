@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
-from tenantcache.tasks import stop
+from tenantcache.runtime.tasks import stop
 
 MULTI_KEY = frozenset({"MGET", "UNLINK"})
 

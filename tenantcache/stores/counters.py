@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from tenantcache.core.windows import Debit, Window
+from tenantcache.ratelimit.core.windows import Debit, Window
 
 
 class MemoryCounters:

@@ -14,9 +14,9 @@ from contextlib import suppress
 
 import asyncpg
 
+from tenantcache.runtime.tasks import stop
 from tenantcache.stores.base import OnChange
 from tenantcache.stores.reasons import postgres_reason
-from tenantcache.tasks import stop
 
 logger = logging.getLogger(__name__)
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import asyncpg
 
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.storechoice import StoreChoice
-from tenantcache.core.tenant import ID_ALIAS, Row
 from tenantcache.errors import SchemaMissingError
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.runtime.tasks import stop
 from tenantcache.stores.base import AliasStream, LogEntry, OnChange, Pull, RowStream, Snapshot, StoreError
 from tenantcache.stores.listener import CHANNEL, FAULTS, Listener, tell
 from tenantcache.stores.reasons import postgres_reason
 from tenantcache.stores.rows import RowReader
-from tenantcache.tasks import stop
+from tenantcache.tenant import ID_ALIAS, Row
 
 logger = logging.getLogger(__name__)
 

@@ -29,9 +29,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tenantcache import clock
-from tenantcache.core.breaker import Breaker
-from tenantcache.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
+from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
+from tenantcache.runtime import clock
+from tenantcache.runtime.breaker import Breaker
 from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import redis_reason, redis_rejects

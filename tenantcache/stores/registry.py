@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import asyncpg
 
-from tenantcache.core.tenant import Row
 from tenantcache.errors import StoreUnavailableError, TenantCacheError
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.counters import Fetcher
+from tenantcache.tenant import Row
 
 
 class AdoptedTableError(TenantCacheError):

@@ -11,7 +11,7 @@ import logging
 import math
 from typing import Any, NoReturn, cast
 
-from tenantcache.core.tenant import ID_ALIAS, Row
+from tenantcache.tenant import ID_ALIAS, Row
 
 logger = logging.getLogger(__name__)
 

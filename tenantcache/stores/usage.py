@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from tenantcache.core.windows import DAY
+from tenantcache.ratelimit.core.windows import DAY
 from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.counters import Fetcher
 from tenantcache.stores.reasons import postgres_rejects

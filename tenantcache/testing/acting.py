@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tenantcache.context import Serving, serving
-from tenantcache.core.tenant import Tenant
 from tenantcache.errors import TenantCacheError
+from tenantcache.tenant import Tenant
+from tenantcache.web.context import Serving, serving
 
 
 @dataclass(frozen=True, slots=True)

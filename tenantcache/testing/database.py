@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.admin.writethrough import aliases_of
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import AliasStream, LogEntry, Pull, Snapshot
 from tenantcache.stores.usage import UsageDay, UsageRow
+from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
-from tenantcache.writethrough import aliases_of
 
 EPOCH = "in memory"
 RANKS = ("active", "maintenance", "suspended", "deleted")

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from tenantcache.engine import TenantCache
-from tenantcache.eventloops import running_loop
-from tenantcache.settings import Settings
+from tenantcache.runtime.eventloops import running_loop
+from tenantcache.settings.model import Settings
 from tenantcache.stores.base import LogEntry
 from tenantcache.stores.counters import MemoryCounters
 from tenantcache.testing.clock import FakeClock

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tenantcache.core.tenant import DOMAIN_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.stores.registry import NameTakenError, Registry, UnknownTenantError
+from tenantcache.tenant import DOMAIN_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from tenantcache.core.names import fold, is_kind
-from tenantcache.core.tenant import Row, Tenant, tenant_from_row
-from tenantcache.tenants import Check, TenantChanges, column_defaults
+from tenantcache.admin.tenants import Check, TenantChanges, column_defaults
+from tenantcache.lookup.core.names import fold, is_kind
+from tenantcache.tenant import Row, Tenant, tenant_from_row
 from tenantcache.testing.engine import MemoryCache
 
 

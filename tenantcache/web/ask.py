@@ -20,10 +20,10 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
-from tenantcache.core.hosts import HostMatch
-from tenantcache.core.tenant import DOMAIN_ALIAS
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
+from tenantcache.lookup.core.hosts import HostMatch
+from tenantcache.tenant import DOMAIN_ALIAS
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem

@@ -15,22 +15,19 @@ from typing import Literal, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tenantcache.context import Serving, begin, end, serving_of
-from tenantcache.core.decision import NOTHING_SPENT, Decision, Quota
-from tenantcache.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
-from tenantcache.core.reservation import Reservation
-from tenantcache.core.tenant import Limits, Tenant
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
-from tenantcache.limiter import ADMITTED
 from tenantcache.limits import LimitExceededError, declare_routes
-from tenantcache.settings import Settings
-from tenantcache.stores.memory import Entry
+from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.lookup.memory import Entry
+from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.limiter import ADMITTED
+from tenantcache.settings.model import Settings
+from tenantcache.tenant import Limits, Tenant
+from tenantcache.web.context import Serving, begin, end, serving_of
 from tenantcache.web.lifespan import fail_to_start, live
-from tenantcache.web.peers import Peers
-from tenantcache.web.preflight import is_preflight
-from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
-from tenantcache.web.ratelimit import (
+from tenantcache.web.limitheaders import (
     LINES,
     FreshHeaders,
     Header,
@@ -41,6 +38,9 @@ from tenantcache.web.ratelimit import (
     ratelimit_headers,
     x_ratelimit_headers,
 )
+from tenantcache.web.peers import Peers
+from tenantcache.web.preflight import is_preflight
+from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.redirect import Redirects
 from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 

@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Receive, Scope, Send
 
-from tenantcache.core.hosts import HostRules, forwarded_host
-from tenantcache.core.tenant import DOMAIN_ALIAS, Tenant
+from tenantcache.lookup.core.hosts import HostRules, forwarded_host
+from tenantcache.tenant import DOMAIN_ALIAS, Tenant
 from tenantcache.web.strategies import NameInPath
 
 _NO_BASE = HostRules(())

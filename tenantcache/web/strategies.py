@@ -22,12 +22,12 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 from starlette.types import Scope
 
-from tenantcache.core.hosts import HostMatch, HostRules
-from tenantcache.core.names import alias_of_label, alias_of_name, is_kind
-from tenantcache.core.strategytext import read_strategy
-from tenantcache.core.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
 from tenantcache.errors import ConfigurationError
-from tenantcache.settings import Settings, variable_of
+from tenantcache.lookup.core.hosts import HostMatch, HostRules
+from tenantcache.lookup.core.names import alias_of_label, alias_of_name, is_kind
+from tenantcache.settings.model import Settings, variable_of
+from tenantcache.settings.strategytext import read_strategy
+from tenantcache.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
 
 By = Literal["subdomain", "slug", "id", "domain"]
 """What a name is: a tenant's subdomain (the label alone), its slug, its id, or one of its domains. Within a kind the

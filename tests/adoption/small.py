@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from tenantcache.stores.adopt import Adoption, install, prepare
+from tenantcache.schema.adopt import Adoption, install, prepare
 
 SCHEMA = """
 create table plan (id integer primary key, name text not null);

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache.stores.adopt import Adoption, install, prepare
+from tenantcache.schema.adopt import Adoption, install, prepare
 from tests.adoption.applications import Application, Found, Migration, Write
 from tests.adoption.test_applications_fixtures import APPLICATIONS, load, migrate, named
 

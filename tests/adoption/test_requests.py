@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import Settings, TenantCache, TenantMiddleware, current_tenant
-from tenantcache.stores.adopt import Adoption, AdoptionError, install, prepare
+from tenantcache.schema.adopt import Adoption, AdoptionError, install, prepare
 from tenantcache.web.strategies import PathPrefix, Request, match_of
 from tests.adoption.applications import Application, dispatch, documenso, zulip
 from tests.adoption.test_applications_fixtures import load

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores.adopt import Adoption
+from tenantcache.schema.adopt import Adoption
 from tenantcache.stores.postgres import PostgresTenants
 from tests.adoption.small import QUERY, SCHEMA, adopt, look_up, misled, owners, publish
 

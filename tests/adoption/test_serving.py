@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, StoreUnavailableError, TenantCache
-from tenantcache.stores.adopt import Adoption
-from tenantcache.stores.adopt.explain import differing, repair
+from tenantcache.schema.adopt import Adoption
+from tenantcache.schema.adopt.explain import differing, repair
 from tenantcache.stores.postgres import PostgresLog
 from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
 

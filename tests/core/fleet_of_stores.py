@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from random import Random
 
-from tenantcache.core.handover import LEASE
-from tenantcache.core.ledger import Take
-from tenantcache.core.reservation import Reservation
-from tenantcache.core.storechoice import NOTICE, FleetStore, Proposal, Store, StoreChoice
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, Debit, Window, minute_at
+from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, Store, StoreChoice
+from tenantcache.ratelimit.core.handover import LEASE
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import DAY, Debit, Window, minute_at
+from tenantcache.tenant import Limits
 
 START = 20_000.0 * DAY + 10 * 3600 + 20
 STEP = 0.25

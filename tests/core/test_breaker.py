@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.core.breaker import SUSPENDED_PAUSE, Breaker
+from tenantcache.runtime.breaker import SUSPENDED_PAUSE, Breaker
 
 
 def opened(at: float = 100.0) -> Breaker:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.copies import SCHEMA_VERSION, Copy, decode, encode
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import Row
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.lookup.core.copies import SCHEMA_VERSION, Copy, decode, encode
+from tenantcache.tenant import Row
 
 ROW: Row = {
     "id": "1",

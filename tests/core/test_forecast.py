@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.core.forecast import Demand, Pace, Usage
-from tenantcache.core.reserve_policy import ReservePolicy
+from tenantcache.ratelimit.core.forecast import Demand, Pace, Usage
+from tenantcache.ratelimit.core.policy import ReservePolicy
 
 START = 20_000 * 86_400
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.freshness import NEVER, Freshness, Question, State, asof_of
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
+from tenantcache.freshness.core.logmark import LogMark
 
 EPOCH = "history-1"
 ACME, ACME_HOST, ACME_DOMAIN = "acme", "subdomain:acme", "domain:shop.acme.io"

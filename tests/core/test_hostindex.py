@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core import hostindex
-from tenantcache.core.hostindex import HostIndex
+from tenantcache.lookup.core import hostindex
+from tenantcache.lookup.core.hostindex import HostIndex
 
 ALIASES = st.text(max_size=12)
 

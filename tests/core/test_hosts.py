@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tenantcache.core.hosts import (
+from tenantcache.lookup.core.hosts import (
     HostMatch,
     HostRules,
     forwarded_host,

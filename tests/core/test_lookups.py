@@ -7,7 +7,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.lookups import LookupBudget
+from tenantcache.lookup.core.lookupbudget import LookupBudget
 
 
 def spent(budget: LookupBudget, attempts: int, now: float) -> int:

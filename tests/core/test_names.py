@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tenantcache.core.names import alias_of_label, alias_of_name, fold, is_kind
-from tenantcache.core.strategytext import read_strategy, split_strategies
-from tenantcache.core.tenant import Tenant
+from tenantcache.lookup.core.names import alias_of_label, alias_of_name, fold, is_kind
+from tenantcache.settings.strategytext import read_strategy, split_strategies
+from tenantcache.tenant import Tenant
 
 KINDS = st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True)
 NAMES = st.text(max_size=20) | st.from_regex(r"[A-Za-z:/._ é-]{0,12}", fullmatch=True)

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from tenantcache.core.decision import Decision
-from tenantcache.core.reservation import UNLIMITED, Reservation, Take
-from tenantcache.core.sliding import SlidingReservation
-from tenantcache.core.spending import Spent
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, Debit, Window
+from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.reservation import UNLIMITED, Reservation, Take
+from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.spending import Spent
+from tenantcache.ratelimit.core.windows import DAY, Debit, Window
+from tenantcache.tenant import Limits
 
 MIDNIGHT = float(20_000 * DAY)
 NOON = MIDNIGHT + 12 * 3600

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tenantcache.core.reservation import Reservation, Take
-from tenantcache.core.reserve_policy import DEFAULT_POLICY
-from tenantcache.core.sliding import SlidingReservation
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY
+from tenantcache.ratelimit.core.reservation import Reservation, Take
+from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
+from tenantcache.tenant import Limits
 
 MIDNIGHT = 20_000 * DAY
 U32 = 2**32 - 1

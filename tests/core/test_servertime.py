@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.servertime import DRIFT, ServerTime
+from tenantcache.freshness.core.servertime import DRIFT, ServerTime
 
 
 def test_the_first_look_replaces_the_guess() -> None:

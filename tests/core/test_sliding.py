@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.sliding import SlidingReservation, allowance, free_at
-from tenantcache.core.tenant import Limits
-from tenantcache.core.windows import OUT_OF_REACH, Window
+from tenantcache.ratelimit.core.sliding import SlidingReservation, allowance, free_at
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Window
+from tenantcache.tenant import Limits
 from tests.core.test_reservation import MINUTE, NOON, Counters, minute
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.core.spending import Spending, Spent
+from tenantcache.ratelimit.core.spending import Spending, Spent
 
 
 def test_each_token_is_drained_once() -> None:

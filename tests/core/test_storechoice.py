@@ -7,8 +7,8 @@ from math import inf
 
 import pytest
 
-from tenantcache.core.storechoice import FleetStore, Proposal, StoreChoice
-from tenantcache.core.windows import Window
+from tenantcache.ratelimit.core.failover import FleetStore, Proposal, StoreChoice
+from tenantcache.ratelimit.core.windows import Window
 
 HOUR = 1_700_000_040 - 1_700_000_040 % 3600
 MINUTE = HOUR // 60

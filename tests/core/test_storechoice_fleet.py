@@ -9,10 +9,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tenantcache.core.ledger import Take
-from tenantcache.core.reservation import Reservation
-from tenantcache.core.storechoice import StoreChoice
-from tenantcache.core.windows import Window, minute_at
+from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import Window, minute_at
 from tests.core.fleet_of_stores import World
 
 
@@ -168,7 +168,7 @@ def cut_off_before_it_is_known(seed: int) -> World:
 
 def test_a_process_that_postgres_does_not_know_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(cut_off_before_it_is_known(seed).over_admitted() for seed in range(10))
-    monkeypatch.setattr("tenantcache.core.handover.Handover.covers", lambda *_, **__: True)
+    monkeypatch.setattr("tenantcache.ratelimit.core.handover.Handover.covers", lambda *_, **__: True)
     assert any(cut_off_before_it_is_known(seed).over_admitted() for seed in range(10))
 
 
@@ -271,23 +271,25 @@ def test_the_walks_find_what_was_granted_without_an_answer(monkeypatch: pytest.M
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_of_stores.NOTICE_GIVEN", 0.0),
     "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
-        "tenantcache.core.storechoice.FleetStore.version_of", lambda *_: 0
+        "tenantcache.ratelimit.core.failover.FleetStore.version_of", lambda *_: 0
     ),
     "what was known once is known for ever": lambda patch: patch.setattr(
-        "tenantcache.core.storechoice.FleetStore.store_of",
+        "tenantcache.ratelimit.core.failover.FleetStore.store_of",
         lambda self, minute: self.choice.store if minute >= self.choice.from_minute else self.choice.previous,
     ),
-    "a pause breaks no chain of answers": lambda patch: patch.setattr("tenantcache.core.storechoice.WITNESS_GAP", 1e9),
+    "a pause breaks no chain of answers": lambda patch: patch.setattr(
+        "tenantcache.ratelimit.core.failover.WITNESS_GAP", 1e9
+    ),
 }
 SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a minute is handed over without some": lambda patch: patch.setattr(
         "tests.core.fleet_of_stores.WAITS_FOR_ALL", False
     ),
     "a process takes after its report": lambda patch: patch.setattr(
-        "tenantcache.core.handover.Handover.has_given_up", lambda *_: False
+        "tenantcache.ratelimit.core.handover.Handover.has_given_up", lambda *_: False
     ),
     "nothing is reported": lambda patch: patch.setattr(
-        "tenantcache.core.reservation.Reservation.hand_over", lambda *_: 0
+        "tenantcache.ratelimit.core.reservation.Reservation.hand_over", lambda *_: 0
     ),
 }
 

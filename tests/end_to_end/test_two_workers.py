@@ -13,7 +13,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from tenantcache.devservers import PostgresServer, RedisServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 from tests.end_to_end.workers import Answer, Connection, Fleet
 from tests.servers.billing import BilledCommands
 from tests.servers.databases import Databases

@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from tenantcache.core import copies as codec
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import Tenant
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.lookup.core import copies as codec
+from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Named, set_columns
 from tests.freshness.network import Flight
 from tests.freshness.process import Sizes

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import LogEntry, Pull, Snapshot
+from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 
 LIMITS = LimitTable()
 START_OF_TIME = 1_735_689_600.0

@@ -23,12 +23,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenantcache.core import copies as codec
-from tenantcache.core.freshness import Question
-from tenantcache.core.logmark import LogMark
-from tenantcache.core.tenant import Tenant
+from tenantcache.freshness.core.freshness import Question
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.lookup.core import copies as codec
+from tenantcache.lookup.memory import Entry
 from tenantcache.stores.base import Pull, Snapshot
-from tenantcache.stores.memory import Entry
+from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
 from tests.freshness.network import Flight, Link
 from tests.freshness.process import Process

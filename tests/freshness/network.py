@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.base import AliasStream, Pull, Snapshot, StoreError
 from tests.freshness.database import Database
 from tests.freshness.loops import VirtualLoop

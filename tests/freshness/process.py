@@ -7,17 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypedDict
 
-from tenantcache.core.freshness import Freshness, State
-from tenantcache.core.lookups import LookupBudget
-from tenantcache.core.servertime import ServerTime
-from tenantcache.core.tenant import ID_ALIAS, Tenant
 from tenantcache.engine import REFRESH_INTERVAL
 from tenantcache.errors import StoreUnavailableError
-from tenantcache.follower import Follower
-from tenantcache.indexer import Indexer
-from tenantcache.resolver import Resolver
+from tenantcache.freshness.core.freshness import Freshness, State
+from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.freshness.follower import Follower
+from tenantcache.lookup.core.lookupbudget import LookupBudget
+from tenantcache.lookup.indexer import Indexer
+from tenantcache.lookup.memory import Memory
+from tenantcache.lookup.resolver import Resolver
 from tenantcache.stores.base import LogEntry, StoreError
-from tenantcache.stores.memory import Memory
+from tenantcache.tenant import ID_ALIAS, Tenant
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop
 from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants

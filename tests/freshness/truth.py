@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenantcache.core.tenant import Tenant
+from tenantcache.tenant import Tenant
 from tests.freshness.database import Database
 
 

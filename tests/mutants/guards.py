@@ -86,26 +86,26 @@ ON_SCHEMA = "tests/stores/test_schema.py::"
 ON_WRITERS = "tests/stores/test_writers.py::"
 ON_FAULTS = "tests/stores/test_faults.py::"
 
-FRESHNESS = "tenantcache/core/freshness.py"
-FOLLOWER = "tenantcache/follower.py"
-RESOLVER = "tenantcache/resolver.py"
-MEMORY = "tenantcache/stores/memory.py"
+FRESHNESS = "tenantcache/freshness/core/freshness.py"
+FOLLOWER = "tenantcache/freshness/follower.py"
+RESOLVER = "tenantcache/lookup/resolver.py"
+MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
-INDEXER = "tenantcache/indexer.py"
+INDEXER = "tenantcache/lookup/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
-LIMITER = "tenantcache/limiter.py"
-RESERVATION, HOLDING = "tenantcache/core/reservation.py", "tenantcache/core/holding.py"
-FLEET_COUNTERS = "tenantcache/fleetcounters.py"
-STORE_CHOICE = "tenantcache/core/storechoice.py"
-HANDOVER = "tenantcache/core/handover.py"
-SQL = "tenantcache/stores/schema.sql"
-HOSTS = "tenantcache/core/hosts.py"
+LIMITER = "tenantcache/ratelimit/limiter.py"
+RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
+FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
+STORE_CHOICE = "tenantcache/ratelimit/core/failover.py"
+HANDOVER = "tenantcache/ratelimit/core/handover.py"
+SQL = "tenantcache/schema/schema.sql"
+HOSTS = "tenantcache/lookup/core/hosts.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
-LOG = "tenantcache/stores/log.sql"
-SERVE = "tenantcache/stores/serve.sql"
+LOG = "tenantcache/schema/log.sql"
+SERVE = "tenantcache/schema/serve.sql"
 
 
 @dataclass(frozen=True)
@@ -598,7 +598,7 @@ MUTANTS = [
     ),
     Mutant(
         "names: the database's lower case is that of A to Z alone",
-        "tenantcache/core/names.py",
+        "tenantcache/lookup/core/names.py",
         "name.translate(_ASCII_LOWER)",
         "name.lower()",
         WEB,
@@ -747,14 +747,14 @@ MUTANTS = [
     ),
     Mutant(
         "limits: Postgres is asked before Redis",
-        "tenantcache/fleetcounters.py",
+        "tenantcache/ratelimit/counters.py",
         '= ("postgres", "redis")',
         '= ("redis", "postgres")',
         LIMITS,
     ),
     Mutant(
         "limits: a store that fails is left alone",
-        "tenantcache/outage.py",
+        "tenantcache/ratelimit/outage.py",
         "0 <= now - failure.at < failure.pause",
         "False",
         LIMITS,
@@ -768,7 +768,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: 429 only if the counters say so",
-        "tenantcache/web/ratelimit.py",
+        "tenantcache/web/limitheaders.py",
         "if not decision.unavailable:",
         "if True:",
         WEB,
@@ -783,7 +783,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: a later minute that grants nothing is asked once",
-        "tenantcache/core/standing.py",
+        "tenantcache/ratelimit/core/advance.py",
         "walled = self.wall > minute",
         "walled = False",
         LIMITS,
@@ -797,7 +797,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: a cost is a whole number",
-        "tenantcache/core/arguments.py",
+        "tenantcache/ratelimit/core/arguments.py",
         "type(cost) is not int or ",
         "",
         LIMITS,
@@ -872,9 +872,9 @@ MUTANTS = [
     ),
 ]
 
-ROUTINES = "tenantcache/stores/adopt/routines.py"
-ADOPTED_SQL = "tenantcache/stores/adopted.sql"
-LOG_SQL = "tenantcache/stores/log.sql"
+ROUTINES = "tenantcache/schema/adopt/routines.py"
+ADOPTED_SQL = "tenantcache/schema/adopted.sql"
+LOG_SQL = "tenantcache/schema/log.sql"
 ADOPTED = ("adopted",)
 ON_ROWS = "tests/adoption/test_rows.py::"
 ON_SERVING = "tests/adoption/test_serving.py::"

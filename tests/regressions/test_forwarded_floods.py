@@ -19,7 +19,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import TenantMiddleware
-from tenantcache.core import hosts
+from tenantcache.lookup.core import hosts
 from tenantcache.web import peers
 from tenantcache.web.ask import AskApp
 from tests.asgi import Lines, http_scope

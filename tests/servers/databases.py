@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 
 TEMPLATE = "tenantcache_template"
 

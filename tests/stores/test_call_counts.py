@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 
 ENTRIES = 300

@@ -11,12 +11,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tenantcache.core.handover import LEASE
-from tenantcache.core.storechoice import NOTICE, FleetStore, Proposal, StoreChoice
-from tenantcache.core.windows import Debit, Window
-from tenantcache.holder import Holder
+from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, StoreChoice
+from tenantcache.ratelimit.core.handover import LEASE
+from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.holder import Holder
 from tenantcache.stores.base import Pull
-from tenantcache.stores.choices import Held, PostgresChoices
+from tenantcache.stores.counterchoice import Held, PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 

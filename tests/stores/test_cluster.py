@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
-from tenantcache.core.windows import Debit, Window
+from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.fakes import until

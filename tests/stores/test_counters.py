@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tenantcache.core.windows import Debit, Window
+from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.stores.base import CounterStore
 from tenantcache.stores.counters import MemoryCounters, PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants

@@ -16,7 +16,7 @@ import pytest
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
 from tenantcache.errors import StoreUnavailableError
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 from tests.servers.publishing import publish
 
 MAX_STALENESS = 3.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.core.tenant import Tenant
-from tenantcache.stores.memory import MAX_SPELLINGS, Entry, Memory
+from tenantcache.lookup.memory import MAX_SPELLINGS, Entry, Memory
+from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tenantcache.core.logmark import LogMark
 from tenantcache.devservers import PostgresServer
 from tenantcache.errors import SchemaMissingError
-from tenantcache.stores import schema
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.schema import install as schema
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import _READ as LOOK_UP
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 import asyncpg
 import pytest
 
-from tenantcache.core.logmark import LogMark
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores import listener
 from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants

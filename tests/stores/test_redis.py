@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tenantcache.core.windows import Debit, Window
 from tenantcache.devservers import RedisServer, free_port
+from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.servers.billing import BilledCommands

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tenantcache.stores import schema
+from tenantcache.schema import install as schema
 from tests.servers.publishing import publish
 
 DEFERRED_SCHEMA = Path(__file__).with_name("deferred_schema.sql")

@@ -18,10 +18,10 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
-from tenantcache.core.storechoice import Proposal
 from tenantcache.devservers import PostgresServer
-from tenantcache.stores import schema
-from tenantcache.stores.choices import PostgresChoices
+from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.schema import install as schema
+from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tests.servers.publishing import publish
 

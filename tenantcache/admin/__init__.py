@@ -1,0 +1,1 @@
+"""What operators and applications write: tenants, domains, usage."""

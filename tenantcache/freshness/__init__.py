@@ -1,0 +1,1 @@
+"""A change-log entry's way: from the database to every process."""

@@ -1,0 +1,1 @@
+"""Pure decisions about which copies may be used, and until when."""

@@ -1,0 +1,1 @@
+"""A host's way to its tenant: memory, Redis, Postgres."""

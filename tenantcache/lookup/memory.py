@@ -1,0 +1,214 @@
+"""The tier in the process: entries by alias in a TTL cache, and by the bytes of the Host header in front of it.
+
+Rules:
+
+* The cache (a `cachetools.TLRUCache`) owns every entry. When one leaves it, for whatever reason, its spellings and
+  its place in the index by tenant go with it.
+* cachetools treats an expired item as absent and keeps it, so `pop` and `get` would leave an expired entry in `hot` and
+  in the index by tenant. So each look into the cache lets expired entries leave first, and reads the clock once: what
+  is then still in the cache has not expired, and what has expired is in no map.
+* `hot` is the only thing that a hot request looks into: one dict from the raw Host bytes to the entry. It holds
+  what may be served without a second thought (an active tenant); anything else takes the long way.
+* One alias has endless spellings (case, port, root dot). An entry keeps the first few that came by, so that a
+  client that makes up spellings can neither fill the memory nor push out a tenant.
+* A hot hit does not touch the cache's own order, which would cost more than the look-up. It sets `used`, and
+  eviction gives whoever was used since the last look a second chance (the CLOCK algorithm, Corbato 1968).
+* Negatives live apart: a flood of unknown hosts evicts other negatives, never a tenant.
+* An entry older than `ttl` is due to be read again: the log vouches for it all the same, so this only bounds the
+  damage if the triggers are switched off. `due` hands such entries out in the order of their age, to be read in one
+  query for many. An entry that is due expires after `grace` seconds, during which it may be served stale, or after
+  another `ttl` if that is longer: it must still be held when its turn to be read comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from cachetools import TLRUCache, TTLCache
+
+from tenantcache.runtime.clock import Clock
+from tenantcache.tenant import Tenant
+
+if TYPE_CHECKING:
+    from tenantcache.ratelimit.core.reservation import Reservation
+
+MAX_SPELLINGS = 4
+"""Browsers send one spelling of a host, a load balancer's health checks perhaps another; four leave room."""
+
+MAX_SECOND_CHANCES = 16
+"""Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What an alias leads to. `tenant` is None for a negative. `serving`, what the context of its requests holds, is
+    None until there was one; `meter` is None until requests may find the entry by their Host alone, which is later.
+
+    `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
+    `due` is when it should be read again, `tier` where it was found ("redis", "postgres" or "index"), and `served` is
+    true once a request was served from it.
+    """
+
+    alias: str
+    tenant: Tenant | None
+    asof: float
+    read_at: float
+    due: float
+    tier: str
+    meter: Reservation | None = None
+    serving: Any = None
+    used: bool = False
+    served: bool = False
+    spellings: tuple[bytes, ...] = ()
+
+
+class _TenantEntries(TLRUCache[str, Entry]):
+    """A TTL cache that tells who leaves on its own, and that gives what was used a second chance."""
+
+    def __init__(self, max_entries: int, overtime: float, timer: Clock, on_leave: Callable[[Entry], None]) -> None:
+        super().__init__(max_entries, lambda _alias, entry, _now: entry.due + overtime, timer=timer)
+        self._on_leave = on_leave
+
+    def held(self, alias: str) -> Entry | None:
+        with self.timer as now:
+            self.expire(now)
+            return self.get(alias)
+
+    def hold(self, entry: Entry) -> bool:
+        """Take `entry` in; False if it has expired already."""
+        with self.timer:
+            self[entry.alias] = entry
+            return self.get(entry.alias) is entry
+
+    def take(self, alias: str) -> Entry | None:
+        """Take the entry of `alias` out, if there is one; `on_leave` is not told."""
+        with self.timer as now:
+            self.expire(now)
+            return cast("Entry | None", self.pop(alias, None))
+
+    def popitem(self) -> tuple[str, Entry]:
+        with self.timer:  # at a later instant, what is put back might have expired, and be lost without a word
+            for _ in range(MAX_SECOND_CHANCES):
+                alias, entry = super().popitem()
+                if not entry.used:
+                    break
+                entry.used = False
+                super().__setitem__(alias, entry)
+            else:
+                alias, entry = super().popitem()
+        self._on_leave(entry)
+        return alias, entry
+
+    def expire(self, time: float | None = None) -> list[Any]:
+        expired = cast("list[Any]", super().expire(time))
+        for _, entry in expired:
+            self._on_leave(entry)
+        return expired
+
+
+class Memory:
+    """Entries by alias, by tenant and by raw Host. Sizes are in entries (one an alias), times in seconds.
+
+    `grace`: for how long an entry past `ttl` may be served stale.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_tenants: int,
+        ttl: float,
+        grace: float,
+        negative_ttl: float,
+        clock: Clock,
+        max_negatives: int = 10_000,
+    ) -> None:
+        self.ttl = ttl
+        self.hot: dict[bytes | None, Entry] = {}
+        self.evictions = 0
+        self._clock = clock
+        self._entries = _TenantEntries(max_tenants, max(grace, ttl), clock, self._left)
+        self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
+        self._by_tenant: dict[str, tuple[Entry, ...]] = {}
+        self._by_age: deque[Entry] = deque()
+
+    def get(self, alias: str) -> Entry | None:
+        """The entry of `alias`, however stale: whether it may be served is not for this class to say."""
+        entry = self._entries.held(alias)
+        if entry is None:
+            entry = self._negatives.get(alias)
+        return entry
+
+    def put(self, entry: Entry) -> None:
+        """Install `entry` in the place of whatever its alias led to before."""
+        self.drop_alias(entry.alias)
+        if entry.tenant is None:
+            self._negatives[entry.alias] = entry
+            return
+        if self._entries.hold(entry):
+            self._by_tenant[entry.tenant.id] = (*self.of_tenant(entry.tenant.id), entry)
+            self._by_age.append(entry)
+
+    def spell(self, raw_host: bytes, entry: Entry) -> None:
+        """Let `raw_host` lead straight to `entry`, if the entry is still held and has room for a spelling."""
+        if len(entry.spellings) < MAX_SPELLINGS and self._entries.held(entry.alias) is entry:
+            self.hot[raw_host] = entry
+            entry.spellings = (*entry.spellings, raw_host)
+
+    def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
+        return self._by_tenant.get(tenant_id, ())
+
+    def drop_alias(self, alias: str) -> None:
+        self._negatives.pop(alias, None)
+        entry = self._entries.take(alias)
+        if entry is not None:
+            self._forget(entry)
+
+    def clear(self) -> None:
+        self.hot.clear()
+        self._by_tenant.clear()
+        self._negatives.clear()
+        self._entries.clear()
+        self._by_age.clear()
+
+    def due(self, most: int) -> list[Entry]:
+        """At most `most` entries that are held and should be read again, oldest first; each is handed out once."""
+        now = self._clock()
+        self._entries.expire(now)  # a quiet process has no other occasion
+        found: list[Entry] = []
+        while self._by_age and self._by_age[0].due <= now and len(found) < most:
+            entry = self._by_age.popleft()
+            if self._entries.held(entry.alias) is entry:
+                found.append(entry)
+        return found
+
+    def still_due(self, entries: Sequence[Entry]) -> None:
+        """Hand out again what `due` has handed out and could not be read."""
+        self._by_age.extendleft(reversed(entries))
+
+    def stats(self) -> dict[str, int]:
+        return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def negatives(self) -> int:
+        return len(self._negatives)
+
+    def _left(self, entry: Entry) -> None:
+        self.evictions += 1
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        for raw_host in entry.spellings:
+            self.hot.pop(raw_host, None)
+        entry.spellings = ()
+        assert entry.tenant is not None
+        siblings = tuple(sibling for sibling in self.of_tenant(entry.tenant.id) if sibling is not entry)
+        if siblings:
+            self._by_tenant[entry.tenant.id] = siblings
+        else:
+            self._by_tenant.pop(entry.tenant.id, None)

@@ -1,0 +1,99 @@
+"""Fills memory when an engine is opened, from one streamed query, while requests are served: `TENANTCACHE_WARM_UP`.
+
+Rules:
+
+* The stream is one snapshot, of tenants that were seen last first, and ends when memory is full.
+* Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed: a change
+  that the follower has applied meanwhile refuses it, and so does another history. For that, the follower has to have
+  come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is no such copy
+  (rule 7): another is taken, a few times.
+* What is in memory already is newer, and stays.
+* It is an optimisation. Where it fails, tenants are read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.lookup.memory import Memory
+from tenantcache.lookup.resolver import Resolver
+from tenantcache.runtime.tasks import stop
+from tenantcache.stores.base import RowSource, RowStream, StoreError
+from tenantcache.tenant import Row
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+"""Rows a step: some 5 ms of the event loop to decode and install."""
+
+MAX_SNAPSHOTS = 20
+"""Each waits until what was pending in the one before it is published, some milliseconds: with writers at work all the
+time, one of 20 finds a gap."""
+
+
+class WarmUp:
+    """`source` None: there is nothing to read from. `most` is how many tenants memory holds."""
+
+    def __init__(
+        self,
+        source: RowSource | None,
+        resolver: Resolver,
+        memory: Memory,
+        is_valid: Callable[[], bool],
+        sync: Callable[[], Awaitable[None]],
+        *,
+        most: int,
+    ) -> None:
+        self.tenants = 0
+        self.done = False
+        self._source = source
+        self._resolver = resolver
+        self._memory = memory
+        self._is_valid = is_valid
+        self._sync = sync
+        self._most = most
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        if self._source is not None:
+            self._task = asyncio.create_task(self._run(self._source), name="tenantcache warm-up")
+
+    async def wait(self) -> None:
+        """Return once it has ended, well or not."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def close(self) -> None:
+        await stop(self._task)
+
+    async def _adopt(self, stream: RowStream, row: Row) -> bool:
+        adopted = self._resolver.adopt(stream.epoch, stream.mark, row)
+        if adopted or self._is_valid():
+            return adopted
+        # Memory has lapsed: a collection of garbage among a million tenants can take that long.
+        await self._sync()
+        return self._resolver.adopt(stream.epoch, stream.mark, row)
+
+    async def _fill(self, stream: RowStream) -> None:
+        async for rows in stream.batches:
+            for row in rows:
+                if len(self._memory) >= self._most:
+                    return
+                self.tenants += await self._adopt(stream, row)
+            await asyncio.sleep(0)
+
+    async def _run(self, source: RowSource) -> None:
+        try:
+            for _ in range(MAX_SNAPSHOTS):
+                async with source.stream_rows(BATCH, self._most) as stream:
+                    await self._sync()
+                    if not stream.pending:
+                        await self._fill(stream)
+                        return
+        except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
+            logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)
+        finally:
+            self.done = True

@@ -1,0 +1,119 @@
+"""What a tenant will ask for, estimated from what it asked before.
+
+Rules:
+
+* A forecast only sizes a take. When it is wrong a request waits once more, or a token stays unused; never more.
+* Nothing is counted on the hot path: what was spent is what is missing from the tokens taken.
+* Demand is what was asked for, admitted or denied. Within a minute the estimate blends what the past minutes say with
+  what this minute has shown. Requests that arrive independently are a Poisson process, for which that blend is
+  the mean of the gamma posterior: (seen + past rate x weight) / (elapsed + weight).
+"""
+
+from __future__ import annotations
+
+from tenantcache.ratelimit.core.windows import MINUTE
+
+PAST_WEIGHT = 30.0
+"""Seconds of evidence that the past minutes stand for: half a minute, so that a demand that has changed
+outweighs its past within the minute in which it changes."""
+
+COLD_WEIGHT = 2.0
+"""Seconds without demand assumed before a process first saw the tenant: one request is no flood."""
+
+SMOOTHING = 0.3
+"""Share of the newest minute in the mean of the past: a demand that ends is forgotten (to 3 %) after ten minutes."""
+
+FLOOD = 2.0
+"""Demand, in limits a minute, that is assumed of a tenant that reached its limit a minute ago."""
+
+GRACE = 3.0
+"""Seconds for which a counter is believed unchanged: at a minute's start every process takes its share within them."""
+
+
+class Demand:
+    """The tokens that a tenant asks of this process."""
+
+    __slots__ = ("denied", "mean", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        """Server time from which the current minute is observed."""
+        self.mean: float | None = None
+        """Tokens a minute over the past minutes, the newest weighing most; None until one is over."""
+        self.denied = 0
+        """Tokens asked for and refused in the current minute."""
+
+    def close(self, spent: int, minutes: int, start: int) -> None:
+        """End the minute, with `spent` tokens admitted in it; the next one seen begins at `start`, `minutes` later.
+
+        The first minute is seldom a whole one: it is scaled up by the part that was observed, at most to twice.
+        """
+        asked = float(spent + self.denied)
+        if self.mean is None:
+            observed = start - (minutes - 1) * MINUTE - self.since
+            self.mean = asked * MINUTE / max(observed, MINUTE / 2)
+        else:
+            self.mean += SMOOTHING * (asked - self.mean)
+        self.mean *= (1 - SMOOTHING) ** min(minutes - 1, 60)
+        self.denied = 0
+        self.since = float(start)
+
+    def rate(self, spent: int, now: float) -> float:
+        """Return tokens a second, given that `spent` were admitted since the minute began."""
+        elapsed = max(0.0, now - self.since)
+        seen = spent + self.denied
+        if self.mean is None:
+            return seen / (elapsed + COLD_WEIGHT)
+        return (seen + self.mean / MINUTE * PAST_WEIGHT) / (elapsed + PAST_WEIGHT)
+
+
+class Usage:
+    """The tokens that all processes together took of a minute, as last seen in its counter."""
+
+    __slots__ = ("at", "before", "value")
+
+    def __init__(self, now: float) -> None:
+        self.value = 0
+        self.at = now
+        """Server time when `value` was seen."""
+        self.before = 0
+        """The last value seen of the previous minute; 0 when none was."""
+
+    def see(self, value: int, now: float) -> None:
+        self.value, self.at = value, now
+
+    def close(self, minutes: int, start: int) -> None:
+        self.before = self.value if minutes == 1 else 0
+        self.value, self.at = 0, float(start)
+
+    def peak(self) -> int:
+        """The most seen of this minute or of the one before."""
+        return max(self.value, self.before)
+
+    def estimate(self, now: float, limit: int, *, pressed: bool) -> float:
+        """Return the tokens taken by `now`.
+
+        `pressed`: the tenant reaches its limit. Then the counter is assumed to rise fast, because a claim past the
+        limit buries what others give back; to ask for one token and see the counter is the cheaper error.
+        """
+        if pressed:
+            return self.value + FLOOD * limit * max(0.0, now - self.at - GRACE) / MINUTE
+        return max(self.value, self.before * (now % MINUTE) / MINUTE)
+
+
+class Pace:
+    """Looks about once a second whether tokens are still being spent."""
+
+    __slots__ = ("at", "rate", "spent")
+
+    def __init__(self, spent: int, rate: float, now: float) -> None:
+        self.spent, self.rate, self.at = spent, rate, now
+
+    def missed(self, spent: int, now: float) -> tuple[float, float]:
+        """Return the seconds since a token was last seen spent, and the tokens missed at the pace before that."""
+        elapsed = now - self.at
+        if spent == self.spent:
+            return elapsed, elapsed * self.rate
+        self.rate = (self.rate + (spent - self.spent) / max(elapsed, 0.1)) / 2
+        self.spent, self.at = spent, now
+        return 0.0, 0.0

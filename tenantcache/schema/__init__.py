@@ -1,0 +1,1 @@
+"""The tables that tenantcache owns, and how they get into a database."""

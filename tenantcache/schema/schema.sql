@@ -1,0 +1,261 @@
+-- The tables that tenantcache owns. Safe to run again: it only adds what is missing and replaces functions. The log of
+-- changes is in log.sql, what is served is in source.sql.
+
+create schema if not exists tenantcache;
+
+-- "Create index if not exists" locks the table against writers, whether there is one or not.
+create or replace procedure tenantcache.add_index(name text, on_columns text) language plpgsql as $$
+begin
+    if to_regclass(format('tenantcache.%I', name)) is null then
+        execute format('create index %I on %s', name, on_columns);
+    end if;
+end
+$$;
+
+create table if not exists tenantcache.tenants (
+    id text primary key default gen_random_uuid()::text,
+    name text not null,
+    subdomain text unique
+        constraint subdomain_is_a_label check (subdomain ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    status text not null default 'active'
+        constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted')),
+    plan text,
+    limit_per_minute integer constraint limit_per_minute_not_negative check (limit_per_minute >= 0),
+    limit_per_day bigint
+        constraint limit_per_day_in_range check (limit_per_day between 0 and 9007199254740991),
+    attributes jsonb not null default '{}'
+        constraint attributes_is_an_object check (jsonb_typeof(attributes) = 'object')
+);
+
+-- An IANA name: days end at midnight there. Whatever PostgreSQL takes for a zone passes; what is no IANA name is read as
+-- UTC.
+do $$
+begin
+    if not exists (
+        select from pg_constraint where conrelid = 'tenantcache.tenants'::regclass and conname = 'status_is_known'
+            and pg_get_constraintdef(oid) like '%deleted%'
+    ) then
+        alter table tenantcache.tenants drop constraint if exists status_is_known;
+        alter table tenantcache.tenants
+            add constraint status_is_known check (status in ('active', 'suspended', 'maintenance', 'deleted'));
+    end if;
+    if not exists (
+        select from pg_attribute where attrelid = 'tenantcache.tenants'::regclass and attname = 'time_zone'
+    ) then
+        alter table tenantcache.tenants add column time_zone text constraint time_zone_is_known
+            check (time_zone is null or timestamptz 'epoch' at time zone time_zone is not null);
+    end if;
+end
+$$;
+
+create table if not exists tenantcache.tenant_domains (
+    domain text primary key
+        constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
+    tenant_id text not null references tenantcache.tenants on delete cascade,
+    is_primary boolean not null default false
+);
+call tenantcache.add_index('tenant_domains_by_tenant', 'tenantcache.tenant_domains (tenant_id)');
+
+-- Who is alive: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
+create table if not exists tenantcache.processes (
+    id uuid primary key,
+    seen_at timestamptz not null default now()
+);
+
+-- Limits without Redis: one row a window. Logged, because a crash of the server must not give a tenant a second day.
+create table if not exists tenantcache.counters (
+    tenant_id text not null,
+    policy text not null,
+    number bigint not null,
+    value bigint not null,
+    touched_at timestamptz not null default now(),
+    primary key (tenant_id, policy, number)
+) with (fillfactor = 70);
+call tenantcache.add_index('counters_by_age', 'tenantcache.counters (touched_at)');
+do $$
+begin
+    if (select relpersistence from pg_class where oid = 'tenantcache.counters'::regclass) = 'u' then
+        alter table tenantcache.counters set logged;
+    end if;
+end
+$$;
+
+-- Which store counts the fleet's limits: minutes from `from_minute` on are counted in `store`, those before in
+-- `previous`. Null: nobody has come yet. The rules stand in ratelimit/core/failover.py.
+create table if not exists tenantcache.counter_store (
+    one boolean primary key default true check (one),
+    version bigint not null default 0,
+    store text constraint store_is_known check (store in ('redis', 'postgres')),
+    from_minute bigint not null default 0,
+    previous text,
+    previous_from bigint not null default 0,
+    why text not null default '',
+    changed_at timestamptz not null default now(),
+    complained_at timestamptz not null default '-infinity',
+    quiet double precision not null default 60
+) with (fillfactor = 50);
+insert into tenantcache.counter_store default values on conflict do nothing;
+
+-- Who has asked for a domain, and the token that proves it when it stands in the DNS. Only domains in tenant_domains
+-- are served; a row here with `verified_at` tells how the domain got there.
+create table if not exists tenantcache.domain_challenges (
+    domain text not null constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
+    tenant_id text not null references tenantcache.tenants on update cascade on delete cascade,
+    token text not null,
+    created_at timestamptz not null default now(),
+    checked_at timestamptz,
+    verified_at timestamptz,
+    failing_since timestamptz,
+    primary key (domain, tenant_id)
+);
+call tenantcache.add_index('domain_challenges_by_tenant', 'tenantcache.domain_challenges (tenant_id)');
+
+-- Requests admitted, by tenant and day of its time zone. It outlives the tenant: somebody may want to send a last bill.
+create table if not exists tenantcache.usage (
+    tenant_id text not null,
+    day date not null,
+    requests bigint not null default 0,
+    last_seen_at timestamptz not null,
+    primary key (tenant_id, day)
+) with (fillfactor = 70);
+
+-- The last batch of usage that each process has written, so that one whose answer was lost is not added twice.
+create table if not exists tenantcache.usage_writers (
+    process uuid primary key,
+    batch bigint not null,
+    at timestamptz not null default now()
+);
+
+-- The row, and until when it is settled: minutes that start before that are governed by no change but this one. The lock
+-- says that the row is not being changed; each statement of a volatile function has a snapshot of its own, so the row is
+-- read after that. 5 seconds is the notice that each change gives. It is a lock of our table, which takes a right to it:
+-- an advisory one could be held by any role.
+create or replace function tenantcache.counter_choice()
+returns table (choice tenantcache.counter_store, settled_until double precision) volatile language plpgsql as $$
+declare
+    free boolean := true;
+    since double precision;
+begin
+    begin
+        lock table tenantcache.counter_store in row share mode nowait;
+    exception when lock_not_available then
+        free := false;
+    end;
+    since := extract(epoch from clock_timestamp());
+    return query select c, case when free then since + 5 end from tenantcache.counter_store c;
+end
+$$;
+
+-- Change the store, unless somebody has done so since `known_version`, another change has not begun yet, or (on the way
+-- back to Redis) a process has complained within `new_quiet` seconds. The first choice of all holds at once.
+create or replace function tenantcache.choose_counter_store(
+    known_version bigint, new_store text, new_why text, new_quiet double precision
+) returns boolean language plpgsql as $$
+begin
+    -- In a statement of its own, so that the clock is read after it.
+    lock table tenantcache.counter_store in exclusive mode;
+    update tenantcache.counter_store set
+        version = version + 1,
+        store = new_store,
+        from_minute = case when store is null then 0 else ceil((extract(epoch from clock_timestamp()) + 5) / 60) end,
+        previous = store,
+        previous_from = from_minute,
+        why = new_why,
+        changed_at = clock_timestamp(),
+        complained_at = case when new_store = 'postgres' and store is not null
+            then clock_timestamp() else complained_at end,
+        quiet = new_quiet
+    where version = known_version
+        and from_minute * 60 <= extract(epoch from clock_timestamp())
+        and (store is null or store = new_store or new_store = 'postgres'
+            or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
+    if found then
+        perform tenantcache.notify('counters');
+    end if;
+    return found;
+end
+$$;
+
+-- Handing a minute over from Redis to Postgres: the rules stand in ratelimit/core/handover.py. A holder may have been granted
+-- tokens by Redis of minutes up to `through_minute` (null: it has no Redis); 5 minutes is the lease there. These tables
+-- are logged, since a crash must not let a minute be handed over without a report.
+create table if not exists tenantcache.counter_holders (
+    process uuid primary key,
+    through_minute bigint,
+    seen_at timestamptz not null default now(),
+    reported_version bigint,
+    reported_minute bigint
+);
+create table if not exists tenantcache.counter_reports (
+    minute bigint not null,
+    process uuid not null,
+    owner text not null,
+    tokens bigint not null,
+    primary key (minute, process, owner)
+);
+
+-- Become a holder, or stay one. Returns through which minute, null where the row has another version by now or the
+-- process `holds` nothing; and the place of the process among those that are alive. The lock is shared: pulls go on.
+create or replace function tenantcache.hold_counters(
+    holder uuid, known_version bigint, holds boolean, out through bigint, out place bigint, out fleet bigint
+) volatile language plpgsql as $$
+declare
+    this_minute bigint;
+begin
+    lock table tenantcache.counter_store in row share mode;
+    this_minute := floor(extract(epoch from clock_timestamp()) / 60);
+    if holds and exists (select from tenantcache.counter_store where version = known_version) then
+        through := this_minute + 5;
+    end if;
+    insert into tenantcache.counter_holders as h (process, through_minute, seen_at)
+        values (holder, through, clock_timestamp())
+        on conflict (process) do update set seen_at = excluded.seen_at,
+            through_minute = greatest(h.through_minute, excluded.through_minute);
+    delete from tenantcache.counter_reports where minute < this_minute - 2;
+    delete from tenantcache.counter_holders
+        where seen_at < now() - interval '1 hour' and coalesce(through_minute, 0) < this_minute;
+    select count(*) filter (where process < holder), count(*) into place, fleet
+        from tenantcache.counter_holders where seen_at > now() - interval '90 seconds';
+end
+$$;
+
+-- Say what was granted of a minute; a report that is made again replaces itself.
+create or replace function tenantcache.report_counters(
+    holder uuid, of_minute bigint, owners text[], counts bigint[]
+) returns void volatile language sql as $$
+    insert into tenantcache.counter_reports (minute, process, owner, tokens)
+        select of_minute, holder, r.owner, r.tokens from unnest(owners, counts) as r (owner, tokens)
+    on conflict (minute, process, owner) do update set tokens = excluded.tokens
+$$;
+
+-- All of a process's report is there (`leaves`: and it holds nothing any more). If it was the last one that is waited
+-- for, Postgres counts from this minute on; returns whether that is so.
+create or replace function tenantcache.hand_over_counters(
+    holder uuid, known_version bigint, of_minute bigint, leaves boolean
+) returns boolean volatile language plpgsql as $$
+begin
+    lock table tenantcache.counter_store in exclusive mode;
+    if leaves then
+        delete from tenantcache.counter_holders where process = holder;
+    else
+        update tenantcache.counter_holders set reported_version = known_version, reported_minute = of_minute
+            where process = holder;
+    end if;
+    update tenantcache.counter_store set from_minute = of_minute
+        where version = known_version and store = 'postgres' and previous = 'redis'
+            and previous_from <= of_minute and from_minute > of_minute
+            and of_minute = floor(extract(epoch from clock_timestamp()) / 60)
+            and not exists (
+                select from tenantcache.counter_holders where through_minute >= of_minute
+                    and (reported_version, reported_minute) is distinct from (known_version, of_minute));
+    if not found then
+        return false;
+    end if;
+    insert into tenantcache.counters as c (tenant_id, policy, number, value)
+        select owner, 'minute', of_minute, sum(tokens) from tenantcache.counter_reports
+        where minute = of_minute group by owner order by owner
+    on conflict (tenant_id, policy, number) do update set value = c.value + excluded.value;
+    perform tenantcache.notify('counters');
+    return true;
+end
+$$;

@@ -1,0 +1,1 @@
+"""The settings, and how each is read and checked."""

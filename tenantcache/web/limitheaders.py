@@ -1,0 +1,178 @@
+"""What clients are told of their limits: draft-ietf-httpapi-ratelimit-headers, `Retry-After` and problem bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from math import ceil
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import DAY, MINUTE
+from tenantcache.web.problems import QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, Problem
+
+Header = tuple[bytes, bytes]
+
+LINES = "tenantcache.lines"
+"""The key in a scope under which the header lines of routes' own limits wait for the answer to start."""
+
+STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+
+_SECONDS = {"minute": MINUTE, "day": DAY}
+
+
+@lru_cache(maxsize=1024)
+def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
+    """`"minute";q=600;w=60, "day";q=100000;w=86400` of (name, limit) pairs; a named limit's end in those two words."""
+    seconds = [_SECONDS[name.rpartition("-")[2]] for name, _ in limits]
+    parts = zip(limits, seconds, strict=True)
+    return ", ".join(f'"{name}";q={limit};w={window}' for (name, limit), window in parts).encode()
+
+
+def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
+    """`RateLimit-Policy` and `RateLimit`; nothing where nothing is limited."""
+    if not quotas:
+        return []
+    state = ", ".join(f'"{quota.name}";r={quota.remaining};t={ceil(quota.reset)}' for quota in quotas)
+    return [
+        (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas))),
+        (b"ratelimit", state.encode()),
+    ]
+
+
+class HotHeaders:
+    """The two headers of a tenant's hot requests: between two looks at the counters, only tokens and time change.
+
+    Made of a reservation at server time `now`, in seconds; holds until that one sets its `shown` to None. Making the
+    headers of fresh quotas for each request costs 3.5 times as much as all else that a hot request does.
+    """
+
+    __slots__ = ("_day_later", "_day_more", "_minute_more", "_policy", "_shown", "_state")
+
+    def __init__(self, meter: Reservation, now: float) -> None:
+        quotas = meter.quotas(now)
+        more = {quota.name: quota.remaining for quota in quotas}
+        self._policy = (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas)))
+        self._shown = frozenset(more)
+        left = min(meter.minute, meter.day)
+        self._minute_more = more.get("minute", 0) - left
+        self._day_more = more.get("day", 0) - left
+        # Minutes and days end on whole seconds.
+        self._day_later = round(now + quotas[-1].reset - meter.until)
+        self._state = b""
+
+    def turn(self, meter: Reservation, now: float) -> float:
+        """Tell the seconds that are left at server time `now`; return the server time from which they are fewer."""
+        seconds = ceil(meter.until - now)
+        # A format for the tokens of both, the same for a second: half of what it takes to write all numbers. "%.0a"
+        # writes nothing of a number.
+        minute = b'"minute";r=%%d;t=%d' % seconds if "minute" in self._shown else b"%.0a"
+        day = b'"day";r=%%d;t=%d' % (seconds + self._day_later) if "day" in self._shown else b"%.0a"
+        self._state = (b", " if len(self._shown) > 1 else b"").join((minute, day))
+        return meter.until - seconds + 1
+
+    def add_to(self, send: Send, meter: Reservation) -> Send:
+        """As `adding`, with the headers of an HTTP request that `meter` has just admitted; after a `turn` only.
+
+        Going through `adding` takes 0.07 us of 1.6 more, and a closure over the three 0.06: defaults need no cells.
+        """
+        left = meter.left
+        state = self._state % (left + self._minute_more, left + self._day_more)
+
+        def send_with_headers(
+            message: Message, send: Send = send, policy: Header = self._policy, state: bytes = state
+        ) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message = {**message}
+                message["headers"] = [*message.get("headers", ()), policy, (b"ratelimit", state)]
+            return send(message)
+
+        return send_with_headers
+
+
+class FreshHeaders:
+    """In the place of `HotHeaders`, for headers that are made anew by `make` for each request."""
+
+    __slots__ = ("_make", "_server_now")
+
+    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]], server_now: Callable[[], float]) -> None:
+        self._make = make
+        self._server_now = server_now
+
+    def turn(self, meter: Reservation, now: float) -> float:
+        return meter.until
+
+    def add_to(self, send: Send, meter: Reservation) -> Send:
+        return adding(self._make(meter.quotas(self._server_now())), send)
+
+
+def adding(headers: Sequence[Header], send: Send) -> Send:
+    """`send`, with `headers`, as they are by then, on the response's start.
+
+    Not a coroutine: that saves one for every message.
+    """
+
+    def send_with_headers(message: Message) -> Awaitable[None]:
+        if message["type"] in STARTS and headers:
+            # A new message with a new list: the application may keep the old ones and send them again.
+            message = {**message}
+            message["headers"] = [*message.get("headers", ()), *headers]
+        return send(message)
+
+    return send_with_headers
+
+
+def collecting(app: ASGIApp) -> ASGIApp:
+    """`app`, each answer of which starts with the lines that were put into its `scope[LINES]` before.
+
+    A route's limit is spent deep in the application, and what answers may not be the route: a handler of exceptions,
+    say. So the lines travel with the request.
+    """
+
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        lines: list[Header] = []
+        scope[LINES] = lines
+        return app(scope, receive, adding(lines, send))
+
+    return call
+
+
+def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
+    """The older `X-RateLimit-*`, which have room for one policy: the one with the least left. Reset is in seconds."""
+    if not quotas:
+        return []
+    tightest = min(quotas, key=lambda quota: quota.remaining)
+    return [
+        (b"x-ratelimit-limit", b"%d" % tightest.limit),
+        (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
+        (b"x-ratelimit-reset", b"%d" % ceil(tightest.reset)),
+    ]
+
+
+def limit_refusal(decision: Decision, headers: list[Header]) -> Problem:
+    """503 if no counter could be asked, else 429 with `headers`."""
+    if not decision.unavailable:
+        return quota_exceeded(decision, headers)
+    return Problem(
+        503,
+        "Service Unavailable",
+        "The tenant's requests cannot be counted at the moment.",
+        type=TEMPORARY_REDUCED_CAPACITY,
+        retry_after=max(1, ceil(decision.retry_after or 0.0)),
+    )
+
+
+def quota_exceeded(decision: Decision, headers: list[Header]) -> Problem:
+    """429 for a refusal. Without `Retry-After` where the request costs more than a limit and can never succeed."""
+    never = decision.retry_after is None
+    return Problem(
+        429,
+        "Too Many Requests",
+        "This request costs more than a limit allows." if never else "The tenant has used up its quota.",
+        type=QUOTA_EXCEEDED,
+        retry_after=None if decision.retry_after is None else max(1, ceil(decision.retry_after)),
+        members={"violated-policies": list(decision.violated)},
+        headers=tuple(headers),
+    )
