@@ -15,10 +15,11 @@ from tenantcache.admin.plannames import PlanNames
 from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import WriteThrough, aliases_of
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError, UnknownTenantError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
+from tenantcache.freshness.log import LogEntry, Pull
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -39,8 +40,6 @@ from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
-from tenantcache.stores.base import LogEntry, Pull, StoreError
-from tenantcache.stores.registry import Registry, UnknownTenantError
 from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
 from tenantcache.wiring import Stores
 
@@ -99,10 +98,11 @@ class TenantCache:
             interval=self.settings.usage_interval,
             require_here=self._require_here,
         )
-        registry = self._stores.registry or Registry(None)
         write_through = WriteThrough(self._stores.tenants, self._stores.copies, self.sync)
-        self.tenants = Tenants(registry, write_through, self.hosts, self.settings.limit_table, self._require_open)
-        self.domains = Domains(registry, write_through, self.hosts, self._require_open)
+        self.tenants = Tenants(
+            self._stores.registry, write_through, self.hosts, self.settings.limit_table, self._require_open
+        )
+        self.domains = Domains(self._stores.registry, write_through, self.hosts, self._require_open)
         self.shadow = ShadowLog()
         self.route_limits: dict[str, Limits] = {}  # the figures of its routes' named limits, which they share
         self._is_open = self._is_closing = False

@@ -6,6 +6,8 @@ object, say what was wrong and what would be right, and never hold a password or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TenantCacheError(Exception):
     """Base of all exceptions that tenantcache raises."""
@@ -32,3 +34,48 @@ class StoreUnavailableError(TenantCacheError):
 
 class NotOpenError(TenantCacheError):
     """The engine is closed, was never opened, or is open in another event loop."""
+
+
+class AdoptedTableError(TenantCacheError):
+    """The tenants live in an adopted table. That one is its owner's, and is written by its owner's own means."""
+
+
+class UnknownTenantError(TenantCacheError):
+    """There is no tenant of that id."""
+
+
+class UnknownDomainError(TenantCacheError):
+    """Nobody has that domain, or has asked for it."""
+
+
+class NameTakenError(TenantCacheError):
+    """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
+
+
+class StoreError(Exception):
+    """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
+    provider refuses to serve this account; `starved`: this process did not run for so long that the failure tells
+    nothing about the store. `values`: the new values of those debits that were made all the same, in another store, at
+    their places in the call; None for the others. Empty if none was made for certain."""
+
+    def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
+        super().__init__(message)
+        self.suspended = suspended
+        self.refused = refused or suspended
+        self.starved = starved
+        self.values: Sequence[int | None] = ()
+
+
+class RejectedError(StoreError):
+    """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
+
+
+class StoreMovingError(StoreError):
+    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+
+    `until` is server time, in seconds since the Unix epoch.
+    """
+
+    def __init__(self, message: str, *, until: float) -> None:
+        super().__init__(message)
+        self.until = until

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
+from tenantcache.admin.registry import Registry
+from tenantcache.admin.usagestore import UsageStore
+from tenantcache.freshness.log import ChangeLog
+from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
 from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.settings.model import Settings
-from tenantcache.stores.base import ChangeLog, CopyStore, CounterStore, HostSource, RowSource, TenantStore
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
-from tenantcache.stores.registry import Registry
-from tenantcache.stores.usage import PostgresUsage, UsageStore
+from tenantcache.stores.registry import PostgresRegistry
+from tenantcache.stores.usage import PostgresUsage
 
 
 @dataclass(slots=True)
@@ -29,7 +33,7 @@ class Stores:
     log: ChangeLog
     counters: CounterStore
     copies: CopyStore | None = None
-    registry: Registry | None = None
+    registry: Registry = field(default_factory=lambda: PostgresRegistry(None))
     usage: UsageStore | None = None
     postgres: PostgresTenants | None = None
     link: RedisLink | None = None
@@ -39,7 +43,7 @@ class Stores:
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
         log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
-        registry, usage = Registry(postgres), PostgresUsage(postgres)
+        registry, usage = PostgresRegistry(postgres), PostgresUsage(postgres)
         in_postgres, choices = PostgresCounters(postgres), PostgresChoices(postgres)
         if settings.redis_url is None:
             alone = FleetCounters(None, in_postgres, choices)

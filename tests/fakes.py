@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from tenantcache import Settings, Tenant, TenantCache
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.lookup.sources import AliasStream, Snapshot
 from tenantcache.ratelimit.core.windows import Debit, Policy
-from tenantcache.stores.base import AliasStream, CounterStore, LogEntry, Pull, Snapshot, StoreError
-from tenantcache.stores.counters import MemoryCounters
+from tenantcache.ratelimit.counterstore import CounterStore
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Limits, Row
 from tenantcache.wiring import Stores
 

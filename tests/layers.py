@@ -14,37 +14,55 @@ from pathlib import Path
 
 PACKAGE = "tenantcache"
 
-# A module is of the layer whose name is the longest beginning of its own; of "services" where none is.
+# A module is of the layer whose name is the longest beginning of its own. What lies below a folder `core` is pure.
 LAYER_OF = {
+    "tenantcache.tenant": "core",
     "tenantcache.errors": "ground",
-    "tenantcache.runtime.clock": "ground",
-    "tenantcache.settings.urls": "ground",
-    "tenantcache.settings.kubernetes": "ground",
-    "tenantcache.settings.postgresurl": "ground",
-    "tenantcache.settings.redisurl": "ground",
-    "tenantcache.runtime.tasks": "ground",
-    "tenantcache.core": "core",
+    "tenantcache.runtime": "ground",
+    "tenantcache.settings": "settings",
+    "tenantcache.freshness": "freshness",
+    "tenantcache.ratelimit": "ratelimit",
+    "tenantcache.lookup": "lookup",
+    "tenantcache.admin": "admin",
+    "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
-    "tenantcache.settings.model": "settings",
-    "tenantcache.web.context": "services",
-    "tenantcache.devservers": "devservers",
-    "tenantcache.testing": "testing",
-    "tenantcache.web": "faces",
+    "tenantcache.wiring": "wiring",
+    "tenantcache.startreport": "wiring",
+    "tenantcache.engine": "engine",
+    "tenantcache.web": "web",
+    "tenantcache.observability": "observability",
     "tenantcache.limits": "faces",
     "tenantcache.fastapi": "faces",
+    "tenantcache.devservers": "devservers",
+    "tenantcache.testing": "testing",
     "tenantcache.cli": "cli",
 }
+
+# The wings and what lies below them, from the bottom up: a wing may import those before it.
+_GROUND = {"core", "ground"}
+_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin"}
+_ENGINE = {*_WINGS, "wiring", "engine"}
+_WEB = {*_ENGINE, "web", "observability"}
+_FACES = {*_WEB, "faces", "root"}
 MAY_IMPORT = {
     "core": {"core"},
     "ground": {"ground"},
-    "stores": {"stores", "core", "ground"},
-    "settings": {"settings", "core", "ground"},
-    "services": {"services", "settings", "stores", "core", "ground"},
-    "faces": {"faces", "services", "settings", "stores", "core", "ground"},
-    "root": {"faces", "services", "settings", "stores", "core", "ground"},
+    "settings": {*_GROUND, "settings"},
+    "freshness": {*_GROUND, "freshness"},
+    "ratelimit": {*_GROUND, "freshness", "ratelimit"},
+    "lookup": {*_GROUND, "freshness", "lookup"},
+    "admin": _WINGS,
+    "schema": {*_GROUND, "schema"},
+    "stores": {*_WINGS - {"settings"}, "stores"},
+    "wiring": {*_WINGS, "stores", "wiring"},
+    "engine": _ENGINE,
+    "web": _WEB - {"observability"},
+    "observability": _WEB,
+    "faces": _FACES - {"root"},
+    "root": _FACES,
     "devservers": {"devservers", "ground"},
-    "testing": {"testing", "root", "faces", "services", "settings", "stores", "core", "ground", "devservers"},
-    "cli": {"cli", "root", "faces", "services", "settings", "stores", "core", "ground", "devservers"},
+    "testing": {*_FACES, "devservers", "testing"},
+    "cli": {*_FACES, "devservers", "schema", "stores", "cli"},
 }
 
 # datetime is not among them: its `now` reads the clock.
@@ -76,8 +94,10 @@ class Module:
     def layer(self) -> str:
         if self.name == PACKAGE:
             return "root"
+        if "core" in self.name.split("."):
+            return "core"
         fitting = [prefix for prefix in LAYER_OF if (self.name + ".").startswith(prefix + ".")]
-        return LAYER_OF[max(fitting, key=len)] if fitting else "services"
+        return LAYER_OF[max(fitting, key=len)] if fitting else "none"
 
 
 def read_package(root: Path) -> dict[str, Module]:
@@ -126,6 +146,8 @@ def _module_violations(module: Module, modules: dict[str, Module]) -> Iterator[s
             layer = modules[name].layer if name in modules else None
             if layer is None:
                 yield f"{module.name}:{line} imports {name}, which does not exist"
+            elif module.layer == "none":
+                yield f"{module.name} has no place in the plan"
             elif layer not in MAY_IMPORT[module.layer]:
                 yield f"{module.name}:{line} ({module.layer}) imports {name} ({layer})"
         elif top in ONLY_IN and module.name != ONLY_IN[top]:
@@ -139,11 +161,13 @@ def _module_violations(module: Module, modules: dict[str, Module]) -> Iterator[s
 def _is_allowed(layer: str, top: str) -> bool:
     if layer == "core":
         return top in PURE_STDLIB | CORE_PACKAGES
-    if layer == "stores":
-        return top in sys.stdlib_module_names or top in DRIVERS
     if layer == "ground":
         return top in sys.stdlib_module_names
-    return layer not in ("settings", "services") or top not in FACE_PACKAGES
+    if layer in ("stores", "schema"):
+        return top in sys.stdlib_module_names or top in DRIVERS
+    if layer == "settings" or layer in _ENGINE:
+        return top not in FACE_PACKAGES
+    return True
 
 
 def _impurities(tree: ast.Module) -> Iterator[tuple[int, str]]:

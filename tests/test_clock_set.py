@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import DAY
-from tenantcache.stores.base import StoreError
 from tests.asgi import get
 from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.test_fleetcounters import Fleet, lose_redis

@@ -18,11 +18,10 @@ from tenantcache import (
     TenantCache,
 )
 from tenantcache.devservers import free_port
+from tenantcache.errors import StoreError, UnknownTenantError
 from tenantcache.ratelimit.core.reservation import Decision
 from tenantcache.ratelimit.core.windows import Debit
-from tenantcache.stores.base import StoreError
-from tenantcache.stores.counters import MemoryCounters
-from tenantcache.stores.registry import UnknownTenantError
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.wiring import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.servers.billing import BilledCommands

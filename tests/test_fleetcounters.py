@@ -11,13 +11,15 @@ from uuid import UUID
 
 import pytest
 
+from tenantcache.errors import RejectedError, StoreError, StoreMovingError
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.failover import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.limiter import Limiter
-from tenantcache.stores.base import Pull, RejectedError, StoreError, StoreMovingError
-from tenantcache.stores.counterchoice import Held, PostgresChoices
+from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")

@@ -7,9 +7,9 @@ import logging
 
 import pytest
 
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness import follower as module
-from tenantcache.stores.base import Pull, StoreError
+from tenantcache.freshness.log import Pull
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing
 from tests.freshness.network import SimulatedLog

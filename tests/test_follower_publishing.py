@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tenantcache.errors import StoreError
 from tenantcache.freshness import follower as module
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import Pull, StoreError
+from tenantcache.freshness.log import Pull
 from tests.freshness.bench import Bench
 from tests.freshness.database import nothing, set_columns
 from tests.freshness.network import SimulatedLog

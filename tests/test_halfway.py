@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.failover import StoreChoice
 from tenantcache.ratelimit.limiter import Limiter
-from tenantcache.stores.base import StoreError
 from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeCounters, limited
 from tests.test_fleetcounters import Fleet

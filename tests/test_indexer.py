@@ -13,8 +13,8 @@ import pytest
 
 from tenantcache import Settings, TenantCache, engine
 from tenantcache.lookup.core import hostindex
+from tenantcache.lookup.sources import AliasStream, HostSource
 from tenantcache.runtime import clock
-from tenantcache.stores.base import AliasStream, HostSource
 from tenantcache.wiring import Stores
 
 OpenCache = Callable[..., Awaitable[TenantCache]]

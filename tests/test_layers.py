@@ -1,4 +1,4 @@
-"""Dependencies point one way: core, stores, services, faces. The checker itself is tested on made-up packages."""
+"""Dependencies point one way, as CONTRIBUTING draws them. The checker itself is tested on made-up packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import LAYER_OF, read_package, violations
+from tests.layers import LAYER_OF, MAY_IMPORT, read_package, violations
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,7 +29,7 @@ def test_the_layers_of_the_project_point_one_way() -> None:
 def test_the_project_is_really_read() -> None:
     modules = read_package(ROOT)
     layers = {module.layer for module in modules.values()}
-    assert {"core", "ground", "stores", "settings", "cli", "devservers", "root"} <= layers
+    assert layers == {*MAY_IMPORT}
     assert "tenantcache.tenant" in {name for _, name in modules["tenantcache.settings.model"].imports}
     stale = [name for name in LAYER_OF if not any((other + ".").startswith(name + ".") for other in modules)]
     assert set(stale) <= {"tenantcache.testing"}
@@ -47,27 +47,31 @@ def test_the_project_is_really_read() -> None:
         ("core/a.py", "from ..errors import E", "core.a:1 (core) imports errors (ground)"),
         ("core/a.py", "async def f(): pass", "core.a:1 (core) is asynchronous"),
         ("core/a.py", "x = open('f')", "core.a:1 (core) calls open()"),
-        ("stores/a.py", "import tenantcache.engine", "stores.a:1 (stores) imports engine (services)"),
-        ("stores/a.py", "from ..web import x", "stores.a:1 (stores) imports web (faces)"),
+        ("stores/a.py", "import tenantcache.engine", "stores.a:1 (stores) imports engine (engine)"),
+        ("stores/a.py", "from ..web import x", "stores.a:1 (stores) imports web (web)"),
         ("stores/a.py", "import starlette", "stores.a:1 (stores) imports starlette"),
-        ("cli/a.py", "import sqlglot", "cli.a:1 imports sqlglot, which only stores.adopt.ways may"),
-        ("stores/a.py", "from sqlglot import exp", "stores.a:1 imports sqlglot, which only stores.adopt.ways may"),
+        ("cli/a.py", "import sqlglot", "cli.a:1 imports sqlglot, which only schema.adopt.ways may"),
+        ("stores/a.py", "from sqlglot import exp", "stores.a:1 imports sqlglot, which only schema.adopt.ways may"),
         (
             "stores/a.py",
             "if TYPE_CHECKING:\n    from ..settings import S",
             "stores.a:2 (stores) imports settings (settings)",
         ),
-        ("engine.py", "from . import web", "engine:1 (services) imports web (faces)"),
-        ("engine.py", "import starlette.types", "engine:1 (services) imports starlette.types"),
-        ("resolver.py", "from tenantcache.cli import m", "resolver:1 (services) imports cli (cli)"),
-        ("resolver.py", "import tenantcache", "resolver:1 (services) imports tenantcache (root)"),
-        ("web/a.py", "import tenantcache.cli", "web.a:1 (faces) imports cli (cli)"),
+        ("engine.py", "from . import web", "engine:1 (engine) imports web (web)"),
+        ("engine.py", "import starlette.types", "engine:1 (engine) imports starlette.types"),
+        ("lookup/a.py", "from tenantcache.cli import m", "lookup.a:1 (lookup) imports cli (cli)"),
+        ("lookup/a.py", "import tenantcache", "lookup.a:1 (lookup) imports tenantcache (root)"),
+        ("lookup/a.py", "from ..ratelimit import m", "lookup.a:1 (lookup) imports ratelimit (ratelimit)"),
+        ("lookup/core/a.py", "import asyncio", "lookup.core.a:1 (core) imports asyncio"),
+        ("odd.py", "from tenantcache.errors import E", "odd has no place in the plan"),
+        ("web/a.py", "import tenantcache.cli", "web.a:1 (web) imports cli (cli)"),
         ("web/a.py", "import tenantcache.gone", "web.a:1 imports gone, which does not exist"),
-        ("settings.py", "from .engine import e", "settings:1 (settings) imports engine (services)"),
+        ("settings.py", "from .engine import e", "settings:1 (settings) imports engine (engine)"),
     ],
 )
 def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, text: str, expected: str) -> None:
     files = dict.fromkeys(("errors.py", "engine.py", "settings.py", "core/__init__.py", "web/__init__.py"), "")
+    files |= dict.fromkeys(("lookup/__init__.py", "lookup/core/__init__.py", "ratelimit/__init__.py"), "")
     root = make_package(tmp_path, {**files, "cli/__init__.py": "", "stores/__init__.py": "", file: text})
     assert [line.replace("tenantcache.", "") for line in violations(root)] == [expected]
 
@@ -98,7 +102,8 @@ def test_imports_in_the_direction_are_allowed(tmp_path: Path) -> None:
         "core/b.py": "",
         "stores/__init__.py": "",
         "stores/redis.py": "import redis.asyncio, asyncio\nfrom ..core.a import x\nfrom tenantcache.errors import E",
-        "engine.py": "from tenantcache.stores import redis\nfrom .core import a",
+        "wiring.py": "from tenantcache.stores import redis\nfrom .core import a",
+        "engine.py": "from tenantcache.wiring import w",
         "web/__init__.py": "import starlette\nfrom ..engine import e",
         "cli/__init__.py": "import typer\nfrom tenantcache import web",
         "__init__.py": "from tenantcache.engine import e\nfrom .web import m",

@@ -13,11 +13,11 @@ import pytest
 
 from tenantcache import StoreUnavailableError
 from tenantcache.admin.usage import MAX_ROWS, Usage
-from tenantcache.errors import TenantCacheError
+from tenantcache.admin.usagestore import UsageRow
+from tenantcache.errors import StoreError, TenantCacheError
 from tenantcache.ratelimit.core.spending import Spent
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresTenants
-from tenantcache.stores.usage import PostgresUsage, UsageRow
+from tenantcache.stores.usage import PostgresUsage
 from tests.fakes import until
 
 TODAY = 19_675

@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.schema import install as schema
-from tenantcache.stores.counters import MemoryCounters
 from tenantcache.wiring import Stores
 from tests.asgi import get
 from tests.end_to_end.workers import Fleet

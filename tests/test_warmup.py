@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import RowSource, RowStream, StoreError
+from tenantcache.lookup.sources import RowSource, RowStream
 from tenantcache.wiring import Stores
 from tests.fakes import until
 

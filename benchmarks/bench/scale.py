@@ -34,8 +34,9 @@ from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import AliasStream, LogEntry, Pull, RowStream, Snapshot
-from tenantcache.stores.counters import MemoryCounters
+from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
 from tenantcache.wiring import Stores as EngineStores
 

@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError, TxtResolver
+from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import TenantCacheError
-from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH, HostRules
-from tenantcache.stores.registry import (
+from tenantcache.errors import (
     AdoptedTableError,
     NameTakenError,
-    Registry,
+    TenantCacheError,
     UnknownDomainError,
     UnknownTenantError,
 )
+from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH, HostRules
 from tenantcache.tenant import DOMAIN_ALIAS
 
 __all__ = [

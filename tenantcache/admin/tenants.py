@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import TenantCacheError
+from tenantcache.errors import AdoptedTableError, NameTakenError, TenantCacheError, UnknownTenantError
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
 from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
-from tenantcache.stores.registry import AdoptedTableError, NameTakenError, Registry, UnknownTenantError
 from tenantcache.tenant import (
     DOMAIN_ALIAS,
     ID_ALIAS,

@@ -24,11 +24,10 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError, TenantCacheError
+from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
+from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreUnavailableError, TenantCacheError
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import RejectedError, StoreError
-from tenantcache.stores.usage import UsageDay, UsageRow, UsageStore
 
 __all__ = ["Usage", "UsageDay"]
 

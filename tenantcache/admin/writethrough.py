@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from tenantcache.errors import StoreUnavailableError
+from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.lookup.core import copies as codec
-from tenantcache.stores.base import CopyStore, StoreError, TenantStore
+from tenantcache.lookup.sources import CopyStore, TenantStore
 from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from tenantcache.errors import TenantCacheError
+from tenantcache.errors import StoreError, TenantCacheError
 from tenantcache.settings.urls import address
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.reasons import postgres_reason, redis_reason
 from tenantcache.stores.redis import RedisCopies, RedisLink
 

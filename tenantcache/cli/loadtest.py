@@ -12,9 +12,8 @@ from pathlib import Path
 
 import typer
 
-from tenantcache.errors import StoreUnavailableError, TenantCacheError
+from tenantcache.errors import StoreError, StoreUnavailableError, TenantCacheError
 from tenantcache.settings.model import Settings, variable_of
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.tenant import Row
 

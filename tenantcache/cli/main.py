@@ -15,8 +15,7 @@ import typer
 
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.init import init, uninstall
-from tenantcache.errors import TenantCacheError
-from tenantcache.stores.base import StoreError
+from tenantcache.errors import StoreError, TenantCacheError
 
 EXIT_FAULT = 2
 

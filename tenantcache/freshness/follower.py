@@ -28,13 +28,13 @@ from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, asof_of
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.freshness.log import ChangeLog, LogEntry, Pull
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import ChangeLog, LogEntry, Pull, StoreError
 
 logger = logging.getLogger(__name__)
 

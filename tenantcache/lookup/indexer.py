@@ -20,12 +20,13 @@ import logging
 import random
 from contextlib import suppress
 
-from tenantcache.errors import SchemaMissingError
+from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.log import LogEntry
 from tenantcache.lookup.core.hostindex import HostIndex
+from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import HostSource, LogEntry, StoreError
 from tenantcache.tenant import ID_ALIAS
 
 logger = logging.getLogger(__name__)

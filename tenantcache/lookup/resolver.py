@@ -20,17 +20,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import LogEntry
 from tenantcache.lookup.core import copies as codec
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.memory import Entry, Memory
+from tenantcache.lookup.sources import CopyStore, Snapshot, TenantStore
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import CopyStore, LogEntry, Snapshot, StoreError, TenantStore
 from tenantcache.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 
 MAX_LOADS = 256

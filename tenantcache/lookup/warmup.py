@@ -17,11 +17,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from tenantcache.errors import SchemaMissingError, StoreUnavailableError
+from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
+from tenantcache.lookup.sources import RowSource, RowStream
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import RowSource, RowStream, StoreError
 from tenantcache.tenant import Row
 
 logger = logging.getLogger(__name__)

@@ -15,14 +15,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from tenantcache.errors import SchemaMissingError
+from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreMovingError
+from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.failover import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
+from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import CounterStore, Pull, RejectedError, StoreError, StoreMovingError
-from tenantcache.stores.counterchoice import PostgresChoices
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FleetCounters:
     """`CounterStore`. `redis` and `probe` are None where no Redis is configured; then Postgres counts."""
 
     def __init__(
-        self, redis: CounterStore | None, postgres: CounterStore, choices: PostgresChoices, probe: Probe | None = None
+        self, redis: CounterStore | None, postgres: CounterStore, choices: CounterChoices, probe: Probe | None = None
     ) -> None:
         self.fleet = FleetStore(has_redis=redis is not None)
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}

@@ -8,8 +8,8 @@ from zlib import crc32
 
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at, minute_end
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.ratelimit.meters import Meter
-from tenantcache.stores.counters import MemoryCounters
 
 OnError = Literal["local", "allow", "deny"]
 

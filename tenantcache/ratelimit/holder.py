@@ -9,7 +9,7 @@ from uuid import uuid4
 from tenantcache.ratelimit.core.failover import FleetStore
 from tenantcache.ratelimit.core.handover import Handover
 from tenantcache.ratelimit.core.windows import minute_at
-from tenantcache.stores.counterchoice import PostgresChoices
+from tenantcache.ratelimit.counterstore import CounterChoices
 
 INTERVAL, RETRY_INTERVAL = 10.0, 1.0
 """Seconds between two times of saying that this process is there, and after one that failed."""
@@ -26,7 +26,7 @@ class Report(NamedTuple):
 class Holder:
     """Who asks for `register`, `report` and `leave` gets a `StoreError` where Postgres does not answer."""
 
-    def __init__(self, fleet: FleetStore, choices: PostgresChoices) -> None:
+    def __init__(self, fleet: FleetStore, choices: CounterChoices) -> None:
         self.count_granted: Callable[[], Mapping[str, int]] = dict
         """Counts the tokens of this minute that were granted here, and forgets what was debited in vain."""
         self._choices = choices

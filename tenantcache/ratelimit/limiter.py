@@ -21,6 +21,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
@@ -28,11 +29,11 @@ from tenantcache.ratelimit.core.reservation import Reservation, Take, VersionOf,
 from tenantcache.ratelimit.core.sliding import SlidingReservation
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Calendar, Debit, Window, minute_at
+from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
 from tenantcache.ratelimit.meters import Meter, Meters, owner_of
 from tenantcache.ratelimit.outage import Failure, Outage
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import CounterStore, StoreError
 from tenantcache.tenant import Limits, Tenant
 
 ADMITTED = Decision(True, at=NOTHING_SPENT)

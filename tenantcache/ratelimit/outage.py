@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from tenantcache.stores.base import StoreError, StoreMovingError
+from tenantcache.errors import StoreError, StoreMovingError
 
 logger = logging.getLogger(__name__)
 

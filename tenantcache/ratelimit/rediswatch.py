@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.failover import FleetStore
-from tenantcache.stores.base import StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.failover import Proposal
-from tenantcache.stores.base import StoreError
+from tenantcache.ratelimit.counterstore import Held
 from tenantcache.stores.counters import Fetcher
 
 _CHOOSE = "select tenantcache.choose_counter_store($1, $2, $3, $4)"
@@ -51,15 +51,6 @@ FOREVER = 1 << 62
 """A minute that never comes."""
 
 _NOT_WRITABLE = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)
-
-
-class Held(NamedTuple):
-    """`through`: the last minute for which the process is a holder, None where it is none. `place` is its number among
-    the `fleet` processes that are alive."""
-
-    through: int | None
-    place: int
-    fleet: int
 
 
 class PostgresChoices:

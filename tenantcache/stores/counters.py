@@ -1,35 +1,11 @@
-"""Counters without Redis: in Postgres for a fleet, in memory for one process and for tests."""
+"""Counters in Postgres, for a fleet without Redis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from tenantcache.ratelimit.core.windows import Debit, Window
-
-
-class MemoryCounters:
-    """`CounterStore` of one process. `add` is the same without an await; windows long past are forgotten."""
-
-    def __init__(self, *, max_windows: int = 100_000) -> None:
-        self._values: dict[tuple[str, Window], int] = {}
-        self._max_windows = max_windows
-
-    def add(self, tenant_id: str, debit: Debit) -> int:
-        """Add the debit's amount; return the new value, which is never below 0."""
-        key = (tenant_id, debit.window)
-        value = max(0, self._values.pop(key, 0) + debit.amount)
-        while len(self._values) >= self._max_windows:
-            del self._values[next(iter(self._values))]  # what was touched longest ago
-        self._values[key] = value
-        return value
-
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        return [self.add(tenant_id, debit) for debit in debits]
-
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        for window, _ in debits:
-            self._values.pop((tenant_id, window), None)
+from tenantcache.ratelimit.core.windows import Debit
 
 
 class Fetcher(Protocol):

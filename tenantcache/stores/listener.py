@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import asyncpg
 
+from tenantcache.freshness.log import OnChange
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.base import OnChange
 from tenantcache.stores.reasons import postgres_reason
 
 logger = logging.getLogger(__name__)

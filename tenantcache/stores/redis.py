@@ -29,10 +29,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
-from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import redis_reason, redis_rejects
 

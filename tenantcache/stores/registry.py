@@ -9,27 +9,16 @@ from typing import Any, NoReturn
 
 import asyncpg
 
-from tenantcache.errors import StoreUnavailableError, TenantCacheError
-from tenantcache.stores.base import StoreError
+from tenantcache.errors import (
+    AdoptedTableError,
+    NameTakenError,
+    StoreError,
+    StoreUnavailableError,
+    TenantCacheError,
+    UnknownTenantError,
+)
 from tenantcache.stores.counters import Fetcher
 from tenantcache.tenant import Row
-
-
-class AdoptedTableError(TenantCacheError):
-    """The tenants live in an adopted table. That one is its owner's, and is written by its owner's own means."""
-
-
-class UnknownTenantError(TenantCacheError):
-    """There is no tenant of that id."""
-
-
-class UnknownDomainError(TenantCacheError):
-    """Nobody has that domain, or has asked for it."""
-
-
-class NameTakenError(TenantCacheError):
-    """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
-
 
 _COLUMNS = "id, name, subdomain, status, plan, limit_per_minute, limit_per_day, time_zone, attributes"
 
@@ -147,7 +136,7 @@ _SET_PRIMARY = """
 """
 
 
-class Registry:
+class PostgresRegistry:
     """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` where other
     tables are served."""
 

@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from tenantcache.admin.usagestore import UsageDay, UsageRow
+from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import DAY
-from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.counters import Fetcher
 from tenantcache.stores.reasons import postgres_rejects
-
-
-class UsageRow(NamedTuple):
-    """Requests of a tenant on a day of its time zone (the number of its date since 1970-01-01); `seen_at` in seconds
-    since the Unix epoch."""
-
-    tenant_id: str
-    day: int
-    requests: int
-    seen_at: float
-
-
-class UsageDay(NamedTuple):
-    """One line of a tenant's usage."""
-
-    day: date
-    requests: int
-    last_seen_at: datetime
-
-
-class UsageStore(Protocol):
-    """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
-
-    async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
-        """Add `rows`, each tenant and day once. `batch` grows from call to call of one process.
-
-        Raises `RejectedError` where a row cannot be added; then none was, and the number may be given to another batch.
-        """
-        ...
-
-    async def leave(self, process_id: UUID) -> None:
-        """This process sends nothing more."""
-        ...
-
-    async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
-        """The days from `since` on, oldest first."""
-        ...
-
-    async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
-        """When each of the tenants was last seen; those that never were are left out."""
-        ...
-
 
 # A batch whose number was seen before has been added, and only its answer was lost. Rows are locked in one order, so
 # that two processes cannot wait for each other in a circle.

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+from tenantcache.admin.usagestore import UsageDay, UsageRow
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import AliasStream, LogEntry, Pull, Snapshot
-from tenantcache.stores.usage import UsageDay, UsageRow
+from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.lookup.sources import AliasStream, Snapshot
 from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
 

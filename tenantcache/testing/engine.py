@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from tenantcache.engine import TenantCache
+from tenantcache.freshness.log import LogEntry
+from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.runtime.eventloops import running_loop
 from tenantcache.settings.model import Settings
-from tenantcache.stores.base import LogEntry
-from tenantcache.stores.counters import MemoryCounters
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase, MemoryUsage
 from tenantcache.testing.registry import MemoryRegistry

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tenantcache.stores.registry import NameTakenError, Registry, UnknownTenantError
+from tenantcache.admin.registry import Registry
+from tenantcache.errors import NameTakenError, UnknownTenantError
 from tenantcache.tenant import DOMAIN_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
@@ -16,7 +17,6 @@ class MemoryRegistry(Registry):
     """`insert`, `change` and `drop` are `create`, `update` and `delete` for tests that are no coroutines."""
 
     def __init__(self, database: MemoryDatabase, clock: FakeClock) -> None:
-        super().__init__(None)
         self._database = database
         self._clock = clock
         self._claims: dict[tuple[str, str], dict[str, Any]] = {}

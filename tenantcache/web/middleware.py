@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
-from tenantcache.limits import LimitExceededError, declare_routes
 from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
 from tenantcache.lookup.memory import Entry
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
@@ -42,6 +41,7 @@ from tenantcache.web.peers import Peers
 from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.redirect import Redirects
+from tenantcache.web.routelimits import LimitExceededError, declare_routes
 from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 
 __all__ = ["Reply", "TenantMiddleware"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import LogEntry, Pull, Snapshot
+from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.lookup.sources import Snapshot
 from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 
 LIMITS = LimitTable()

@@ -25,9 +25,10 @@ from typing import Any
 
 from tenantcache.freshness.core.freshness import Question
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import Pull
 from tenantcache.lookup.core import copies as codec
 from tenantcache.lookup.memory import Entry
-from tenantcache.stores.base import Pull, Snapshot
+from tenantcache.lookup.sources import Snapshot
 from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
 from tests.freshness.network import Flight, Link

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.base import AliasStream, Pull, Snapshot, StoreError
+from tenantcache.freshness.log import Pull
+from tenantcache.lookup.sources import AliasStream, Snapshot
 from tests.freshness.database import Database
 from tests.freshness.loops import VirtualLoop
 

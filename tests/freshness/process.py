@@ -8,15 +8,15 @@ from contextlib import suppress
 from typing import TypedDict
 
 from tenantcache.engine import REFRESH_INTERVAL
-from tenantcache.errors import StoreUnavailableError
+from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness, State
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
+from tenantcache.freshness.log import LogEntry
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.stores.base import LogEntry, StoreError
 from tenantcache.tenant import ID_ALIAS, Tenant
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop

@@ -11,12 +11,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, StoreChoice
 from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
-from tenantcache.stores.base import Pull
-from tenantcache.stores.counterchoice import Held, PostgresChoices
+from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
+from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.fakes import until
 from tests.servers.cluster import RedisCluster

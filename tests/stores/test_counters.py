@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tenantcache.ratelimit.core.windows import Debit, Window
-from tenantcache.stores.base import CounterStore
-from tenantcache.stores.counters import MemoryCounters, PostgresCounters
+from tenantcache.ratelimit.counterstore import CounterStore
+from tenantcache.ratelimit.memorycounters import MemoryCounters
+from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCounters, RedisLink
 

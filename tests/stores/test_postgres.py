@@ -11,10 +11,9 @@ import asyncpg
 import pytest
 
 from tenantcache.devservers import PostgresServer
-from tenantcache.errors import SchemaMissingError
+from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.schema import install as schema
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import _READ as LOOK_UP
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tests.servers.publishing import publish

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable
 import asyncpg
 import pytest
 
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores import listener
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants
 from tests.fakes import until
 from tests.freshness.proxy import SwallowingProxy

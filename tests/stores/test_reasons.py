@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
+from tenantcache.errors import StoreError
 from tenantcache.schema import install as schema
 from tenantcache.settings.postgresurl import postgres_url
-from tenantcache.stores.base import StoreError
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.reasons import postgres_reason
 from tenantcache.stores.redis import RedisLink

@@ -15,8 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tenantcache.devservers import RedisServer, free_port
+from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
-from tenantcache.stores.base import RejectedError, StoreError
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tests.servers.billing import BilledCommands
 

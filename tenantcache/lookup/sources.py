@@ -1,0 +1,86 @@
+"""What a lookup asks of the stores. Each protocol says what a caller may assume."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.tenant import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one statement saw.
+
+    `mark` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
+    every alias that was asked for, with None if there is no such tenant. `pending`: the snapshot held changes that were
+    not in the log yet. Of the aliases in `unknown` the database cannot say yet whether they lead to a tenant.
+    """
+
+    mark: LogMark
+    epoch: str
+    rows: Mapping[str, Row | None]
+    pending: bool = False
+    unknown: frozenset[str] = frozenset()
+
+
+class TenantStore(Protocol):
+    """The truth. Every read is one statement: rows and mark come from the same snapshot."""
+
+    async def read(self, aliases: Sequence[str]) -> Snapshot: ...
+
+    async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
+        """Tell every process to read this tenant again, as if it had changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AliasStream:
+    """Every alias of one snapshot: `count` of them, in `batches`, as of `mark` in the log that `epoch` names.
+
+    `pending` as in `Snapshot`.
+    """
+
+    count: int
+    epoch: str
+    mark: LogMark
+    batches: AsyncIterator[list[str]]
+    pending: bool = False
+
+
+class HostSource(Protocol):
+    """All aliases there are. The snapshot is taken when the context is entered, not before."""
+
+    def stream_aliases(self, batch: int) -> AbstractAsyncContextManager[AliasStream]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`."""
+
+    mark: LogMark
+    epoch: str
+    batches: AsyncIterator[list[Row]]
+    pending: bool = False
+
+
+class RowSource(Protocol):
+    """Tenants in the order in which they were seen last. The snapshot is taken when the context is entered."""
+
+    def stream_rows(self, batch: int, most: int) -> AbstractAsyncContextManager[RowStream]: ...
+
+
+class CopyStore(Protocol):
+    """A cheap copy that nobody trusts blindly: it may lose, keep or reorder anything that it is given.
+
+    Values are opaque bytes; the caller decides from what is in them whether to believe them.
+    """
+
+    async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]: ...
+
+    async def put(self, alias: str, value: bytes) -> None: ...
+
+    async def drop(self, aliases: Sequence[str]) -> None: ...

@@ -1,0 +1,70 @@
+"""What the limiter asks of a store that counts, and of the one that says which store that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.ratelimit.core.windows import Debit
+
+
+class CounterStore(Protocol):
+    """Counters that many processes debit.
+
+    Each debit is atomic by itself and is applied exactly once when the call returns. When the call raises, each
+    debit may or may not have been applied: the caller must count it as spent and as not granted, unless the error's
+    `values` hold its counter's new value.
+    Counters start at 0 and expire some time after their window has ended. A past window that is only read may be
+    `OUT_OF_REACH`.
+    """
+
+    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+        """Add each amount to its window's counter; return the new values in the same order."""
+        ...
+
+    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+        """Forget the counters of the named windows (amounts are ignored)."""
+        ...
+
+
+class Held(NamedTuple):
+    """`through`: the last minute for which the process is a holder, None where it is none. `place` is its number among
+    the `fleet` processes that are alive."""
+
+    through: int | None
+    place: int
+    fleet: int
+
+
+class CounterChoices(Protocol):
+    """What the processes of a fleet agree on, and tell each other. All methods raise `StoreError`."""
+
+    async def choose(self, proposal: Proposal) -> bool:
+        """Announce a change; False if another process was faster, or has reported Redis unavailable meanwhile."""
+        ...
+
+    async def complain(self) -> None:
+        """Report that Redis is unavailable here, so that no process goes back to it."""
+        ...
+
+    async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
+        """Raise the count of each (tenant, number of the day) to what Redis had."""
+        ...
+
+    async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
+        """Register this process; `holds`: it may be granted tokens by Redis."""
+        ...
+
+    async def misses_a_holder(self) -> bool:
+        """Whether a holder has not registered lately, so that no minute will be handed over."""
+        ...
+
+    async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
+        """Say what Redis granted of `minute` here, by owner of the counter."""
+        ...
+
+    async def hand_over(self, process: UUID, version: int, minute: int, *, leaves: bool = False) -> bool:
+        """All is reported; return whether Postgres counts from `minute` on because of that."""
+        ...
