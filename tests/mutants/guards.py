@@ -251,6 +251,22 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
+        "an entry that a notification has made up is forgotten",
+        FOLLOWER,
+        "            self._told = 0  # the answer",
+        "            pass  # the answer",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "a check that has made way for changes is made up for",
+        FOLLOWER,
+        "            if now < self._owed_since + self._check_may_wait:\n",
+        "            if True:\n",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
         "what reads have seen outlives a collapse",
         FRESHNESS,
         "self.tail_start = self.newest_known",
