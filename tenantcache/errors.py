@@ -70,8 +70,8 @@ class RejectedError(StoreError):
     """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
 
 
-class StoreMovingError(StoreError):
-    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+class FailoverError(StoreError):
+    """Nothing may be taken now: another store takes over, or this minute was lost. Ask again at `until`.
 
     `until` is server time, in seconds since the Unix epoch.
     """

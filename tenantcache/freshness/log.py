@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
 
 
 @dataclass(frozen=True, slots=True)

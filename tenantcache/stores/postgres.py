@@ -21,7 +21,7 @@ from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Pull
 from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.runtime.tasks import stop
 from tenantcache.stores.listener import CHANNEL, FAULTS, Listener, tell
 from tenantcache.stores.reasons import postgres_reason

@@ -43,7 +43,7 @@ SUITES = {
         "tests/test_restore.py",
     ],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
-    "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
+    "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -97,7 +97,8 @@ ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
-STORE_CHOICE = "tenantcache/ratelimit/core/failover.py"
+COORDINATOR = "tenantcache/ratelimit/coordinator.py"
+FAILOVER = "tenantcache/ratelimit/core/failover.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 SQL = "tenantcache/schema/schema.sql"
 HOSTS = "tenantcache/lookup/core/hosts.py"
@@ -821,30 +822,30 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.fleet.version_of(minute_at(asked)) != counters:",
+        "if self.failover.version_of(minute_at(asked)) != counters:",
         "if False:",
         COUNTERS,
         quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
     ),
     Mutant(
         "handing over: the day is written down before the report",
-        FLEET_COUNTERS,
-        "            await self._mirror()\n            if await self.holder.report(report):",
+        COORDINATOR,
+        "            await self.days.write(self._server_now())\n            if await self.holder.report(report):",
         "            if await self.holder.report(report):",
         COUNTERS,
     ),
     Mutant(
         "handing over: who decided alone does not report",
-        STORE_CHOICE,
-        "if minute in (self.own_minute, self.lost_minute):",
+        FAILOVER,
+        "if self.isolation.standing_of(minute) is not None:",
         "if False:",
         COUNTERS,
     ),
     Mutant(
         "handing over: a minute that begins again is not handed over",
-        STORE_CHOICE,
-        " or minute <= self._begun_before",
-        "",
+        HANDOVER,
+        "return minute > self._begun_before and ",
+        "return ",
         COUNTERS,
         quick=("tests/test_clock_set.py",),
     ),

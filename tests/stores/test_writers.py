@@ -19,7 +19,7 @@ import pytest
 
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.ratelimit.core.agreement import Proposal
 from tenantcache.schema import install as schema
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.postgres import PostgresLog, PostgresTenants

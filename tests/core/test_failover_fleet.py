@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Window, minute_at
@@ -271,14 +271,14 @@ def test_the_walks_find_what_was_granted_without_an_answer(monkeypatch: pytest.M
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_of_stores.NOTICE_GIVEN", 0.0),
     "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.FleetStore.version_of", lambda *_: 0
+        "tenantcache.ratelimit.core.failover.Failover.version_of", lambda *_: 0
     ),
     "what was known once is known for ever": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.FleetStore.store_of",
+        "tenantcache.ratelimit.core.agreement.Agreement.store_of",
         lambda self, minute: self.choice.store if minute >= self.choice.from_minute else self.choice.previous,
     ),
     "a pause breaks no chain of answers": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.WITNESS_GAP", 1e9
+        "tenantcache.ratelimit.core.redishealth.WITNESS_GAP", 1e9
     ),
 }
 SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
