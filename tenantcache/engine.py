@@ -170,6 +170,7 @@ class TenantCache:
 
     @property
     def is_open(self) -> bool:
+        """Whether it can be used now, in the event loop that has opened it."""
         return self._is_open
 
     def is_elsewhere(self) -> bool:

@@ -21,8 +21,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.admin.domains import UnknownDomainError
-from tenantcache.admin.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.errors import InvalidTenantError, NameTakenError, UnknownDomainError, UnknownTenantError
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.testing import FakeClock, MemoryCache, TenantTable
 from tests.asgi import get

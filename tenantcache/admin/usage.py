@@ -29,8 +29,6 @@ from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, St
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
 
-__all__ = ["Usage", "UsageDay"]
-
 logger = logging.getLogger(__name__)
 
 MAX_ROWS = 1_000
