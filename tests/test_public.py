@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 from inspect import isclass, isfunction
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
 from tenantcache import Settings, TenantCache, TenantCacheError
+from tenantcache.stats import Stats
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
@@ -32,6 +36,7 @@ def test_the_page_lists_these_modules() -> None:
         "tenantcache.fastapi",
         "tenantcache.limits",
         "tenantcache.observability.logs",
+        "tenantcache.stats",
         "tenantcache.testing",
         "tenantcache.web.ask",
         "tenantcache.web.plans",
@@ -74,3 +79,45 @@ def test_the_engine_has_what_the_page_lists() -> None:
         assert [name for name in members if not hasattr(getattr(cache, part), name)] == []
         public = {name for name, found in vars(type(getattr(cache, part))).items() if name[0] != "_"}
         assert public - {*members, "stats", "open", "close", "forget", "waiting"} == set()
+
+
+def keys_of(kind: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each key below a TypedDict with its type as the page writes it; those of the groups at the top are left out."""
+    for name, found in get_type_hints(kind).items():
+        place = f"{path}.{name}" if path else name
+        if path or not is_typeddict(found):
+            yield place, in_words(found)
+        for part in (found, *get_args(found)):
+            if is_typeddict(part):
+                yield from keys_of(part, place)
+
+
+def in_words(found: Any) -> str:
+    if get_origin(found) is Literal:
+        words = [f'"{word}"' for word in get_args(found)]
+    elif get_origin(found) in (Union, UnionType):
+        return in_words(get_args(found)[0]).replace(" or ", ", ") + " or None"
+    else:
+        words = ["dict" if is_typeddict(found) else "None" if found is NoneType else found.__name__]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def test_the_page_has_each_key_of_the_statistics_with_its_type() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (?:.+) \|$", section("Statistics"), re.MULTILINE)
+    assert dict(rows) == dict(keys_of(Stats))
+
+
+def test_the_statistics_have_the_keys_of_their_type() -> None:
+    def check(found: Any, kind: Any) -> None:
+        hints = get_type_hints(kind)
+        assert found.keys() == hints.keys()
+        for name, value in found.items():
+            for part in (hints[name], *get_args(hints[name])):
+                if is_typeddict(part) and value is not None:
+                    check(value, part)
+
+    environment = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    for names in (["DATABASE_URL"], ["DATABASE_URL", "REDIS_URL"]):
+        stats = TenantCache(Settings({name: environment[name] for name in names})).stats()
+        assert stats["limits"]["counters"] is not None
+        check(stats, Stats)

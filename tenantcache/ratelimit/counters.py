@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreMovingError
 from tenantcache.freshness.log import Pull
@@ -23,6 +22,7 @@ from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import CounterStats, RedisState
 
 logger = logging.getLogger(__name__)
 
@@ -377,7 +377,7 @@ class FleetCounters:
                 *(choice.store, choice.previous, begins, choice.why),
             )
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""
         choice, now = self.fleet.choice, self._server_now()
         begins = self.fleet.begins(now)
@@ -393,7 +393,7 @@ class FleetCounters:
             "redis": "none" if not self.fleet.has_redis else self._redis_state(now),
         }
 
-    def _redis_state(self, now: float) -> str:
+    def _redis_state(self, now: float) -> RedisState:
         if self.fleet.suspended:
             return "suspended"
         if self.fleet.redis_gone(now):
