@@ -16,11 +16,12 @@ from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.errors import InvalidTenantError
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.tenant import (
     DOMAIN_ALIAS,
     ID_ALIAS,
     MAX_ID_LENGTH,
+    MAX_PER_DAY,
+    MAX_PER_MINUTE,
     STATUSES,
     SUBDOMAIN_ALIAS,
     LimitTable,
