@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
@@ -40,6 +40,7 @@ from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
+from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
 from tenantcache.wiring import Stores
 
@@ -54,7 +55,7 @@ LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
 """Look-ups of hosts that are neither in memory nor ruled out by the index. A process that starts cold meets its
 tenants a thousand at once at most; a flood is worth 200 cheap queries a second, not more."""
 
-NO_REDIS = {"billed_commands": 0, "breaker": "closed"}
+NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
 
 COPY_LIFE_MARGIN = 60.0
 """Seconds that a copy may be on its way into Redis before its TTL begins to count."""
@@ -170,6 +171,7 @@ class TenantCache:
 
     @property
     def is_open(self) -> bool:
+        """Whether it can be used now, in the event loop that has opened it."""
         return self._is_open
 
     def is_elsewhere(self) -> bool:
@@ -519,18 +521,18 @@ class TenantCache:
 
     # What is going on.
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """Counts since the start of this process, and states as they are now. No I/O."""
+    def stats(self) -> Stats:
+        """Counts since the start of this process, and states as they are now: see docs/api.md. No I/O."""
         link, postgres, now = self._stores.link, self._stores.postgres, self.clock()
         counters = None if self.fleet_counters is None else self.fleet_counters.stats()
         return {
             "memory": self.memory.stats(),
-            "lookups": self.resolver.stats() | {"warmed_up": self.warm_up.tenants},
-            "freshness": self.freshness.stats(now) | self.follower.stats(),
+            "lookups": {**self.resolver.stats(), "warmed_up": self.warm_up.tenants},
+            "freshness": {**self.freshness.stats(now), **self.follower.stats()},
             "index": self.indexer.stats(),
-            "limits": self.limiter.stats() | {"shadowed": self.shadow.count, "counters": counters},
+            "limits": {**self.limiter.stats(), "shadowed": self.shadow.count, "counters": counters},
             "usage": self.usage.stats(),
-            "redis": {"configured": link is not None} | (NO_REDIS if link is None else link.stats()),
+            "redis": {"configured": link is not None, **(NO_REDIS if link is None else link.stats())},
             "postgres": {"queries": 0 if postgres is None else postgres.queries},
         }
 

@@ -37,7 +37,7 @@ class NotOpenError(TenantCacheError):
 
 
 class AdoptedTableError(TenantCacheError):
-    """The tenants live in an adopted table. That one is its owner's, and is written by its owner's own means."""
+    """The tenants live in an adopted table, which only the means of its own application may write."""
 
 
 class UnknownTenantError(TenantCacheError):
@@ -45,11 +45,23 @@ class UnknownTenantError(TenantCacheError):
 
 
 class UnknownDomainError(TenantCacheError):
-    """Nobody has that domain, or has asked for it."""
+    """No tenant has that domain or has asked for it; or the tenant that a call names has not."""
 
 
 class NameTakenError(TenantCacheError):
     """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
+
+
+class InvalidTenantError(TenantCacheError, ValueError):
+    """A tenant cannot be like this. The text lists every fault, one a line."""
+
+
+class InvalidDomainError(TenantCacheError, ValueError):
+    """A name that cannot be a custom domain here. The text says why."""
+
+
+class DnsUnreachableError(TenantCacheError):
+    """The DNS could not be asked, or did not say. This tells nothing about the records."""
 
 
 class StoreError(Exception):

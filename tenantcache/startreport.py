@@ -7,10 +7,10 @@ import logging
 
 from tenantcache.freshness.follower import Follower
 from tenantcache.lookup.indexer import Indexer
-from tenantcache.ratelimit.counterstats import CounterStats
 from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings
 from tenantcache.settings.urls import address
+from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
 

@@ -86,6 +86,13 @@ def freeze(value: Any) -> Any:
     return value
 
 
+MAX_PER_MINUTE = 2**31 - 1
+"""The highest limit of a minute: an `integer` column, and half of what a 32-bit counter field holds."""
+
+MAX_PER_DAY = 2**53 - 1
+"""The highest limit of a day: what JSON numbers hold exactly (RFC 8259 6)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Requests admitted in a fixed window; None is unlimited."""

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.devservers import RedisServer
+from tenantcache.stats import CounterStats
 from tests.fakes import until
 
 
@@ -37,8 +38,9 @@ async def fleet(database_url: str, redis: RedisServer) -> AsyncIterator[list[Ten
         yield [await stack.enter_async_context(TenantCache(settings)) for _ in range(2)]
 
 
-def counters(cache: TenantCache) -> dict[str, object]:
-    found: dict[str, object] = cache.stats()["limits"]["counters"]
+def counters(cache: TenantCache) -> CounterStats:
+    found = cache.stats()["limits"]["counters"]
+    assert found is not None
     return found
 
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import Tenant, TenantMiddleware, current_tenant
-from tenantcache.admin.tenants import InvalidTenantError, NameTakenError
+from tenantcache.errors import InvalidTenantError, NameTakenError
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.testing import MemoryCache, TenantTable
 from tenantcache.web.redirect import Redirects

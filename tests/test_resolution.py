@@ -158,8 +158,8 @@ async def test_a_refused_websocket_gets_that_status_too() -> None:
         ),
         ('{"suspended": 200}', "'suspended' with 200; give a status of an error"),
         ('{"suspended": true}', "'suspended' with True"),
-        ("402", "is no JSON object"),
-        ("{", "is no JSON"),
+        ("402", "is not a JSON object"),
+        ("{", "is not JSON"),
     ],
 )
 def test_statuses_that_cannot_be(codes: str, expected: str) -> None:

@@ -21,8 +21,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.admin.domains import UnknownDomainError
-from tenantcache.admin.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.errors import InvalidTenantError, NameTakenError, UnknownDomainError, UnknownTenantError
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.testing import FakeClock, MemoryCache, TenantTable
 from tests.asgi import get
@@ -231,7 +230,7 @@ def test_mistakes_are_told_as_by_the_real_thing(tenants: TenantTable) -> None:
     with pytest.raises(TypeError, match="a tenant has no 'colour'"):
         tenants.update("acme", colour="red")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="max_staleness"):
-        MemoryCache(max_staleness="soon")
+        MemoryCache(max_staleness="soon")  # type: ignore[arg-type]
 
 
 async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCache) -> None:

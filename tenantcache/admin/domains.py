@@ -21,29 +21,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError, TxtResolver
+from tenantcache.admin.dns import DnspythonResolver, TxtResolver
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import (
-    AdoptedTableError,
-    NameTakenError,
-    TenantCacheError,
-    UnknownDomainError,
-    UnknownTenantError,
-)
+from tenantcache.errors import DnsUnreachableError, InvalidDomainError, NameTakenError, UnknownDomainError
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH, HostRules
 from tenantcache.tenant import DOMAIN_ALIAS
-
-__all__ = [
-    "AdoptedTableError",
-    "Challenge",
-    "Domains",
-    "InvalidDomainError",
-    "NameTakenError",
-    "UnknownDomainError",
-    "UnknownTenantError",
-    "Verification",
-]
 
 LABEL = "_tenantcache-challenge"
 """An underscored name (RFC 8552), apart from the domain itself: there, other records and other services live."""
@@ -60,10 +43,6 @@ MAX_QUESTIONS = 10
 """DNS questions under way at once when domains are checked again."""
 
 Outcome = Literal["verified", "failed", "unreachable"]
-
-
-class InvalidDomainError(TenantCacheError, ValueError):
-    """A name that cannot be a custom domain here. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)

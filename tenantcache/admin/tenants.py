@@ -13,14 +13,15 @@ from typing import Any, TypedDict, Unpack
 
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import AdoptedTableError, NameTakenError, TenantCacheError, UnknownTenantError
+from tenantcache.errors import InvalidTenantError
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.tenant import (
     DOMAIN_ALIAS,
     ID_ALIAS,
     MAX_ID_LENGTH,
+    MAX_PER_DAY,
+    MAX_PER_MINUTE,
     STATUSES,
     SUBDOMAIN_ALIAS,
     LimitTable,
@@ -28,19 +29,6 @@ from tenantcache.tenant import (
     Tenant,
     tenant_from_row,
 )
-
-__all__ = [
-    "AdoptedTableError",
-    "InvalidTenantError",
-    "NameTakenError",
-    "TenantColumns",
-    "Tenants",
-    "UnknownTenantError",
-]
-
-
-class InvalidTenantError(TenantCacheError, ValueError):
-    """A tenant cannot be like this. The text lists every fault, one a line."""
 
 
 class TenantColumns(TypedDict, total=False):

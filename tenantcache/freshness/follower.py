@@ -35,6 +35,7 @@ from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.log import ChangeLog, LogEntry, Pull
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import FollowerStats
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ class Follower:
         await self._log.close()
         self.connected = False
 
-    def stats(self) -> dict[str, bool | int | str | None]:
+    def stats(self) -> FollowerStats:
         return {
             "following": self.connected,
             "pulls": self.pulls,

@@ -27,6 +27,7 @@ from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import IndexStats
 from tenantcache.tenant import ID_ALIAS
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Indexer:
     def nbytes(self) -> int:
         return 0 if self._index is None else self._index.nbytes
 
-    def stats(self) -> dict[str, bool | int]:
+    def stats(self) -> IndexStats:
         return {"ready": self.is_ready, "hosts": self.hosts, "bytes": self.nbytes, "loads": self.loads}
 
     # What the follower calls.

@@ -32,6 +32,7 @@ from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import ResolverStats
 from tenantcache.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
 
 MAX_LOADS = 256
@@ -164,7 +165,7 @@ class Resolver:
                 self._memory.still_due(due)
                 raise
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> ResolverStats:
         return {
             "loads": self.loads,
             "ruled_out": self.ruled_out,

@@ -21,9 +21,10 @@ from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
-from tenantcache.ratelimit.counterstats import CounterStats, counter_stats
+from tenantcache.ratelimit.counterstats import counter_stats
 from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.rediswatch import Probe
+from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
 

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
-
-from tenantcache.ratelimit.core.agreement import Store
 from tenantcache.ratelimit.core.failover import Failover
-from tenantcache.ratelimit.core.redishealth import Report
 from tenantcache.ratelimit.core.windows import MINUTE, minute_at
-
-
-class CounterStats(TypedDict):
-    """`stats()["limits"]["counters"]`. Times are server time, in seconds since the Unix epoch."""
-
-    store: Store | None
-    """The store that counts this minute; None if the fleet has not chosen one."""
-    alone: bool
-    """Whether this process sees neither store, and decides by itself from the next minute on."""
-    known: bool
-    """Whether this process knows which store counts this minute."""
-    since: int
-    why: str
-    changes_to: Store | None
-    changes_at: float | None
-    postgres: Literal["answering", "failing"]
-    redis: Report
+from tenantcache.stats import CounterStats
 
 
 def counter_stats(failover: Failover, now: float) -> CounterStats:

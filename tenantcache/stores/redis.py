@@ -33,6 +33,7 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
+from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import redis_reason, redis_rejects
 
@@ -147,7 +148,7 @@ class RedisLink:
         commands = [("BITFIELD", self._probe_key, "SET", "u32", "#0", 1), ("EXPIRE", self._probe_key, PROBE_LIFE)]
         await self._call(commands, billed=len(commands), timeout=self._timeout)
 
-    def stats(self) -> dict[str, int | str]:
+    def stats(self) -> LinkStats:
         return {"billed_commands": self.billed, "breaker": self.breaker.state}
 
     async def close(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Unpack
 
 from tenantcache.engine import TenantCache
 from tenantcache.freshness.log import LogEntry
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.runtime.eventloops import running_loop
+from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.model import Settings
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase, MemoryUsage
@@ -30,7 +31,7 @@ class MemoryCache(TenantCache):
     thread it comes from. It outlives event loops: test clients may run each request in one of its own.
     """
 
-    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
+    def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
         self.fake_clock = clock if clock is not None else FakeClock()
         self.database = MemoryDatabase(self.fake_clock)
         self.registry = MemoryRegistry(self.database, self.fake_clock)
@@ -43,8 +44,12 @@ class MemoryCache(TenantCache):
             usage=MemoryUsage(),
         )
         # A look-up costs nothing here, so there is no use for an index of hosts.
-        values = {"base_domains": [BASE_DOMAIN], "host_index_max_hosts": 0} | settings
-        values.setdefault("database_url", "postgresql://nobody@memory.invalid/none")
+        values: SettingsArguments = {
+            "database_url": "postgresql://nobody@memory.invalid/none",
+            "base_domains": [BASE_DOMAIN],
+            "host_index_max_hosts": 0,
+            **settings,
+        }
         super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)
         self.server_time.offset = self.fake_clock.server_time() - self.fake_clock()
         self.database.on_entry = self._apply

@@ -28,6 +28,8 @@ from tenantcache.web.lifespan import answer, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
 
+__all__ = ["AskApp"]
+
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 MAX_QUERY_LENGTH = 1_024

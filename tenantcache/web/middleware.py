@@ -44,8 +44,6 @@ from tenantcache.web.redirect import Redirects
 from tenantcache.web.routelimits import LimitExceededError, declare_routes
 from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 
-__all__ = ["Reply", "TenantMiddleware"]
-
 
 class TenantMiddleware:
     """Puts the request's tenant on `scope["state"]["tenant"]` and into `current_tenant()`, and enforces its limits.

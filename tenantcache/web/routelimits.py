@@ -18,8 +18,7 @@ from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, TenantCacheError
 from tenantcache.ratelimit.core.arguments import MAX_COST
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
-from tenantcache.tenant import Limits, Tenant
+from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, Tenant
 from tenantcache.web.context import serving_of
 from tenantcache.web.limitheaders import LINES, Header, limit_refusal, ratelimit_headers
 from tenantcache.web.problems import REPLY, Reply

@@ -29,6 +29,8 @@ from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.strategytext import read_strategy
 from tenantcache.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
 
+__all__ = ["By", "Finder", "Header", "Host", "PathPrefix"]
+
 By = Literal["subdomain", "slug", "id", "domain"]
 """What a name is: a tenant's subdomain (the label alone), its slug, its id, or one of its domains. Within a kind the
 first two are one: a name that is unique there."""

@@ -65,6 +65,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.stats import ValidityStats
 
 NEVER: Final = float("-inf")
 
@@ -299,7 +300,7 @@ class Freshness:
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until
 
-    def stats(self, now: float) -> dict[str, bool | float]:
+    def stats(self, now: float) -> ValidityStats:
         return {
             "valid": self.is_valid(now),
             "valid_for": max(0.0, self.valid_until - now),
