@@ -28,7 +28,7 @@ from tenantcache import (
     TenantMiddleware,
 )
 from tenantcache.devservers import free_port
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.web.ask import AskApp
 from tests.asgi import Lifespan
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row

@@ -17,7 +17,7 @@ import pytest
 from tenantcache import Settings, StoreUnavailableError, TenantCache
 from tenantcache.schema.adopt import Adoption
 from tenantcache.schema.adopt.explain import differing, repair
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.stores.changelog import PostgresLog
 from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
 
 MAX_STALENESS = 3.0

@@ -91,6 +91,7 @@ FOLLOWER = "tenantcache/freshness/follower.py"
 RESOLVER = "tenantcache/lookup/resolver.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
+CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
 INDEXER = "tenantcache/lookup/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
@@ -518,7 +519,7 @@ MUTANTS = [
     ),
     Mutant(
         "publishers are not serializable",
-        STORE,
+        CHANGE_LOG,
         'self._isolates = isolation != "read committed"',
         "self._isolates = False",
         SCHEMA,
@@ -558,7 +559,7 @@ MUTANTS = [
     ),
     Mutant(
         "an answer is bounded in bytes",
-        STORE,
+        CHANGE_LOG,
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n",
         "where true\n",
         SCHEMA,
@@ -566,7 +567,7 @@ MUTANTS = [
     ),
     Mutant(
         "a server in recovery proves nothing",
-        STORE,
+        LOG_HEAD,
         'if records[0]["in_recovery"]:',
         "if False:",
         SCHEMA,
@@ -718,14 +719,14 @@ MUTANTS = [
     ),
     Mutant(
         "the mark is told by its time too",
-        STORE,
+        CHANGE_LOG,
         "where seq = $1 and at = $2) as continuous",
         "where seq = $1) as continuous",
         SCHEMA,
     ),
     Mutant(
         "the tail has no gaps",
-        STORE,
+        CHANGE_LOG,
         "(select max(seq) from newest where at <= now()",
         "(select min(seq) from newest where at <= now()",
         SCHEMA,

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.postgres import PostgresTenants
 
 ENTRIES = 300
 

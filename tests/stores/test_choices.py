@@ -17,9 +17,10 @@ from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 
 DAY = Window("day", 20_000)
 

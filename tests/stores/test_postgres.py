@@ -14,8 +14,9 @@ from tenantcache.devservers import PostgresServer
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.schema import install as schema
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import _READ as LOOK_UP
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tests.servers.publishing import publish
 from tests.servers.storage import put_back, take_snapshot
 

@@ -11,7 +11,8 @@ import pytest
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores import listener
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.postgres import PostgresTenants
 from tests.fakes import until
 from tests.freshness.proxy import SwallowingProxy
 from tests.ticks import ticking

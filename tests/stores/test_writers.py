@@ -21,8 +21,9 @@ from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
 from tenantcache.ratelimit.core.failover import Proposal
 from tenantcache.schema import install as schema
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tests.servers.publishing import publish
 
 LOCKS = range(7307199741, 7307199750)
