@@ -18,7 +18,7 @@ import asyncpg
 
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, OnChange, Pull
+from tenantcache.freshness.log import LogEntry, OnChange, Publication, Pull
 from tenantcache.ratelimit.core.failover import StoreChoice
 from tenantcache.runtime.tasks import stop
 from tenantcache.stores.faults import translate_errors
@@ -247,13 +247,13 @@ class PostgresLog:
         rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
         return _pull(rows, truncated=head_of(rows)["asof"] - applied.seq > max_behind)
 
-    async def publish(self, most: int) -> str:
+    async def publish(self, most: int) -> Publication:
         query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE
         if not self._isolates:
-            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
+            return Publication((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
         # A serializable publisher that meets serializable writers would make theirs fail.
         async with translate_errors("publishing changes"), self._transaction():
-            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
+            return Publication((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
 
     async def rebuild(self) -> None:
         """Read the aliases of all adopted tenants anew, on a connection of its own: it takes some seconds."""
@@ -324,12 +324,7 @@ class PostgresLog:
 def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
     first = head_of(records)
     entries = [
-        LogEntry(
-            record["seq"],
-            microseconds_of(record["at"]),
-            record["tenant_id"],
-            None if record["hosts"] is None else tuple(record["hosts"]),
-        )
+        LogEntry.from_columns(record["seq"], microseconds_of(record["at"]), record["tenant_id"], record["hosts"])
         for record in records
         if record["seq"] is not None
     ]

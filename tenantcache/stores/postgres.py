@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from tenantcache.errors import StoreError
+from tenantcache.freshness.log import RESET_NAME
 from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
 from tenantcache.stores.faults import translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
@@ -90,6 +91,9 @@ class PostgresTenants:
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
+
+    async def log_reset(self, tenant_id: str) -> None:
+        await self.log_change(tenant_id, [RESET_NAME])
 
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:

@@ -241,7 +241,7 @@ async def test_a_follower_compares_from_time_to_time(empty_database_url: str, db
     await adopt(db, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
     await db.execute("create or replace function slug_of(org) returns text stable language sql as 'select null'")
     log = PostgresLog(empty_database_url)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     try:
         await log.prune(86_400, 100)
         while len(await db.fetch("select from tenantcache.outbox")) < 3:

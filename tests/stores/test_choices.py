@@ -36,7 +36,7 @@ async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
 @pytest.fixture
 async def log(database_url: str) -> AsyncIterator[PostgresLog]:
     log = PostgresLog(database_url, timeout=5.0)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     yield log
     await log.close()
 

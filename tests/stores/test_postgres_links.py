@@ -22,8 +22,8 @@ BOUND = 1000
 AN_HOUR = 3600.0
 
 
-def ignore() -> None:
-    """A wake-up that nobody waits for."""
+def ignore(published: int | None = None, *, checks: bool = False) -> None:
+    """A notification that is not waited for."""
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ class TestListening:
     async def test_a_commit_wakes(self, database_url: str, db: asyncpg.Connection) -> None:
         woken = asyncio.Event()
         log = PostgresLog(database_url, timeout=2.0)
-        await log.open(woken.set)
+        await log.open(lambda *_, **__: woken.set())
         await rename(db, "One")
         async with asyncio.timeout(5):
             await woken.wait()
@@ -70,7 +70,7 @@ class TestListening:
         woken = asyncio.Event()
         async with SwallowingProxy(database_url) as direct:
             log = PostgresLog(database_url, listen_url=direct.url, timeout=2.0)
-            await log.open(woken.set)
+            await log.open(lambda *_, **__: woken.set())
             await rename(db, "One")
             async with asyncio.timeout(5):
                 await woken.wait()
@@ -93,7 +93,7 @@ class TestListening:
         woken = asyncio.Event()
         async with SwallowingProxy(database_url) as direct:
             log = PostgresLog(database_url, listen_url=direct.url, timeout=0.3)
-            await log.open(woken.set)
+            await log.open(lambda *_, **__: woken.set())
             async with asyncio.timeout(5):
                 await woken.wait()
             woken.clear()
