@@ -19,7 +19,7 @@ from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableE
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, LogEntry, Pull
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -41,7 +41,7 @@ from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
 from tenantcache.stats import LinkStats, Stats
-from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
+from tenantcache.tenant import ID_ALIAS, Limits, Tenant
 from tenantcache.wiring import Stores
 
 logger = logging.getLogger(__name__)
@@ -339,7 +339,7 @@ class TenantCache:
     def changed(self, entry: LogEntry) -> None:
         self.resolver.changed(entry)
         self.indexer.changed(entry)
-        if entry.tenant_id is not None and RESET_ALIAS in (entry.aliases or ()):
+        if entry.kind is ChangeKind.RESET:
             self.limiter.restart(entry.tenant_id)
 
     def flush(self) -> None:
@@ -479,7 +479,7 @@ class TenantCache:
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         try:
             await self.limiter.reset(tenant, named)
-            await self._stores.tenants.log_change(tenant_id, [RESET_ALIAS])
+            await self._stores.tenants.log_reset(tenant_id)
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error
         await self.sync()

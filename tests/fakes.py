@@ -10,7 +10,7 @@ from typing import Any, cast
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import RESET_NAME, LogEntry, Publication, Pull
 from tenantcache.lookup.sources import AliasStream, Snapshot
 from tenantcache.ratelimit.core.windows import Debit, Policy
 from tenantcache.ratelimit.counterstore import CounterStore
@@ -108,7 +108,7 @@ class FakeDatabase:
 
     def _entry(self, seq: int, tenant_id: str | None, aliases: tuple[str, ...] | None) -> LogEntry:
         at = round(self._clock.server_time() * 1e6) + seq
-        return LogEntry(seq, at, tenant_id, aliases)
+        return LogEntry.from_columns(seq, at, tenant_id, aliases)
 
     def _require_up(self) -> None:
         if self.failing:
@@ -140,6 +140,10 @@ class FakeDatabase:
         self._require_up()
         self._note(tenant_id, set(aliases))
 
+    async def log_reset(self, tenant_id: str) -> None:
+        self._require_up()
+        self._note(tenant_id, {RESET_NAME})
+
     # `ChangeLog`.
 
     async def open(self, on_change: Callable[[], None]) -> None:
@@ -168,9 +172,9 @@ class FakeDatabase:
     def _head(self) -> LogMark:
         return LogMark(self._log[-1].seq, self._log[-1].at)
 
-    async def publish(self, most: int) -> str:
+    async def publish(self, most: int) -> Publication:
         self._require_up()
-        return "nothing"
+        return Publication.NOTHING
 
     async def rebuild(self) -> None:
         self._require_up()

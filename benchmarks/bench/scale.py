@@ -34,7 +34,7 @@ from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import LogEntry, Publication, Pull
 from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
@@ -50,7 +50,7 @@ class Directory:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entry = LogEntry(1, 1, None, None)
+        self._entry = LogEntry.from_columns(1, 1, None, None)
 
     def row(self, number: int) -> Row:
         return Row(
@@ -87,6 +87,8 @@ class Directory:
 
         yield AliasStream(0, "one", self._entry, batches())
 
+    async def log_reset(self, tenant_id: str) -> None: ...
+
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError
 
@@ -100,8 +102,8 @@ class Directory:
     async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         return self._pull()
 
-    async def publish(self, most: int) -> str:
-        return "nothing"
+    async def publish(self, most: int) -> Publication:
+        return Publication.NOTHING
 
     async def rebuild(self) -> None: ...
 

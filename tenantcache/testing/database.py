@@ -10,7 +10,7 @@ from uuid import UUID
 from tenantcache.admin.usagestore import UsageDay, UsageRow
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import RESET_NAME, LogEntry, Publication, Pull
 from tenantcache.lookup.sources import AliasStream, Snapshot
 from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
@@ -26,7 +26,7 @@ class MemoryDatabase:
         self.rows: dict[str, Row] = {}
         self.on_entry: Callable[[LogEntry], None] = lambda _entry: None
         self._clock = clock
-        self._log = [LogEntry(1, 1, None, None)]
+        self._log = [LogEntry.from_columns(1, 1, None, None)]
 
     def put(self, row: Row) -> None:
         """Insert or update one tenant, by its id."""
@@ -50,7 +50,8 @@ class MemoryDatabase:
 
     def _note(self, tenant_id: str, hosts: set[str]) -> None:
         seq = self._log[-1].seq + 1
-        entry = LogEntry(seq, seq, tenant_id, tuple(sorted(hosts)))  # nothing is ever restored: any time will do
+        # Nothing is ever restored, so any time will do.
+        entry = LogEntry.from_columns(seq, seq, tenant_id, sorted(hosts))
         self._log.append(entry)
         self.on_entry(entry)
 
@@ -61,6 +62,9 @@ class MemoryDatabase:
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         self._note(tenant_id, set(aliases))
+
+    async def log_reset(self, tenant_id: str) -> None:
+        self._note(tenant_id, {RESET_NAME})
 
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
@@ -91,8 +95,8 @@ class MemoryDatabase:
     def _pull(self, entries: Sequence[LogEntry]) -> Pull:
         return Pull(self._clock.server_time(), EPOCH, self._log[-1], True, 1, False, entries)
 
-    async def publish(self, most: int) -> str:
-        return "nothing"
+    async def publish(self, most: int) -> Publication:
+        return Publication.NOTHING
 
     async def rebuild(self) -> None:
         pass

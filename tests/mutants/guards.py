@@ -87,10 +87,12 @@ ON_WRITERS = "tests/stores/test_writers.py::"
 ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
-FOLLOWER = "tenantcache/freshness/follower.py"
+FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
+FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
 RESOLVER = "tenantcache/lookup/resolver.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
+CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
 INDEXER = "tenantcache/lookup/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
@@ -209,43 +211,43 @@ MUTANTS = [
     ),
     Mutant(
         "pending changes prove nothing",
-        FOLLOWER,
+        PULLER,
         "        if not pull.pending:\n",
         "        if True:\n",
         quick=UNITS,
     ),
     Mutant(
         "what was pending counts once it is covered",
-        FOLLOWER,
+        PULLER,
         "if pull.covers and self._pending_since is not None:",
         "if self._pending_since is not None:",
         quick=UNITS,
     ),
     Mutant(
         "a pull that has not looked for faults proves no more than one that has",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(proves_from)",
         quick=UNITS,
     ),
     Mutant(
         "a fault proves nothing",
-        FOLLOWER,
-        "self._faultless_at = asked.sent_at if pull.fault is None else NEVER",
-        "self._faultless_at = asked.sent_at",
+        FAULT_CHECK,
+        "self.faultless_at = sent_at if pull.fault is None else NEVER",
+        "self.faultless_at = sent_at",
         quick=UNITS,
     ),
     Mutant(
         "pulls again while transactions run",
-        FOLLOWER,
-        "self._awaited, self._pause = self._running, MIN_PULL_PAUSE",
+        PACE,
+        "self._awaited, self._pause = running, MIN_PULL_PAUSE",
         "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
         ("units",),
         quick=UNITS,
     ),
     Mutant(
         "empty notifications wait",
-        FOLLOWER,
+        PACE,
         "if self._empty > EMPTY_NOTIFICATIONS:",
         "if False:",
         ("units",),
@@ -284,8 +286,8 @@ MUTANTS = [
     ),
     Mutant(
         "a pull counts from its sending",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(self._clock())",
         quick=UNITS,
     ),
@@ -298,20 +300,20 @@ MUTANTS = [
     ),
     Mutant(
         "the log's epoch",
-        FOLLOWER,
+        PULLER,
         "pull.continuous and pull.epoch == self._freshness.epoch",
         "pull.continuous",
         quick=UNITS,
     ),
-    Mutant("the log's continuity", FOLLOWER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
+    Mutant("the log's continuity", PULLER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
     Mutant(
-        "a pull of an earlier generation", FOLLOWER, "if asked.generation != self._freshness.generation:", "if False:"
+        "a pull of an earlier generation", PULLER, "if asked.generation != self._freshness.generation:", "if False:"
     ),
-    Mutant("a mark of an earlier generation", FOLLOWER, "if asked.generation != self._generation:", "if False:"),
-    Mutant("a tail older than a read", FOLLOWER, "if overtaken and ", "if False and "),
+    Mutant("a mark of an earlier generation", PULLER, "if asked.generation != self._generation:", "if False:"),
+    Mutant("a tail older than a read", PULLER, "return overtaken and ", "return False and "),
     Mutant(
         "a flush where a history begins",
-        FOLLOWER,
+        PULLER,
         "only floors here.\n        self._sink.flush()\n",
         "only floors here.\n",
     ),
@@ -535,7 +537,7 @@ MUTANTS = [
     ),
     Mutant(
         "publishers are not serializable",
-        STORE,
+        CHANGE_LOG,
         'self._isolates = isolation != "read committed"',
         "self._isolates = False",
         SCHEMA,
@@ -575,7 +577,7 @@ MUTANTS = [
     ),
     Mutant(
         "an answer is bounded in bytes",
-        STORE,
+        CHANGE_LOG,
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n",
         "where true\n",
         SCHEMA,
@@ -583,7 +585,7 @@ MUTANTS = [
     ),
     Mutant(
         "a server in recovery proves nothing",
-        STORE,
+        LOG_HEAD,
         'if records[0]["in_recovery"]:',
         "if False:",
         SCHEMA,
@@ -735,14 +737,14 @@ MUTANTS = [
     ),
     Mutant(
         "the mark is told by its time too",
-        STORE,
+        CHANGE_LOG,
         "where seq = $1 and at = $2) as continuous",
         "where seq = $1) as continuous",
         SCHEMA,
     ),
     Mutant(
         "the tail has no gaps",
-        STORE,
+        CHANGE_LOG,
         "(select max(seq) from newest where at <= now()",
         "(select min(seq) from newest where at <= now()",
         SCHEMA,

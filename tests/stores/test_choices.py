@@ -18,9 +18,10 @@ from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 
 DAY = Window("day", 20_000)
 
@@ -36,7 +37,7 @@ async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
 @pytest.fixture
 async def log(database_url: str) -> AsyncIterator[PostgresLog]:
     log = PostgresLog(database_url, timeout=5.0)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     yield log
     await log.close()
 

@@ -13,9 +13,11 @@ import pytest
 from tenantcache.devservers import PostgresServer
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import ChangeKind, Publication
 from tenantcache.schema import install as schema
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import _READ as LOOK_UP
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tests.servers.publishing import publish
 from tests.servers.storage import put_back, take_snapshot
 
@@ -24,8 +26,8 @@ BOUND = 1000
 AN_HOUR = 3600.0
 
 
-def ignore() -> None:
-    """A wake-up that nobody waits for."""
+def ignore(published: int | None = None, *, checks: bool = False) -> None:
+    """A notification that is not waited for."""
 
 
 @pytest.fixture
@@ -118,9 +120,9 @@ class TestReading:
     async def test_a_logged_change_names_tenant_and_aliases(self, tenants: PostgresTenants, log: PostgresLog) -> None:
         mark = await head(log)
         await tenants.log_change("acme", ["subdomain:acme", "domain:acme.io"])
-        assert await log.publish(PAGE) == "published"
+        assert await log.publish(PAGE) is Publication.PUBLISHED
         entries = (await log.pull(mark, BOUND, PAGE)).entries
-        assert [(entry.tenant_id, set(entry.aliases or ())) for entry in entries] == [
+        assert [(entry.tenant_id, set(entry.aliases)) for entry in entries] == [
             ("acme", {"subdomain:acme", "domain:acme.io"})
         ]
 
@@ -154,7 +156,7 @@ class TestPulling:
         await rename(db, "One")
         await rename(db, "Two", "globex")
         pull = await log.pull(mark, BOUND, PAGE)
-        assert [(entry.tenant_id, set(entry.aliases or ())) for entry in pull.entries] == [
+        assert [(entry.tenant_id, set(entry.aliases)) for entry in pull.entries] == [
             ("acme", {"subdomain:acme"}),
             ("globex", {"subdomain:globex"}),
         ]
@@ -191,7 +193,14 @@ class TestPulling:
         await db.execute("truncate tenantcache.tenant_domains")
         await publish(db)
         (entry,) = (await log.pull(mark, BOUND, PAGE)).entries
-        assert (entry.tenant_id, entry.aliases) == (None, None)
+        assert (entry.kind, entry.tenant_id, entry.aliases) == (ChangeKind.EVERYTHING, "", ())
+
+    async def test_the_limits_of_a_tenant_were_reset(self, tenants: PostgresTenants, log: PostgresLog) -> None:
+        mark = await head(log)
+        await tenants.log_reset("acme")
+        await log.publish(PAGE)
+        (entry,) = (await log.pull(mark, BOUND, PAGE)).entries
+        assert (entry.kind, entry.tenant_id, entry.aliases) == (ChangeKind.RESET, "acme", ())
 
     async def test_the_servers_clock(self, log: PostgresLog) -> None:
         before = time.time()
