@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
-from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch, forwarded_host, single_host, target_conflicts
+from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch
 from tenantcache.lookup.memory import Entry
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -41,6 +41,7 @@ from tenantcache.web.peers import Peers
 from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import REPLY, Problem, Reply, problems_of, unavailable
 from tenantcache.web.redirect import Redirects
+from tenantcache.web.requesthost import RequestHost
 from tenantcache.web.routelimits import LimitExceededError, declare_routes
 from tenantcache.web.strategies import Finder, Found, Request, Strategy, make_strategies
 
@@ -79,7 +80,7 @@ class TenantMiddleware:
         self._bypass: tuple[str, ...] = ()
         self._unlimited: tuple[str, ...] = ()
         self._apart: tuple[str, ...] = ()
-        self._trusted: Peers | None = None
+        self._has_proxies = False
         self._start(cache, settings)
 
     def _start(self, cache: TenantCache | None, settings: Settings | None = None) -> None:
@@ -101,7 +102,8 @@ class TenantMiddleware:
         self._bypass = tuple(path.rstrip("/") for path in settings.bypass_paths)
         self._unlimited = tuple(path.rstrip("/") for path in settings.unlimited_paths)
         self._apart = self._bypass + self._unlimited
-        self._trusted = Peers(settings.trusted_proxies) if settings.trusted_proxies else None
+        self._has_proxies = bool(settings.trusted_proxies)
+        self._request_host = RequestHost(Peers(settings.trusted_proxies) if settings.trusted_proxies else None)
         self._shows_limits = settings.rate_limit_headers
         self._shows_x_limits = settings.x_rate_limit_headers
         self._limits_preflights = settings.limit_preflights
@@ -124,8 +126,8 @@ class TenantMiddleware:
             # the slow path. An absolute target begins with a letter (RFC 9112 3.2.2); it may name another host.
             if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._apart):
                 entry = None
-            elif self._trusted is not None:
-                entry = self._hot.get(self._host_of(scope))
+            elif self._has_proxies:
+                entry = self._hot.get(self._request_host.read(scope))
             else:
                 for name, value in scope["headers"]:
                     if name == b"host":
@@ -223,7 +225,7 @@ class TenantMiddleware:
         if _is_under(scope["path"], self._bypass):
             await self._pass_by(scope, receive, send)
             return
-        host = self._host_of(scope)
+        host = self._request_host.read(scope)
         match = HostMatch("malformed") if host is None else self.cache.hosts.classify(host)
         if match.kind == "malformed" or host is None:
             await self._refuse(self._problems["malformed"], scope, receive, send)
@@ -240,8 +242,7 @@ class TenantMiddleware:
             await self._serve_match(host if match is by_host else None, found, receive, send)
 
     async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> Found:
-        trusted = self._trusted
-        request = Request(scope, by_host, lambda: trusted is not None and trusted.sent(scope))
+        request = Request(scope, by_host, lambda: self._request_host.is_from_proxy(scope))
         for strategy in self._strategies:
             found = await strategy.find(request)
             if found is not None:
@@ -303,16 +304,6 @@ class TenantMiddleware:
             self.cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
             return ADMITTED
         return await self.cache.check(tenant)
-
-    def _host_of(self, scope: Scope) -> bytes | None:
-        """The Host value that counts, or None where the request is to be answered with 400."""
-        host = single_host(scope["headers"])
-        if host is None or target_conflicts(scope.get("raw_path") or b"", host):
-            return None
-        if self._trusted is not None and self._trusted.sent(scope):
-            forwarded = forwarded_host(scope["headers"])
-            return host if forwarded is None else forwarded
-        return host
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp | None = self._reply(scope, problem) if self._reply is not None else None

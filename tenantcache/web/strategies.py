@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from starlette.types import Scope
 
 from tenantcache.errors import ConfigurationError
-from tenantcache.lookup.core.hosts import HostMatch, HostRules
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostMatch
 from tenantcache.lookup.core.names import alias_of_label, alias_of_name, is_kind
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.strategytext import read_strategy
@@ -226,7 +226,7 @@ def _named(by: By, kind: str, name: str) -> HostMatch:
         fits = 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
         return HostMatch("alias", ID_ALIAS + name, True) if fits else UNKNOWN
     if by == "domain":
-        found = _NO_BASE.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
+        found = NO_BASE_DOMAINS.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
         return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN
     alias = alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)
     return UNKNOWN if alias is None else HostMatch("alias", alias, True)
@@ -239,9 +239,6 @@ def _check_names(by: str, kind: str) -> None:
         raise ConfigurationError(f"kind {kind!r} is not possible; a kind is made of a to z, 0 to 9, _ and -")
     if kind and by == "domain":
         raise ConfigurationError(f"kind {kind!r} is given with domains, which are unique among all kinds; leave it out")
-
-
-_NO_BASE = HostRules(())
 
 
 def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple[Strategy, ...]:
