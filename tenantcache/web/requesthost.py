@@ -6,6 +6,8 @@ Nothing here raises, whatever a client sends.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 from starlette.types import Scope
 
@@ -17,10 +19,10 @@ _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 class RequestHost:
-    """Reads the Host value that counts. `trusted` are the proxies whose word counts; None if there are none."""
+    """Reads the Host value that counts. `proxies` are the networks of those whose word counts."""
 
-    def __init__(self, trusted: Peers | None) -> None:
-        self._trusted = trusted
+    def __init__(self, proxies: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._trusted = Peers(proxies) if proxies else None
 
     def read(self, scope: Scope) -> bytes | None:
         """The value, which need not be well-formed; None if the request is to be answered with 400."""

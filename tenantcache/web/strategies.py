@@ -46,7 +46,7 @@ Finder = Callable[[Scope], str | Awaitable[str | None] | None]
 """A strategy of one's own: from a scope to an alias, or None. It may be a coroutine function."""
 
 
-class Request(NamedTuple):
+class StrategyRequest(NamedTuple):
     """What a strategy is asked about: the scope, what the host names, and whether the peer is a trusted proxy."""
 
     scope: Scope
@@ -76,7 +76,7 @@ class Strategy(Protocol):
 
     def start(self, settings: Settings) -> None: ...
 
-    async def find(self, request: Request) -> Found | None: ...
+    async def find(self, request: StrategyRequest) -> Found | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Host:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         return Found(request.host, request.scope) if request.host.kind == "alias" else None
 
 
@@ -117,7 +117,7 @@ class PathPrefix:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         scope = request.scope
         root, path = scope.get("root_path", ""), scope["path"]
         start = root + self.prefix + "/"
@@ -169,7 +169,7 @@ class Header:
                 " proxies that set it"
             )
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         wanted = self.name.lower().encode("ascii")
         values = [value for name, value in request.scope["headers"] if name == wanted]
         if not values or not (self.from_anyone or request.is_trusted()):
@@ -192,7 +192,7 @@ class Custom:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         alias = self.function(request.scope)
         if isawaitable(alias):
             alias = await alias

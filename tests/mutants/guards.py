@@ -768,7 +768,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: 429 only if the counters say so",
-        "tenantcache/web/limitheaders.py",
+        "tenantcache/web/limitrefusal.py",
         "if not decision.unavailable:",
         "if True:",
         WEB,
