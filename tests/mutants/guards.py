@@ -25,7 +25,7 @@ SUITES = {
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py", "tests/test_other_names.py"],
     "loops": ["tests/test_eventloops.py"],
-    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py"],
     "limits": [
         "tests/core/test_reservation.py",
@@ -103,7 +103,7 @@ COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 SQL = "tenantcache/schema/schema.sql"
-HOSTS = "tenantcache/lookup/core/hosts.py"
+FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
@@ -655,21 +655,21 @@ MUTANTS = [
     ),
     Mutant(
         "forwarded headers: one budget of lines",
-        HOSTS,
+        FORWARDED,
         "if len(lines) > MAX_FORWARDED_LINES or sum(",
         "if sum(",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of octets",
-        HOSTS,
+        FORWARDED,
         " or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:",
         ":",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of pairs",
-        HOSTS,
+        FORWARDED,
         "for line in lines]) > MAX_FORWARDED_PAIRS:",
         "for line in lines]) > 1e9:",
         ("floods",),
@@ -787,7 +787,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: 429 only if the counters say so",
-        "tenantcache/web/limitheaders.py",
+        "tenantcache/web/limitrefusal.py",
         "if not decision.unavailable:",
         "if True:",
         WEB,
