@@ -12,12 +12,12 @@ from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.windows import DAY
 from tests.asgi import get
-from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
+from tests.fakes import SERVER_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.test_fleetcounters import Fleet, lose_redis
 from tests.test_middleware import Recorder
 
 HOST = b"acme.example.com"
-MIDNIGHT = DAY - (SERVER_EPOCH + MINUTE_START) % DAY
+MIDNIGHT = DAY - SERVER_START % DAY
 """Seconds from where a fake clock begins to midnight."""
 
 
@@ -29,7 +29,7 @@ class World:
         self.app = TenantMiddleware(Recorder(), cache=self.cache)
 
     async def set_clock(self, seconds: float) -> None:
-        self.clock.server_epoch += seconds
+        self.clock.set_server(seconds)
         await self.cache.sync()
 
     async def admitted(self, requests: int = 400) -> int:
@@ -115,7 +115,7 @@ async def fleet() -> AsyncIterator[Fleet]:
 
 
 def set_clock(fleet: Fleet, seconds: float) -> None:
-    fleet.clock.server_epoch += seconds
+    fleet.clock.set_server(seconds)
     fleet.counters.clock_moved(seconds)
 
 

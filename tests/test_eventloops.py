@@ -125,7 +125,8 @@ def test_open_and_close_around_each_run(cache: TenantCache, database_url: str) -
             return await spend(cache)
 
     assert [asyncio.run(use()) for _ in range(3)] == ["Acme"] * 3
-    assert asyncio.run(query(database_url, "select sum(requests) from tenantcache.usage")) == 3
+    assert asyncio.run(query(database_url, "select sum(requests) from tenantcache.freshness.log import OnChange
+from tenantcache.usage")) == 3
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
@@ -239,7 +240,7 @@ async def test_opening_twice_at_once_in_two_loops() -> None:
     told: Future[BaseException] = Future()
     original = database.open
 
-    async def open_slowly(on_change: Callable[[], None]) -> None:
+    async def open_slowly(on_change: OnChange) -> None:
         await original(on_change)
         await asyncio.to_thread(goes_on.wait)
 

@@ -157,7 +157,7 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
         await cache.sync()
         await cache.close()
     assert caplog.messages == [
-        "the change log is lost: the fake database is away; trying again",
+        "the change log is lost: the fake database is unavailable; trying again",
         "the change log is being followed again",
     ]
 
