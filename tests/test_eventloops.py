@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tenantcache import NotOpenError, Settings, Tenant, TenantCache, TenantMiddleware
+from tenantcache.freshness.log import OnChange
 from tests.asgi import Lifespan, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
@@ -125,8 +126,7 @@ def test_open_and_close_around_each_run(cache: TenantCache, database_url: str) -
             return await spend(cache)
 
     assert [asyncio.run(use()) for _ in range(3)] == ["Acme"] * 3
-    assert asyncio.run(query(database_url, "select sum(requests) from tenantcache.freshness.log import OnChange
-from tenantcache.usage")) == 3
+    assert asyncio.run(query(database_url, "select sum(requests) from tenantcache.usage")) == 3
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
