@@ -1,4 +1,4 @@
-"""One contract for every counter store: in memory, in a real Redis, in a Redis Cluster, in a real Postgres."""
+"""`CounterStore`, in memory, in a real Redis, in a Redis Cluster and in a real Postgres."""
 
 from __future__ import annotations
 
