@@ -23,8 +23,20 @@ from tenantcache.tenant import Row
 from tenantcache.testing import FakeClock
 from tenantcache.testing.database import MemoryDatabase
 from tenantcache.testing.registry import MemoryRegistry
+from tests.servers.publishing import publish
 
 EVERYTHING = 1_000_000
+
+_EMPTY = """
+    delete from tenantcache.tenants;
+    delete from tenantcache.usage;
+    delete from tenantcache.usage_writers;
+    delete from tenantcache.processes;
+"""
+_EMPTY_LOG = """
+    delete from tenantcache.change_log where seq < (select max(seq) from tenantcache.change_log);
+    update tenantcache.change_log set at = now();
+"""
 
 _OLDER = """
     update tenantcache.change_log set at = at - $1::interval;
@@ -98,6 +110,9 @@ async def in_memory() -> AsyncIterator[World]:
 @asynccontextmanager
 async def in_postgres(url: str) -> AsyncIterator[World]:
     connection = await asyncpg.connect(url)
+    await connection.execute(_EMPTY)
+    await publish(connection)
+    await connection.execute(_EMPTY_LOG)
 
     async def let_pass(seconds: float) -> None:
         for statement in _OLDER.split(";")[:-1]:
