@@ -1,4 +1,4 @@
-"""The fakes of `tenantcache.testing`, made to fail and to remember, and helpers that make rows and engines of them."""
+"""The fakes of `tenantcache.testing`, which here can fail and remember what they were asked, and helpers."""
 
 from __future__ import annotations
 

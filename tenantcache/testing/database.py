@@ -69,13 +69,14 @@ class MemoryDatabase:
         return round(self._server_time() * 1e6)
 
     @property
-    def _head(self) -> LogMark:
+    def head(self) -> LogMark:
+        """The newest entry of the log."""
         return LogMark(self._entries[-1].seq, self._entries[-1].at)
 
     # `TenantStore`, `HostSource` and `RowSource`.
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
-        return Snapshot(self._head, self.epoch, {alias: self.owner(alias) for alias in aliases})
+        return Snapshot(self.head, self.epoch, {alias: self.owner(alias) for alias in aliases})
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         self._log(tenant_id, set(aliases))
@@ -86,14 +87,14 @@ class MemoryDatabase:
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
         hosts = [host for row in self.rows.values() for host in _hosts(row)]
-        yield AliasStream(len(hosts), self.epoch, self._head, _in_batches(hosts, batch))
+        yield AliasStream(len(hosts), self.epoch, self.head, _in_batches(hosts, batch))
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         seen = sorted(self.usage.seen().items(), key=itemgetter(1), reverse=True)
         ids = dict.fromkeys([*(tenant_id for tenant_id, _ in seen if tenant_id in self.rows), *self.rows])
         rows = [self.rows[tenant_id] for tenant_id in ids][:most]
-        yield RowStream(self._head, self.epoch, _in_batches(rows, batch))
+        yield RowStream(self.head, self.epoch, _in_batches(rows, batch))
 
     # `ChangeLog`.
 
@@ -110,7 +111,7 @@ class MemoryDatabase:
 
     async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
         new = [entry for entry in self._entries if entry.seq > applied.seq]
-        truncated = self._head.seq - applied.seq > max_behind
+        truncated = self.head.seq - applied.seq > max_behind
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self._entries)
         return self._pull(
             [] if truncated else new[:page], continuous=continuous, truncated=truncated, since=since, check=check
@@ -128,13 +129,13 @@ class MemoryDatabase:
         return Pull(
             server_time=self._server_time(),
             epoch=self.epoch,
-            head=self._head,
+            head=self.head,
             continuous=continuous,
             processes=len(self._processes) if check else 0,
             truncated=truncated,
             entries=entries,
             covers=since != "",
-            snapshot=str(self._head.seq),
+            snapshot=str(self.head.seq),
             checked=check,
         )
 

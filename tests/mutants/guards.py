@@ -26,7 +26,7 @@ SUITES = {
     "web": ["tests/test_middleware.py", "tests/test_other_names.py"],
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
-    "domains": ["tests/test_domains.py"],
+    "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
         "tests/core/test_reservation.py",
         "tests/test_halfway.py",
@@ -36,6 +36,8 @@ SUITES = {
     ],
     "postgres": [
         "tests/stores/test_schema.py",
+        "tests/contracts/test_changelog.py",
+        "tests/contracts/test_sources.py",
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
         "tests/stores/test_writers.py",
