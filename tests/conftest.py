@@ -26,11 +26,14 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
+from tests.thorough import effort
 
 pytest_plugins = ["tests.hangs", "tests.patience"]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, max_examples=effort(25, 100), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 
