@@ -237,8 +237,8 @@ class _Search:
         try:
             for number in prefix:
                 _take(path, number, told)
-            while path.point() not in self._known:
-                self._known.add(path.point())
+            while (point := path.point()) not in self._known:
+                self._known.add(point)
                 path.check()
                 choices = len(path.choices())
                 self.prefixes += [[*taken, number] for number in range(choices - 1, 0, -1)]
