@@ -75,13 +75,13 @@ class Settings(BaseSettings):
     listen_url: Annotated[str | None, AfterValidator(read_postgres_url)] = Field(
         None,
         repr=False,
-        description="a Postgres URL for LISTEN alone, where the other one is that of a transaction pooler",
+        description="a Postgres URL for LISTEN alone, if the other one is that of a transaction pooler",
     )
     base_domains: Annotated[Names, AfterValidator(check_base_domains)] = Field(
         ("localhost",), description="domains whose subdomains are tenants, comma-separated"
     )
     reserved_subdomains: Annotated[Names, AfterValidator(check_reserved)] = Field(
-        ("www",), description="subdomains that are no tenant's and bypass, comma-separated"
+        ("www",), description="subdomains that bypass tenancy, comma-separated"
     )
     base_domain_tenant: bool = Field(False, description="a tenant whose subdomain is '' is on the base domain itself")
     strategies: Annotated[tuple[str, ...], BeforeValidator(split_strategies)] = Field(
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
     )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
-        "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
+        "local", description="if no counter store answers: limit divided by processes (local), allow, or deny"
     )
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
     limit_preflights: bool = Field(False, description="let CORS preflights cost a token, as other requests do")
@@ -137,23 +137,29 @@ class Settings(BaseSettings):
         le=100_000_000,
         description="hosts that the index of known hosts may hold, at 12 bytes each; 0 = no index",
     )
-    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="seconds after which no answer may be out of date")
+    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="maximum age of any answer, in seconds")
     stale_if_error: float = Field(
-        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are served on while Postgres is away"
+        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are still served while Postgres is unavailable"
     )
     max_value_bytes: int = Field(
-        100_000, ge=1, le=512_000_000, description="bytes of a tenant above which it is not copied to Redis"
+        100_000,
+        ge=1,
+        le=512_000_000,
+        description="maximum size of a tenant's copy in Redis, in bytes; larger ones are not stored",
     )
     key_prefix: str = Field(
         "tenantcache",
         pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
-        description="what Redis keys begin with: up to 64 letters, digits and _ . : -",
+        description="prefix of all Redis keys: up to 64 letters, digits and _ . : -",
     )
     trusted_proxies: Annotated[tuple[IPNetwork, ...], BeforeValidator(parse_networks)] = Field(
         (), description="networks (CIDR) whose X-Forwarded-Host counts, comma-separated"
     )
     usage_interval: float = Field(
-        10.0, ge=0, le=DAY, description="seconds between two batches of usage written to Postgres; 0 = none is counted"
+        10.0,
+        ge=0,
+        le=DAY,
+        description="seconds between two batches of usage written to Postgres; 0 = usage is not counted",
     )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"

@@ -54,7 +54,7 @@ WHAT_SUITES_DO = {
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
-    "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "machine": "the same as a Hypothesis state machine, which looks for the shortest scenario",
     "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
@@ -314,7 +314,7 @@ MUTANTS = [
     Mutant("a mark of an earlier generation", PULLER, "if asked.generation != self._generation:", "if False:"),
     Mutant("a tail older than a read", PULLER, "return overtaken and ", "return False and "),
     Mutant(
-        "a flush where a history begins",
+        "a flush at the start of a timeline",
         PULLER,
         "only floors here.\n        self._sink.flush()\n",
         "only floors here.\n",
@@ -328,14 +328,14 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
-        "a change cuts loads off",
+        "a change detaches loads in flight",
         RESOLVER,
         "            self._loading.pop(alias, None)\n            held_here",
         "            held_here",
         quick=UNITS,
     ),
     Mutant(
-        "a refused answer cuts its load off",
+        "a refused answer detaches its load",
         RESOLVER,
         "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
         "                pass\n",
@@ -384,7 +384,7 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
-        "the index is of the history that is followed",
+        "the index is of the timeline that is followed",
         INDEXER,
         "if self._meanwhile is not meanwhile or not self._freshness.knows(stream.mark):",
         "if self._meanwhile is not meanwhile:",
@@ -404,7 +404,7 @@ MUTANTS = [
         ("storms", "machine", "index"),
     ),
     Mutant(
-        "the short way is open to what the log vouches for",
+        "the fast path is open to what the log vouches for",
         ENGINE,
         "if self.freshness.vouches_for(entry.asof):",
         "if True:",
@@ -602,7 +602,7 @@ MUTANTS = [
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: tokens are lent for as long as memory is fresh",
+        "hot requests: a lease lasts as long as memory is fresh",
         MIDDLEWARE,
         "meter.lend(min(valid_until, ends - offset))",
         "meter.lend(ends - offset)",
