@@ -3,9 +3,9 @@
 The fault model, which `failover.py` and `handover.py` state: processes stop, crash and start again, or leave in
 order; messages of each to the log and to the stores are late; the log is out of reach of some or of all, and the answer
 to what was written there may be lost; an announcement is long on its way and its commit takes its time; Redis fails for
-everybody at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are in
-Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says so,
-and what was admitted is sometimes given back.
+all processes at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are
+in Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says
+so, and what was admitted is sometimes given back.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class World:
             self.now += STEP
 
     def _deliver(self, process: Process, fleet: Failover, work: Callable[[], None]) -> None:
-        """To that incarnation of the process; late where it is paused."""
+        """To that incarnation of the process; late if it is paused."""
         if process.failover is not fleet:
             return
         if process.paused_until > self.now:
@@ -442,5 +442,6 @@ class World:
 
 def _follow(fleet: Failover, row: StoreChoice, settled: float | None) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
-    if row.version >= fleet.choice.version:
+    known = fleet.choice
+    if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
         fleet.follow(row, settled)
