@@ -157,7 +157,7 @@ async def test_a_redis_that_is_failing_is_gone_as_soon(fleet: Fleet, clock_set: 
 
 @pytest.mark.parametrize("clock_set", [-600.0, 600.0])
 async def test_a_redis_that_begins_to_fail_then_is_asked_as_long(fleet: Fleet, clock_set: float) -> None:
-    """What failed before the clock was set, and once after it, is no second of failures."""
+    """What failed before the clock was set, and once after it, is not a second of failures."""
     store, now = fleet.counters.failover, fleet.clock.server_time
     store.redis_answered(now() - 5, now() - 5)
     store.redis_failed(RedisEvent.SILENT, "gone", now(), asked=now())
@@ -225,7 +225,7 @@ async def test_the_lease_is_renewed_as_soon_as_the_clock_was_set(fleet: Fleet, c
 async def test_a_minute_that_begins_again_is_not_handed_over(clock_set: float, reports: int) -> None:
     """What was granted of it the first time is not known any more; the change begins at the edge.
 
-    A clock that is set back within the minute begins none again. Estimates of it move by some milliseconds at a start.
+    A clock that is set back within the minute begins no minute again. At a start estimates of it move by milliseconds.
     """
     fleet = Fleet(FakeClock())
     await fleet.open()

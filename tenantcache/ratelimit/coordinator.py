@@ -30,7 +30,7 @@ POSTGRES_INTERVAL = 1.0
 
 
 class Coordinator:
-    """`probe` is None if no Redis is configured. Between `connect` and `start` it does what it is told to alone."""
+    """`probe` is None if no Redis is configured. Between `connect` and `start` it does only what it is told to."""
 
     def __init__(
         self, failover: Failover, postgres: CounterStore, choices: CounterChoices, probe: Probe | None

@@ -1,4 +1,4 @@
-"""Takes that no store answers: when to ask again, and what to tell of it.
+"""Takes that no store answers: when to ask again, and what the log says of it.
 
 Rules:
 

@@ -3,9 +3,9 @@
 The fault model, which `failover.py` and `handover.py` state: processes stop, crash and start again, or leave in
 order; messages of each to the log and to the stores are late; the log is out of reach of some or of all, and the answer
 to what was written there may be lost; an announcement is long on its way and its commit takes its time; Redis fails for
-everybody at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are in
-Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says so,
-and what was admitted is sometimes given back.
+all processes at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are
+in Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says
+so, and what was admitted is sometimes given back.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Process:
     """Another one after each crash."""
     next_hold: float = 0.0
     is_reporting: bool = False
+    redis_away_until: float = 0.0
     inbox: list[Callable[[], None]] = field(default_factory=list)
     """What came while it was paused."""
 
@@ -60,6 +61,12 @@ class World:
         self.locked_until = 0.0
         self.counters: dict[Store, Counter[Window]] = {"redis": Counter(), "postgres": Counter()}
         self.redis_away_until = self.log_away_until = 0.0
+        self.redis_mute_until = self.suspended_until = 0.0
+        """Until then Redis answers PING and counts nothing; until then the provider refuses the account."""
+        self.demand: tuple[int, ...] = (0, 0, 1, 3)
+        """Requests that a process may have to serve at a time."""
+        self.losers: tuple[str, ...] = ("acme",)
+        """Tenants whose counters are found missing with those of this one."""
         self.lose_redis = False
         self.silent = 0.0
         """How often a store counts and does not answer."""
@@ -98,7 +105,7 @@ class World:
             self.now += STEP
 
     def _deliver(self, process: Process, fleet: Failover, work: Callable[[], None]) -> None:
-        """To that incarnation of the process; late where it is paused."""
+        """To that incarnation of the process; late if it is paused."""
         if process.failover is not fleet:
             return
         if process.paused_until > self.now:
@@ -144,10 +151,16 @@ class World:
         if self.now < process.next_probe or not fleet.redis.is_silent(self.now, 0.4):
             return
         process.next_probe = self.now + 0.2
-        if self.redis_away_until > self.now:
+        if self.suspended_until > self.now:
+            fleet.redis_failed(RedisEvent.ACCOUNT_REFUSED, "the account is refused", self.now, asked=self.now)
+        elif max(process.redis_away_until, self.redis_away_until) > self.now:
             fleet.redis_failed(RedisEvent.SILENT, "gone", self.now, asked=self.now)
-        else:
+        elif self.redis_mute_until <= self.now:
             fleet.redis_answered(self.now, self.now)
+        elif fleet.redis.counts:
+            fleet.redis_answered(self.now, self.now, RedisEvent.PINGED)
+        else:
+            fleet.redis_failed(RedisEvent.REFUSED, "does not count", self.now, asked=self.now)
 
     def _speak(self, process: Process) -> None:
         if max(process.log_away_until, self.log_away_until) > self.now:
@@ -284,7 +297,7 @@ class World:
             process.reservation = Reservation(self.limits, self.now, version_of=process.failover.version_of)
         reservation = process.reservation
         process.failover.note_time(self.now)
-        for _ in range(self.random.choice([0, 0, 1, 3])):
+        for _ in range(self.random.choice(self.demand)):
             cost = self.random.choice(self.costs) if len(self.costs) > 1 else self.costs[0]
             decision = reservation.decide(self.now, cost)
             if decision is not None and decision.allowed:
@@ -360,10 +373,14 @@ class World:
                 return
             following = reservation.settle(take, values, self.now)
             if following is not None and following.repairs:
-                fleet.redis_lost("acme", following.debits[0].window)
+                self._lose(fleet, following.debits[0].window)
             self._send(process, reservation, following)
 
         self.at(self.now + self._delay(), apply)
+
+    def _lose(self, fleet: Failover, window: Window) -> None:
+        for owner in self.losers:
+            fleet.redis_lost(owner, window)
 
     def _hear_of_redis(self, fleet: Failover, stores: list[Store | None], values: list[int | None]) -> None:
         if any(store == "redis" and value is None for store, value in zip(stores, values, strict=True)):
@@ -371,7 +388,7 @@ class World:
 
     def _is_away(self, process: Process, store: Store) -> bool:
         if store == "redis":
-            return self.redis_away_until > self.now
+            return max(process.redis_away_until, self.redis_away_until, self.redis_mute_until) > self.now
         return max(process.log_away_until, self.log_away_until) > self.now
 
     def _route(self, fleet: Failover, debit: Debit) -> Store | None:
@@ -381,6 +398,8 @@ class World:
 
     def _debit(self, store: Store, debit: Debit) -> int:
         counters = self.counters[store]
+        if debit.window.policy == "day" and store == "postgres":  # what Redis has counted of it is written down before
+            counters[debit.window] = max(counters[debit.window], self.counters["redis"][debit.window])
         counters[debit.window] = max(0, counters[debit.window] + debit.amount)
         return counters[debit.window]
 
@@ -423,5 +442,6 @@ class World:
 
 def _follow(fleet: Failover, row: StoreChoice, settled: float | None) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
-    if row.version >= fleet.choice.version:
+    known = fleet.choice
+    if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
         fleet.follow(row, settled)

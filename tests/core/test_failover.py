@@ -1,4 +1,4 @@
-"""Each rule of the agreement on a store, alone."""
+"""Each rule of counter-store failover by itself: the numbers are those of `failover.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenantcache.ratelimit.core.windows import Window
 HOUR = 1_700_000_040 - 1_700_000_040 % 3600
 MINUTE = HOUR // 60
 IN_REDIS = StoreChoice(1, "redis")
-MOVING = StoreChoice(2, "postgres", MINUTE + 1, "redis", 0, "Redis is gone", HOUR + 50.0, HOUR + 50.0)
+LEAVING = StoreChoice(2, "postgres", MINUTE + 1, "redis", 0, "Redis is gone", HOUR + 50.0, HOUR + 50.0)
 TODAY = Window("day", HOUR // 86400)
 TOMORROW = Window("day", HOUR // 86400 + 1)
 THE_DAY_AFTER = Window("day", HOUR // 86400 + 2)
@@ -27,7 +27,7 @@ def following(choice: StoreChoice, *, read_at: float = HOUR + 50.0, has_redis: b
     return fleet
 
 
-# Which store counts.
+# Which store counts (rule 1).
 
 
 def test_nothing_is_known_before_the_first_pull() -> None:
@@ -46,14 +46,14 @@ def test_a_minute_is_known_that_starts_within_the_notice_after_the_row_was_read(
     assert fleet.store_of(MINUTE + 2) is None
 
 
-def test_a_pull_that_met_somebody_who_was_changing_the_row_tells_nothing_of_later_minutes() -> None:
+def test_a_pull_that_met_a_change_in_the_making_tells_nothing_of_later_minutes() -> None:
     fleet = following(IN_REDIS, read_at=HOUR)
     fleet.follow(IN_REDIS, None)
     assert fleet.agreement.settled_until == HOUR + 5
 
 
 def test_a_change_begins_with_its_minute() -> None:
-    fleet, before = following(MOVING, read_at=HOUR + 58), following(IN_REDIS)
+    fleet, before = following(LEAVING, read_at=HOUR + 58), following(IN_REDIS)
     fleet.handover.through = before.handover.through = MINUTE
     assert [fleet.store_of(minute) for minute in (MINUTE, MINUTE + 1)] == ["redis", "postgres"]
     assert fleet.version_of(MINUTE) == before.version_of(MINUTE) == (0, 1)
@@ -68,15 +68,15 @@ def test_minutes_before_the_change_before_are_not_known() -> None:
     assert [fleet.store_of(minute) for minute in (MINUTE - 1, MINUTE, MINUTE + 1)] == [None, "postgres", None]
 
 
-def test_a_row_from_another_history_makes_all_versions_new() -> None:
-    fleet = following(MOVING, read_at=HOUR + 70)
+def test_a_row_from_another_timeline_makes_all_versions_new() -> None:
+    fleet = following(LEAVING, read_at=HOUR + 70)
     before = fleet.version_of(MINUTE + 1)
     fleet.follow(IN_REDIS, HOUR + 76)
-    fleet.follow(MOVING, HOUR + 77)
+    fleet.follow(LEAVING, HOUR + 77)
     assert fleet.version_of(MINUTE + 1) not in (None, before)
 
 
-# Days.
+# Days (rule 5).
 
 
 def test_a_day_that_has_seen_a_change_ends_in_postgres_and_never_goes_back() -> None:
@@ -95,7 +95,7 @@ def test_a_day_that_may_have_begun_in_some_time_zone_counts_as_begun() -> None:
 
 
 def test_no_tokens_of_a_day_are_taken_in_the_second_before_a_change() -> None:
-    fleet = following(MOVING, read_at=HOUR + 59.5)
+    fleet = following(LEAVING, read_at=HOUR + 59.5)
     assert fleet.day_store(TODAY, HOUR + 58.9) == "redis"
     assert fleet.day_store(TODAY, HOUR + 59.1) is None
     assert fleet.day_store(TODAY, HOUR + 60.0) == "postgres"
@@ -107,7 +107,7 @@ def test_no_tokens_of_a_day_are_taken_where_the_next_second_is_not_known() -> No
     assert fleet.day_store(TODAY, HOUR + 59.1) is None
 
 
-# Leaving Redis.
+# Leaving Redis (rule 2).
 
 
 def test_the_first_process_chooses_what_it_has() -> None:
@@ -154,7 +154,7 @@ def test_a_process_that_did_not_run_proves_nothing(failed_at: tuple[float, ...])
     assert fleet.propose(HOUR + 60.1) is None
 
 
-def test_who_has_never_heard_of_redis_needs_no_two_seconds() -> None:
+def test_a_process_that_has_never_heard_of_redis_needs_no_two_seconds() -> None:
     fleet = following(IN_REDIS)
     fleet.redis_failed(RedisEvent.SILENT, "was not there at the start", HOUR + 51.0)
     fail(fleet, 51.25, 52.0)
@@ -192,29 +192,29 @@ def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis_once_it_count
     assert fleet.propose(HOUR) == Proposal(1, "postgres", "a process has no Redis URL", 60.0)
 
 
-def test_a_process_without_a_redis_url_complains_once_it_counts() -> None:
-    fleet = following(replace(MOVING, complained_at=HOUR), has_redis=False)
+def test_a_process_without_a_redis_url_reports_redis_unavailable_once_it_counts() -> None:
+    fleet = following(replace(LEAVING, complained_at=HOUR), has_redis=False)
     assert not fleet.has_to_report_unavailable(HOUR + 200)
     fleet.counts = True
     assert fleet.has_to_report_unavailable(HOUR + 200)
 
 
 def test_one_change_at_a_time() -> None:
-    fleet = following(MOVING)
+    fleet = following(LEAVING)
     fleet.redis_failed(RedisEvent.ACCOUNT_REFUSED, "gone", HOUR)
     assert fleet.propose(HOUR + 59.9) is None
 
 
-# The way back.
+# The way back (rule 3).
 
 
 def settled_in_postgres(quiet: float = 60.0, complained_at: float = HOUR + 50.0) -> Failover:
-    choice = replace(MOVING, quiet=quiet, complained_at=complained_at)
+    choice = replace(LEAVING, quiet=quiet, complained_at=complained_at)
     return following(choice, read_at=HOUR + 3600.0)
 
 
 @pytest.mark.parametrize("quiet", [60.0, 240.0])
-def test_the_fleet_goes_back_once_nobody_has_complained_for_long_enough(quiet: float) -> None:
+def test_the_fleet_returns_once_no_process_has_reported_redis_unavailable_for_long_enough(quiet: float) -> None:
     fleet = settled_in_postgres(quiet, complained_at=HOUR + 100)
     assert fleet.propose(HOUR + 100 + quiet - 0.1) is None
     assert fleet.propose(HOUR + 100 + quiet) == Proposal(2, "redis", "Redis answers every process again", quiet)
@@ -228,12 +228,12 @@ def test_no_process_goes_back_that_has_no_redis() -> None:
     assert fleet.propose(HOUR + 501) is not None
 
 
-def test_who_has_no_redis_complains_every_ten_seconds_while_postgres_counts() -> None:
+def test_a_process_without_redis_reports_that_every_ten_seconds_while_postgres_counts() -> None:
     fleet = settled_in_postgres(complained_at=HOUR + 100)
     assert not fleet.has_to_report_unavailable(HOUR + 200)
     fleet.redis_failed(RedisEvent.SILENT, "did not answer", HOUR + 200)
     assert fleet.has_to_report_unavailable(HOUR + 200)
-    fleet.follow(replace(MOVING, complained_at=HOUR + 200.0), HOUR + 205)
+    fleet.follow(replace(LEAVING, complained_at=HOUR + 200.0), HOUR + 205)
     assert not fleet.has_to_report_unavailable(HOUR + 209.9)
     assert fleet.has_to_report_unavailable(HOUR + 210)
     in_redis = following(IN_REDIS)
@@ -251,7 +251,7 @@ def test_redis_that_does_not_last_is_waited_for_twice_as_long() -> None:
     assert fleet.propose(HOUR + 599) == Proposal(4, "postgres", "gone", 3600.0)
 
 
-# Lost counters.
+# Lost counters (rule 4).
 
 
 def lose(fleet: Failover, window: Window, *owners: str) -> None:
@@ -279,7 +279,7 @@ def test_one_tenants_counters_may_have_been_reset() -> None:
     assert fleet.propose(HOUR + 51) is None
 
 
-# Without the log.
+# Without the log (rule 6).
 
 
 def vouched_for(*answers: float) -> Failover:
@@ -332,7 +332,7 @@ def test_a_failure_ends_that_too() -> None:
 
 
 def test_redis_vouches_for_no_other_store() -> None:
-    fleet = following(replace(MOVING, from_minute=MINUTE), read_at=HOUR + 50)
+    fleet = following(replace(LEAVING, from_minute=MINUTE), read_at=HOUR + 50)
     for second in (49, 50, 51):
         fleet.redis_answered(HOUR + second, HOUR + second)
     assert fleet.agreement.settled_until == HOUR + 55
@@ -344,10 +344,10 @@ def test_nothing_vouches_before_the_first_pull() -> None:
     assert fleet.agreement.settled_until == -inf
 
 
-# Neither store.
+# Neither store (rule 7).
 
 
-def alone(*, since: float) -> Failover:
+def isolated(*, since: float) -> Failover:
     """The log was read at :20 and is away since; Redis fails since then, and is not used again."""
     fleet = following(IN_REDIS, read_at=HOUR + 20)
     fleet.redis_failed(RedisEvent.SILENT, "gone", since)
@@ -355,7 +355,7 @@ def alone(*, since: float) -> Failover:
 
 
 def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minute_on() -> None:
-    fleet = alone(since=HOUR + 22)
+    fleet = isolated(since=HOUR + 22)
     for second in range(22, 60):
         fleet.note_time(HOUR + second)
         assert fleet.isolation.own_minute == -1
@@ -364,8 +364,8 @@ def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minut
     assert fleet.isolation.own_minute == MINUTE + 1
 
 
-def test_a_minute_that_began_when_others_may_not_have_been_alone_is_nobodys() -> None:
-    fleet = alone(since=HOUR + 22)
+def test_a_minute_that_began_when_others_may_not_have_been_isolated_is_lost() -> None:
+    fleet = isolated(since=HOUR + 22)
     for second in (57.1, 58, 60, 61):
         fleet.note_time(HOUR + second)
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
@@ -374,7 +374,7 @@ def test_a_minute_that_began_when_others_may_not_have_been_alone_is_nobodys() ->
 
 
 def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
-    fleet = alone(since=HOUR + 22)
+    fleet = isolated(since=HOUR + 22)
     for second in (25, 60, 61):
         fleet.note_time(HOUR + second)
     fleet.follow(IN_REDIS, HOUR + 67)
@@ -386,9 +386,9 @@ def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
     assert fleet.isolation.own_minute == MINUTE + 1
 
 
-def test_who_was_alone_until_shortly_before_a_minute_takes_nothing_in_it() -> None:
+def test_a_process_that_was_isolated_until_shortly_before_a_minute_takes_nothing_in_it() -> None:
     """Others may not have noticed yet that a store is back, and decide by themselves."""
-    fleet = alone(since=HOUR + 22)
+    fleet = isolated(since=HOUR + 22)
     for second in (25, 57.5):
         fleet.note_time(HOUR + second)
     fleet.redis_answered(HOUR + 58, HOUR + 58)
@@ -402,7 +402,7 @@ def test_who_was_alone_until_shortly_before_a_minute_takes_nothing_in_it() -> No
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
 
 
-def test_who_sees_one_of_them_is_not_alone() -> None:
+def test_a_process_that_sees_one_of_them_is_not_isolated() -> None:
     without_log = vouched_for(49.5, *(50.4 + number * 0.9 for number in range(31)))
     for second in range(51, 78):
         without_log.note_time(HOUR + second)
@@ -438,7 +438,7 @@ def test_a_postgres_that_does_not_count_is_no_store() -> None:
 
 
 def test_what_stands_for_a_minute_and_a_share_of_it_are_not_both_spent() -> None:
-    fleet = alone(since=HOUR + 22)
+    fleet = isolated(since=HOUR + 22)
     fleet.agreement.settled_until = HOUR + 60.5
     for second in (25, 60):
         fleet.note_time(HOUR + second)

@@ -194,7 +194,7 @@ def test_a_fleet_comes_back_after_a_minute_of_quiet_and_not_before() -> None:
     back_at = world.now
     world.run(200)
     assert [change.store for change in world.changes] == ["redis", "postgres", "redis"]
-    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last complaint is up to 12 s older
+    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last report is up to 12 s older
     world.run(120)
     assert max(world.admitted[minute] for minute in sorted(world.admitted)[-3:]) == 40
 
@@ -274,7 +274,7 @@ SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
         "tenantcache.ratelimit.core.failover.Failover.version_of", lambda *_: 0
     ),
-    "what was known once is known for ever": lambda patch: patch.setattr(
+    "what was known once is known forever": lambda patch: patch.setattr(
         "tenantcache.ratelimit.core.agreement.Agreement.store_of",
         lambda self, minute: self.choice.store if minute >= self.choice.from_minute else self.choice.previous,
     ),

@@ -1,4 +1,4 @@
-"""The row that a fleet agrees on, in a real Postgres: who may change it, when that begins, what a pull may believe."""
+"""The row that a fleet agrees on, in a real Postgres: its changes, when they begin, and what a pull may believe."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def begin_now(admin: asyncpg.Connection) -> None:
     await admin.execute("update tenantcache.counter_store set from_minute = 0")
 
 
-async def test_nobody_has_chosen_at_first_and_the_first_choice_holds_at_once(
+async def test_no_process_has_chosen_at_first_and_the_first_choice_holds_at_once(
     postgres: PostgresTenants, log: PostgresLog
 ) -> None:
     assert (await read(log))[0].store is None
@@ -96,7 +96,7 @@ async def test_a_pull_settles_the_notice_of_the_schema_and_of_the_core(log: Post
     assert before + NOTICE <= pull.settled_until <= pull.server_time + NOTICE
 
 
-async def test_of_several_who_change_it_at_once_one_does(postgres: PostgresTenants) -> None:
+async def test_of_several_that_change_it_at_once_one_does(postgres: PostgresTenants) -> None:
     choices = PostgresChoices(postgres)
     await choices.choose(proposal(0, "redis"))
     done = await asyncio.gather(*(choices.choose(proposal(1, "postgres")) for _ in range(10)))
@@ -125,7 +125,7 @@ async def test_no_process_goes_back_to_redis_while_one_reports_it_unavailable(
     assert not await choices.choose(proposal(1, "redis", quiet=60))
     await admin.execute("update tenantcache.counter_store set complained_at = complained_at - interval '30 seconds'")
     assert await choices.choose(proposal(1, "redis", quiet=60))
-    # From Redis to Redis, after its counters were lost, is no way back.
+    # From Redis to Redis, after its counters were lost, is not a way back.
     await begin_now(admin)
     await choices.report_unavailable()
     assert await choices.choose(proposal(2, "redis"))
@@ -134,7 +134,7 @@ async def test_no_process_goes_back_to_redis_while_one_reports_it_unavailable(
 async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
     postgres: PostgresTenants, log: PostgresLog, admin: asyncpg.Connection
 ) -> None:
-    """The commit may take as long as it likes: whoever pulls meanwhile knows that it does not know."""
+    """The commit may take as long as it likes: a pull meanwhile knows that it does not know."""
     await PostgresChoices(postgres).choose(proposal(0, "redis"))
     async with admin.transaction():
         await admin.execute("select tenantcache.choose_counter_store(1, 'postgres', 'slowly', 60)")
@@ -146,7 +146,7 @@ async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
     assert pull.settled_until is not None
 
 
-async def test_a_change_wakes_whoever_listens(database_url: str, postgres: PostgresTenants) -> None:
+async def test_a_change_wakes_listeners(database_url: str, postgres: PostgresTenants) -> None:
     woken = asyncio.Event()
     log = PostgresLog(database_url, timeout=5.0)
     await log.open(lambda *_, **__: woken.set())
@@ -245,7 +245,7 @@ async def test_a_holder_that_was_killed_is_waited_for_as_long_as_it_may_hold_tok
     assert await choices.hand_over(ONE, 2, minute)
 
 
-async def test_who_leaves_is_not_waited_for_and_what_it_spent_is_counted(
+async def test_a_process_that_leaves_is_not_waited_for_and_what_it_spent_is_counted(
     choices: PostgresChoices, postgres: PostgresTenants
 ) -> None:
     minute = await this_minute()
@@ -253,7 +253,7 @@ async def test_who_leaves_is_not_waited_for_and_what_it_spent_is_counted(
     await choices.report(ONE, minute, {"acme": 7})
     assert not await choices.hand_over(ONE, 1, minute, leaves=True)
     await choices.choose(proposal(1, "postgres"))
-    assert await choices.hand_over(OTHER, 2, minute), "nobody is left who holds anything"
+    assert await choices.hand_over(OTHER, 2, minute), "no process is left that holds anything"
     assert await counted(postgres, "acme", minute) == 7
 
 

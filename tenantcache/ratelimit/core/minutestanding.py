@@ -39,21 +39,22 @@ BECOMES: Mapping[MinuteStanding, Mapping[MinuteStanding, str]] = {
     },
     MinuteStanding.UNREGISTERED: {
         MinuteStanding.IN_REDIS: "registered",
-        MinuteStanding.GIVEN_UP: "Postgres is announced",
+        MinuteStanding.GIVEN_UP: "reported",
         MinuteStanding.IN_POSTGRES: "handed over by the others",
         MinuteStanding.LOST: "isolated",
     },
     MinuteStanding.IN_REDIS: {
-        MinuteStanding.UNREGISTERED: "a pull, past the lease",
+        MinuteStanding.UNREGISTERED: "a pull, after the lease",
         MinuteStanding.GIVEN_UP: "reported",
+        MinuteStanding.IN_POSTGRES: "handed over by the others, after the lease",
         MinuteStanding.LOST: "isolated",
     },
     MinuteStanding.GIVEN_UP: {
-        MinuteStanding.IN_POSTGRES: "handed over: all have reported",
+        MinuteStanding.IN_POSTGRES: "handed over",
         MinuteStanding.LOST: "isolated",
     },
-    MinuteStanding.IN_POSTGRES: {MinuteStanding.LOST: "isolated: Postgres does not count"},
-    MinuteStanding.LOST: {MinuteStanding.OWN: "Postgres did not count before it began either"},
+    MinuteStanding.IN_POSTGRES: {MinuteStanding.LOST: "isolated, or Postgres does not count"},
+    MinuteStanding.LOST: {},
     MinuteStanding.OWN: {},
 }
 """What a minute can become, and why."""
