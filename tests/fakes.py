@@ -11,11 +11,13 @@ from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import RESET_NAME, LogEntry, Publication, Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
+from tenantcache.lookup.core.alias import domain_alias, id_alias, is_id, subdomain_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
 from tenantcache.ratelimit.core.windows import Debit, Policy
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Limits, Row
+from tenantcache.tenant import Limits, Row
 from tenantcache.wiring import Stores
 
 SERVER_EPOCH = 1_699_999_200.0
@@ -101,7 +103,7 @@ class FakeDatabase:
         self._note(tenant_id, set(_aliases(self._rows.pop(tenant_id))))
 
     def _note(self, tenant_id: str, aliases: set[str]) -> None:
-        hosts = tuple(sorted(alias for alias in aliases if not alias.startswith(ID_ALIAS)))  # as the triggers do
+        hosts = tuple(sorted(alias for alias in aliases if not is_id(alias)))  # as the triggers do
         self._log.append(self._entry(self._log[-1].seq + 1, tenant_id, hosts))
         if self._on_change is not None:
             self._on_change()
@@ -129,7 +131,7 @@ class FakeDatabase:
         """`HostSource`: all in one batch."""
         del batch
         self._require_up()
-        aliases = [alias for one in self._rows.values() for alias in _aliases(one) if not alias.startswith(ID_ALIAS)]
+        aliases = [alias for one in self._rows.values() for alias in _aliases(one) if not is_id(alias)]
 
         async def batches() -> AsyncIterator[list[str]]:
             yield aliases
@@ -192,8 +194,8 @@ class FakeDatabase:
 def _aliases(one: Row | None) -> list[str]:
     if one is None:
         return []
-    own = [SUBDOMAIN_ALIAS + one["subdomain"]] if one["subdomain"] else []
-    return [ID_ALIAS + one["id"], *own, *(DOMAIN_ALIAS + domain for domain in one["domains"])]
+    own = [subdomain_alias(one["subdomain"])] if one["subdomain"] else []
+    return [id_alias(one["id"]), *own, *(domain_alias(domain) for domain in one["domains"])]
 
 
 class FakeCounters:

@@ -69,7 +69,7 @@ class TestLoading:
     def test_strangers_have_a_budget_that_known_hosts_do_not_need(self) -> None:
         with Bench(lookups=1.0) as bench:
             bench.know(ACME)
-            with pytest.raises(StoreUnavailableError, match="nobody knows"):
+            with pytest.raises(StoreUnavailableError, match="unknown hosts"):
                 bench.find(NOBODY).result()
             bench.process.links["log"].swallow()
             bench.now += 3.1  # nothing runs meanwhile, so nothing is earned but by the clock

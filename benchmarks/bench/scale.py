@@ -35,9 +35,11 @@ from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, Publication, Pull
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
+from tenantcache.lookup.core.alias import subdomain_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream, RowStream
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
+from tenantcache.tenant import Row
 from tenantcache.wiring import Stores as EngineStores
 
 BUSY = 100
@@ -68,7 +70,7 @@ class Directory:
         )
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
-        prefix = SUBDOMAIN_ALIAS + "tenant-"
+        prefix = subdomain_alias("tenant-")
         return Snapshot(self._entry, "one", {alias: self.row(int(alias.removeprefix(prefix))) for alias in aliases})
 
     @asynccontextmanager

@@ -23,11 +23,11 @@ from contextlib import suppress
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.core.alias import is_id
 from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
-from tenantcache.tenant import ID_ALIAS
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Indexer:
     def rules_out(self, alias: str) -> bool:
         """True where `alias` certainly leads to no tenant; costs no I/O. Ids are not in the index."""
         index = self._index
-        if index is None or alias in index or alias.startswith(ID_ALIAS):
+        if index is None or alias in index or is_id(alias):
             return False
         return self._freshness.is_valid(self._clock())
 

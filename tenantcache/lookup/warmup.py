@@ -18,6 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
+from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.lookup.sources import RowSource, RowStream
@@ -70,12 +71,13 @@ class WarmUp:
         await stop(self._task)
 
     async def _adopt(self, stream: RowStream, row: Row) -> bool:
-        adopted = self._resolver.adopt(stream.epoch, stream.mark, row)
+        copy = Copy(stream.epoch, stream.mark, row)
+        adopted = self._resolver.adopt(copy)
         if adopted or self._is_valid():
             return adopted
         # Memory has lapsed: a collection of garbage among a million tenants can take that long.
         await self._sync()
-        return self._resolver.adopt(stream.epoch, stream.mark, row)
+        return self._resolver.adopt(copy)
 
     async def _fill(self, stream: RowStream) -> None:
         async for rows in stream.batches:

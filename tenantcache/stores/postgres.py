@@ -15,11 +15,13 @@ import asyncpg
 
 from tenantcache.errors import StoreError
 from tenantcache.freshness.log import RESET_NAME
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream, RowStream
 from tenantcache.stores.faults import translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
-from tenantcache.tenant import ID_ALIAS, Row
+from tenantcache.tenant import Row
 
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
 # planner inlines it, so that own tables are read by the same plan as if its body stood here.
@@ -117,7 +119,7 @@ class PostgresTenants:
 
     async def _rows_of(self, connection: Any, ids: Sequence[str], batch: int) -> AsyncIterator[list[Row]]:
         for start in range(0, len(ids), batch):
-            aliases = [ID_ALIAS + tenant_id for tenant_id in ids[start : start + batch]]
+            aliases = [id_alias(tenant_id) for tenant_id in ids[start : start + batch]]
             records = await connection.fetch(_FIND, aliases, timeout=COUNT_TIMEOUT)
             rows = {record["alias"]: self._rows.read(record) for record in records}
             yield [row for alias in aliases if (row := rows.get(alias)) is not None]

@@ -11,8 +11,10 @@ from tenantcache.admin.usagestore import UsageDay, UsageRow
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import RESET_NAME, LogEntry, Publication, Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
-from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.lookup.core.alias import is_id
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
+from tenantcache.tenant import LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
 
 EPOCH = "in memory"
@@ -140,4 +142,4 @@ class MemoryUsage:
 
 
 def _hosts(row: Row | None) -> list[str]:
-    return [] if row is None else [alias for alias in aliases_of(row) if not alias.startswith(ID_ALIAS)]
+    return [] if row is None else [alias for alias in aliases_of(row) if not is_id(alias)]

@@ -89,7 +89,7 @@ ON_FAULTS = "tests/stores/test_faults.py::"
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
-RESOLVER = "tenantcache/lookup/resolver.py"
+RESOLVER, JUDGEMENT = "tenantcache/lookup/resolver.py", "tenantcache/lookup/core/judgement.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
@@ -197,15 +197,15 @@ MUTANTS = [
     Mutant(
         "what was pending is not shared",
         RESOLVER,
-        "if copy and row is not None and not snapshot.pending:",
-        "if copy and row is not None:",
+        "if share and row is not None and not snapshot.pending:",
+        "if share and row is not None:",
         quick=UNITS,
     ),
     Mutant(
         "nothing is held that may be older than what was served",
         RESOLVER,
-        "        if snapshot.pending:\n            self._freshness.observe",
-        "        if False:\n            self._freshness.observe",
+        "                if snapshot.pending:\n                    self._drop_unordered",
+        "                if False:\n                    self._drop_unordered",
         quick=UNITS,
     ),
     Mutant(
@@ -277,8 +277,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'return self._install(alias, tenant, asof, asked.sent_at, "postgres")',
-        'return self._install(alias, tenant, asof, self._clock(), "postgres")',
+        'self._install(alias, self._tenant(row), asof, asked.sent_at, "postgres")',
+        'self._install(alias, self._tenant(row), asof, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
@@ -303,23 +303,23 @@ MUTANTS = [
     Mutant("a sync waits for a pull sent after it", FOLLOWER, "wanted = self._started + 1", "wanted = self._started"),
     Mutant(
         "an answer overtaken is read again",
-        RESOLVER,
-        "if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
+        JUDGEMENT,
+        "if not freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
         quick=UNITS,
     ),
     Mutant(
         "a change cuts loads off",
         RESOLVER,
-        "            self._loading.pop(alias, None)\n            held_here",
+        "            self._flights.detach(alias)\n            held_here",
         "            held_here",
         quick=UNITS,
     ),
     Mutant(
         "a refused answer cuts its load off",
         RESOLVER,
-        "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
-        "                pass\n",
+        "            self._flights.detach(alias)\n            if step",
+        "            if step",
     ),
     Mutant(
         "a change evicts the tenant",
@@ -341,9 +341,7 @@ MUTANTS = [
         "is_older = sibling.asof < asof",
         quick=UNITS,
     ),
-    Mutant(
-        "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
-    ),
+    Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
@@ -421,7 +419,7 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
+    Mutant("an id that was not there", JUDGEMENT, "return id_in(alias) if row is None", "return None if row is None"),
     Mutant(
         "one publisher at a time",
         LOG,
