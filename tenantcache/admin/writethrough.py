@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.lookup.core import copies as codec
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.sources import CopyStore, TenantStore
-from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.tenant import LimitTable, Row, tenant_from_row
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class WriteThrough:
         if not await self._follow() or self._copies is None:
             return
         try:
-            alias = ID_ALIAS + tenant_id
+            alias = id_alias(tenant_id)
             snapshot = await self._tenants.read([alias])
             row = snapshot.rows[alias]
             if row is not None:
