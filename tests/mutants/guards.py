@@ -18,6 +18,7 @@ SUITES = {
         "tests/test_follower_publishing.py",
         "tests/test_engine_races.py",
     ],
+    "scenarios": ["tests/freshness/test_scenarios.py"],
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
@@ -49,6 +50,7 @@ SUITES = {
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
     "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "scenarios": "what each rule prevents, message by message, as text that a person can read",
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
@@ -66,7 +68,7 @@ WHAT_SUITES_DO = {
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
-PROTOCOL = ("rules", "units", "orders", "storms", "machine")
+PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
@@ -418,6 +420,21 @@ MUTANTS = [
         "max(grace, ttl), clock",
         "grace, clock",
         ("memory",),
+    ),
+    Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n", quick=RULES),
+    Mutant(
+        "what has lapsed is refused in the end",
+        FRESHNESS,
+        "return State.LAPSED if now < until + self.stale_if_error else State.REFUSED",
+        "return State.LAPSED",
+        quick=RULES,
+    ),
+    Mutant(
+        "a copy is believed only while memory is valid",
+        JUDGEMENT,
+        "        and freshness.is_valid(now)\n",
+        "",
+        quick=("tests/freshness/test_scenarios.py",),
     ),
     Mutant("an id that was not there", JUDGEMENT, "return id_in(alias) if row is None", "return None if row is None"),
     Mutant(

@@ -74,7 +74,7 @@ def judge(freshness: Freshness, asked: Question, now: float, snapshot: Snapshot,
     """Judge the answer to `asked` that has come `now`, in seconds. `freshness` notes what the answer has seen."""
     generation = freshness.generation
     is_believed = freshness.believes(asked, now, snapshot.epoch, snapshot.mark, pending=snapshot.pending)
-    is_late = now >= asked.sent_at + freshness.max_staleness
+    is_late = not is_believed and now >= asked.sent_at + freshness.max_staleness
     answers = {
         alias: _answer(freshness, asked, snapshot, alias, row, is_believed=is_believed, is_late=is_late)
         for alias, row in snapshot.rows.items()
@@ -103,9 +103,9 @@ def _answer(
         return Answer.LATE
     if alias in snapshot.unknown:
         return Answer.UNDECIDED
-    tenant_id = tenant_id_of(alias, row)
     if not is_believed:
         return Answer.OVERTAKEN
+    tenant_id = tenant_id_of(alias, row)
     if not freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):
         return Answer.OVERTAKEN
     freshness.observe(snapshot.mark, tenant_id, alias, pending=snapshot.pending)
