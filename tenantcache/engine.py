@@ -387,7 +387,7 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        if self.freshness.vouches_for(entry.asof):
+        if self.freshness.vouches_for(entry.watermark):
             self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:

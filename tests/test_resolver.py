@@ -121,7 +121,7 @@ class TestCopiesInRedis:
             bench.settle()
             values = {
                 "missed a change": old,
-                "future": bench.copy_of(ACME, asof=99),
+                "future": bench.copy_of(ACME, watermark=99),
                 "other epoch": bench.copy_of(ACME, epoch="another"),
                 "other alias": bench.copy_of("subdomain:b"),
                 "garbage": b"\xff",

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tenantcache.errors import StoreError, StoreUnavailableError
-from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.copies import Copy
@@ -105,7 +105,7 @@ class Resolver:
         if entry is None:
             return None
         now = self._clock()
-        if now >= entry.due or self._freshness.state(now, entry.asof, entry.read_at) is not State.VALID:
+        if now >= entry.due or self._freshness.state(now, entry.watermark, entry.read_at) is not State.VALID:
             return None
         return entry
 
@@ -148,7 +148,7 @@ class Resolver:
         entry = self._memory.get(alias)
         if entry is None or entry.tenant is None:
             return None
-        return None if self._freshness.state(self._clock(), entry.asof, entry.read_at) is State.REFUSED else entry
+        return None if self._freshness.state(self._clock(), entry.watermark, entry.read_at) is State.REFUSED else entry
 
     def adopt(self, copy: Copy) -> bool:
         """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy."""
@@ -194,7 +194,7 @@ class Resolver:
                 self._drop_older(held_here, entry.seq)
 
     def _drop_older(self, held: Entry, seq: int) -> None:
-        if held.asof < seq:
+        if held.watermark < seq:
             self._memory.drop_alias(held.alias)
 
     def flush(self) -> None:
@@ -258,12 +258,12 @@ class Resolver:
         if judgement.begins_timeline:
             self.flush()
             self._on_timeline()  # only the follower can make memory valid again
-        asof = asof_of(snapshot.mark, pending=snapshot.pending)
+        watermark = watermark_of(snapshot.mark, pending=snapshot.pending)
         found: dict[str, Entry] = {}
         for alias, step in judgement.steps.items():
             row = snapshot.rows[alias]
             if step is Step.KEEP:
-                found[alias] = self._install(alias, self._tenant(row), asof, asked.sent_at, "postgres")
+                found[alias] = self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
                 if share and row is not None and not snapshot.pending:
                     self._sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
                 continue
@@ -271,7 +271,7 @@ class Resolver:
             if step is Step.SERVE_ONCE:
                 if snapshot.pending:
                     self._drop_unordered(alias, tenant_id_of(alias, row))
-                found[alias] = self._entry(alias, self._tenant(row), asof, asked.sent_at, "postgres")
+                found[alias] = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
         if judgement.failure is not None:
             raise StoreError(judgement.failure)
         return found
@@ -285,19 +285,19 @@ class Resolver:
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
 
-    def _entry(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
+    def _entry(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
         meter = None if tenant is None else self._on_read(tenant)
         due = self._clock() + self._memory.ttl
-        return Entry(alias, tenant, asof, read_at, due, tier, meter)
+        return Entry(alias, tenant, watermark, read_at, due, tier, meter)
 
-    def _install(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
+    def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:
             for sibling in self._memory.of_tenant(tenant.id):
                 # Two reads of pending changes between the same entries may have seen different ones.
-                is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)
+                is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)
                 if is_older and sibling.tenant != tenant:
                     self._memory.drop_alias(sibling.alias)
-        entry = self._entry(alias, tenant, asof, read_at, tier)
+        entry = self._entry(alias, tenant, watermark, read_at, tier)
         self._memory.put(entry)
         return entry
 

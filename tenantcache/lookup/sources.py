@@ -63,7 +63,7 @@ class RowSource(Protocol):
 
 
 class CopyStore(Protocol):
-    """A cheap copy that nobody trusts blindly: it may lose, keep or reorder anything that it is given.
+    """A cheap copy that no process trusts blindly: it may lose, keep or reorder anything that it is given.
 
     Values are opaque bytes; the caller decides from what is in them whether to believe them.
     """

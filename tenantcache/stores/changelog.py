@@ -245,7 +245,7 @@ class PostgresLog:
         at = time_of(applied.at)
         query = _CHECKED_PULL if check else _QUICK_PULL
         rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
-        return _pull(rows, truncated=head_of(rows)["asof"] - applied.seq > max_behind)
+        return _pull(rows, truncated=head_of(rows)["watermark"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> Publication:
         query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE

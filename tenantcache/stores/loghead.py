@@ -10,7 +10,7 @@ from tenantcache.freshness.core.logmark import LogMark
 
 # Each function stands in a subquery of its own: else the planner would have it called for each row of the answer.
 HEAD = """
-    select newest.seq as asof, newest.at as asof_at, (select tenantcache.epoch()) as epoch,
+    select newest.seq as watermark, newest.at as watermark_at, (select tenantcache.epoch()) as epoch,
         (select pg_is_in_recovery()) as in_recovery, (select tenantcache.pending()) as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
     offset 0
@@ -42,4 +42,4 @@ def head_of(records: list[Any]) -> Any:
 
 
 def mark_of(head: Any) -> LogMark:
-    return LogMark(head["asof"], microseconds_of(head["asof_at"]))
+    return LogMark(head["watermark"], microseconds_of(head["watermark_at"]))

@@ -58,7 +58,7 @@ class RowReader:
 def _parse(text: str) -> dict[str, Any]:
     """A JSON object that can be written again. Raises `ValueError` and `RecursionError`."""
     value = json.loads(text, parse_float=_finite, parse_constant=_refuse)
-    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is not a text
     return value if isinstance(value, dict) else {}
 
 

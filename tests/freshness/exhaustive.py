@@ -84,7 +84,7 @@ def state_of(process: Process) -> object:
     holders = (process.freshness, follower, *parts, process.resolver, process.resolver._flights)
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
-    memory = sorted(f"{entry.alias} {entry.tenant} {entry.asof} {entry.read_at}" for entry in entries)
+    memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
     seen = sorted(process.watch._seen.items())
     return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])

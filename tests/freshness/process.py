@@ -263,9 +263,9 @@ class Process:
             found = (await self.resolver.find_ids([tenant_id])).get(tenant_id)
             return found, not self.freshness.is_valid(self._clock())
         entry = await self.resolver.find(alias)
-        if entry.tenant is not None and self.freshness.vouches_for(entry.asof):
+        if entry.tenant is not None and self.freshness.vouches_for(entry.watermark):
             self.memory.spell(alias.encode(), entry)
-        state = self.freshness.state(self._clock(), entry.asof, entry.read_at)
+        state = self.freshness.state(self._clock(), entry.watermark, entry.read_at)
         return entry.tenant, entry.tenant is not None and state is not State.VALID
 
     def peek(self, alias: str) -> None:

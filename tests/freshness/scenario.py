@@ -211,7 +211,7 @@ class Player:
         self._bench.settle(float(seconds))
 
     def _copy(self, alias: str, entry: str) -> None:
-        self._bench.redis.write(alias, self._bench.copy_of(alias, asof=int(entry)))
+        self._bench.redis.write(alias, self._bench.copy_of(alias, watermark=int(entry)))
 
     def _forget(self) -> None:
         self._bench.process.memory.clear()
@@ -226,7 +226,7 @@ class Player:
         if entry is None:
             return ["nothing that may be served"]
         name = "no tenant" if entry.tenant is None else entry.tenant.name
-        return [f"{name}, from {entry.tier}, as of entry {entry.asof:g}"]
+        return [f"{name}, from {entry.tier}, as of entry {entry.watermark:g}"]
 
     def _redis(self) -> list[str]:
         contents = [(alias, codec.decode(value)) for alias, value in sorted(self._bench.redis.contents)]

@@ -125,7 +125,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True", quick=RULES),
+    Mutant("the floor test", FRESHNESS, "return watermark >= floor", "return True", quick=RULES),
     Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
     Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
     Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, ", quick=RULES),
@@ -143,7 +143,9 @@ MUTANTS = [
         "return mark.seq in self._marks",
         quick=RULES,
     ),
-    Mutant("what reads have seen", FRESHNESS, "        if asof > self.applied or pending:\n", "        if False:\n"),
+    Mutant(
+        "what reads have seen", FRESHNESS, "        if watermark > self.applied or pending:\n", "        if False:\n"
+    ),
     Mutant(
         "what reads have seen must turn up in the log",
         FRESHNESS,
@@ -153,7 +155,7 @@ MUTANTS = [
     Mutant(
         "a log that ends before what reads have seen",
         FRESHNESS,
-        "return asked.newest_known < self._seen_asof  #",
+        "return asked.newest_known < self._seen_watermark  #",
         "return True  #",
     ),
     Mutant(
@@ -171,10 +173,10 @@ MUTANTS = [
     Mutant(
         "the log vouches for what it has come to",
         FRESHNESS,
-        "return asof <= self.applied and asof % 1 == 0",
-        "return asof % 1 == 0",
+        "return watermark <= self.applied and watermark % 1 == 0",
+        "return watermark % 1 == 0",
     ),
-    Mutant("the log never vouches for what was pending", FRESHNESS, " and asof % 1 == 0", "", quick=RULES),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and watermark % 1 == 0", "", quick=RULES),
     Mutant(
         "a pending read is newer than its entry",
         FRESHNESS,
@@ -185,14 +187,14 @@ MUTANTS = [
     Mutant(
         "the order of two pending reads",
         FRESHNESS,
-        "return not pending or self._follows(asked, asof, alias, tenant_id)",
+        "return not pending or self._follows(asked, watermark, alias, tenant_id)",
         "return True",
         quick=RULES,
     ),
     Mutant(
         "the order of pending reads whose floors are forgotten",
         FRESHNESS,
-        "if asof == self.tail_start and asked.answers < self._forgotten_at:",
+        "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
         quick=RULES,
     ),
@@ -262,11 +264,11 @@ MUTANTS = [
     ),
     Mutant("answers of an earlier generation", FRESHNESS, "asked.generation != self.generation or ", ""),
     Mutant("answers that took too long", FRESHNESS, " or now >= asked.sent_at + self.max_staleness", ""),
-    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or asof_of", "if asof_of"),
+    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or watermark_of", "if watermark_of"),
     Mutant(
         "reads: a log that ends too early",
         FRESHNESS,
-        " or asof_of(mark, pending=pending) < asked.newest_known",
+        " or watermark_of(mark, pending=pending) < asked.newest_known",
         "",
     ),
     Mutant(
@@ -279,8 +281,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'self._install(alias, self._tenant(row), asof, asked.sent_at, "postgres")',
-        'self._install(alias, self._tenant(row), asof, self._clock(), "postgres")',
+        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
@@ -339,8 +341,8 @@ MUTANTS = [
     Mutant(
         "siblings of a pending read",
         RESOLVER,
-        "is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)",
-        "is_older = sibling.asof < asof",
+        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
+        "is_older = sibling.watermark < watermark",
         quick=UNITS,
     ),
     Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
@@ -387,7 +389,7 @@ MUTANTS = [
     Mutant(
         "the short way is open to what the log vouches for",
         ENGINE,
-        "if self.freshness.vouches_for(entry.asof):",
+        "if self.freshness.vouches_for(entry.watermark):",
         "if True:",
     ),
     Mutant(
