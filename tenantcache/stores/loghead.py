@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+
+import asyncpg
 
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
@@ -28,7 +30,7 @@ def time_of(microseconds: int) -> datetime:
     return _START + timedelta(microseconds=microseconds)
 
 
-def head_of(records: list[Any]) -> Any:
+def head_of(records: Sequence[asyncpg.Record]) -> asyncpg.Record:
     """The first record: every statement says in each of its rows where the log ends."""
     if not records:
         raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
@@ -41,5 +43,5 @@ def head_of(records: list[Any]) -> Any:
     return records[0]
 
 
-def mark_of(head: Any) -> LogMark:
+def mark_of(head: asyncpg.Record) -> LogMark:
     return LogMark(head["watermark"], microseconds_of(head["watermark_at"]))
