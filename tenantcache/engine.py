@@ -20,6 +20,7 @@ from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
 from tenantcache.freshness.log import ChangeKind, LogEntry, Pull
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -41,7 +42,7 @@ from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
 from tenantcache.stats import LinkStats, Stats
-from tenantcache.tenant import ID_ALIAS, Limits, Tenant
+from tenantcache.tenant import Limits, Tenant
 from tenantcache.wiring import Stores
 
 logger = logging.getLogger(__name__)
@@ -144,10 +145,9 @@ class TenantCache:
             self.freshness,
             self.settings.limit_table,
             on_read=self._put_in_force,
-            rules_out=self.indexer.rules_out,
-            knows=self.indexer.knows,
+            known=self.indexer,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
-            on_future=self._wake_follower,
+            on_timeline=self._wake_follower,
             clock=self.clock,
         )
         rows, most = self._stores.rows if self.settings.warm_up else None, self.settings.memory_max_tenants
@@ -389,7 +389,7 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        if self.freshness.vouches_for(entry.asof):
+        if self.freshness.vouches_for(entry.watermark):
             self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
@@ -407,7 +407,8 @@ class TenantCache:
         names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
         try:
             # Names that no trigger has told of are in the database alone.
-            row = (await self._stores.tenants.read([ID_ALIAS + tenant_id])).rows[ID_ALIAS + tenant_id]
+            alias = id_alias(tenant_id)
+            row = (await self._stores.tenants.read([alias])).rows[alias]
             aliases = sorted(names if row is None else names.union(aliases_of(row)))
             await self._stores.tenants.log_change(tenant_id, aliases)
         except StoreError as error:

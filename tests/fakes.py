@@ -13,7 +13,8 @@ from tenantcache import Settings, Tenant, TenantCache, testing
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import OnChange, Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
 from tenantcache.ratelimit.core.windows import Debit, Policy
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters

@@ -33,9 +33,10 @@ from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.lookup.core.alias import subdomain_alias
 from tenantcache.lookup.sources import RowStream
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
+from tenantcache.tenant import Row
 from tenantcache.testing.database import MemoryDatabase
 from tenantcache.wiring import Stores as EngineStores
 
@@ -52,7 +53,7 @@ class Directory(MemoryDatabase):
         self._size = size
 
     def owner(self, alias: str) -> Row:
-        return self.row(int(alias.removeprefix(SUBDOMAIN_ALIAS + "tenant-")))
+        return self.row(int(alias.removeprefix(subdomain_alias("tenant-"))))
 
     def row(self, number: int) -> Row:
         return Row(

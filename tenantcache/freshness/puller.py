@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from tenantcache.errors import StoreError
-from tenantcache.freshness.core.freshness import Freshness, Question, asof_of
+from tenantcache.freshness.core.freshness import Freshness, Question, watermark_of
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.faultcheck import FaultCheck
@@ -139,7 +139,7 @@ class Puller:
 
     def _is_overtaken(self, pull: Pull, asked: Question) -> bool:
         """Whether a direct read has seen more of this timeline than this tail, since the tail was asked for."""
-        head = asof_of(pull.head, pending=pull.pending)
+        head = watermark_of(pull.head, pending=pull.pending)
         overtaken = asked.newest_known <= head < self._freshness.newest_known
         return overtaken and pull.epoch == self._freshness.epoch
 

@@ -55,7 +55,7 @@ class Entry:
 
     alias: str
     tenant: Tenant | None
-    asof: float
+    watermark: float
     read_at: float
     due: float
     tier: str

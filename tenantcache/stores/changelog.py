@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import partial
-from typing import Any
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
@@ -173,7 +173,7 @@ class PostgresLog:
         self._has_warned = False
         self._isolates = False
         self._is_direct = False  # no pooler in between, so that statements may be prepared
-        self._statements: dict[str, Any] = {}
+        self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
         self._verifier: asyncio.Task[None] | None = None
         self.queries = 0
 
@@ -245,7 +245,7 @@ class PostgresLog:
         at = time_of(applied.at)
         query = _CHECKED_PULL if check else _QUICK_PULL
         rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
-        return _pull(rows, truncated=head_of(rows)["asof"] - applied.seq > max_behind)
+        return _pull(rows, truncated=head_of(rows)["watermark"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> Publication:
         query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE
@@ -296,7 +296,7 @@ class PostgresLog:
         async with self._connection.transaction(isolation="read_committed"):
             yield
 
-    async def _fetch(self, doing: str, query: str, *args: object, timeout: float | None = None) -> list[Any]:
+    async def _fetch(self, doing: str, query: str, *args: object, timeout: float | None = None) -> list[asyncpg.Record]:
         if self._connection is None or self._connection.is_closed():
             raise StoreError("the follower is not connected to Postgres")
         self.queries += 1
@@ -310,10 +310,10 @@ class PostgresLog:
 
     async def _rows(
         self, connection: asyncpg.Connection, query: str, args: Sequence[object], timeout: float
-    ) -> list[Any]:
+    ) -> list[asyncpg.Record]:
         """Fetch by a prepared statement if no pooler is in between: planning a pull takes a third of its time."""
         if not self._is_direct:
-            rows: list[Any] = await connection.fetch(query, *args, timeout=timeout)
+            rows: list[asyncpg.Record] = await connection.fetch(query, *args, timeout=timeout)
             return rows
         if query not in self._statements:
             self._statements[query] = await connection.prepare(query, timeout=timeout)
@@ -321,7 +321,7 @@ class PostgresLog:
         return rows
 
 
-def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
+def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull:
     first = head_of(records)
     entries = [
         LogEntry.from_columns(record["seq"], microseconds_of(record["at"]), record["tenant_id"], record["hosts"])

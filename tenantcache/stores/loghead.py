@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+
+import asyncpg
 
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 
 # Each function stands in a subquery of its own: else the planner would have it called for each row of the answer.
 HEAD = """
-    select newest.seq as asof, newest.at as asof_at, (select tenantcache.epoch()) as epoch,
+    select newest.seq as watermark, newest.at as watermark_at, (select tenantcache.epoch()) as epoch,
         (select pg_is_in_recovery()) as in_recovery, (select tenantcache.pending()) as pending
     from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
     offset 0
@@ -28,7 +30,7 @@ def time_of(microseconds: int) -> datetime:
     return _START + timedelta(microseconds=microseconds)
 
 
-def head_of(records: list[Any]) -> Any:
+def head_of(records: Sequence[asyncpg.Record]) -> asyncpg.Record:
     """The first record: every statement says in each of its rows where the log ends."""
     if not records:
         raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
@@ -41,5 +43,5 @@ def head_of(records: list[Any]) -> Any:
     return records[0]
 
 
-def mark_of(head: Any) -> LogMark:
-    return LogMark(head["asof"], microseconds_of(head["asof_at"]))
+def mark_of(head: asyncpg.Record) -> LogMark:
+    return LogMark(head["watermark"], microseconds_of(head["watermark_at"]))

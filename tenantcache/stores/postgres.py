@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
+from asyncpg.cursor import CursorFactory
+from asyncpg.pool import PoolConnectionProxy
 
 from tenantcache.errors import StoreError
 from tenantcache.freshness.log import RESET_NAME
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream, RowStream
 from tenantcache.stores.faults import translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
-from tenantcache.tenant import ID_ALIAS, Row
+from tenantcache.tenant import Row
 
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
 # planner inlines it, so that own tables are read by the same plan as if its body stood here.
@@ -115,15 +118,17 @@ class PostgresTenants:
             rows = self._rows_of(connection, [row["id"] for row in ids], batch)
             yield RowStream(mark_of(head), head["epoch"], rows, head["pending"])
 
-    async def _rows_of(self, connection: Any, ids: Sequence[str], batch: int) -> AsyncIterator[list[Row]]:
+    async def _rows_of(
+        self, connection: PoolConnectionProxy[asyncpg.Record], ids: Sequence[str], batch: int
+    ) -> AsyncIterator[list[Row]]:
         for start in range(0, len(ids), batch):
-            aliases = [ID_ALIAS + tenant_id for tenant_id in ids[start : start + batch]]
+            aliases = [id_alias(tenant_id) for tenant_id in ids[start : start + batch]]
             records = await connection.fetch(_FIND, aliases, timeout=COUNT_TIMEOUT)
             rows = {record["alias"]: self._rows.read(record) for record in records}
             yield [row for alias in aliases if (row := rows.get(alias)) is not None]
 
     @asynccontextmanager
-    async def _snapshot(self, doing: str) -> AsyncIterator[Any]:
+    async def _snapshot(self, doing: str) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         """A connection whose statements all see one snapshot. Raises `StoreError`, also for what is done inside."""
         if self._pool is None:
             raise StoreError("Postgres is not connected")
@@ -134,14 +139,14 @@ class PostgresTenants:
         ):
             yield connection
 
-    async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def fetch(self, doing: str, query: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
         if self._pool is None:
             raise StoreError("Postgres is not connected")
         self.queries += 1
         async with translate_errors(doing), asyncio.timeout(self._timeout), self._pool.acquire() as connection:
             try:
-                rows: list[Any] = await connection.fetch(query, *args)
+                rows: list[asyncpg.Record] = await connection.fetch(query, *args)
             except asyncio.CancelledError:
                 # It may be half-open. A polite cancellation would wait for it as long again.
                 connection.terminate()
@@ -149,7 +154,7 @@ class PostgresTenants:
             return rows
 
 
-async def _in_batches(cursor: Any, batch: int) -> AsyncIterator[list[str]]:
+async def _in_batches(cursor: CursorFactory[asyncpg.Record], batch: int) -> AsyncIterator[list[str]]:
     opened = await cursor
     while records := await opened.fetch(batch):
         yield [record["alias"] for record in records]

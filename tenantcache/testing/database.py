@@ -10,8 +10,10 @@ from typing import TypeVar
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import RESET_NAME, LogEntry, OnChange, Publication, Pull
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
-from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.lookup.core.alias import is_id
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream, RowStream
+from tenantcache.tenant import LimitTable, Row, tenant_from_row
 from tenantcache.testing.usage import MemoryUsage
 
 Item = TypeVar("Item")
@@ -163,4 +165,4 @@ async def _in_batches(items: Sequence[Item], batch: int) -> AsyncIterator[list[I
 
 
 def _hosts(row: Row | None) -> list[str]:
-    return [] if row is None else [alias for alias in aliases_of(row) if not alias.startswith(ID_ALIAS)]
+    return [] if row is None else [alias for alias in aliases_of(row) if not is_id(alias)]

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from tenantcache.admin.registry import Registry
 from tenantcache.errors import NameTakenError, UnknownTenantError
-from tenantcache.tenant import DOMAIN_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.lookup.core.alias import cut, domain_alias
+from tenantcache.tenant import LimitTable, Row, tenant_from_row
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
 
@@ -78,7 +79,7 @@ class MemoryRegistry(Registry):
             owner = self._database.owner(alias)
             if owner is None or owner["id"] == row["id"] or tenant_from_row(owner, LimitTable()).leads_on(alias):
                 continue
-            what, _, name = alias.partition(":")
+            what, name = cut(alias)
             raise NameTakenError(f"{what} {name!r} is taken by another tenant")
         self._database.put(row)
         return row
@@ -149,11 +150,11 @@ class MemoryRegistry(Registry):
         return True
 
     def _owner_of(self, domain: str) -> str | None:
-        row = self._database.owner(DOMAIN_ALIAS + domain)
+        row = self._database.owner(domain_alias(domain))
         return None if row is None else row["id"]
 
     def _take_away(self, domain: str, tenant_id: str | None) -> bool:
-        row = self._database.owner(DOMAIN_ALIAS + domain)
+        row = self._database.owner(domain_alias(domain))
         if row is None or row["id"] != tenant_id:
             return False
         primary = None if row["primary_domain"] == domain else row["primary_domain"]

@@ -23,11 +23,12 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from starlette.types import Scope
 
 from tenantcache.errors import ConfigurationError
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostMatch
 from tenantcache.lookup.core.names import alias_of_label, alias_of_name, is_kind
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.strategytext import read_strategy
-from tenantcache.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
+from tenantcache.tenant import MAX_ID_LENGTH, Tenant
 
 __all__ = ["By", "Finder", "Header", "Host", "PathPrefix"]
 
@@ -226,7 +227,7 @@ def _named(by: By, kind: str, name: str) -> HostMatch:
     if by == "id":
         name = f"{kind}:{name}" if kind and name else name
         fits = 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
-        return HostMatch("alias", ID_ALIAS + name, True) if fits else UNKNOWN
+        return HostMatch("alias", id_alias(name), True) if fits else UNKNOWN
     if by == "domain":
         found = NO_BASE_DOMAINS.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
         return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN

@@ -52,7 +52,7 @@ async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncI
                 await asyncio.sleep(0.005)
             for number in range(TENANTS):
                 assert (await get(app, b"tenant-%d.localhost" % number)).status == 200
-            while cache.resolver._background:  # the copies on their way into Redis
+            while cache.resolver.is_sharing:  # the copies on their way into Redis
                 await asyncio.sleep(0.005)
         yield app
 

@@ -27,8 +27,8 @@ from tenantcache.freshness.core.freshness import Question
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.lookup.core import copies as codec
+from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.memory import Entry
-from tenantcache.lookup.sources import Snapshot
 from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
 from tests.freshness.network import Flight, Link
@@ -81,10 +81,10 @@ def state_of(process: Process) -> object:
     """All that decides what the process does next, as text."""
     follower = process.follower
     parts = (follower._notices, follower._publisher, follower._checks, follower._pace, follower._puller)
-    holders = (process.freshness, follower, *parts, process.resolver)
+    holders = (process.freshness, follower, *parts, process.resolver, process.resolver._flights)
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
-    memory = sorted(f"{entry.alias} {entry.tenant} {entry.asof} {entry.read_at}" for entry in entries)
+    memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
     seen = sorted(process.watch._seen.items())
     return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])

@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeVar
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Publication, Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
 from tests.freshness.database import Database
 from tests.freshness.loops import VirtualLoop
 

@@ -18,6 +18,7 @@ SUITES = {
         "tests/test_follower_publishing.py",
         "tests/test_engine_races.py",
     ],
+    "scenarios": ["tests/freshness/test_scenarios.py"],
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
@@ -51,6 +52,7 @@ SUITES = {
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
     "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "scenarios": "what each rule prevents, message by message, as text that a person can read",
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
@@ -68,7 +70,7 @@ WHAT_SUITES_DO = {
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
-PROTOCOL = ("rules", "units", "orders", "storms", "machine")
+PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
@@ -91,7 +93,7 @@ ON_FAULTS = "tests/stores/test_faults.py::"
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
-RESOLVER = "tenantcache/lookup/resolver.py"
+RESOLVER, JUDGEMENT = "tenantcache/lookup/resolver.py", "tenantcache/lookup/core/judgement.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
@@ -126,7 +128,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True", quick=RULES),
+    Mutant("the floor test", FRESHNESS, "return watermark >= floor", "return True", quick=RULES),
     Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
     Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
     Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, ", quick=RULES),
@@ -144,7 +146,9 @@ MUTANTS = [
         "return mark.seq in self._marks",
         quick=RULES,
     ),
-    Mutant("what reads have seen", FRESHNESS, "        if asof > self.applied or pending:\n", "        if False:\n"),
+    Mutant(
+        "what reads have seen", FRESHNESS, "        if watermark > self.applied or pending:\n", "        if False:\n"
+    ),
     Mutant(
         "what reads have seen must turn up in the log",
         FRESHNESS,
@@ -154,7 +158,7 @@ MUTANTS = [
     Mutant(
         "a log that ends before what reads have seen",
         FRESHNESS,
-        "return asked.newest_known < self._seen_asof  #",
+        "return asked.newest_known < self._seen_watermark  #",
         "return True  #",
     ),
     Mutant(
@@ -172,10 +176,10 @@ MUTANTS = [
     Mutant(
         "the log vouches for what it has come to",
         FRESHNESS,
-        "return asof <= self.applied and asof % 1 == 0",
-        "return asof % 1 == 0",
+        "return watermark <= self.applied and watermark % 1 == 0",
+        "return watermark % 1 == 0",
     ),
-    Mutant("the log never vouches for what was pending", FRESHNESS, " and asof % 1 == 0", "", quick=RULES),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and watermark % 1 == 0", "", quick=RULES),
     Mutant(
         "a pending read is newer than its entry",
         FRESHNESS,
@@ -186,29 +190,29 @@ MUTANTS = [
     Mutant(
         "the order of two pending reads",
         FRESHNESS,
-        "return not pending or self._follows(asked, asof, alias, tenant_id)",
+        "return not pending or self._follows(asked, watermark, alias, tenant_id)",
         "return True",
         quick=RULES,
     ),
     Mutant(
         "the order of pending reads whose floors are forgotten",
         FRESHNESS,
-        "if asof == self.tail_start and asked.answers < self._forgotten_at:",
+        "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
         quick=RULES,
     ),
     Mutant(
         "what was pending is not shared",
         RESOLVER,
-        "if copy and row is not None and not snapshot.pending:",
-        "if copy and row is not None:",
+        "if share and row is not None and not snapshot.pending:",
+        "if share and row is not None:",
         quick=UNITS,
     ),
     Mutant(
         "nothing is held that may be older than what was served",
         RESOLVER,
-        "        if snapshot.pending:\n            self._freshness.observe",
-        "        if False:\n            self._freshness.observe",
+        "                if snapshot.pending:\n                    self._drop_unordered",
+        "                if False:\n                    self._drop_unordered",
         quick=UNITS,
     ),
     Mutant(
@@ -279,11 +283,11 @@ MUTANTS = [
     ),
     Mutant("answers of an earlier generation", FRESHNESS, "asked.generation != self.generation or ", ""),
     Mutant("answers that took too long", FRESHNESS, " or now >= asked.sent_at + self.max_staleness", ""),
-    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or asof_of", "if asof_of"),
+    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or watermark_of", "if watermark_of"),
     Mutant(
         "reads: a log that ends too early",
         FRESHNESS,
-        " or asof_of(mark, pending=pending) < asked.newest_known",
+        " or watermark_of(mark, pending=pending) < asked.newest_known",
         "",
     ),
     Mutant(
@@ -296,8 +300,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'return self._install(alias, tenant, asof, asked.sent_at, "postgres")',
-        'return self._install(alias, tenant, asof, self._clock(), "postgres")',
+        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
@@ -322,23 +326,23 @@ MUTANTS = [
     Mutant("a sync waits for a pull sent after it", FOLLOWER, "wanted = self._started + 1", "wanted = self._started"),
     Mutant(
         "an answer overtaken is read again",
-        RESOLVER,
-        "if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
+        JUDGEMENT,
+        "if not freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
         quick=UNITS,
     ),
     Mutant(
         "a change detaches loads in flight",
         RESOLVER,
-        "            self._loading.pop(alias, None)\n            held_here",
+        "            self._flights.detach(alias)\n            held_here",
         "            held_here",
         quick=UNITS,
     ),
     Mutant(
         "a refused answer detaches its load",
         RESOLVER,
-        "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
-        "                pass\n",
+        "            self._flights.detach(alias)\n            if step",
+        "            if step",
     ),
     Mutant(
         "a change evicts the tenant",
@@ -356,13 +360,11 @@ MUTANTS = [
     Mutant(
         "siblings of a pending read",
         RESOLVER,
-        "is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)",
-        "is_older = sibling.asof < asof",
+        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
+        "is_older = sibling.watermark < watermark",
         quick=UNITS,
     ),
-    Mutant(
-        "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
-    ),
+    Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
@@ -406,7 +408,7 @@ MUTANTS = [
     Mutant(
         "the fast path is open to what the log vouches for",
         ENGINE,
-        "if self.freshness.vouches_for(entry.asof):",
+        "if self.freshness.vouches_for(entry.watermark):",
         "if True:",
     ),
     Mutant(
@@ -440,7 +442,22 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
+    Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n", quick=RULES),
+    Mutant(
+        "what has lapsed is refused in the end",
+        FRESHNESS,
+        "return State.LAPSED if now < until + self.stale_if_error else State.REFUSED",
+        "return State.LAPSED",
+        quick=RULES,
+    ),
+    Mutant(
+        "a copy is believed only while memory is valid",
+        JUDGEMENT,
+        "        and freshness.is_valid(now)\n",
+        "",
+        quick=("tests/freshness/test_scenarios.py",),
+    ),
+    Mutant("an id that was not there", JUDGEMENT, "return id_in(alias) if row is None", "return None if row is None"),
     Mutant(
         "one publisher at a time",
         LOG,

@@ -17,7 +17,7 @@ def make_memory(clock: FakeClock, *, ttl: float = 50.0, grace: float = 60.0, **s
 def entry(name: str, tenant_id: str | None = "", *, due: float = 1500.0) -> Entry:
     """An entry for `subdomain:{name}`, of the tenant of that name unless told otherwise; None for a negative."""
     tenant = None if tenant_id is None else Tenant(tenant_id or name, name)
-    return Entry(f"subdomain:{name}", tenant, asof=1, read_at=0.0, due=due, tier="postgres")
+    return Entry(f"subdomain:{name}", tenant, watermark=1, read_at=0.0, due=due, tier="postgres")
 
 
 def aliases(memory: Memory, *names: str) -> list[str]:

@@ -29,7 +29,7 @@ from typing import Literal, NamedTuple
 
 import idna
 
-from tenantcache.tenant import DOMAIN_ALIAS, SUBDOMAIN_ALIAS
+from tenantcache.lookup.core.alias import domain_alias, subdomain_alias
 
 MAX_NAME_LENGTH = 253
 """Octets of a name without its root dot: 255 on the wire (RFC 1035 2.3.4) less the first length octet and the root."""
@@ -69,7 +69,7 @@ class HostMatch(NamedTuple):
 
 _MALFORMED = HostMatch("malformed")
 BYPASS = HostMatch("bypass", under_base=True)
-BASE_DOMAIN = HostMatch("alias", SUBDOMAIN_ALIAS, True)
+BASE_DOMAIN = HostMatch("alias", subdomain_alias(""), True)
 """What a base domain itself names if a tenant may be there."""
 _NESTED = HostMatch("unknown", under_base=True)
 _ADDRESS = HostMatch("unknown")
@@ -116,12 +116,12 @@ class HostRules:
             return BASE_DOMAIN if self.base_domain_tenant else BYPASS
         label, _, parent = name.partition(".")
         if parent in self._bases:
-            return BYPASS if label in self._reserved else HostMatch("alias", SUBDOMAIN_ALIAS + label, True)
+            return BYPASS if label in self._reserved else HostMatch("alias", subdomain_alias(label), True)
         if name.endswith(self._suffixes):
             return _NESTED
         if name[0] == "[" or _ends_in_number(name):
             return _ADDRESS
-        return HostMatch("alias", DOMAIN_ALIAS + name)
+        return HostMatch("alias", domain_alias(name))
 
     def base_of(self, raw: bytes) -> str | None:
         """The base domain that a Host value is, or is one label below; None if there is none."""
