@@ -28,7 +28,6 @@ from tenantcache.lookup.core import copies as codec
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.memory import Entry, Memory
 from tenantcache.lookup.sources import CopyStore, Snapshot, TenantStore
-from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
@@ -45,7 +44,7 @@ REFRESH_BATCH = 500
 
 
 class Resolver:
-    """`on_read` is told of every tenant that is installed, and gives the reservation that it has already, if any.
+    """`on_read` is told of every tenant that is installed.
 
     `rules_out` says of an alias that it certainly leads nowhere, `knows` that it leads somewhere; `budget` bounds the
     look-ups of all others.
@@ -60,7 +59,7 @@ class Resolver:
         freshness: Freshness,
         limits: LimitTable,
         *,
-        on_read: Callable[[Tenant], Reservation | None],
+        on_read: Callable[[Tenant], None],
         rules_out: Callable[[str], bool],
         budget: LookupBudget,
         knows: Callable[[str], bool] = lambda _alias: False,
@@ -344,9 +343,9 @@ class Resolver:
         return None if row is None else tenant_from_row(row, self._limits)
 
     def _entry(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
-        meter = None if tenant is None else self._on_read(tenant)
-        due = self._clock() + self._memory.ttl
-        return Entry(alias, tenant, asof, read_at, due, tier, meter)
+        if tenant is not None:
+            self._on_read(tenant)
+        return Entry(alias, tenant, asof, read_at, self._clock() + self._memory.ttl, tier)
 
     def _install(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:

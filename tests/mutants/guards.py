@@ -92,7 +92,7 @@ RESOLVER = "tenantcache/lookup/resolver.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 INDEXER = "tenantcache/lookup/indexer.py"
-MIDDLEWARE = "tenantcache/web/middleware.py"
+FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
@@ -383,10 +383,10 @@ MUTANTS = [
         ("storms", "machine", "index"),
     ),
     Mutant(
-        "the short way is open to what the log vouches for",
-        ENGINE,
-        "if self.freshness.vouches_for(entry.asof):",
-        "if True:",
+        "the fast path is open to what the log vouches for",
+        FAST_PATHS,
+        "if not self._freshness.vouches_for(entry.asof):",
+        "if False:",
     ),
     Mutant(
         "what has expired leaves every map at the next look",
@@ -574,17 +574,17 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: freshness",
-        MIDDLEWARE,
-        "if now >= valid_until or server_now >= meter.until",
-        "if server_now >= meter.until",
+        FAST_PATHS,
+        "if now >= valid_until or server_now >= reservation.until",
+        "if server_now >= reservation.until",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: tokens are lent for as long as memory is fresh",
-        MIDDLEWARE,
-        "meter.lend(min(valid_until, ends - offset))",
-        "meter.lend(ends - offset)",
+        "hot requests: tokens are leased for as long as memory is fresh",
+        FAST_PATHS,
+        "reservation.lend(min(valid_until, ends - offset))",
+        "reservation.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
@@ -614,8 +614,8 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: no lease is renewed in another event loop",
-        MIDDLEWARE,
-        " or self.cache.is_elsewhere()",
+        FAST_PATHS,
+        " or self._is_elsewhere()",
         "",
         LOOPS,
         quick=("tests/test_eventloops.py", "-k", "hot_request"),
@@ -790,7 +790,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: the time of an admission travels with the request",
-        MIDDLEWARE,
+        FAST_PATHS,
         "each.serving = each.serving._replace(admitted_at=server_now)",
         "pass",
         LIMITS,
