@@ -6,7 +6,8 @@ object, say what was wrong and what would be right, and never hold a password or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class TenantCacheError(Exception):
@@ -91,3 +92,16 @@ class StoreMovingError(StoreError):
     def __init__(self, message: str, *, until: float) -> None:
         super().__init__(message)
         self.until = until
+
+
+POSTGRES_FAILURES = (StoreError, SchemaMissingError)
+"""What a call to Postgres may raise: it did not answer, or it has no tables of ours."""
+
+
+@contextmanager
+def told_as_unavailable(*failures: type[Exception]) -> Iterator[None]:
+    """Raise `StoreUnavailableError` in place of each of `failures`, for callers outside of the package."""
+    try:
+        yield
+    except failures as error:
+        raise StoreUnavailableError(str(error)) from error

@@ -131,7 +131,7 @@ async def test_usage_goes_by_days(url: str, monkeypatch: pytest.MonkeyPatch) -> 
         today = datetime.now(UTC).date()
         for offset, requests in ((0, 3), (86_400, 2)):
             cache.server_time.offset += offset
-            cache.clock_moved()
+            cache._parts.changes.clock_moved()
             for _ in range(requests):
                 for name in ("unlimited", "day", "both"):
                     await get(app, f"{name}.example.com".encode())

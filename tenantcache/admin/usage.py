@@ -19,13 +19,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 
 from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
-from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreUnavailableError, TenantCacheError
+from tenantcache.errors import POSTGRES_FAILURES, RejectedError, TenantCacheError, told_as_unavailable
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import UsageStats
@@ -37,14 +36,6 @@ MAX_ROWS = 1_000
 
 STEP = 1_000
 """Tenants that are looked at between two breaths of the event loop: 1 ms."""
-
-
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (StoreError, SchemaMissingError) as error:
-        raise StoreUnavailableError(str(error)) from error
 
 
 class Usage:
@@ -99,7 +90,7 @@ class Usage:
         try:
             await self._flush()
             await self._store.leave(self._process_id)
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             kept = (*self._pending.values(), *self._unanswered, *chain.from_iterable(self._to_retry))
             lost = sum(row.requests for row in kept)
             logger.error("%d requests are missing from the usage: %s", lost, error)
@@ -115,7 +106,7 @@ class Usage:
     async def flush(self) -> None:
         """Write everything now. Raises `StoreUnavailableError`; then it is tried again by and by."""
         self._require_here()
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             await self._flush()
 
     async def read(self, tenant_id: str, since: date | None = None) -> list[UsageDay]:
@@ -125,7 +116,7 @@ class Usage:
         """
         if since is None:
             since = datetime.fromtimestamp(self._server_now(), UTC).date() - timedelta(days=29)
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             return await self._require_store().read(tenant_id, since)
 
     async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
@@ -133,7 +124,7 @@ class Usage:
 
         Those that never were are left out. Raises `StoreUnavailableError`.
         """
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             return await self._require_store().last_seen(tenant_ids)
 
     def _require_store(self) -> UsageStore:
@@ -147,7 +138,7 @@ class Usage:
             await asyncio.sleep(self._interval)
             try:
                 await self._flush()
-            except (StoreError, SchemaMissingError) as error:
+            except POSTGRES_FAILURES as error:
                 logger.info("usage waits in memory: %s", error)
             except Exception:
                 logger.exception("writing usage goes on past what failed")
