@@ -233,45 +233,55 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
     def server_now() -> float:
         return clock() + server_time.offset
 
-    memory = Memory(
+    memory = _make_memory(settings, clock)
+    in_loop, shadow = InLoop(home), ShadowLog()
+    limiter = _make_limiter(settings, stores.counters, memory, server_now, in_loop)
+    fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
+    write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
+    parts = Parts(
+        settings=settings,
+        stores=stores,
+        clock=clock,
+        server_now=server_now,
+        home=home,
+        hosts=hosts,
+        freshness=Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error),
+        server_time=server_time,
+        memory=memory,
+        limiter=limiter,
+        fleet_counters=fleet_counters,
+        shadow=shadow,
+        usage=_make_usage(settings, stores.usage, limiter, server_now, home),
+        tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
+        domains=Domains(stores.registry, write_through, hosts, home.require_open),
+        plan_names=PlanNames(settings.plans),
+        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters),
+        in_loop=in_loop,
+    )
+    parts.renew()
+    return parts
+
+
+def _make_memory(settings: Settings, clock: Clock) -> Memory:
+    return Memory(
         max_tenants=settings.memory_max_tenants,
         ttl=settings.memory_ttl,
         grace=settings.stale_if_error,
         negative_ttl=settings.negative_ttl,
         clock=clock,
     )
-    in_loop, shadow = InLoop(home), ShadowLog()
-    limiter = _make_limiter(settings, stores.counters, memory, server_now, in_loop)
-    fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
-    write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
-    parts = Parts(
-        settings,
-        stores,
-        clock,
-        server_now,
-        home,
-        hosts,
-        Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error),
-        server_time,
-        memory,
-        limiter,
-        fleet_counters,
-        shadow,
-        Usage(
-            stores.usage,
-            limiter.drain,
-            server_now=server_now,
-            interval=settings.usage_interval,
-            require_here=home.require_here,
-        ),
-        Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
-        Domains(stores.registry, write_through, hosts, home.require_open),
-        PlanNames(settings.plans),
-        Changes(in_loop, limiter, shadow, server_time, fleet_counters),
-        in_loop,
+
+
+def _make_usage(
+    settings: Settings, store: UsageStore | None, limiter: Limiter, server_now: Callable[[], float], home: Home
+) -> Usage:
+    return Usage(
+        store,
+        limiter.drain,
+        server_now=server_now,
+        interval=settings.usage_interval,
+        require_here=home.require_here,
     )
-    parts.renew()
-    return parts
 
 
 def _make_limiter(
