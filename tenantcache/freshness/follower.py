@@ -28,7 +28,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
-from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
+from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, asof_of
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.core.servertime import ServerTime
@@ -217,7 +217,7 @@ class Follower:
         try:
             if self.connected:
                 await self._log.leave(self.process_id)
-        except (StoreError, SchemaMissingError):
+        except POSTGRES_FAILURES:
             pass  # the others see within 30 s that this process is gone
         await self._log.close()
         self.connected = False
@@ -467,7 +467,7 @@ class Follower:
     async def _rebuild(self) -> None:
         try:
             await self._log.rebuild()
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             logger.warning("the names of tenants could not be read: %s; trying again", error)
         self.wake()
         await asyncio.sleep(REBUILD_PAUSE)

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreMovingError
+from tenantcache.errors import POSTGRES_FAILURES, RejectedError, StoreError, StoreMovingError
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.failover import GONE_AFTER, MIRROR_INTERVAL, FleetStore, Store, StoreChoice
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
+from tenantcache.runtime.closing import close_all
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import CounterStats, RedisState
 
@@ -84,12 +85,10 @@ class FleetCounters:
         tasks, self._tasks = self._tasks, []
         await stop(*tasks)
         if tasks:
-            with suppress(StoreError, SchemaMissingError):
+            with suppress(*POSTGRES_FAILURES):
                 await self._mirror()
                 await self.holder.leave(self._server_now)
-        for store in self._stores.values():
-            if (close := getattr(store, "close", None)) is not None:
-                await close()
+        await close_all(*self._stores.values())
 
     def forget(self) -> None:
         """In a forked child: begin anew."""
@@ -276,7 +275,7 @@ class FleetCounters:
         if self.fleet.store_of(minute_at(now)) is None:
             await self._wait_for_pull()
         if self.fleet.store_of(minute_at(self._server_now())) == "redis":
-            with suppress(StoreError, SchemaMissingError):
+            with suppress(*POSTGRES_FAILURES):
                 await self._register()
         if not self.fleet.may_take(minute_at(self._server_now())):
             self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that is away
@@ -310,7 +309,7 @@ class FleetCounters:
                 await self._try_postgres()
                 if self._server_now() >= self._next_mirror or self.fleet.begins(self._server_now()) is not None:
                     await self._mirror()
-            except (StoreError, SchemaMissingError):
+            except POSTGRES_FAILURES:
                 continue  # Postgres is away: nothing can be agreed on until it is back
             except Exception:
                 logger.exception("agreeing on a counter store goes on past what failed")

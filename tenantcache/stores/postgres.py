@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Pull
 from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
@@ -443,7 +443,7 @@ class PostgresLog:
                     )
                 finally:
                     connection.terminate()
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             logger.info("tenants are not compared with their tables: %s", error)
 
     @asynccontextmanager
