@@ -51,7 +51,7 @@ def tenants(tenant_cache: MemoryCache) -> TenantTable:
 def as_tenant(tenant_cache: MemoryCache) -> Callable[..., AbstractContextManager[Acting]]:
     """`with as_tenant("acme", client, plan="pro"):` makes requests of `client`, and `current_tenant()`, that tenant's.
 
-    The tenant is added where there is none of that id; columns that are given are set. The client may be left out.
+    The tenant is added if there is none of that id; columns that are given are set. The client may be left out.
     """
     from tenantcache.testing import TenantTable, acting_as
 

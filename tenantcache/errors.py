@@ -1,4 +1,4 @@
-"""What can go wrong that no retry mends, and what a caller can do about it.
+"""All exceptions: what went wrong, and what a caller can do about it.
 
 A refusal (limit reached, tenant unknown) is a value, never an exception. Messages name the setting or the
 object, say what was wrong and what would be right, and never hold a password or a Host header.
@@ -42,7 +42,7 @@ class AdoptedTableError(TenantCacheError):
 
 
 class UnknownTenantError(TenantCacheError):
-    """There is no tenant of that id."""
+    """No tenant has that id."""
 
 
 class UnknownDomainError(TenantCacheError):
@@ -66,10 +66,13 @@ class DnsUnreachableError(TenantCacheError):
 
 
 class StoreError(Exception):
-    """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
-    provider refuses to serve this account; `starved`: this process did not run for so long that the failure tells
-    nothing about the store. `values`: the new values of those debits that were made all the same, in another store, at
-    their places in the call; None for the others. Empty if none was made for certain."""
+    """A store could not be asked.
+
+    `refused`: it answered, and refuses to do what it was asked for. `suspended`: the provider refuses to serve this
+    account. `starved`: this process did not run for so long that the failure tells nothing about the store.
+    `values`: the new values of those debits that were made all the same, in another store, at their places in the call;
+    None for the others. Empty if none was made for certain.
+    """
 
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
         super().__init__(message)
@@ -80,11 +83,11 @@ class StoreError(Exception):
 
 
 class RejectedError(StoreError):
-    """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
+    """The store answers, and rejects this very call: it has done nothing, and goes on serving other calls."""
 
 
 class StoreMovingError(StoreError):
-    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+    """Nothing may be taken now: the fleet is changing to another store, which takes over, probably at `until`.
 
     `until` is server time, in seconds since the Unix epoch.
     """

@@ -184,7 +184,7 @@ class LifeCycle:
             await close_all(parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
         finally:
-            if self._home.phase is Phase.CLOSING and closed is self._closed:  # else the loop was gone before the end
+            if self._home.phase is Phase.CLOSING and closed is self._closed:  # else the loop ended first
                 parts.memory.clear()  # its entries lead to reservations that have given everything back
                 self._home.move_to(Phase.CLOSED)
             closed.set()

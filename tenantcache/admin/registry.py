@@ -40,11 +40,11 @@ class Registry(Protocol):
         ...
 
     async def note_verified(self, domain: str, tenant_id: str) -> bool:
-        """Serve a claimed domain; False where it is another tenant's by now."""
+        """Serve a claimed domain; False if it is another tenant's by now."""
         ...
 
     async def note_failed(self, domain: str, tenant_id: str, grace: float) -> bool:
-        """Note a failed check; True where the domain has failed for `grace` seconds and is served no longer."""
+        """Note a failed check; True if the domain has failed for `grace` seconds and is no longer served."""
         ...
 
     async def note_unreachable(self, domain: str, tenant_id: str) -> None: ...

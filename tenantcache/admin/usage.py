@@ -7,7 +7,7 @@ Rules:
 * Requests pay nothing for it. What was admitted is read off the tokens every `interval` seconds, and so "last seen" is
   as exact as that.
 * What was drained belongs to a batch until Postgres has it. A batch that got no answer is sent again as it was: it
-  has a number, and counts once. While Postgres is away everything waits in memory, one number a tenant and day.
+  has a number, and counts once. While Postgres is unavailable everything waits in memory, one number a tenant and day.
 * A batch that Postgres rejects is sent again in two halves, and so on: only the row that it cannot take is left out,
   and logged.
 * An orderly stop loses nothing. A crash loses what came since the last batch.
@@ -40,7 +40,7 @@ STEP = 1_000
 
 class Usage:
     """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing.
-    `require_here` raises where the store belongs to another event loop.
+    `require_here` raises if the store belongs to another event loop.
 
     A batch goes out every `interval` seconds: one statement, or one for every `MAX_ROWS` tenants that were seen.
     An interval of 0 writes nothing; what other processes write can be read all the same.

@@ -32,7 +32,7 @@ class UsageStore(Protocol):
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
         """Add `rows`, each tenant and day once. `batch` grows from call to call of one process.
 
-        Raises `RejectedError` where a row cannot be added; then none was, and the number may be given to another batch.
+        Raises `RejectedError` if a row cannot be added; then none was, and the number may be given to another batch.
         """
         ...
 

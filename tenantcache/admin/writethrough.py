@@ -1,4 +1,4 @@
-"""Write-through: what was committed is seen here at once, and lies in Redis for everybody else."""
+"""Write-through: what was committed is seen here at once, and lies in Redis for other processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
 logger = logging.getLogger(__name__)
 
 MAX_COPIES = 16
-"""Aliases of one tenant that are written to Redis at once, each billed as a command; the rest when somebody asks."""
+"""Aliases of one tenant that are written to Redis at once, each billed as a command; the others when asked for."""
 
 
 class WriteThrough:
-    """Called after a commit. Nothing here raises: the write is done, and the log brings it to everybody anyway."""
+    """Called after a commit. Nothing here raises: the write is done, and the log brings it to every process anyway."""
 
     def __init__(self, tenants: TenantStore, copies: CopyStore | None, sync: Callable[[], Awaitable[None]]) -> None:
         self._tenants = tenants

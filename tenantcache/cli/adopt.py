@@ -67,7 +67,7 @@ async def _explain(name: str) -> None:
 _STATES = {
     "found": "this tenant",
     "conflict": "nothing, because several active tenants have this name",
-    "unknown": "nobody can say yet: names are being read anew",
+    "unknown": "it is not known yet: names are being read anew",
     "absent": "no tenant",
 }
 

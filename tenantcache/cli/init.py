@@ -154,7 +154,7 @@ def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
 def uninstall(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    drop_data: Annotated[bool, typer.Option("--drop-data", help="Drop our tables even where they hold rows.")] = False,
+    drop_data: Annotated[bool, typer.Option("--drop-data", help="Drop our tables even if they hold rows.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Take the schema away again, and its triggers from adopted tables, which keep everything else."""

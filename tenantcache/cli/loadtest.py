@@ -39,7 +39,7 @@ class LoadTest:
     processes: int
 
     async def run(self) -> int:
-        """Return locust's exit status: 0, or 1 where a request failed. Raises TenantCacheError."""
+        """Return locust's exit status: 0, or 1 if a request failed. Raises TenantCacheError."""
         if importlib.util.find_spec("locust") is None:
             raise LoadTestError("a load test needs locust: pip install 'tenantcache[loadtest]'")
         if not self.url.startswith(("http://", "https://")):

@@ -58,7 +58,7 @@ _NO_OPTIONS = Options()
 
 
 def print_schema(options: Options) -> None:
-    """Print the SQL, for whoever has the right to run it. Needs no settings."""
+    """Print the SQL, for a role that has the right to run it. Needs no settings."""
     typer.echo(schema.sql() + options.sql)
 
 
@@ -186,7 +186,7 @@ async def uninstall(*, drop_data: bool, dry_run: bool, confirmed: bool) -> None:
 
 @asynccontextmanager
 async def database() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
-    """The database that the settings name, and what to call it. Says what to do where a right is missing."""
+    """The database that the settings name, and what to call it. Says what to do if a right is missing."""
     settings, variable = Settings(), variable_of("database_url")
     async with postgres(settings.database_url, variable) as connection:
         try:

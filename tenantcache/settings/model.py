@@ -75,13 +75,13 @@ class Settings(BaseSettings):
     listen_url: Annotated[str | None, AfterValidator(read_postgres_url)] = Field(
         None,
         repr=False,
-        description="a Postgres URL for LISTEN alone, where the other one is that of a transaction pooler",
+        description="a Postgres URL for LISTEN alone, if the other one is that of a transaction pooler",
     )
     base_domains: Annotated[Names, AfterValidator(check_base_domains)] = Field(
         ("localhost",), description="domains whose subdomains are tenants, comma-separated"
     )
     reserved_subdomains: Annotated[Names, AfterValidator(check_reserved)] = Field(
-        ("www",), description="subdomains that are no tenant's and bypass, comma-separated"
+        ("www",), description="subdomains that belong to no tenant and bypass, comma-separated"
     )
     base_domain_tenant: bool = Field(False, description="a tenant whose subdomain is '' is on the base domain itself")
     strategies: Annotated[tuple[str, ...], BeforeValidator(split_strategies)] = Field(
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
     )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
-        "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
+        "local", description="if no counter store answers: limit divided by processes (local), allow, or deny"
     )
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
     limit_preflights: bool = Field(False, description="let CORS preflights cost a token, as other requests do")
@@ -137,9 +137,9 @@ class Settings(BaseSettings):
         le=100_000_000,
         description="hosts that the index of known hosts may hold, at 12 bytes each; 0 = no index",
     )
-    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="seconds after which no answer may be out of date")
+    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="maximum age of any answer, in seconds")
     stale_if_error: float = Field(
-        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are served on while Postgres is away"
+        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are still served while Postgres is unavailable"
     )
     max_value_bytes: int = Field(
         100_000, ge=1, le=512_000_000, description="bytes of a tenant above which it is not copied to Redis"
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
 
     @property
     def limit_table(self) -> LimitTable:
-        """Where a tenant's limits are looked up: the plans, and the defaults behind them."""
+        """What a tenant's limits are read from: the plans, and the defaults behind them."""
         return LimitTable(Limits(self.limit_per_minute or None, self.limit_per_day or None), self.plans)
 
 
@@ -210,7 +210,7 @@ class Variable:
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
-    """List all variables, with the values in `settings` where it is given; passwords are masked."""
+    """List all variables, with the values in `settings` if it is given; passwords are masked."""
     return [
         Variable(
             name=_variable(name),

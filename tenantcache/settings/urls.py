@@ -38,7 +38,7 @@ def mask(url: str) -> str:
 
 
 def address(url: str, default_port: int) -> str:
-    """Return `host:port` (several, with commas, where the URL names several), to name a server in a message."""
+    """Return `host:port` (several, with commas, if the URL names several), to name a server in a message."""
     parts = split(url)
     if not parts.scheme:
         return ""
@@ -91,7 +91,7 @@ def _is_name(host: str) -> bool:
 
 
 def encoded_user(parts: Parts) -> str:
-    """What stands before the `@`, with it, so encoded that every parser of URLs cuts it where `split` did."""
+    """What stands before the `@`, with it, so encoded that every parser of URLs cuts it as `split` did."""
     if not parts.has_user:
         return ""
     user, colon, password = parts.user.partition(":")
