@@ -77,7 +77,7 @@ class StoreError(Exception):
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
-        self.refused = refused or suspended
+        self.refused: bool = refused or suspended
         self.starved = starved
         self.values: Sequence[int | None] = ()
 

@@ -55,7 +55,7 @@ class Usage:
         interval: float,
         require_here: Callable[[], None] = lambda: None,
     ) -> None:
-        self.batches = 0
+        self.batches: int = 0
         self._store = store
         self._drain = drain
         self._server_now = server_now

@@ -30,7 +30,7 @@ class Breaker:
 
     def __init__(self, *, threshold: int = 3, min_pause: float = 0.5, max_pause: float = 15.0) -> None:
         self.state: BreakerState = "closed"
-        self.suspended = False
+        self.suspended: bool = False
         """Whether the provider's refusal was what opened it."""
         self.reason: str | None = None
         """Why it is open: what `failed` was told when it opened, or of the last probe. None while it is closed."""

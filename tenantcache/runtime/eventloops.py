@@ -37,7 +37,7 @@ class Home:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.phase = Phase.CLOSED
+        self.phase: Phase = Phase.CLOSED
 
     def move_to(self, phase: Phase) -> None:
         assert phase in TRANSITIONS[self.phase], f"an engine that is {self.phase.value} cannot become {phase.value}"

@@ -45,9 +45,9 @@ class MemoryCache(TenantCache):
     _home_class = AnyLoop
 
     def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
-        self.fake_clock = clock if clock is not None else FakeClock()
-        self.database = MemoryDatabase(self.fake_clock)
-        self.registry = MemoryRegistry(self.database, self.fake_clock)
+        self.fake_clock: FakeClock = clock if clock is not None else FakeClock()
+        self.database: MemoryDatabase = MemoryDatabase(self.fake_clock)
+        self.registry: MemoryRegistry = MemoryRegistry(self.database, self.fake_clock)
         stores = Stores(
             self.database,
             self.database,
