@@ -2,7 +2,7 @@
 """Very many tenants in the schemas of seven applications, for `benchmarks/adoption.py`.
 
 `$n` stands for their number. `fill` also makes the indexes that `tenantcache init` asks for: the fixtures have none that
-no constraint needs, and without them each look-up reads a table from one end to the other.
+no constraint needs, and without them each lookup reads a table from one end to the other.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.stats import LinkStats, Stats
-from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
+from tenantcache.tenant import ID_ALIAS, Limits, Tenant
 from tenantcache.wiring import Stores, assemble
 
 NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
@@ -258,7 +258,7 @@ class TenantCache:
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         with told_as_unavailable(StoreError):
             await self.limiter.reset(tenant, named)
-            await self._parts.stores.tenants.log_change(tenant_id, [RESET_ALIAS])
+            await self._parts.stores.tenants.log_reset(tenant_id)
         await self.sync()
 
     def quotas(self, tenant: Tenant) -> tuple[Quota, ...]:

@@ -86,8 +86,8 @@ class RejectedError(StoreError):
     """The store answers, and rejects this very call: it has done nothing, and goes on serving other calls."""
 
 
-class StoreMovingError(StoreError):
-    """Nothing may be taken now: the fleet is changing to another store, which takes over, probably at `until`.
+class FailoverError(StoreError):
+    """Nothing may be taken now: another store takes over, or this minute was lost. Ask again at `until`.
 
     `until` is server time, in seconds since the Unix epoch.
     """

@@ -33,9 +33,6 @@ ID_ALIAS = "id:"
 MAX_ID_LENGTH = 200
 """Characters of an id. Ids are parts of Redis keys, and of every row of the log."""
 
-RESET_ALIAS = "reset:"
-"""No alias: in the log it says that the tenant's counters were reset."""
-
 
 class Row(TypedDict):
     """The columns of one tenant as JSON: what Postgres returns and Redis keeps. What may be missing is of adopted

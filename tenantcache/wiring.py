@@ -21,7 +21,7 @@ from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.freshness.log import ChangeLog, LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, ChangeLog, LogEntry, Pull
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.indexer import Indexer
@@ -37,13 +37,14 @@ from tenantcache.ratelimit.shadow import ShadowLog
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.usage import PostgresUsage
-from tenantcache.tenant import RESET_ALIAS, Tenant
+from tenantcache.tenant import Tenant
 
 SYNC_TIMEOUT = 2.0
 """Seconds that `TenantCache.sync` waits for the log."""
@@ -141,7 +142,7 @@ class Changes:
     def changed(self, entry: LogEntry) -> None:
         self._in_loop.resolver.changed(entry)
         self._in_loop.indexer.changed(entry)
-        if entry.tenant_id is not None and RESET_ALIAS in (entry.aliases or ()):
+        if entry.kind is ChangeKind.RESET:
             self._limiter.restart(entry.tenant_id)
 
     def flush(self) -> None:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from tenantcache.errors import RejectedError, StoreError, StoreMovingError
+from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
-from tenantcache.ratelimit.core.failover import Proposal, StoreChoice
+from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Held
@@ -31,7 +31,7 @@ class FakeChoices:
 
     def __init__(self, clock: FakeClock) -> None:
         self.row = StoreChoice(0, None)
-        self.complaints = 0
+        self.reports_of_redis = 0
         self.days: dict[tuple[str, int], int] = {}
         self.failing = False
         self.others_report = False
@@ -53,9 +53,9 @@ class FakeChoices:
         )
         return True
 
-    async def complain(self) -> None:
+    async def report_unavailable(self) -> None:
         self._require_up()
-        self.complaints += 1
+        self.reports_of_redis += 1
         self.row = replace(self.row, complained_at=self._clock.server_time())
 
     async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
@@ -87,7 +87,7 @@ class FakeChoices:
 
     def _require_up(self) -> None:
         if self.failing:
-            raise StoreError("the fake database is away")
+            raise StoreError("the fake database is unavailable")
 
 
 class FakeLink:
@@ -171,7 +171,7 @@ async def let(condition: Callable[[], bool]) -> None:
 async def move_to_postgres(fleet: Fleet) -> None:
     """Redis fails, is found gone, and the minute comes with which Postgres begins."""
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     fleet.later(2.5)
     await let(lambda: fleet.choices.row.version == 2)
@@ -217,7 +217,7 @@ async def test_debits_go_to_the_store_of_their_minute(fleet: Fleet) -> None:
     assert len(fleet.postgres.takes) == 1
     stats = fleet.counters.stats()
     assert (stats["store"], stats["redis"]) == ("postgres", "gone")
-    assert stats["why"] in ("Redis is not running", "the fake counters are away")  # whichever was asked last
+    assert stats["why"] in ("Redis is not running", "the fake counters are unavailable")  # whichever was asked last
 
 
 async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
@@ -233,9 +233,9 @@ async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
 async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(fleet: Fleet) -> None:
     await fleet.debit(fleet.day(), amount=40)
     fleet.choices.days.clear()
-    fleet.counters._days[ANYBODY, fleet.day().number] = 41  # since the last time
+    fleet.counters.coordinator.days.days[ANYBODY, fleet.day().number] = 41  # since the last time
     await move_to_postgres(fleet)
-    fleet.counters._days[ANYBODY, fleet.day().number] = 42
+    fleet.counters.coordinator.days.days[ANYBODY, fleet.day().number] = 42
     await fleet.debit(fleet.day())
     assert fleet.choices.days == {(ANYBODY, fleet.day().number): 42}
 
@@ -246,18 +246,18 @@ async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(
 async def test_until_the_change_nothing_is_granted_and_the_refusal_says_when_it_begins(fleet: Fleet) -> None:
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
     now = fleet.clock.server_time()
-    with pytest.raises(StoreMovingError) as failing:
+    with pytest.raises(FailoverError) as failing:
         await fleet.debit(fleet.minute())
     assert failing.value.until == now + 2
     fleet.later(2.5)
     await let(lambda: fleet.choices.row.version == 2)
     fleet.pull()
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as moving:
         await fleet.debit(fleet.minute())
     assert moving.value.until == fleet.clock.server_time() + 1  # it may be handed over at once
     await let(lambda: len(fleet.choices.reports) > 0)
     fleet.later(3.5)
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as moving:
         await fleet.debit(fleet.minute())
     assert moving.value.until == fleet.choices.row.from_minute * 60 == now + 60
     assert fleet.postgres.takes == []
@@ -273,7 +273,7 @@ async def test_redis_is_found_gone_without_a_request(fleet: Fleet) -> None:
 
 async def test_a_redis_that_answers_again_in_time_is_kept(fleet: Fleet) -> None:
     fleet.redis.failing = True
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     fleet.redis.failing = False
     fleet.later(1)
@@ -327,7 +327,7 @@ async def test_ping_does_not_lift_a_suspension(fleet: Fleet) -> None:
 async def test_a_redis_that_answers_and_does_not_count_is_left_too(fleet: Fleet) -> None:
     """Read-only, out of memory, without permission: PING would go on to say that all is well."""
     fleet.redis.error = fleet.link.refusal = StoreError("Redis refused: READONLY", refused=True)
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     for _ in range(3):
         tries = fleet.link.tries
@@ -340,15 +340,15 @@ async def test_a_redis_that_answers_and_does_not_count_is_left_too(fleet: Fleet)
     await let(lambda: fleet.counters.stats()["redis"] == "answering")
 
 
-async def test_a_process_without_redis_complains_until_it_has_one(fleet: Fleet) -> None:
+async def test_a_process_without_redis_reports_that_until_it_has_one(fleet: Fleet) -> None:
     await move_to_postgres(fleet)
-    await let(lambda: fleet.choices.complaints >= 1)
+    await let(lambda: fleet.choices.reports_of_redis >= 1)
     fleet.link.error, fleet.redis.failing = None, False
     fleet.later(1)
     await let(lambda: fleet.counters.stats()["redis"] == "answering")
-    complaints = fleet.choices.complaints
+    reports_of_redis = fleet.choices.reports_of_redis
     fleet.later(40)
-    assert fleet.choices.complaints == complaints
+    assert fleet.choices.reports_of_redis == reports_of_redis
     fleet.later(30)
     await let(lambda: fleet.choices.row.store == "redis")
     fleet.later(66)
@@ -409,9 +409,9 @@ async def test_an_answer_that_comes_after_the_report_is_not_used(fleet: Fleet) -
         await asyncio.sleep(0.3)
     await let(lambda: len(fleet.choices.reports) > 0)
     fleet.redis.gate.set()
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await asking
-    assert fleet.counters._days == {}
+    assert fleet.counters.coordinator.days.days == {}
 
 
 async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -> None:
@@ -432,7 +432,7 @@ async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -
 
 async def test_who_decided_alone_in_a_minute_does_not_report_it(fleet: Fleet) -> None:
     """What it admitted stands in no counter."""
-    fleet.counters.fleet.lost_minute = fleet.minute().number
+    fleet.counters.failover.isolation.lost_minute = fleet.minute().number
     await lose_redis(fleet)
     await asyncio.sleep(0.6)
     assert fleet.choices.reports == []
@@ -454,7 +454,7 @@ async def test_a_process_that_postgres_does_not_know_takes_nothing_from_redis(cl
     fleet = Fleet(clock)
     fleet.choices.knows_nobody = True
     await fleet.open()
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     assert fleet.redis.takes == []
     fleet.choices.knows_nobody = False
@@ -480,7 +480,7 @@ async def test_redis_goes_on_while_the_log_is_away(fleet: Fleet) -> None:
 async def test_after_a_pause_nothing_is_taken_before_the_log_has_been_heard(fleet: Fleet) -> None:
     fleet.clock.advance(120)
     fleet.log_is_away = True
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     assert fleet.redis.takes == []
 
@@ -495,17 +495,17 @@ async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
     fleet.log_is_away, fleet.choices.failing = True, True
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
     fleet.clock.advance(4)
-    with pytest.raises(StoreMovingError) as failing:
+    with pytest.raises(FailoverError) as failing:
         await fleet.debit(fleet.minute())
     assert failing.value.until == fleet.clock.server_time() + 2
     fleet.clock.advance(1)
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as moving:
         await fleet.debit(fleet.minute())
     assert moving.value.until == fleet.clock.server_time() + 55
     fleet.clock.advance(55)
     with pytest.raises(StoreError) as error:
         await fleet.debit(fleet.minute())
-    assert not isinstance(error.value, StoreMovingError)
+    assert not isinstance(error.value, FailoverError)
 
 
 async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_next_minute_on(
@@ -519,9 +519,9 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet.pull()
     assert not (await limiter.check(tenant)).allowed
     fleet.later(4)
-    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.fleet._alone_since is not None)
+    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.failover.isolation._since is not None)
     fleet.later(2)
-    await let(lambda: fleet.counters.fleet.lost_minute > 0)
+    await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == 10
     assert limiter.degraded
@@ -548,7 +548,7 @@ async def test_a_call_that_a_store_can_make_nothing_of_is_no_failure_of_the_stor
     with pytest.raises(StoreError, match="cannot be parsed"):
         await fleet.debit(fleet.minute())
     stats = fleet.counters.stats()
-    assert {"redis": stats["redis"], "postgres": stats["postgres"]}[store] == "answering"
+    assert (stats["postgres"] if store == "postgres" else stats["redis"]) == "answering"
     await fleet.counters.close()
 
 
@@ -569,7 +569,7 @@ async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) 
 
 async def test_the_minute_before_a_change_is_out_of_reach(fleet: Fleet) -> None:
     await move_to_postgres(fleet)
-    fleet.clock.now -= fleet.clock.server_time() - fleet.choices.row.from_minute * 60
+    fleet.clock.set_server(fleet.choices.row.from_minute * 60 - fleet.clock.server_time())
     assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
     fleet.later(60)
     assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenantcache.freshness.follower import BUSY_PAUSE
+from tenantcache.freshness.publisher import BUSY_PAUSE
 from tenantcache.lookup import resolver as module
 from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench

@@ -273,8 +273,8 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
         ("TENANTCACHE_ON_LIMITER_ERROR", "panic", "it should be 'local', 'allow' or 'deny'"),
         ("TENANTCACHE_RATE_LIMIT_HEADERS", "perhaps", "it should be a valid boolean"),
         ("TENANTCACHE_MEMORY_TTL", "nan", "it should be a finite number (seconds"),
-        ("TENANTCACHE_MAX_STALENESS", "0", "it should be greater than or equal to 0.1 (maximum age"),
-        ("TENANTCACHE_KEY_PREFIX", "a b", "(what Redis keys begin with: up to 64 letters"),
+        ("TENANTCACHE_MAX_STALENESS", "0", "it should be greater than or equal to 0.1 (maximum age of any answer"),
+        ("TENANTCACHE_KEY_PREFIX", "a b", "(prefix of all Redis keys: up to 64 letters"),
         (
             "TENANTCACHE_TRUSTED_PROXIES",
             "10.0.0.1/8",

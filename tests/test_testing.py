@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,28 @@ def test_time_stands_still(tenant_cache: MemoryCache, tenant_clock: FakeClock) -
     assert asyncio.run(use()) == before + 90
     with pytest.raises(ValueError, match="does not go back"):
         tenant_clock.advance(-1)
+
+
+def test_a_clock_may_begin_on_another_date() -> None:
+    cache = MemoryCache(FakeClock(datetime(2026, 3, 29, 0, 30, tzinfo=UTC)))
+    cache.fake_clock.advance(90)
+    assert cache.fake_clock() == 90
+    assert (
+        cache.server_now()
+        == cache.fake_clock.now.timestamp()
+        == datetime(2026, 3, 29, 0, 31, 30, tzinfo=UTC).timestamp()
+    )
+
+
+async def test_memory_warms_up_from_memory(tenant_clock: FakeClock) -> None:
+    cache = MemoryCache(tenant_clock, warm_up=True)
+    for tenant_id in ("acme", "globex"):
+        TenantTable(cache).add(tenant_id)
+    async with cache:
+        await cache.warm_up.wait()
+        assert cache.stats()["lookups"]["warmed_up"] == 2
+        assert await cache.resolve("acme.testserver") is not None
+        assert cache.stats()["lookups"]["loads"] == 0
 
 
 def test_it_outlives_an_event_loop(tenant_cache: MemoryCache) -> None:

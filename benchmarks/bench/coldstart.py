@@ -2,7 +2,7 @@
 
 Traffic is spread evenly over all tenants and goes as fast as the machine lets it: of all patterns the one that misses
 most. Queries are those for tenants; a follower's own are counted apart, because they do not grow with traffic. The hit
-rate is that of the whole fleet, by quarters of a second: the share of requests that caused no look-up.
+rate is that of the whole fleet, by quarters of a second: the share of requests that caused no lookup.
 """
 
 from __future__ import annotations

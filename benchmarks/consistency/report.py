@@ -73,7 +73,7 @@ def beyond(row: Row, bound: float) -> str:
         return f"No answer was {bound:g} s out of date or more."
     return (
         f"{len(verdict.beyond):,} of {verdict.checked:,} answers were {bound:g} s out of date or more, over "
-        f"{row.beyond_span:.1f} s; the oldest was {verdict.longest:.1f} s out of date. "
+        f"{row.beyond_span:.1f} s. The oldest was {verdict.longest:.1f} s out of date. "
         f"{verdict.unavailable:,} requests got 503."
     )
 

@@ -2,10 +2,10 @@
 
 Rules:
 
-* Things stop in the order opposite to their start: the workers hand back what they hold while the stores are there.
-* SIGINT, SIGTERM and SIGHUP are the same wish. One that comes while we stop is heard already.
-* Everything that can be known before is looked at before anything is started (`preflight.py`).
-* Tenants are written only into what the command line names, never into what a variable names.
+* Things stop in the opposite order of their start: the workers give back what they hold while the stores still run.
+* SIGINT, SIGTERM and SIGHUP mean the same. One that comes while we stop is ignored.
+* Everything that can be checked beforehand is checked before anything starts (`preflight.py`).
+* Tenants are written only into a database that the command line names, never into one that a variable names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServ
 from tenantcache.settings.urls import address
 
 OURS = "X-Demo-Run"
-"""The header by which our answers are told from those of a server that took the port since we looked."""
+"""The header that tells our answers from those of a server that has taken the port meanwhile."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

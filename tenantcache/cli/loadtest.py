@@ -1,4 +1,4 @@
-"""`tenantcache loadtest`: finds hosts to ask for, and lets locust do the rest in a process of its own."""
+"""`tenantcache loadtest`: finds hosts to request, and runs locust in a process of its own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ PORTION = 1000
 """Tenants that one query reads. All are looked at: each query takes milliseconds."""
 
 MOST = 5
-"""Names that are told. There are more only if the column holds something else than plans."""
+"""Names in the message. There are more only if the column holds something else than plans."""
 
 _BY_PLAN = """
     select f.tenant ->> 'plan' as plan, count(*) as tenants from tenantcache.find_tenants($1) f

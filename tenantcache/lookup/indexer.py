@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import Freshness
-from tenantcache.freshness.log import LogEntry
+from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
@@ -92,7 +92,7 @@ class Indexer:
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:
-        if entry.aliases is None:
+        if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
             return
         if self._meanwhile is not None:

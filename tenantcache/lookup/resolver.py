@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry
+from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.lookup.core import copies as codec
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.memory import Entry, Memory
@@ -178,7 +178,7 @@ class Resolver:
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:
-        if entry.tenant_id is None or entry.aliases is None:
+        if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
             return
         for held in self._memory.of_tenant(entry.tenant_id):

@@ -36,6 +36,10 @@ class TenantStore(Protocol):
         """Tell every process to read this tenant again, as if it had changed."""
         ...
 
+    async def log_reset(self, tenant_id: str) -> None:
+        """Tell every process that this tenant's counters were reset."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AliasStream:

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         ("localhost",), description="domains whose subdomains are tenants, comma-separated"
     )
     reserved_subdomains: Annotated[Names, AfterValidator(check_reserved)] = Field(
-        ("www",), description="subdomains that belong to no tenant and bypass, comma-separated"
+        ("www",), description="subdomains that bypass tenancy, comma-separated"
     )
     base_domain_tenant: bool = Field(False, description="a tenant whose subdomain is '' is on the base domain itself")
     strategies: Annotated[tuple[str, ...], BeforeValidator(split_strategies)] = Field(
@@ -142,18 +142,24 @@ class Settings(BaseSettings):
         300.0, ge=0, le=7 * DAY, description="seconds that known tenants are still served while Postgres is unavailable"
     )
     max_value_bytes: int = Field(
-        100_000, ge=1, le=512_000_000, description="bytes of a tenant above which it is not copied to Redis"
+        100_000,
+        ge=1,
+        le=512_000_000,
+        description="maximum size of a tenant's copy in Redis, in bytes; larger ones are not stored",
     )
     key_prefix: str = Field(
         "tenantcache",
         pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
-        description="what Redis keys begin with: up to 64 letters, digits and _ . : -",
+        description="prefix of all Redis keys: up to 64 letters, digits and _ . : -",
     )
     trusted_proxies: Annotated[tuple[IPNetwork, ...], BeforeValidator(parse_networks)] = Field(
         (), description="networks (CIDR) whose X-Forwarded-Host counts, comma-separated"
     )
     usage_interval: float = Field(
-        10.0, ge=0, le=DAY, description="seconds between two batches of usage written to Postgres; 0 = none is counted"
+        10.0,
+        ge=0,
+        le=DAY,
+        description="seconds between two batches of usage written to Postgres; 0 = usage is not counted",
     )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"

@@ -1,4 +1,4 @@
-"""From what Postgres says of a tenant to a row: whatever stands in one concerns that tenant alone.
+"""From a record of Postgres to a row of a tenant: a fault in one record concerns that tenant alone.
 
 Attributes are a text of their own, because JSON may hold what Python cannot take (a number of five thousand digits,
 half of a surrogate pair). They are read as `{}` then, and the log says so once.
@@ -16,7 +16,7 @@ from tenantcache.tenant import ID_ALIAS, Row
 logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 10_000
-"""Tenants and names that were complained of and are not again; past it all are forgotten."""
+"""Tenants and names that were warned of, and are not again. Past that number all are forgotten."""
 
 
 class RowReader:

@@ -14,14 +14,15 @@ from tenantcache.runtime.eventloops import Home, running_loop
 from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.model import Settings
 from tenantcache.testing.clock import FakeClock
-from tenantcache.testing.database import MemoryDatabase, MemoryUsage
+from tenantcache.testing.database import MemoryDatabase
 from tenantcache.testing.registry import MemoryRegistry
 from tenantcache.wiring import Stores
 
 BASE_DOMAIN = "testserver"
-"""What Starlette's test client calls itself: a client that acts as nobody is at the base domain, without a tenant."""
+"""What Starlette's test client calls itself: a client that acts as no tenant is at the base domain."""
 
 PATIENCE = 5.0
+"""Seconds that a change from another thread waits for the engine's event loop."""
 
 
 class AnyLoop(Home):
@@ -46,17 +47,13 @@ class MemoryCache(TenantCache):
 
     def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
         self.fake_clock: FakeClock = clock if clock is not None else FakeClock()
-        self.database: MemoryDatabase = MemoryDatabase(self.fake_clock)
+        self.database: MemoryDatabase = MemoryDatabase(self.fake_clock.server_time, on_entry=self._apply)
         self.registry: MemoryRegistry = MemoryRegistry(self.database, self.fake_clock)
+        database = self.database
         stores = Stores(
-            self.database,
-            self.database,
-            self.database,
-            MemoryCounters(),
-            registry=self.registry,
-            usage=MemoryUsage(),
+            database, database, database, MemoryCounters(), registry=self.registry, usage=database.usage, rows=database
         )
-        # A look-up costs nothing here, so there is no use for an index of hosts.
+        # A lookup costs nothing here, so an index of hosts would save nothing.
         values: SettingsArguments = {
             "database_url": "postgresql://nobody@memory.invalid/none",
             "base_domains": [BASE_DOMAIN],
@@ -65,7 +62,6 @@ class MemoryCache(TenantCache):
         }
         super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)
         self.server_time.offset = self.fake_clock.server_time() - self.fake_clock()
-        self.database.on_entry = self._apply
 
     async def open(self) -> None:
         if self._parts.home.loop is not asyncio.get_running_loop():
@@ -81,7 +77,7 @@ class MemoryCache(TenantCache):
         self._call_in_loop(apply)
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
-        """Run `call` where the engine runs, and return when it is done."""
+        """Run `call` in the engine's event loop, and return when it is done."""
         loop = self._parts.home.loop
         if loop is None or not loop.is_running() or loop is running_loop():
             call()

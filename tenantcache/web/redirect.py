@@ -19,11 +19,10 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Receive, Scope, Send
 
-from tenantcache.lookup.core.hosts import HostRules, forwarded_host
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostRules
 from tenantcache.tenant import DOMAIN_ALIAS, Tenant
+from tenantcache.web.forwarded import forwarded_host
 from tenantcache.web.strategies import NameInPath
-
-_NO_BASE = HostRules(())
 
 
 class Redirect:
@@ -145,4 +144,4 @@ def _target(scope: Scope) -> bytes | None:
 
 def _is_at(scope: Scope, primary: str) -> bool:
     said = forwarded_host(scope["headers"])
-    return said is not None and _NO_BASE.classify(said).alias == DOMAIN_ALIAS + primary
+    return said is not None and NO_BASE_DOMAINS.classify(said).alias == DOMAIN_ALIAS + primary

@@ -71,7 +71,7 @@ class TestFloors:
 
     def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
         freshness = following()
-        freshness.apply(mark(5), None, None)
+        freshness.collapse(mark(5))
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(5, GLOBEX_HOST, GLOBEX)
 
@@ -480,7 +480,7 @@ def test_accepts_says_whether_a_copy_missed_a_change(
         if seq <= start:
             continue
         if entry is None:
-            freshness.apply(mark(seq), None, None)
+            freshness.collapse(mark(seq))
         else:
             freshness.apply(mark(seq), str(entry[0]), [f"a{name}" for name in entry[1]])
         names_it = entry is None or entry[0] == tenant or alias in entry[1]

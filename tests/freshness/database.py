@@ -201,7 +201,7 @@ class Database:
         self._last_seq += 1
         self._drawn += 1  # a restore does not take the clock back: no two entries were ever written at one time
         at = self._microseconds() + self._drawn
-        return LogEntry(self._last_seq, at, *named)
+        return LogEntry.from_columns(self._last_seq, at, *named)
 
     def _show(self) -> None:
         head = self.log[-1].seq + (0.5 if self.outbox else 0)

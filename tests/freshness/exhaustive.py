@@ -63,13 +63,25 @@ LONG_STORIES = {
 """The bound of the search: two processes, two updates, one fill."""
 
 
-COUNTERS = {"pulls", "_started", "_last_finished", "generation", "loads", "copy_hits", "copies_refused", "queries"}
-"""They only grow: `generation` is that of one catch-up. Nothing here waits for one of them."""
+COUNTERS = {
+    "pulls",
+    "_started",
+    "_last_finished",
+    "generation",
+    "number",
+    "loads",
+    "copy_hits",
+    "copies_refused",
+    "queries",
+}
+"""They only grow: `number` is that of one catch-up. Nothing here waits for one of them."""
 
 
 def state_of(process: Process) -> object:
     """All that decides what the process does next, as text."""
-    holders = (process.freshness, process.follower, process.follower._pace, process.resolver)
+    follower = process.follower
+    parts = (follower._notices, follower._publisher, follower._checks, follower._pace, follower._puller)
+    holders = (process.freshness, follower, *parts, process.resolver)
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.asof} {entry.read_at}" for entry in entries)
@@ -225,8 +237,8 @@ class _Search:
         try:
             for number in prefix:
                 _take(path, number, told)
-            while path.point() not in self._known:
-                self._known.add(path.point())
+            while (point := path.point()) not in self._known:
+                self._known.add(point)
                 path.check()
                 choices = len(path.choices())
                 self.prefixes += [[*taken, number] for number in range(choices - 1, 0, -1)]

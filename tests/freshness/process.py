@@ -115,10 +115,11 @@ class Process:
             on_future=self._wake_follower,
             clock=clock,
         )
+        self.server_time = ServerTime(0.0)
         self.follower = Follower(
             SimulatedLog(self.links["log"], database),
             self.freshness,
-            ServerTime(0.0),
+            self.server_time,
             self,
             clock=clock,
             tail_age=redis_ttl + 60.0,

@@ -25,8 +25,8 @@ SUITES = {
     "index": ["tests/test_indexer.py"],
     "web": ["tests/test_middleware.py", "tests/test_other_names.py"],
     "loops": ["tests/test_eventloops.py"],
-    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
-    "domains": ["tests/test_domains.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
+    "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
         "tests/core/test_reservation.py",
         "tests/test_halfway.py",
@@ -36,6 +36,8 @@ SUITES = {
     ],
     "postgres": [
         "tests/stores/test_schema.py",
+        "tests/contracts/test_changelog.py",
+        "tests/contracts/test_sources.py",
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
         "tests/stores/test_writers.py",
@@ -43,7 +45,7 @@ SUITES = {
         "tests/test_restore.py",
     ],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
-    "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
+    "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -52,7 +54,7 @@ WHAT_SUITES_DO = {
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
-    "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "machine": "the same as a Hypothesis state machine, which looks for the shortest scenario",
     "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
@@ -87,20 +89,23 @@ ON_WRITERS = "tests/stores/test_writers.py::"
 ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
-FOLLOWER = "tenantcache/freshness/follower.py"
+FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
+FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
 RESOLVER = "tenantcache/lookup/resolver.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
+CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
 INDEXER = "tenantcache/lookup/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
-STORE_CHOICE = "tenantcache/ratelimit/core/failover.py"
+COORDINATOR = "tenantcache/ratelimit/coordinator.py"
+FAILOVER = "tenantcache/ratelimit/core/failover.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 SQL = "tenantcache/schema/schema.sql"
-HOSTS = "tenantcache/lookup/core/hosts.py"
+FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
@@ -208,45 +213,61 @@ MUTANTS = [
     ),
     Mutant(
         "pending changes prove nothing",
-        FOLLOWER,
+        PULLER,
         "        if not pull.pending:\n",
         "        if True:\n",
         quick=UNITS,
     ),
     Mutant(
         "what was pending counts once it is covered",
-        FOLLOWER,
+        PULLER,
         "if pull.covers and self._pending_since is not None:",
         "if self._pending_since is not None:",
         quick=UNITS,
     ),
     Mutant(
         "a pull that has not looked for faults proves no more than one that has",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(proves_from)",
         quick=UNITS,
     ),
     Mutant(
         "a fault proves nothing",
-        FOLLOWER,
-        "self._faultless_at = asked.sent_at if pull.fault is None else NEVER",
-        "self._faultless_at = asked.sent_at",
+        FAULT_CHECK,
+        "self.faultless_at = sent_at if pull.fault is None else NEVER",
+        "self.faultless_at = sent_at",
         quick=UNITS,
     ),
     Mutant(
         "pulls again while transactions run",
-        FOLLOWER,
-        "self._awaited, self._pause = self._running, MIN_PULL_PAUSE",
+        PACE,
+        "self._awaited, self._pause = running, MIN_PULL_PAUSE",
         "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
         ("units",),
         quick=UNITS,
     ),
     Mutant(
         "empty notifications wait",
-        FOLLOWER,
+        PACE,
         "if self._empty > EMPTY_NOTIFICATIONS:",
         "if False:",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "an entry that a notification has made up is forgotten",
+        PULLER,
+        "            self._notices.told = 0  # the answer",
+        "            pass  # the answer",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "a check that has made way for changes is made up for",
+        FAULT_CHECK,
+        "            if now < self._owed_since + self._may_wait:\n",
+        "            if True:\n",
         ("units",),
         quick=UNITS,
     ),
@@ -267,8 +288,8 @@ MUTANTS = [
     ),
     Mutant(
         "a pull counts from its sending",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(self._clock())",
         quick=UNITS,
     ),
@@ -281,20 +302,20 @@ MUTANTS = [
     ),
     Mutant(
         "the log's epoch",
-        FOLLOWER,
+        PULLER,
         "pull.continuous and pull.epoch == self._freshness.epoch",
         "pull.continuous",
         quick=UNITS,
     ),
-    Mutant("the log's continuity", FOLLOWER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
+    Mutant("the log's continuity", PULLER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
     Mutant(
-        "a pull of an earlier generation", FOLLOWER, "if asked.generation != self._freshness.generation:", "if False:"
+        "a pull of an earlier generation", PULLER, "if asked.generation != self._freshness.generation:", "if False:"
     ),
-    Mutant("a mark of an earlier generation", FOLLOWER, "if asked.generation != self._generation:", "if False:"),
-    Mutant("a tail older than a read", FOLLOWER, "if overtaken and ", "if False and "),
+    Mutant("a mark of an earlier generation", PULLER, "if asked.generation != self._generation:", "if False:"),
+    Mutant("a tail older than a read", PULLER, "return overtaken and ", "return False and "),
     Mutant(
-        "a flush where a history begins",
-        FOLLOWER,
+        "a flush at the start of a timeline",
+        PULLER,
         "only floors here.\n        self._sink.flush()\n",
         "only floors here.\n",
     ),
@@ -307,14 +328,14 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
-        "a change cuts loads off",
+        "a change detaches loads in flight",
         RESOLVER,
         "            self._loading.pop(alias, None)\n            held_here",
         "            held_here",
         quick=UNITS,
     ),
     Mutant(
-        "a refused answer cuts its load off",
+        "a refused answer detaches its load",
         RESOLVER,
         "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
         "                pass\n",
@@ -363,7 +384,7 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
-        "the index is of the history that is followed",
+        "the index is of the timeline that is followed",
         INDEXER,
         "if self._meanwhile is not meanwhile or not self._freshness.knows(stream.mark):",
         "if self._meanwhile is not meanwhile:",
@@ -383,7 +404,7 @@ MUTANTS = [
         ("storms", "machine", "index"),
     ),
     Mutant(
-        "the short way is open to what the log vouches for",
+        "the fast path is open to what the log vouches for",
         ENGINE,
         "if self.freshness.vouches_for(entry.asof):",
         "if True:",
@@ -518,7 +539,7 @@ MUTANTS = [
     ),
     Mutant(
         "publishers are not serializable",
-        STORE,
+        CHANGE_LOG,
         'self._isolates = isolation != "read committed"',
         "self._isolates = False",
         SCHEMA,
@@ -558,7 +579,7 @@ MUTANTS = [
     ),
     Mutant(
         "an answer is bounded in bytes",
-        STORE,
+        CHANGE_LOG,
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n",
         "where true\n",
         SCHEMA,
@@ -566,7 +587,7 @@ MUTANTS = [
     ),
     Mutant(
         "a server in recovery proves nothing",
-        STORE,
+        LOG_HEAD,
         'if records[0]["in_recovery"]:',
         "if False:",
         SCHEMA,
@@ -581,7 +602,7 @@ MUTANTS = [
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: tokens are lent for as long as memory is fresh",
+        "hot requests: a lease lasts as long as memory is fresh",
         MIDDLEWARE,
         "meter.lend(min(valid_until, ends - offset))",
         "meter.lend(ends - offset)",
@@ -636,21 +657,21 @@ MUTANTS = [
     ),
     Mutant(
         "forwarded headers: one budget of lines",
-        HOSTS,
+        FORWARDED,
         "if len(lines) > MAX_FORWARDED_LINES or sum(",
         "if sum(",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of octets",
-        HOSTS,
+        FORWARDED,
         " or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:",
         ":",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of pairs",
-        HOSTS,
+        FORWARDED,
         "for line in lines]) > MAX_FORWARDED_PAIRS:",
         "for line in lines]) > 1e9:",
         ("floods",),
@@ -718,14 +739,14 @@ MUTANTS = [
     ),
     Mutant(
         "the mark is told by its time too",
-        STORE,
+        CHANGE_LOG,
         "where seq = $1 and at = $2) as continuous",
         "where seq = $1) as continuous",
         SCHEMA,
     ),
     Mutant(
         "the tail has no gaps",
-        STORE,
+        CHANGE_LOG,
         "(select max(seq) from newest where at <= now()",
         "(select min(seq) from newest where at <= now()",
         SCHEMA,
@@ -768,7 +789,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: 429 only if the counters say so",
-        "tenantcache/web/limitheaders.py",
+        "tenantcache/web/limitrefusal.py",
         "if not decision.unavailable:",
         "if True:",
         WEB,
@@ -805,30 +826,30 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.fleet.version_of(minute_at(asked)) != counters:",
+        "if self.failover.version_of(minute_at(asked)) != counters:",
         "if False:",
         COUNTERS,
         quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
     ),
     Mutant(
         "handing over: the day is written down before the report",
-        FLEET_COUNTERS,
-        "            await self._mirror()\n            if await self.holder.report(report):",
+        COORDINATOR,
+        "            await self.days.write(self._server_now())\n            if await self.holder.report(report):",
         "            if await self.holder.report(report):",
         COUNTERS,
     ),
     Mutant(
         "handing over: who decided alone does not report",
-        STORE_CHOICE,
-        "if minute in (self.own_minute, self.lost_minute):",
+        FAILOVER,
+        "if self.isolation.standing_of(minute) is not None:",
         "if False:",
         COUNTERS,
     ),
     Mutant(
         "handing over: a minute that begins again is not handed over",
-        STORE_CHOICE,
-        " or minute <= self._begun_before",
-        "",
+        HANDOVER,
+        "return minute > self._begun_before and ",
+        "return ",
         COUNTERS,
         quick=("tests/test_clock_set.py",),
     ),

@@ -12,14 +12,16 @@ import asyncpg
 import pytest
 
 from tenantcache.freshness.log import Pull
-from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, StoreChoice
+from tenantcache.ratelimit.core.agreement import NOTICE, Proposal, StoreChoice
+from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 
 DAY = Window("day", 20_000)
 
@@ -35,7 +37,7 @@ async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
 @pytest.fixture
 async def log(database_url: str) -> AsyncIterator[PostgresLog]:
     log = PostgresLog(database_url, timeout=5.0)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     yield log
     await log.close()
 
@@ -84,7 +86,7 @@ async def test_a_change_begins_with_a_minute_that_is_the_notice_away(
     assert (choice.version, choice.store, choice.previous, choice.previous_from) == (2, "postgres", "redis", 0)
     assert choice.why == "to postgres"
     assert before <= choice.changed_at <= after
-    assert before <= choice.complained_at <= after  # to leave Redis is to complain
+    assert before <= choice.complained_at <= after  # to leave Redis is to report it unavailable
 
 
 async def test_a_pull_settles_the_notice_of_the_schema_and_of_the_core(log: PostgresLog) -> None:
@@ -112,12 +114,12 @@ async def test_no_change_is_made_before_the_last_one_has_begun(
     assert await choices.choose(proposal(2, "postgres"))
 
 
-async def test_nobody_goes_back_to_redis_while_somebody_complains(
+async def test_no_process_goes_back_to_redis_while_one_reports_it_unavailable(
     postgres: PostgresTenants, admin: asyncpg.Connection
 ) -> None:
     choices = PostgresChoices(postgres)
     await choices.choose(proposal(0, "postgres"))
-    await choices.complain()
+    await choices.report_unavailable()
     assert not await choices.choose(proposal(1, "redis", quiet=60))
     await admin.execute("update tenantcache.counter_store set complained_at = complained_at - interval '30 seconds'")
     assert not await choices.choose(proposal(1, "redis", quiet=60))
@@ -125,7 +127,7 @@ async def test_nobody_goes_back_to_redis_while_somebody_complains(
     assert await choices.choose(proposal(1, "redis", quiet=60))
     # From Redis to Redis, after its counters were lost, is no way back.
     await begin_now(admin)
-    await choices.complain()
+    await choices.report_unavailable()
     assert await choices.choose(proposal(2, "redis"))
 
 
@@ -308,12 +310,12 @@ async def test_where_nothing_can_be_written_no_process_needs_to_be_known(
     held = await PostgresChoices(reader).hold(ONE, 1, holds=True)
     assert held.through is not None
     assert held.through > 1 << 40
-    fleet = FleetStore(has_redis=True)
+    fleet = Failover(has_redis=True)
     fleet.follow(StoreChoice(1, "redis"), time.time() + 5)
     fleet.redis_answered(time.time(), time.time())
     holder, writer = Holder(fleet, PostgresChoices(reader)), Holder(fleet, choices)
     assert await holder.register(time.time())
-    assert fleet.may_take(await this_minute())
+    assert fleet.version_of(await this_minute()) is not None
     assert await writer.register(time.time())
     assert fleet.handover.through < 1 << 40, "once it can be written, it must be"
     await reader.close()

@@ -133,7 +133,7 @@ async def _until_it_answers(link: RedisLink) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str) -> None:
+async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str, patience: None) -> None:
     """Copies and counters of tenants on every master, by nothing but the URL of one node."""
     connection = await asyncpg.connect(database_url)
     await connection.executemany(

@@ -165,16 +165,13 @@ class Freshness:
         return max(self.applied, self._seen_asof)
 
     def collapse(self, mark: LogMark) -> None:
-        """Skip to `mark` without having seen what lies between: one number stands for all floors."""
+        """Skip to `mark`: anything may have changed up to there. One number stands for all floors."""
         self.applied = max(self.applied, mark.seq)
         self._note(mark)
         self._forget_floors()
 
-    def apply(self, mark: LogMark, tenant_id: str | None, aliases: Iterable[str] | None) -> None:
-        """Note one log entry, in order. `tenant_id` None: everything may have changed."""
-        if tenant_id is None or aliases is None:
-            self.collapse(mark)
-            return
+    def apply(self, mark: LogMark, tenant_id: str, aliases: Iterable[str]) -> None:
+        """Note one log entry, in order: a tenant has changed, and `aliases` lead to it now or did before."""
         self.applied = max(self.applied, mark.seq)
         self._note(mark)
         if self._is_full():

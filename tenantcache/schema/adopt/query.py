@@ -48,8 +48,8 @@ _EQUALS = """coalesce((
         ), '=') as equals"""
 
 # With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
-# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
-# of a single letter.
+# that its values are stored as: operators and indexes are that one's. -1 is not a length; NULL would make `character`
+# one of a single letter.
 _SHAPE = f"""
     with recursive stored (attnum, type) as (
         select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0
