@@ -1,6 +1,6 @@
 """What a process does in the background for its fleet to agree on a counter store.
 
-It announces changes, stays registered, hands the running minute over, reports Redis unavailable, writes down in
+It announces changes, stays registered, hands the running minute over, and reports Redis unavailable. It writes down in
 Postgres what Redis has counted of each day, and watches both stores. `core/failover.py` decides when, and says why.
 """
 

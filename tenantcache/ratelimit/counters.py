@@ -253,8 +253,8 @@ class FleetCounters:
         return begins
 
     async def _know(self) -> None:
-        """If nothing may be taken of this minute because this process does not know enough, or is not known itself,
-        wait a moment for the pull, or register."""
+        """Wait a moment for the pull if it is not known which store counts this minute, and register if Redis does and
+        this process is not a holder."""
         now = self._server_now()
         if self._may_take(now) or now < self._no_wait_until:
             return

@@ -2,8 +2,8 @@
 
 Rules:
 
-* After a failure the store is asked again at once, and then ever less often, up to once in `MAX_PAUSE` seconds for each
-  owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
+* After a failure the store is asked again at once, and then ever less often: once in `MAX_PAUSE` seconds at last, for
+  each owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
 * One line is logged when it begins, with the reason, and one when it is over: when each owner that had failed has been
   answered, or has not been asked for in `FORGET_AFTER` seconds.
 

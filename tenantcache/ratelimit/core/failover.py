@@ -7,12 +7,11 @@ minute belongs to one store**, and no process spends a token of a minute that wa
 agrees by one row in Postgres, `StoreChoice`: minutes from `from_minute` on are counted in `store`, those before in
 `previous`. Each change is a new `version`, and every pull of the log carries the row.
 
-A process must also know that the row is not out of date. A process that changes it holds a lock, reads the server's
-clock, and lets the change begin with a minute that starts at least NOTICE seconds later. Take a pull that finds the
-lock free at server time e, and reads the row after that. It has seen every change that begins before e + NOTICE: one
-that it has not seen took the lock after e. So `settled_until` = e + NOTICE, and **a minute is known iff it starts
-before that**. Both times are readings of one clock, the server's. How long a message or a commit was on its way does
-not enter.
+A process must also know that the row is not out of date. A process that changes it holds a lock and reads the server's
+clock. The change begins with a minute that starts at least NOTICE seconds later. Take a pull that finds the lock free
+at server time e, and reads the row after that. It has seen every change that begins before e + NOTICE: one that it has
+not seen took the lock after e. So `settled_until` = e + NOTICE, and **a minute is known iff it starts before that**.
+Both times are readings of one clock, the server's. How long a message or a commit was on its way does not enter.
 
 Rules
 -----
@@ -21,12 +20,12 @@ Rules
    version; otherwise they are lost, and fewer requests are admitted. (The store's name would not do: a store that was
    left may come back empty.) A minute that has begun stays what it is until all hand it over (rule 2).
 2. A process announces Postgres if Redis is unavailable to it: Redis has not answered for UNAVAILABLE_AFTER seconds, or
-   the provider refuses the account. Until the change begins each process spends what it holds, and refuses beyond that.
-   The change begins within the running minute if all processes report what they were granted of it (`handover.py`),
-   and at the edge otherwise. Once a take has failed, only counting is an answer: a server that is paused for writes, or
-   a replica, still answers PING. Silence alone proves nothing, since this process may have been stopped. It must have
-   asked, and failed, over more than FAILING_FOR seconds. What failed because this process did not run is not counted
-   (`StoreError.starved`).
+   the provider refuses the account. Until the change begins each process spends what it holds, and refuses beyond
+   that. The change begins within the running minute if all processes report what they were granted of it
+   (`handover.py`), and at the edge otherwise. Once a take has failed, only counting is an answer: a server that is
+   paused for writes, or a replica, still answers PING. Silence alone proves nothing, since this process may have been
+   stopped. It must have asked, and failed, over more than FAILING_FOR seconds. What failed because this process did
+   not run is not counted (`StoreError.starved`).
 3. Any process to which Redis answers announces the way back, once no process has reported Redis unavailable for
    `quiet` seconds. Each process without Redis reports that every REPORT_INTERVAL. If Redis is left again within STEADY
    seconds, the fleet waits twice as long the next time, up to MAX_QUIET: a Redis that comes and goes is not followed
@@ -40,19 +39,19 @@ Rules
    minutes. In the last GUARD seconds before a change no tokens of a day are taken, so that no counter grants any that
    others have left. Clocks of two processes differ by less.
 6. *Without the log* (Postgres is unavailable, at least to this process) `settled_until` stands still, and a minute
-   after that is not known. One exception keeps limits whole while Postgres restarts. An answer of Redis that was asked
-   for at s extends it to s + NOTICE, if Redis has answered every WITNESS_GAP seconds since before the last pull, and
-   never failed. If Redis fails for all processes or for none, that is exact: the process that announces a change has
-   found Redis failing over more than WITNESS_GAP (rule 2), and this process would have found it failing too. So each
-   process asks Redis twice a second (PING, which is free), also while all is well: the outage may be over when the log
-   is lost.
-7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is there.
-   It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which it lost
-   the last store, others may have been granted all of the limit, so it spends what it holds. When a store comes back,
-   it asks that store from the next minute on. A minute is its own only if it has been isolated for ISOLATED_FOR seconds
-   before it: processes that notice a little later are then isolated at the edge as well. A process that was isolated
-   until shortly before an edge spends only what it holds in that minute too, since others may have been isolated at the
-   edge. So a fleet that loses everything together, and gets it back, exceeds no limit.
+   after that is not known. One exception keeps limits whole while Postgres restarts. If Redis has answered every
+   WITNESS_GAP seconds since before the last pull, and never failed, its answers vouch for it: one that was asked for
+   at s extends `settled_until` to s + NOTICE. If Redis fails for all processes or for none, that is exact: the process
+   that announces a change has found Redis failing over more than WITNESS_GAP (rule 2), and this process would have
+   found it failing too. So each process asks Redis twice a second (PING, which is free), also while all is well: the
+   outage may be over when the log is lost.
+7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is
+   there. It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which
+   it lost the last store, others may have been granted all of the limit, so it spends what it holds. When a store
+   comes back, it asks that store from the next minute on. A minute is its own only if it has been isolated for
+   ISOLATED_FOR seconds before it: processes that notice a little later are then isolated at the edge as well. If a
+   process was isolated until shortly before an edge, it spends only what it holds in that minute too: others may have
+   been isolated at the edge. So a fleet that loses everything together, and gets it back, exceeds no limit.
 
 What remains are two faults at once. One process lost Postgres and sees Redis, while others see Postgres and lost Redis
 (or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is

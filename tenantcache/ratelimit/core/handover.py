@@ -2,13 +2,13 @@
 
 The theory
 ----------
-A minute that began in Redis can be counted on in Postgres at once if Postgres knows every token of it that was granted.
-(`failover.py` has the rest: which store a minute belongs to, and changes at a minute's edge.) So each process stands in
-a table of **holders** before it takes the first token from Redis. Once a change from Redis to Postgres is announced,
-each of them **reports**, in one statement: "of minute m I was granted so many tokens of each tenant, and I take no more
-of it from Redis." Postgres moves the change to the running minute when the last holder has reported. The same
-transaction enters the sum of all reports into its counters. From then on the minute's counter in Postgres says what the
-one in Redis said, less what was debited there and granted to no process.
+A minute that began in Redis can be counted on in Postgres at once if Postgres knows every token of it that was
+granted. (`failover.py` has the rest: which store a minute belongs to, and changes at a minute's edge.) So each process
+stands in a table of **holders** before it takes the first token from Redis. Once a change from Redis to Postgres is
+announced, each of them **reports**: "of minute m I was granted so many tokens of each tenant, and I take no more of it
+from Redis." Postgres moves the change to the running minute when the last holder has reported. The same transaction
+enters the sum of all reports into its counters. From then on the minute's counter in Postgres says what the one in
+Redis said, less what was debited there and granted to no process.
 
 Rules
 -----
@@ -17,9 +17,9 @@ Rules
    which minutes are handed over. So either the hand-over waits for it, or it learns that the row is another one. It
    renews that each minute. A minute that only Redis vouches for (rule 6 there: the log is unavailable) needs no
    renewal: it is not known whether any process can be told.
-2. A process gives up before it reports, in one step: it counts what it was granted, and from then on takes nothing from
-   Redis for any minute before the change begins. An answer of Redis that arrives afterwards is not used, neither for
-   the minute nor for the day. What is held, and was reported, is spent as before.
+2. A process gives up before it reports, in one step: it counts what it was granted, and from then on takes nothing
+   from Redis for any minute before the change begins. An answer of Redis that arrives afterwards is not used, neither
+   for the minute nor for the day. What is held, and was reported, is spent as before.
 3. A report names the version of the change and the minute. If it is made again (its answer was lost), it replaces
    itself.
 4. A holder that does not report, because it was killed, stopped or cut off, keeps the minute from being handed over:
