@@ -237,7 +237,7 @@ class TestComingBack:
             assert bench.process.freshness.applied == bench.database.head.seq
 
 
-class TestAnotherHistory:
+class TestAnotherTimeline:
     def test_a_restored_storage_snapshot_is_told_by_the_entry_applied_last(self) -> None:
         with Bench() as bench:
             bench.know(ACME)
@@ -341,7 +341,7 @@ class TestAnotherHistory:
             bench.rename("lost")
             bench.settle()
             bench.advance(1.0)
-            bench.deliver("pull")  # the old history answers, and everything seems in order
+            bench.deliver("pull")  # the old timeline answers, and everything seems in order
             bench.database.restore(backup, same_storage=True)
             bench.find("subdomain:b")
             bench.answer("get")
@@ -358,7 +358,7 @@ class TestAnotherHistory:
                     bench.network.deliver(flight)
                 bench.run()
             bench.find("subdomain:b")
-            bench.answer("read")  # it begins the other history, and the tail that was asked for before does not count
+            bench.answer("read")  # it begins the other timeline, and the tail that was asked for before does not count
             bench.answer("tail")
             bench.deliver("tail")
             bench.rename()
@@ -384,7 +384,7 @@ class TestAnotherHistory:
             bench.settle(4.0)
             assert bench.process.freshness.is_valid(bench.now)
 
-    def test_everything_changed_is_no_other_history(self) -> None:
+    def test_everything_changed_is_no_other_timeline(self) -> None:
         with Bench() as bench:
             bench.know(ACME)
             epoch = bench.database.epoch

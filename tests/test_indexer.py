@@ -86,9 +86,9 @@ async def test_every_alias_of_the_database_is_known_and_others_are_ruled_out(
 ) -> None:
     indexer = (await ready(await open_cache())).indexer
     known = ["subdomain:acme", "domain:shop.acme.io", "domain:globex.example"]
-    strangers = ["subdomain:globex", "domain:acme", "domain:acme.io", "subdomain:shop.acme.io"]
+    unknown = ["subdomain:globex", "domain:acme", "domain:acme.io", "subdomain:shop.acme.io"]
     assert [indexer.rules_out(alias) for alias in known] == [False] * 3
-    assert [indexer.rules_out(alias) for alias in strangers] == [True] * 4
+    assert [indexer.rules_out(alias) for alias in unknown] == [True] * 4
     assert indexer.hosts == 3
 
 
@@ -228,7 +228,7 @@ async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: Ope
     assert cache.indexer.rules_out("subdomain:nobody")
 
 
-async def test_a_cold_start_may_look_up_more_known_hosts_than_strangers_may_cause(
+async def test_a_cold_start_may_look_up_more_known_hosts_than_unknown_ones(
     database: Any, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wiring, "LOOKUP_BURST", 1.0)

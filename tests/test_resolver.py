@@ -66,7 +66,7 @@ class TestLoading:
             bench.settle()
             assert first.result() is not None
 
-    def test_strangers_have_a_budget_that_known_hosts_do_not_need(self) -> None:
+    def test_unknown_hosts_have_a_budget_that_known_hosts_do_not_need(self) -> None:
         with Bench(lookups=1.0) as bench:
             bench.know(ACME)
             with pytest.raises(StoreUnavailableError, match="unknown hosts"):

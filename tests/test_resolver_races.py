@@ -1,4 +1,4 @@
-"""The resolver against changes, suspended machines and other histories that overtake its answers."""
+"""The resolver against changes, suspended machines and other timelines that overtake its answers."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class TestPending:
             assert bench.process._indexer.rules_out(NOBODY)
 
 
-class TestAnotherHistory:
+class TestAnotherTimeline:
     def test_a_read_that_finds_one_drops_everything(self) -> None:
         with Bench() as bench:
             bench.know(ACME)

@@ -135,7 +135,7 @@ async def test_what_a_request_has_read_meanwhile_stays(database: Any, database_u
         assert cache.memory.get("domain:shop.acme.io") is not None
 
 
-async def test_rows_of_another_history_are_refused(database: Any, database_url: str) -> None:
+async def test_rows_of_another_timeline_are_refused(database: Any, database_url: str) -> None:
     async with make(database_url, HeldRows) as cache:
         held = cache._parts.stores.rows
         assert isinstance(held, HeldRows)

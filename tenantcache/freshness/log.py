@@ -45,8 +45,8 @@ class LogEntry(LogMark):
 class Pull:
     """One look at the log: what is new, and what else a follower lives on.
 
-    `server_time` is in seconds since the Unix epoch, `head` the newest entry, `continuous` false if the entry that the
-    caller applied last is not the one in the log now, `processes` the size of the fleet.
+    `server_time` is in seconds since the Unix epoch, `head` the newest entry, `processes` the size of the fleet.
+    `continuous` is false if the entry that the caller applied last is not the one in the log now.
     `truncated` is true if the caller is further behind than its bound; `entries` is then empty. `choice` says which
     store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.core.logmark import LogMark
 
-EPOCH = "history-1"
+EPOCH = "timeline-1"
 ACME, ACME_HOST, ACME_DOMAIN = "acme", "subdomain:acme", "domain:shop.acme.io"
 GLOBEX, GLOBEX_HOST = "globex", "subdomain:globex"
 
 
 def mark(seq: int, *, lost: bool = False) -> LogMark:
-    """An entry of the log, or another one of that number: from a history that a restore has undone."""
+    """An entry of the log, or another one of that number: from a timeline that a restore has undone."""
     return LogMark(seq, 1_735_689_600_000_000 + seq * 60_000_000 + (1 if lost else 0))
 
 
@@ -26,7 +26,7 @@ def following(
     freshness = Freshness(max_staleness=3.0, stale_if_error=stale_if_error, max_floors=max_floors)
     freshness.restart(EPOCH, mark(tail_start))
     for seq in range(tail_start + 1, applied + 1):
-        freshness.apply(mark(seq), "somebody", ())
+        freshness.apply(mark(seq), "another", ())
     return freshness
 
 
@@ -69,7 +69,7 @@ class TestFloors:
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert not freshness.accepts(4, ACME_DOMAIN, None)
 
-    def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
+    def test_an_entry_that_names_no_tenant_refuses_everything_older(self) -> None:
         freshness = following()
         freshness.collapse(mark(5))
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
@@ -99,7 +99,7 @@ class TestFloors:
         assert freshness.accepts(49, "subdomain:t1", "t1")
 
     def test_floors_of_what_reads_have_seen_are_bounded_too(self) -> None:
-        # Without a follower every read is ahead of the log, and anybody can ask for made-up hosts.
+        # Without a follower every read is ahead of the log, and any client can ask for made-up hosts.
         freshness = following(applied=1, max_floors=4)
         for number in range(50):
             freshness.observe(mark(5), None, f"domain:made-up-{number}.example")
@@ -178,7 +178,7 @@ class TestRule3:
 
 
 class TestRule4:
-    def test_a_shared_copy_of_this_history_up_to_what_was_applied(self) -> None:
+    def test_a_shared_copy_of_this_timeline_up_to_what_was_applied(self) -> None:
         freshness = following(applied=9)
         assert freshness.accepts_shared(EPOCH, mark(9), ACME_HOST, ACME)
 
@@ -186,9 +186,9 @@ class TestRule4:
         freshness = following(applied=9)
         assert not freshness.accepts_shared(EPOCH, mark(10), ACME_HOST, ACME)
 
-    def test_not_one_of_another_history(self) -> None:
+    def test_not_one_of_another_timeline(self) -> None:
         freshness = following(applied=9)
-        assert not freshness.accepts_shared("history-0", mark(9), ACME_HOST, ACME)
+        assert not freshness.accepts_shared("timeline-0", mark(9), ACME_HOST, ACME)
 
     def test_not_one_that_missed_a_change(self) -> None:
         freshness = following(applied=9)
@@ -205,19 +205,19 @@ class TestRule4:
         assert freshness.accepts_shared(EPOCH, mark(6), ACME_HOST, ACME)
         assert not freshness.accepts_shared(EPOCH, mark(5), ACME_HOST, ACME)
 
-    def test_nothing_before_the_history_is_known(self) -> None:
+    def test_nothing_before_the_timeline_is_known(self) -> None:
         freshness = Freshness(max_staleness=3.0, stale_if_error=0.0)
         assert not freshness.accepts_shared(EPOCH, mark(0), ACME_HOST, ACME)
 
 
 class TestRule5:
-    def test_another_history_forgets_everything(self) -> None:
+    def test_another_timeline_forgets_everything(self) -> None:
         freshness = following(stale_if_error=300.0)
         freshness.apply(mark(5), ACME, (ACME_HOST,))
         freshness.observe(mark(8), GLOBEX, GLOBEX_HOST)
         freshness.extend(sent_at=10.0)
-        freshness.restart("history-2", mark(1))
-        assert freshness.epoch == "history-2"
+        freshness.restart("timeline-2", mark(1))
+        assert freshness.epoch == "timeline-2"
         assert not freshness.is_valid(10.0)
         assert freshness.accepts(1, ACME_HOST, ACME)
         assert freshness.accepts(1, GLOBEX_HOST, GLOBEX)
@@ -245,8 +245,8 @@ class TestRule5OfAnswers:
     def test_another_epoch(self) -> None:
         freshness = following(applied=9)
         asked = freshness.question(10.0)
-        assert freshness.believes(asked, 10.0, "history-2", mark(12))
-        assert (freshness.epoch, freshness.applied, freshness.generation) == ("history-2", 12, asked.generation + 1)
+        assert freshness.believes(asked, 10.0, "timeline-2", mark(12))
+        assert (freshness.epoch, freshness.applied, freshness.generation) == ("timeline-2", 12, asked.generation + 1)
 
     def test_a_log_that_ends_before_what_was_known_when_it_was_asked(self) -> None:
         freshness = following(applied=8)

@@ -121,12 +121,12 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Moment:
-    """What was visible from `since` on, until the next moment began. `history` counts the restores before it; `head` is
-    the newest entry, and half an entry more if changes were visible that were not in the log."""
+    """What was visible from `since` on, until the next moment began. `timeline` counts the restores before it. `head`
+    is the newest entry, and half an entry more if changes were visible that were not in the log."""
 
     since: float
     tables: Tables
-    history: int
+    timeline: int
     head: float
 
 
@@ -170,7 +170,7 @@ class Database:
         self._last_seq = 0
         self._drawn = 0
         self._incarnation = 0
-        self._history = 0
+        self._timeline = 0
         self.moments: list[Moment] = []
         self.open_transactions: list[Transaction] = []
         self.sessions: dict[object, Callable[[int | None], None]] = {}
@@ -202,7 +202,7 @@ class Database:
 
     def _show(self) -> None:
         head = self.log[-1].seq + (0.5 if self.outbox else 0)
-        self.moments.append(Moment(self._clock(), self.tables, self._history, head))
+        self.moments.append(Moment(self._clock(), self.tables, self._timeline, head))
 
     # Writers.
 
@@ -292,7 +292,7 @@ class Database:
         self._last_seq = backup.last_seq
         self._published = 0
         self._incarnation += 0 if same_storage else 1
-        self._history += 1
+        self._timeline += 1
         self._show()
 
     def crash(self) -> None:

@@ -164,7 +164,7 @@ class Redis:
         self.write(alias, value)
 
     def write(self, alias: str, value: bytes) -> None:
-        """By somebody's hand."""
+        """By hand."""
         self._values[alias] = value, self._clock() + self._ttl
 
     def unlink(self, aliases: Sequence[str]) -> None:

@@ -256,7 +256,7 @@ class Process:
         finally:
             self.unfinished -= 1
         oldest = self._truth.oldest_allowed(invoked_at - (self.freshness.stale_if_error if is_stale else 0.0))
-        if self._truth.same_history(seen):
+        if self._truth.same_timeline(seen):
             oldest = max(oldest, seen)
         if after_sync:
             oldest = max(oldest, newest)

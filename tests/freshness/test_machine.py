@@ -73,7 +73,7 @@ class Freshness(RuleBasedStateMachine):
 
     @rule(tenant=any_tenant, is_left_alone=st.booleans())
     def update(self, tenant: str, is_left_alone: bool) -> None:
-        """Or create, after everybody knows that it is not there. Then, perhaps, time for everybody to see it."""
+        """Or create, after all know that it is not there. Then, perhaps, time for all to see it."""
         self.world.database.commit(set_columns(tenant, name=self.world.next_version()))
         if is_left_alone:
             self.world.settle(MAX_STALENESS + 1)
