@@ -48,7 +48,7 @@ SUITES = {
 }
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
-    "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "units": "resolver, follower and engine, with each message delayed for as long as the test wants",
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
