@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Scope
 
-from tenantcache import Settings
-from tenantcache.web.middleware import Reply
+from tenantcache import Reply, Settings
 from tenantcache.web.problems import Problem
 
 from .pages import render

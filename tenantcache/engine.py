@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
@@ -19,7 +19,8 @@ from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableE
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, LogEntry, Pull
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -40,7 +41,8 @@ from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
-from tenantcache.tenant import ID_ALIAS, RESET_ALIAS, Limits, Tenant
+from tenantcache.stats import LinkStats, Stats
+from tenantcache.tenant import Limits, Tenant
 from tenantcache.wiring import Stores
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
 """Look-ups of hosts that are neither in memory nor ruled out by the index. A process that starts cold meets its
 tenants a thousand at once at most; a flood is worth 200 cheap queries a second, not more."""
 
-NO_REDIS = {"billed_commands": 0, "breaker": "closed"}
+NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
 
 COPY_LIFE_MARGIN = 60.0
 """Seconds that a copy may be on its way into Redis before its TTL begins to count."""
@@ -143,10 +145,9 @@ class TenantCache:
             self.freshness,
             self.settings.limit_table,
             on_read=self._put_in_force,
-            rules_out=self.indexer.rules_out,
-            knows=self.indexer.knows,
+            known=self.indexer,
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
-            on_future=self._wake_follower,
+            on_timeline=self._wake_follower,
             clock=self.clock,
         )
         rows, most = self._stores.rows if self.settings.warm_up else None, self.settings.memory_max_tenants
@@ -170,6 +171,7 @@ class TenantCache:
 
     @property
     def is_open(self) -> bool:
+        """Whether it can be used now, in the event loop that has opened it."""
         return self._is_open
 
     def is_elsewhere(self) -> bool:
@@ -337,7 +339,7 @@ class TenantCache:
     def changed(self, entry: LogEntry) -> None:
         self.resolver.changed(entry)
         self.indexer.changed(entry)
-        if entry.tenant_id is not None and RESET_ALIAS in (entry.aliases or ()):
+        if entry.kind is ChangeKind.RESET:
             self.limiter.restart(entry.tenant_id)
 
     def flush(self) -> None:
@@ -387,7 +389,7 @@ class TenantCache:
         """
         assert entry.tenant is not None
         entry.meter = self.limiter.meter_of(entry.tenant)
-        if self.freshness.vouches_for(entry.asof):
+        if self.freshness.vouches_for(entry.watermark):
             self.memory.spell(host, entry)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
@@ -405,7 +407,8 @@ class TenantCache:
         names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
         try:
             # Names that no trigger has told of are in the database alone.
-            row = (await self._stores.tenants.read([ID_ALIAS + tenant_id])).rows[ID_ALIAS + tenant_id]
+            alias = id_alias(tenant_id)
+            row = (await self._stores.tenants.read([alias])).rows[alias]
             aliases = sorted(names if row is None else names.union(aliases_of(row)))
             await self._stores.tenants.log_change(tenant_id, aliases)
         except StoreError as error:
@@ -477,7 +480,7 @@ class TenantCache:
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         try:
             await self.limiter.reset(tenant, named)
-            await self._stores.tenants.log_change(tenant_id, [RESET_ALIAS])
+            await self._stores.tenants.log_reset(tenant_id)
         except StoreError as error:
             raise StoreUnavailableError(str(error)) from error
         await self.sync()
@@ -519,18 +522,18 @@ class TenantCache:
 
     # What is going on.
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """Counts since the start of this process, and states as they are now. No I/O."""
+    def stats(self) -> Stats:
+        """Counts since the start of this process, and states as they are now: see docs/api.md. No I/O."""
         link, postgres, now = self._stores.link, self._stores.postgres, self.clock()
         counters = None if self.fleet_counters is None else self.fleet_counters.stats()
         return {
             "memory": self.memory.stats(),
-            "lookups": self.resolver.stats() | {"warmed_up": self.warm_up.tenants},
-            "freshness": self.freshness.stats(now) | self.follower.stats(),
+            "lookups": {**self.resolver.stats(), "warmed_up": self.warm_up.tenants},
+            "freshness": {**self.freshness.stats(now), **self.follower.stats()},
             "index": self.indexer.stats(),
-            "limits": self.limiter.stats() | {"shadowed": self.shadow.count, "counters": counters},
+            "limits": {**self.limiter.stats(), "shadowed": self.shadow.count, "counters": counters},
             "usage": self.usage.stats(),
-            "redis": {"configured": link is not None} | (NO_REDIS if link is None else link.stats()),
+            "redis": {"configured": link is not None, **(NO_REDIS if link is None else link.stats())},
             "postgres": {"queries": 0 if postgres is None else postgres.queries},
         }
 

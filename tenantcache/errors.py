@@ -37,7 +37,7 @@ class NotOpenError(TenantCacheError):
 
 
 class AdoptedTableError(TenantCacheError):
-    """The tenants live in an adopted table. That one is its owner's, and is written by its owner's own means."""
+    """The tenants live in an adopted table, which only the means of its own application may write."""
 
 
 class UnknownTenantError(TenantCacheError):
@@ -45,11 +45,23 @@ class UnknownTenantError(TenantCacheError):
 
 
 class UnknownDomainError(TenantCacheError):
-    """Nobody has that domain, or has asked for it."""
+    """No tenant has that domain or has asked for it; or the tenant that a call names has not."""
 
 
 class NameTakenError(TenantCacheError):
     """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
+
+
+class InvalidTenantError(TenantCacheError, ValueError):
+    """A tenant cannot be like this. The text lists every fault, one a line."""
+
+
+class InvalidDomainError(TenantCacheError, ValueError):
+    """A name that cannot be a custom domain here. The text says why."""
+
+
+class DnsUnreachableError(TenantCacheError):
+    """The DNS could not be asked, or did not say. This tells nothing about the records."""
 
 
 class StoreError(Exception):
@@ -70,8 +82,8 @@ class RejectedError(StoreError):
     """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
 
 
-class StoreMovingError(StoreError):
-    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+class FailoverError(StoreError):
+    """Nothing may be taken now: another store takes over, or this minute was lost. Ask again at `until`.
 
     `until` is server time, in seconds since the Unix epoch.
     """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from tenantcache.freshness.follower import Follower
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings
 from tenantcache.settings.urls import address
+from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,7 @@ LOOK_INTERVAL = 0.05
 class StartReport:
     """`counters` are the statistics of the counter stores; None if the application brought one along."""
 
-    def __init__(
-        self, settings: Settings, follower: Follower, indexer: Indexer, counters: dict[str, Any] | None
-    ) -> None:
+    def __init__(self, settings: Settings, follower: Follower, indexer: Indexer, counters: CounterStats | None) -> None:
         self._settings = settings
         self._follower = follower
         self._indexer = indexer

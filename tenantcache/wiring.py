@@ -12,9 +12,10 @@ from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantS
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.settings.model import Settings
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.usage import PostgresUsage

@@ -11,8 +11,14 @@ import pytest
 from redis.asyncio import Redis
 
 from tenantcache import ConfigurationError, NotOpenError, Settings, TenantCache
-from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError
-from tenantcache.admin.domains import InvalidDomainError, NameTakenError, UnknownDomainError, UnknownTenantError
+from tenantcache.admin.dns import DnspythonResolver
+from tenantcache.errors import (
+    DnsUnreachableError,
+    InvalidDomainError,
+    NameTakenError,
+    UnknownDomainError,
+    UnknownTenantError,
+)
 from tenantcache.testing.engine import MemoryCache
 from tests.servers.nameserver import Nameserver
 

@@ -16,11 +16,16 @@ HOST = b"acme.example.com"
 async def test_an_entry_is_hot_once_the_log_has_come_to_its_number(ahead: float, is_hot: bool) -> None:
     clock = FakeClock()
     async with make_cache(FakeDatabase(clock, row("acme")), clock) as cache:
-        asof = cache.freshness.applied + ahead
+        watermark = cache.freshness.applied + ahead
         entry = Entry(
-            "subdomain:acme", Tenant("acme", "Acme", subdomain="acme"), asof, clock.now, clock.now + 300, "postgres"
+            "subdomain:acme",
+            Tenant("acme", "Acme", subdomain="acme"),
+            watermark,
+            clock(),
+            clock() + 300,
+            "postgres",
         )
         cache.memory.put(entry)
         cache.make_hot(HOST, entry)
         assert (HOST in cache.memory.hot) is is_hot
-        assert cache.freshness.state(clock.now, asof, NEVER).value == ("valid" if is_hot else "refused")
+        assert cache.freshness.state(clock(), watermark, NEVER).value == ("valid" if is_hot else "refused")

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tenantcache import NotOpenError, Settings, Tenant, TenantCache, TenantMiddleware
+from tenantcache.freshness.log import OnChange
 from tests.asgi import Lifespan, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
@@ -239,7 +240,7 @@ async def test_opening_twice_at_once_in_two_loops() -> None:
     told: Future[BaseException] = Future()
     original = database.open
 
-    async def open_slowly(on_change: Callable[[], None]) -> None:
+    async def open_slowly(on_change: OnChange) -> None:
         await original(on_change)
         await asyncio.to_thread(goes_on.wait)
 

@@ -28,7 +28,8 @@ from tenantcache import (
     TenantMiddleware,
 )
 from tenantcache.devservers import free_port
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.freshness.log import OnChange
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.web.ask import AskApp
 from tests.asgi import Lifespan
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
@@ -124,7 +125,7 @@ async def test_trying_again_is_not_said_just_before_giving_up(
     attempts = []
     open_log = PostgresLog.open
 
-    async def counted(log: PostgresLog, on_change: Callable[[], None]) -> None:
+    async def counted(log: PostgresLog, on_change: OnChange) -> None:
         attempts.append(log)
         await open_log(log, on_change)
 
@@ -156,7 +157,7 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
         await cache.sync()
         await cache.close()
     assert caplog.messages == [
-        "the change log is lost: the fake database is away; trying again",
+        "the change log is lost: the fake database is unavailable; trying again",
         "the change log is being followed again",
     ]
 

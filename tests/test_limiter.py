@@ -20,7 +20,7 @@ from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.meters import Meter
 from tenantcache.tenant import Limits, Tenant
-from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
+from tests.fakes import FakeClock, FakeCounters, limited
 
 MakeLimiter = Callable[..., Limiter]
 
@@ -202,7 +202,7 @@ async def test_processes_together_never_exceed_it(make_limiter: MakeLimiter, ten
 
 async def test_a_denial_says_when_the_window_ends(clock: FakeClock, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_minute=1)
-    clock.now = MINUTE_START + 12.5
+    clock.advance(12.5)
     await limiter.check(tenant)
     refused = await limiter.check(tenant)
     assert (refused.allowed, refused.violated, refused.retry_after) == (False, ("minute",), 47.5)
@@ -422,7 +422,7 @@ async def test_a_denial_without_a_store_says_when_to_come_back(
 ) -> None:
     limiter = make_limiter("deny")
     counters.failing = True
-    clock.now = MINUTE_START + 20
+    clock.advance(20)
     refused = await limiter.check(limited(per_minute=60))
     assert (refused.violated, refused.retry_after) == ((), 40.0)
 
@@ -471,7 +471,7 @@ async def test_an_outage_is_logged_once_with_its_reason(
     assert not limiter.degraded
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [
-        ("ERROR", "limits cannot be counted in the store (the fake counters are away): going on with 'deny'"),
+        ("ERROR", "limits cannot be counted in the store (the fake counters are unavailable): going on with 'deny'"),
         ("INFO", "limits are counted in the store again"),
     ]
 

@@ -158,8 +158,8 @@ async def test_a_refused_websocket_gets_that_status_too() -> None:
         ),
         ('{"suspended": 200}', "'suspended' with 200; give a status of an error"),
         ('{"suspended": true}', "'suspended' with True"),
-        ("402", "is no JSON object"),
-        ("{", "is no JSON"),
+        ("402", "is not a JSON object"),
+        ("{", "is not JSON"),
     ],
 )
 def test_statuses_that_cannot_be(codes: str, expected: str) -> None:
@@ -495,12 +495,16 @@ def test_a_redirect_always_leads_to_the_primary_domain(path: str, query: bytes, 
 
 async def test_strategies_come_from_the_settings() -> None:
     async with world(strategies=None, trusted_proxies=["10.0.0.0/8"]) as made:
-        assert made.app._strategies == ()
+        assert made.app._admission.strategies == ()
     database = FakeDatabase(FakeClock(), *ROWS)
     strategies = "path:/t, header:x-tenant-id:id, host"  # with options: see test_other_names.py
     cache = make_cache(database, FakeClock(), strategies=strategies, trusted_proxies=["10.0.0.0/8"])
-    assert TenantMiddleware(echo, cache=cache)._strategies == (PathPrefix("/t"), Header("x-tenant-id", "id"), Host())
-    assert TenantMiddleware(echo, cache=cache, strategies=["host"])._strategies == ()
+    assert TenantMiddleware(echo, cache=cache)._admission.strategies == (
+        PathPrefix("/t"),
+        Header("x-tenant-id", "id"),
+        Host(),
+    )
+    assert TenantMiddleware(echo, cache=cache, strategies=["host"])._admission.strategies == ()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenantcache.freshness.follower import BUSY_PAUSE
+from tenantcache.freshness.publisher import BUSY_PAUSE
 from tenantcache.lookup import resolver as module
 from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
@@ -88,7 +88,7 @@ class TestOvertaken:
             bench.answer("get")
             bench.answer("read")
             bench.process.memory.clear()
-            bench.redis.write(ACME_DOMAIN, bench.copy_of(ACME_DOMAIN, asof=1))
+            bench.redis.write(ACME_DOMAIN, bench.copy_of(ACME_DOMAIN, watermark=1))
             bench.find(ACME_DOMAIN)
             bench.answer("get")
             assert bench.process.resolver.copies_refused == 1

@@ -10,8 +10,13 @@ import pytest
 import redis.asyncio
 
 from tenantcache import NotOpenError, Settings, StoreUnavailableError, Tenant, TenantCache
-from tenantcache.admin.tenants import AdoptedTableError, InvalidTenantError, NameTakenError, UnknownTenantError
-from tenantcache.errors import TenantCacheError
+from tenantcache.errors import (
+    AdoptedTableError,
+    InvalidTenantError,
+    NameTakenError,
+    TenantCacheError,
+    UnknownTenantError,
+)
 from tenantcache.schema.adopt import Adoption, TableOptions, install, prepare, write_query
 from tenantcache.tenant import Limits
 from tests.fakes import FakeClock, FakeDatabase, make_cache

@@ -183,7 +183,7 @@ async def test_a_warmed_up_tenant_is_evicted_by_a_later_change(database: Any, da
         assert tenant is not None and tenant.name == "New"
 
 
-async def test_requests_are_served_while_it_runs(database: Any, database_url: str) -> None:
+async def test_requests_are_served_while_it_runs(database: Any, database_url: str, patience: None) -> None:
     """Between two batches others get their turn; the first requests do not wait for ten thousand rows."""
     await database.execute("""
         insert into tenantcache.tenants (id, name, subdomain)

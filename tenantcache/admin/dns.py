@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from tenantcache.errors import ConfigurationError, TenantCacheError
+from tenantcache.errors import ConfigurationError, DnsUnreachableError
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver
 
 LIFETIME = 5.0
 """Seconds for one question, all tries and servers together: dnspython's own default, and a person waits."""
-
-
-class DnsUnreachableError(TenantCacheError):
-    """The DNS could not be asked, or would not say. This tells nothing about the records."""
 
 
 class TxtResolver(Protocol):

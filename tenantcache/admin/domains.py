@@ -21,29 +21,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError, TxtResolver
+from tenantcache.admin.dns import DnspythonResolver, TxtResolver
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.errors import (
-    AdoptedTableError,
+    DnsUnreachableError,
+    InvalidDomainError,
     NameTakenError,
-    TenantCacheError,
     UnknownDomainError,
-    UnknownTenantError,
 )
+from tenantcache.lookup.core.alias import domain_alias
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH, HostRules
-from tenantcache.tenant import DOMAIN_ALIAS
-
-__all__ = [
-    "AdoptedTableError",
-    "Challenge",
-    "Domains",
-    "InvalidDomainError",
-    "NameTakenError",
-    "UnknownDomainError",
-    "UnknownTenantError",
-    "Verification",
-]
 
 LABEL = "_tenantcache-challenge"
 """An underscored name (RFC 8552), apart from the domain itself: there, other records and other services live."""
@@ -60,10 +48,6 @@ MAX_QUESTIONS = 10
 """DNS questions under way at once when domains are checked again."""
 
 Outcome = Literal["verified", "failed", "unreachable"]
-
-
-class InvalidDomainError(TenantCacheError, ValueError):
-    """A name that cannot be a custom domain here. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +174,7 @@ class Domains:
         if not found:
             raise UnknownDomainError(f"the tenant {tenant_id!r} neither has the domain {domain!r} nor has asked for it")
         if any(found):
-            await self._write_through.withdraw([DOMAIN_ALIAS + domain])
+            await self._write_through.withdraw([domain_alias(domain)])
 
     async def remove_from_every_tenant(self, name: str) -> None:
         """Serve the domain no longer, whichever tenant has it, and forget all claims to it.
@@ -202,7 +186,7 @@ class Domains:
         domain = self._normalise(name)
         if not await self._registry.remove_from_every_tenant(domain):
             raise UnknownDomainError(f"no tenant has the domain {domain!r} or has asked for it")
-        await self._write_through.withdraw([DOMAIN_ALIAS + domain])
+        await self._write_through.withdraw([domain_alias(domain)])
 
     def _normalise(self, name: str) -> str:
         try:

@@ -13,34 +13,22 @@ from typing import Any, TypedDict, Unpack
 
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import AdoptedTableError, NameTakenError, TenantCacheError, UnknownTenantError
+from tenantcache.errors import (
+    InvalidTenantError,
+)
+from tenantcache.lookup.core.alias import domain_alias, id_alias, subdomain_alias
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.tenant import (
-    DOMAIN_ALIAS,
-    ID_ALIAS,
     MAX_ID_LENGTH,
+    MAX_PER_DAY,
+    MAX_PER_MINUTE,
     STATUSES,
-    SUBDOMAIN_ALIAS,
     LimitTable,
     Status,
     Tenant,
     tenant_from_row,
 )
-
-__all__ = [
-    "AdoptedTableError",
-    "InvalidTenantError",
-    "NameTakenError",
-    "TenantColumns",
-    "Tenants",
-    "UnknownTenantError",
-]
-
-
-class InvalidTenantError(TenantCacheError, ValueError):
-    """A tenant cannot be like this. The text lists every fault, one a line."""
 
 
 class TenantColumns(TypedDict, total=False):
@@ -153,9 +141,9 @@ class Tenants:
         """Delete the tenant with its domains. Its usage stays. Raises `UnknownTenantError`."""
         self._require_open()
         subdomain, domains = await self._registry.delete(tenant_id)
-        by_subdomain = [SUBDOMAIN_ALIAS + subdomain] if subdomain else []
-        by_domain = [DOMAIN_ALIAS + domain for domain in domains]
-        await self._write_through.withdraw([ID_ALIAS + tenant_id, *by_subdomain, *by_domain])
+        by_subdomain = [subdomain_alias(subdomain)] if subdomain else []
+        by_domain = [domain_alias(domain) for domain in domains]
+        await self._write_through.withdraw([id_alias(tenant_id), *by_subdomain, *by_domain])
 
 
 class Check:

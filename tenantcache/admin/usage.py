@@ -28,8 +28,7 @@ from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
 from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreUnavailableError, TenantCacheError
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
-
-__all__ = ["Usage", "UsageDay"]
+from tenantcache.stats import UsageStats
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class Usage:
         """Tenants and days that were collected and are not in Postgres yet."""
         return len(self._pending) + len(self._unanswered) + sum(map(len, self._to_retry))
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> UsageStats:
         return {"batches": self.batches, "waiting": self.waiting}
 
     def open(self) -> None:

@@ -13,13 +13,12 @@ import typer
 
 from tenantcache.cli.schema import database
 from tenantcache.errors import TenantCacheError
+from tenantcache.lookup.core.alias import is_alias
 
 if TYPE_CHECKING:
     from tenantcache.settings.model import Settings
 
 app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
-
-ALIASES = ("id:", "subdomain:", "domain:", "name:")
 
 
 @app.command()
@@ -75,7 +74,7 @@ _STATES = {
 def _alias_of(name: str, settings: Settings) -> str:
     from tenantcache.lookup.core.hosts import HostRules
 
-    if name.startswith(ALIASES):
+    if is_alias(name):
         return name
     rules = HostRules(settings.base_domains, settings.reserved_subdomains)
     match = rules.classify(name.encode("utf-8", "surrogateescape"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.settings.model import Settings, variable_of
 
 PORTION = 1000
@@ -26,7 +27,7 @@ async def find_unknown_plans(connection: asyncpg.Connection, settings: Settings)
     if not settings.plans:
         return []
     counts: Counter[str] = Counter()
-    ids = [f"id:{row[0]}" for row in await connection.fetch("select tenantcache.tenant_ids()")]
+    ids = [id_alias(row[0]) for row in await connection.fetch("select tenantcache.tenant_ids()")]
     for start in range(0, len(ids), PORTION):
         for row in await connection.fetch(_BY_PLAN, ids[start : start + PORTION]):
             counts[row["plan"]] += row["tenants"]

@@ -28,7 +28,7 @@ from tenantcache.schema.adopt import (
 from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
-from tenantcache.stores.postgres import REBUILD_TIMEOUT
+from tenantcache.stores.changelog import REBUILD_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cachetools import TLRUCache, TTLCache
 
 from tenantcache.runtime.clock import Clock
+from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Entry:
 
     alias: str
     tenant: Tenant | None
-    asof: float
+    watermark: float
     read_at: float
     due: float
     tier: str
@@ -188,7 +189,7 @@ class Memory:
         """Hand out again what `due` has handed out and could not be read."""
         self._by_age.extendleft(reversed(entries))
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> MemoryStats:
         return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
 
     def __len__(self) -> int:

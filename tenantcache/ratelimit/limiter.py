@@ -34,6 +34,7 @@ from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
 from tenantcache.ratelimit.meters import Meter, Meters, owner_of
 from tenantcache.ratelimit.outage import Failure, Outage
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import LimiterStats
 from tenantcache.tenant import Limits, Tenant
 
 ADMITTED = Decision(True, at=NOTHING_SPENT)
@@ -215,7 +216,7 @@ class Limiter:
         meter = self._meter(tenant)
         return () if meter is None else meter.reservation.quotas(self._server_now())
 
-    def stats(self) -> dict[str, bool | int]:
+    def stats(self) -> LimiterStats:
         return {
             "tenants": len(self),
             "takes": self.takes,

@@ -1,4 +1,4 @@
-"""Takes that no store answers: when to ask again, and what to tell of it.
+"""Takes that no store answers: when to ask again, and what the log says of it.
 
 Rules:
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from tenantcache.errors import StoreError, StoreMovingError
+from tenantcache.errors import FailoverError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Outage:
         """A take of `owner` has failed."""
         last = self._failures.pop(owner, None)
         pause = 0.0 if last is None else min(MAX_PAUSE, max(MIN_PAUSE, 2 * last.pause))
-        failure = Failure(now, pause, error.until if isinstance(error, StoreMovingError) else None)
+        failure = Failure(now, pause, error.until if isinstance(error, FailoverError) else None)
         self._failures[owner] = failure  # behind all others, which are older
         if not self.active:
             self.active = True

@@ -22,11 +22,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
+from tenantcache.lookup.core.alias import is_domain
 from tenantcache.lookup.core.hosts import HostMatch
-from tenantcache.tenant import DOMAIN_ALIAS
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
+
+__all__ = ["AskApp"]
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -82,7 +84,7 @@ class AskApp:
         # The parser takes a port, which a name has none of; and no domain that can be registered has a single label.
         if match.alias is None or b":" in name or b"." not in name.removesuffix(b"."):
             return False
-        return self._subdomains or match.alias.startswith(DOMAIN_ALIAS)
+        return self._subdomains or is_domain(match.alias)
 
     async def _look_up(self, match: HostMatch) -> Problem | None:
         try:

@@ -8,14 +8,15 @@ from math import ceil
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.ratelimit.core.decision import Quota
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, MINUTE
-from tenantcache.web.problems import QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, Problem
+from tenantcache.settings.model import Settings
+from tenantcache.tenant import Limits
 
-Header = tuple[bytes, bytes]
+HeaderLine = tuple[bytes, bytes]
 
-LINES = "tenantcache.lines"
+HEADER_LINES = "tenantcache.lines"
 """The key in a scope under which the header lines of routes' own limits wait for the answer to start."""
 
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
@@ -31,7 +32,7 @@ def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
     return ", ".join(f'"{name}";q={limit};w={window}' for (name, limit), window in parts).encode()
 
 
-def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
+def ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
     """`RateLimit-Policy` and `RateLimit`; nothing where nothing is limited."""
     if not quotas:
         return []
@@ -40,6 +41,27 @@ def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
         (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas))),
         (b"ratelimit", state.encode()),
     ]
+
+
+class LimitHeaders:
+    """What the answers of one engine tell, as its settings have it. `server_now`: as `TenantCache.server_now`."""
+
+    def __init__(self, settings: Settings, server_now: Callable[[], float]) -> None:
+        self.shows_standard = settings.rate_limit_headers
+        self._shows_older = settings.x_rate_limit_headers
+        self._server_now = server_now
+
+    def of(self, quotas: Sequence[Quota]) -> list[HeaderLine]:
+        headers = ratelimit_headers(quotas) if self.shows_standard else []
+        return headers + x_ratelimit_headers(quotas) if self._shows_older else headers
+
+    def of_hot_requests(self, meter: Reservation, server_now: float) -> HotHeaders | FreshHeaders | None:
+        """What makes the headers of hot requests; None if there are none to send."""
+        if meter.limits == Limits():
+            return None
+        if self._shows_older:
+            return FreshHeaders(self.of, self._server_now)
+        return HotHeaders(meter, server_now) if self.shows_standard else None
 
 
 class HotHeaders:
@@ -82,7 +104,7 @@ class HotHeaders:
         state = self._state % (left + self._minute_more, left + self._day_more)
 
         def send_with_headers(
-            message: Message, send: Send = send, policy: Header = self._policy, state: bytes = state
+            message: Message, send: Send = send, policy: HeaderLine = self._policy, state: bytes = state
         ) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message = {**message}
@@ -97,7 +119,7 @@ class FreshHeaders:
 
     __slots__ = ("_make", "_server_now")
 
-    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]], server_now: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[Sequence[Quota]], list[HeaderLine]], server_now: Callable[[], float]) -> None:
         self._make = make
         self._server_now = server_now
 
@@ -108,7 +130,7 @@ class FreshHeaders:
         return adding(self._make(meter.quotas(self._server_now())), send)
 
 
-def adding(headers: Sequence[Header], send: Send) -> Send:
+def adding(headers: Sequence[HeaderLine], send: Send) -> Send:
     """`send`, with `headers`, as they are by then, on the response's start.
 
     Not a coroutine: that saves one for every message.
@@ -125,21 +147,21 @@ def adding(headers: Sequence[Header], send: Send) -> Send:
 
 
 def collecting(app: ASGIApp) -> ASGIApp:
-    """`app`, each answer of which starts with the lines that were put into its `scope[LINES]` before.
+    """`app`, each answer of which starts with the lines that were put into its `scope[HEADER_LINES]` before.
 
     A route's limit is spent deep in the application, and what answers may not be the route: a handler of exceptions,
     say. So the lines travel with the request.
     """
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        lines: list[Header] = []
-        scope[LINES] = lines
+        lines: list[HeaderLine] = []
+        scope[HEADER_LINES] = lines
         return app(scope, receive, adding(lines, send))
 
     return call
 
 
-def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
+def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
     """The older `X-RateLimit-*`, which have room for one policy: the one with the least left. Reset is in seconds."""
     if not quotas:
         return []
@@ -149,30 +171,3 @@ def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
         (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
         (b"x-ratelimit-reset", b"%d" % ceil(tightest.reset)),
     ]
-
-
-def limit_refusal(decision: Decision, headers: list[Header]) -> Problem:
-    """503 if no counter could be asked, else 429 with `headers`."""
-    if not decision.unavailable:
-        return quota_exceeded(decision, headers)
-    return Problem(
-        503,
-        "Service Unavailable",
-        "The tenant's requests cannot be counted at the moment.",
-        type=TEMPORARY_REDUCED_CAPACITY,
-        retry_after=max(1, ceil(decision.retry_after or 0.0)),
-    )
-
-
-def quota_exceeded(decision: Decision, headers: list[Header]) -> Problem:
-    """429 for a refusal. Without `Retry-After` where the request costs more than a limit and can never succeed."""
-    never = decision.retry_after is None
-    return Problem(
-        429,
-        "Too Many Requests",
-        "This request costs more than a limit allows." if never else "The tenant has used up its quota.",
-        type=QUOTA_EXCEEDED,
-        retry_after=None if decision.retry_after is None else max(1, ceil(decision.retry_after)),
-        members={"violated-policies": list(decision.violated)},
-        headers=tuple(headers),
-    )

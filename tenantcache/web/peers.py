@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-from tenantcache.lookup.core.hosts import FORWARDED_HEADERS, Headers, forwarded_lines
+from tenantcache.web.forwarded import FORWARDED_HEADERS, Headers, forwarded_lines
 
 ADDRESS_HEADERS = FORWARDED_HEADERS - {b"x-forwarded-host"}
 """Where servers, their middlewares and platforms take a client's address from."""

@@ -14,6 +14,8 @@ from tenantcache.tenant import Tenant
 from tenantcache.web.context import current_tenant
 from tenantcache.web.problems import UNKNOWN_HOST, Problem
 
+__all__ = ["RequirePlan"]
+
 PLAN_NEEDED = "The tenant's plan does not include this."
 
 

@@ -19,11 +19,11 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Receive, Scope, Send
 
-from tenantcache.lookup.core.hosts import HostRules, forwarded_host
-from tenantcache.tenant import DOMAIN_ALIAS, Tenant
+from tenantcache.lookup.core.alias import domain_alias
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostRules
+from tenantcache.tenant import Tenant
+from tenantcache.web.forwarded import forwarded_host
 from tenantcache.web.strategies import NameInPath
-
-_NO_BASE = HostRules(())
 
 
 class Redirect:
@@ -77,7 +77,7 @@ def redirect_of(scope: Scope, raw_host: bytes, alias: str | None, tenant: Tenant
 
 def leaves(alias: str | None, tenant: Tenant) -> bool:
     """Whether `alias` is another name of the tenant than its primary domain, and there is one to go to."""
-    return tenant.primary_domain in tenant.domains and alias != f"{DOMAIN_ALIAS}{tenant.primary_domain}"
+    return tenant.primary_domain in tenant.domains and alias != domain_alias(tenant.primary_domain)
 
 
 def present_host(scope: Scope, raw_host: bytes, hosts: HostRules, tenant: Tenant) -> Redirect | None:
@@ -145,4 +145,4 @@ def _target(scope: Scope) -> bytes | None:
 
 def _is_at(scope: Scope, primary: str) -> bool:
     said = forwarded_host(scope["headers"])
-    return said is not None and _NO_BASE.classify(said).alias == DOMAIN_ALIAS + primary
+    return said is not None and NO_BASE_DOMAINS.classify(said).alias == domain_alias(primary)

@@ -23,11 +23,14 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from starlette.types import Scope
 
 from tenantcache.errors import ConfigurationError
-from tenantcache.lookup.core.hosts import HostMatch, HostRules
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostMatch
 from tenantcache.lookup.core.names import alias_of_label, alias_of_name, is_kind
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.strategytext import read_strategy
-from tenantcache.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
+from tenantcache.tenant import MAX_ID_LENGTH, Tenant
+
+__all__ = ["By", "Finder", "Header", "Host", "PathPrefix"]
 
 By = Literal["subdomain", "slug", "id", "domain"]
 """What a name is: a tenant's subdomain (the label alone), its slug, its id, or one of its domains. Within a kind the
@@ -46,7 +49,7 @@ Finder = Callable[[Scope], str | Awaitable[str | None] | None]
 """A strategy of one's own: from a scope to an alias, or None. It may be a coroutine function."""
 
 
-class Request(NamedTuple):
+class StrategyRequest(NamedTuple):
     """What a strategy is asked about: the scope, what the host names, and whether the peer is a trusted proxy."""
 
     scope: Scope
@@ -76,7 +79,7 @@ class Strategy(Protocol):
 
     def start(self, settings: Settings) -> None: ...
 
-    async def find(self, request: Request) -> Found | None: ...
+    async def find(self, request: StrategyRequest) -> Found | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Host:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         return Found(request.host, request.scope) if request.host.kind == "alias" else None
 
 
@@ -117,7 +120,7 @@ class PathPrefix:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         scope = request.scope
         root, path = scope.get("root_path", ""), scope["path"]
         start = root + self.prefix + "/"
@@ -169,7 +172,7 @@ class Header:
                 " proxies that set it"
             )
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         wanted = self.name.lower().encode("ascii")
         values = [value for name, value in request.scope["headers"] if name == wanted]
         if not values or not (self.from_anyone or request.is_trusted()):
@@ -192,7 +195,7 @@ class Custom:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         alias = self.function(request.scope)
         if isawaitable(alias):
             alias = await alias
@@ -224,9 +227,9 @@ def _named(by: By, kind: str, name: str) -> HostMatch:
     if by == "id":
         name = f"{kind}:{name}" if kind and name else name
         fits = 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
-        return HostMatch("alias", ID_ALIAS + name, True) if fits else UNKNOWN
+        return HostMatch("alias", id_alias(name), True) if fits else UNKNOWN
     if by == "domain":
-        found = _NO_BASE.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
+        found = NO_BASE_DOMAINS.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
         return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN
     alias = alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)
     return UNKNOWN if alias is None else HostMatch("alias", alias, True)
@@ -239,9 +242,6 @@ def _check_names(by: str, kind: str) -> None:
         raise ConfigurationError(f"kind {kind!r} is not possible; a kind is made of a to z, 0 to 9, _ and -")
     if kind and by == "domain":
         raise ConfigurationError(f"kind {kind!r} is given with domains, which are unique among all kinds; leave it out")
-
-
-_NO_BASE = HostRules(())
 
 
 def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple[Strategy, ...]:

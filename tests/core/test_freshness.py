@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.core.logmark import LogMark
 
 EPOCH = "history-1"
@@ -31,7 +31,7 @@ def following(
 
 
 class TestFloors:
-    """A copy is current iff no entry after its `asof` names its alias or its tenant."""
+    """A copy is current iff no entry after its `watermark` names its alias or its tenant."""
 
     def test_a_change_refuses_older_copies_of_its_alias(self) -> None:
         freshness = following()
@@ -71,7 +71,7 @@ class TestFloors:
 
     def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
         freshness = following()
-        freshness.apply(mark(5), None, None)
+        freshness.collapse(mark(5))
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(5, GLOBEX_HOST, GLOBEX)
 
@@ -367,7 +367,7 @@ class TestRule7:
     def test_it_is_newer_than_its_entry_and_older_than_the_next(self) -> None:
         freshness, asked = self.asked()
         freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
-        assert asof_of(mark(3), pending=True) == 3.5
+        assert watermark_of(mark(3), pending=True) == 3.5
         assert not freshness.accepts(3, ACME_HOST, None)
         assert not freshness.accepts(3, ACME_DOMAIN, ACME)
         assert not freshness.accepts_shared(EPOCH, mark(3), ACME_HOST, ACME)
@@ -381,7 +381,13 @@ class TestRule7:
         freshness.extend(sent_at=10.0)
         assert freshness.state(12.0, 3.5, read_sent_at=8.0) is State.REFUSED
         assert freshness.state(12.0, 3.5, read_sent_at=9.5) is State.VALID
-        assert [freshness.vouches_for(asof) for asof in (3, 3.5, 4, 4.5, 5)] == [True, False, True, False, False]
+        assert [freshness.vouches_for(watermark) for watermark in (3, 3.5, 4, 4.5, 5)] == [
+            True,
+            False,
+            True,
+            False,
+            False,
+        ]
 
     @pytest.mark.parametrize("pending", [False, True])
     def test_another_of_the_same_names_follows_if_it_was_asked_after_that_answer(self, pending: bool) -> None:
@@ -470,22 +476,22 @@ names = st.integers(0, 3)
 entries = st.lists(st.one_of(st.none(), st.tuples(names, st.lists(names, max_size=2))), max_size=12)
 
 
-@given(entries=entries, start=st.integers(0, 12), asof=st.integers(0, 12), alias=names, tenant=st.none() | names)
+@given(entries=entries, start=st.integers(0, 12), watermark=st.integers(0, 12), alias=names, tenant=st.none() | names)
 def test_accepts_says_whether_a_copy_missed_a_change(
-    entries: list[tuple[int, list[int]] | None], start: int, asof: int, alias: int, tenant: int | None
+    entries: list[tuple[int, list[int]] | None], start: int, watermark: int, alias: int, tenant: int | None
 ) -> None:
     freshness = following(applied=start, tail_start=start)
-    missed = asof < start
+    missed = watermark < start
     for seq, entry in enumerate(entries, start=1):
         if seq <= start:
             continue
         if entry is None:
-            freshness.apply(mark(seq), None, None)
+            freshness.collapse(mark(seq))
         else:
             freshness.apply(mark(seq), str(entry[0]), [f"a{name}" for name in entry[1]])
         names_it = entry is None or entry[0] == tenant or alias in entry[1]
-        missed = missed or (seq > asof and names_it)
-    assert freshness.accepts(asof, f"a{alias}", None if tenant is None else str(tenant)) is not missed
+        missed = missed or (seq > watermark and names_it)
+    assert freshness.accepts(watermark, f"a{alias}", None if tenant is None else str(tenant)) is not missed
 
 
 @given(

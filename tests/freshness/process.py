@@ -13,11 +13,12 @@ from tenantcache.freshness.core.freshness import Freshness, State
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
 from tenantcache.freshness.log import LogEntry
+from tenantcache.lookup.core.alias import id_in
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.tenant import ID_ALIAS, Tenant
+from tenantcache.tenant import Tenant
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop
 from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants
@@ -110,15 +111,16 @@ class Process:
             self.freshness,
             LIMITS,
             on_read=lambda _tenant: None,
-            rules_out=self._indexer.rules_out,
+            known=self._indexer,
             budget=LookupBudget(lookups, lookups),
-            on_future=self._wake_follower,
+            on_timeline=self._wake_follower,
             clock=clock,
         )
+        self.server_time = ServerTime(0.0)
         self.follower = Follower(
             SimulatedLog(self.links["log"], database),
             self.freshness,
-            ServerTime(0.0),
+            self.server_time,
             self,
             clock=clock,
             tail_age=redis_ttl + 60.0,
@@ -256,14 +258,14 @@ class Process:
 
     async def _find(self, alias: str) -> tuple[Tenant | None, bool]:
         """What `alias` leads to, and whether only `stale_if_error` allows that."""
-        if alias.startswith(ID_ALIAS):
-            tenant_id = alias.removeprefix(ID_ALIAS)
+        tenant_id = id_in(alias)
+        if tenant_id is not None:
             found = (await self.resolver.find_ids([tenant_id])).get(tenant_id)
             return found, not self.freshness.is_valid(self._clock())
         entry = await self.resolver.find(alias)
-        if entry.tenant is not None and self.freshness.vouches_for(entry.asof):
+        if entry.tenant is not None and self.freshness.vouches_for(entry.watermark):
             self.memory.spell(alias.encode(), entry)
-        state = self.freshness.state(self._clock(), entry.asof, entry.read_at)
+        state = self.freshness.state(self._clock(), entry.watermark, entry.read_at)
         return entry.tenant, entry.tenant is not None and state is not State.VALID
 
     def peek(self, alias: str) -> None:

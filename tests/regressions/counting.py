@@ -13,6 +13,8 @@ from typing import Any
 import tenantcache
 
 PACKAGE = str(Path(tenantcache.__file__).parent)
+FAKES = str(Path(tenantcache.__file__).parent / "testing")
+"""The clock among them is in Python; the one that it stands in for is not."""
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> int:
@@ -40,7 +42,7 @@ def count_instructions(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[in
 
     def on_call(frame: FrameType, event: str, _argument: object) -> Any:
         nonlocal calls
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename.startswith(FAKES):
             return None
         calls += event == "call"
         frame.f_trace_opcodes = True

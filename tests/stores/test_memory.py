@@ -17,7 +17,7 @@ def make_memory(clock: FakeClock, *, ttl: float = 50.0, grace: float = 60.0, **s
 def entry(name: str, tenant_id: str | None = "", *, due: float = 1500.0) -> Entry:
     """An entry for `subdomain:{name}`, of the tenant of that name unless told otherwise; None for a negative."""
     tenant = None if tenant_id is None else Tenant(tenant_id or name, name)
-    return Entry(f"subdomain:{name}", tenant, asof=1, read_at=0.0, due=due, tier="postgres")
+    return Entry(f"subdomain:{name}", tenant, watermark=1, read_at=0.0, due=due, tier="postgres")
 
 
 def aliases(memory: Memory, *names: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_tenant_takes_the_place_of_its_negative_and_the_other_way_round() -> N
 def test_an_entry_past_its_ttl_stays_for_as_long_as_stale_ones_may_be_served() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
-    held = entry("acme", due=clock.now + 300)
+    held = entry("acme", due=clock() + 300)
     memory.put(held)
     clock.advance(359)
     assert memory.get("subdomain:acme") is held
@@ -93,11 +93,11 @@ def test_an_entry_past_its_ttl_stays_for_as_long_as_stale_ones_may_be_served() -
 def test_who_leaves_for_age_takes_everything_along() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
-    held = entry("acme", due=clock.now + 1)
+    held = entry("acme", due=clock() + 1)
     memory.put(held)
     memory.spell(b"acme.example.com", held)
     clock.advance(1 + 60 + 1)
-    memory.put(entry("globex", due=clock.now + 1))  # expiry is noticed at the next insertion
+    memory.put(entry("globex", due=clock() + 1))  # expiry is noticed at the next insertion
     assert memory.hot == {}
     assert list(memory.of_tenant("acme")) == []
     assert memory.evictions == 1
@@ -174,7 +174,7 @@ def test_dropping_what_is_not_there_is_harmless() -> None:
 def test_clear_leaves_nothing() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
-    held = entry("acme", due=clock.now)
+    held = entry("acme", due=clock())
     memory.put(held)
     memory.put(entry("unknown", None))
     memory.spell(b"acme.example.com", held)
@@ -186,7 +186,7 @@ def test_clear_leaves_nothing() -> None:
 def test_due_hands_out_what_is_past_its_ttl_oldest_first_and_once() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
-    held = [entry(name, due=clock.now + wait) for wait, name in enumerate(("a", "b", "c", "d"))]
+    held = [entry(name, due=clock() + wait) for wait, name in enumerate(("a", "b", "c", "d"))]
     for one in held:
         memory.put(one)
     clock.advance(2)
@@ -198,7 +198,7 @@ def test_due_hands_out_what_is_past_its_ttl_oldest_first_and_once() -> None:
 def test_what_could_not_be_read_is_handed_out_again_in_its_turn() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
-    held = [entry(name, due=clock.now + wait) for wait, name in enumerate(("a", "b", "c"))]
+    held = [entry(name, due=clock() + wait) for wait, name in enumerate(("a", "b", "c"))]
     for one in held:
         memory.put(one)
     clock.advance(2)
@@ -216,7 +216,7 @@ class TestPastEveryTTL:
         """A memory that was left alone for `wait` seconds, and what it was given before."""
         clock = FakeClock()
         memory = make_memory(clock, ttl=ttl, grace=grace)
-        held = entry("acme", due=clock.now + ttl)
+        held = entry("acme", due=clock() + ttl)
         memory.put(held)
         memory.spell(b"acme.example.com", held)
         clock.advance(wait)
@@ -264,7 +264,7 @@ class TestPastEveryTTL:
         clock = FakeClock()
         memory = make_memory(clock, ttl=ttl, grace=grace, tenants=3)
         for number in range(20):
-            held = entry(f"n{number}", due=clock.now + ttl)
+            held = entry(f"n{number}", due=clock() + ttl)
             memory.put(held)
             memory.spell(b"n%d.example.com" % number, held)
             held.used = number % 2 == 0
@@ -281,11 +281,11 @@ def test_a_clock_that_never_stands_still_tears_no_entry_apart() -> None:
 
     def ticking() -> float:
         clock.advance(0.001)
-        return clock.now
+        return clock()
 
     memory = Memory(max_tenants=2, ttl=0.02, grace=0.0, negative_ttl=10.0, clock=ticking)
     for number in range(500):
-        held = entry(f"n{number % 5}", due=clock.now + 0.02)
+        held = entry(f"n{number % 5}", due=clock() + 0.02)
         memory.put(held)
         memory.spell(b"n%d" % (number % 5), held)
         held.used = number % 3 == 0
@@ -319,7 +319,7 @@ def test_due_passes_over_what_was_dropped_or_replaced() -> None:
     clock = FakeClock()
     memory = make_memory(clock)
     for name in ("dropped", "replaced", "kept"):
-        memory.put(entry(name, due=clock.now))
+        memory.put(entry(name, due=clock()))
     memory.drop_alias("subdomain:dropped")
-    memory.put(entry("replaced", due=clock.now + 10))
+    memory.put(entry("replaced", due=clock() + 10))
     assert [one.alias for one in memory.due(10)] == ["subdomain:kept"]

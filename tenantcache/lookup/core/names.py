@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 
+from tenantcache.lookup.core.alias import name_alias, subdomain_alias
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH
-from tenantcache.tenant import NAME_ALIAS, SUBDOMAIN_ALIAS
 
 KIND_PATTERN = "[a-z0-9_-]{1,63}"
 _KIND = re.compile(KIND_PATTERN)
@@ -38,10 +38,10 @@ def fold(name: str) -> str | None:
 def alias_of_label(name: str) -> str | None:
     """The alias of a subdomain, which need not be one that a host can carry; None if no tenant can have it."""
     folded = fold(name)
-    return None if folded is None else SUBDOMAIN_ALIAS + folded
+    return None if folded is None else subdomain_alias(folded)
 
 
 def alias_of_name(name: str, kind: str) -> str | None:
     """The alias of a name within a kind, "" for tenants without one; None if no tenant can have it."""
     folded = fold(name)
-    return None if folded is None or (kind and not is_kind(kind)) else f"{NAME_ALIAS}{kind}:{folded}"
+    return None if folded is None or (kind and not is_kind(kind)) else name_alias(kind, folded)
