@@ -24,12 +24,12 @@ from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.names import alias_of_name, is_kind
+from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Entry, Memory
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.lookup.warmup import WarmUp
 from tenantcache.ratelimit.core.decision import Decision, Quota
-from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.limiter import ADMITTED, Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
@@ -93,6 +93,13 @@ class TenantCache:
         self._stores = stores if stores is not None else Stores.from_settings(self.settings)
         self.fleet_counters = self._stores.counters if isinstance(self._stores.counters, FleetCounters) else None
         self.limiter = self._make_limiter()
+        self.fast_paths = FastPaths(
+            self.memory,
+            self.freshness,
+            self.server_time,
+            reservation_of=self.limiter.meter_of,
+            is_elsewhere=self.is_elsewhere,
+        )
         self.usage = Usage(
             self._stores.usage,
             self.limiter.drain,
@@ -381,17 +388,6 @@ class TenantCache:
         assert match.alias is not None
         return await self.resolver.find(match.alias)
 
-    def make_hot(self, host: bytes, entry: Entry) -> None:
-        """Let requests whose Host is `host` find `entry`, of an active tenant, and its tokens with one look.
-
-        That way asks for no more than that memory is valid, so it is open only once the log, which vouches for memory,
-        has come to the entry's number.
-        """
-        assert entry.tenant is not None
-        entry.meter = self.limiter.meter_of(entry.tenant)
-        if self.freshness.vouches_for(entry.watermark):
-            self.memory.spell(host, entry)
-
     async def get_many(self, ids: Sequence[str]) -> dict[str, Tenant]:
         """The tenants of `ids` that exist, by id: from memory, then one MGET, then one query. Raises as `resolve`."""
         self._require_open()
@@ -493,9 +489,9 @@ class TenantCache:
     def _count_processes(self) -> int:
         return self.follower.processes
 
-    def _put_in_force(self, tenant: Tenant) -> Reservation | None:
+    def _put_in_force(self, tenant: Tenant) -> None:
         self._plan_names.note(tenant)
-        return self.limiter.update(tenant)
+        self.limiter.update(tenant)
 
     def _newest(self, tenant: Tenant) -> Tenant:
         held = self.memory.of_tenant(tenant.id)

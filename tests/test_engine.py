@@ -18,6 +18,7 @@ from tenantcache import (
 )
 from tenantcache.devservers import free_port
 from tenantcache.errors import UnknownTenantError
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.ratelimit.core.reservation import Decision
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.wiring import Stores
@@ -109,9 +110,9 @@ async def test_opened_again_it_is_hot_again(database: FakeDatabase, clock: FakeC
             assert (await cache.check(tenant)).allowed
             entry = cache.memory.get("subdomain:acme")
             assert entry is not None
-            cache.make_hot(b"acme.example.com", entry)
-            assert entry.meter is not None
-            assert entry.meter.minute > 0
+            cache.fast_paths.open(b"acme.example.com", entry, Serving(tenant, cache))
+            assert entry.fast_path is not None
+            assert entry.fast_path.reservation.minute > 0
 
 
 def test_it_may_be_opened_again_in_another_loop(clock: FakeClock) -> None:

@@ -558,14 +558,15 @@ async def test_a_stop_without_a_store_loses_the_tokens_and_nothing_else(
 
 _FORK = """
 import asyncio, os, sys
+from tenantcache.lookup.fastpath import Serving
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, limited, make_cache, row
 
 async def spend(cache):
     tenant = await cache.resolve("acme.example.com")
     entry = cache.memory.get("subdomain:acme")
     await cache.check(tenant)
-    cache.make_hot(b"acme.example.com", entry)
-    return entry.meter
+    cache.fast_paths.open(b"acme.example.com", entry, Serving(tenant, cache))
+    return entry.fast_path.reservation
 
 async def in_parent():
     clock = FakeClock()

@@ -33,7 +33,6 @@ from tenantcache.lookup.origin import Origin
 from tenantcache.lookup.sharing import Sharing
 from tenantcache.lookup.singleflight import SingleFlight
 from tenantcache.lookup.sources import CopyStore, TenantStore
-from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import ResolverStats
 from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
@@ -61,7 +60,7 @@ class KnownHosts(Protocol):
 
 
 class Resolver:
-    """`on_read` is told of every tenant that is installed, and gives the reservation that it has already, if any.
+    """`on_read` is told of every tenant that is installed.
 
     `budget` bounds the lookups of aliases that are neither in memory nor among the `known` hosts.
     `on_timeline` is called when a read has found another timeline than the one that the follower knows.
@@ -75,7 +74,7 @@ class Resolver:
         freshness: Freshness,
         limits: LimitTable,
         *,
-        on_read: Callable[[Tenant], Reservation | None],
+        on_read: Callable[[Tenant], None],
         known: KnownHosts,
         budget: LookupBudget,
         on_timeline: Callable[[], None],
@@ -287,9 +286,9 @@ class Resolver:
         return None if row is None else tenant_from_row(row, self._limits)
 
     def _entry(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
-        meter = None if tenant is None else self._on_read(tenant)
-        due = self._clock() + self._memory.ttl
-        return Entry(alias, tenant, watermark, read_at, due, tier, meter)
+        if tenant is not None:
+            self._on_read(tenant)
+        return Entry(alias, tenant, watermark, read_at, self._clock() + self._memory.ttl, tier)
 
     def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:

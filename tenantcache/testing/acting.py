@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenantcache.errors import TenantCacheError
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import Serving, serving
+from tenantcache.web.context import serving
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from starlette.types import Scope
 from tenantcache.engine import TenantCache
 from tenantcache.errors import StoreUnavailableError
 from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.lookup.memory import Entry
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
 from tenantcache.ratelimit.limiter import ADMITTED
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import Serving
 from tenantcache.web.limitheaders import HeaderLine, LimitHeaders
 from tenantcache.web.limitrefusal import limit_refusal
 from tenantcache.web.preflight import is_preflight
@@ -133,11 +133,8 @@ class Admission:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
         serving = Serving(tenant, self._cache, decision.at or NOTHING_SPENT)
-        if entry.serving is None:
-            # Of hot requests, which spend; this one may have spent nothing.
-            entry.serving = serving._replace(admitted_at=decision.at or self._cache.server_now())
         if host is not None and scope["type"] == "http" and self._redirects.is_final(entry.alias, tenant):
-            self._cache.make_hot(host, entry)
+            self._cache.fast_paths.open(host, entry, serving)
         return Serve(scope, serving, headers)
 
     async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.tenant import Tenant
-
-
-class Serving(NamedTuple):
-    """Whose request is being served, and by which engine (a `TenantCache`); tests may do without one.
-
-    `admitted_at` is a server time in the minute and the day in which its token was spent.
-    """
-
-    tenant: Tenant
-    cache: object
-    admitted_at: float = NOTHING_SPENT
-
 
 serving: ContextVar[Serving | None] = ContextVar("tenantcache_serving", default=None)
 begin, end = serving.set, serving.reset

@@ -6,7 +6,7 @@ Nothing here raises, whatever a client sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from starlette.types import Scope
@@ -22,21 +22,18 @@ class RequestHost:
     """Reads the Host value that counts. `proxies` are the networks of those whose word counts."""
 
     def __init__(self, proxies: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._trusted = Peers(proxies) if proxies else None
+        self.is_from_proxy: Callable[[Scope], bool] = Peers(proxies).sent if proxies else lambda _scope: False
+        """Whether the peer of a request is one of `proxies`."""
 
     def read(self, scope: Scope) -> bytes | None:
         """The value, which need not be well-formed; None if the request is to be answered with 400."""
         host = single_host(scope["headers"])
         if host is None or target_conflicts(scope.get("raw_path") or b"", host):
             return None
-        if self._trusted is None or not self._trusted.sent(scope):
+        if not self.is_from_proxy(scope):
             return host
         forwarded = forwarded_host(scope["headers"])
         return host if forwarded is None else forwarded
-
-    def is_from_proxy(self, scope: Scope) -> bool:
-        """Whether the peer is a trusted proxy."""
-        return self._trusted is not None and self._trusted.sent(scope)
 
 
 def single_host(headers: Headers) -> bytes | None:

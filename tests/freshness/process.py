@@ -15,10 +15,13 @@ from tenantcache.freshness.follower import Follower
 from tenantcache.freshness.log import LogEntry
 from tenantcache.lookup.core.alias import id_in
 from tenantcache.lookup.core.lookupbudget import LookupBudget
+from tenantcache.lookup.fastpath import Serving
+from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.tenant import Tenant
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.tenant import Limits, Tenant
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop
 from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants
@@ -117,6 +120,14 @@ class Process:
             clock=clock,
         )
         self.server_time = ServerTime(0.0)
+        unlimited = Reservation(Limits(), 0.0)
+        self.fast_paths = FastPaths(
+            self.memory,
+            self.freshness,
+            self.server_time,
+            reservation_of=lambda _tenant: unlimited,
+            is_elsewhere=lambda: False,
+        )
         self.follower = Follower(
             SimulatedLog(self.links["log"], database),
             self.freshness,
@@ -263,8 +274,8 @@ class Process:
             found = (await self.resolver.find_ids([tenant_id])).get(tenant_id)
             return found, not self.freshness.is_valid(self._clock())
         entry = await self.resolver.find(alias)
-        if entry.tenant is not None and self.freshness.vouches_for(entry.watermark):
-            self.memory.spell(alias.encode(), entry)
+        if entry.tenant is not None:
+            self.fast_paths.open(alias.encode(), entry, Serving(entry.tenant, None))
         state = self.freshness.state(self._clock(), entry.watermark, entry.read_at)
         return entry.tenant, entry.tenant is not None and state is not State.VALID
 
@@ -273,7 +284,7 @@ class Process:
         oldest = max(self.watch.seen(alias), self._truth.oldest_allowed(self._clock()))
         hot = self.memory.hot.get(alias.encode())
         if hot is not None and self._clock() < self.freshness.valid_until:
-            self.watch.check(alias, hot.tenant, oldest, what=f"on the fast path from {hot.tier}")
+            self.watch.check(alias, hot.tenant, oldest, what="on the fast path")
         entry = None if self._hot_only else self.resolver.peek(alias)
         if entry is not None:
             self.watch.check(alias, entry.tenant, oldest, what=f"in memory from {entry.tier}")

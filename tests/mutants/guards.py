@@ -24,7 +24,7 @@ SUITES = {
     "machine": ["tests/freshness/test_machine.py"],
     "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
-    "web": ["tests/test_middleware.py", "tests/test_other_names.py"],
+    "web": ["tests/test_middleware.py", "tests/test_fastpaths.py", "tests/test_other_names.py"],
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
@@ -98,7 +98,7 @@ MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
 CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
 INDEXER = "tenantcache/lookup/indexer.py"
-MIDDLEWARE = "tenantcache/web/middleware.py"
+FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
@@ -407,9 +407,9 @@ MUTANTS = [
     ),
     Mutant(
         "the fast path is open to what the log vouches for",
-        ENGINE,
-        "if self.freshness.vouches_for(entry.watermark):",
-        "if True:",
+        FAST_PATHS,
+        "if not self._freshness.vouches_for(entry.watermark):",
+        "if False:",
     ),
     Mutant(
         "what has expired leaves every map at the next look",
@@ -612,17 +612,33 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: freshness",
-        MIDDLEWARE,
-        "if now >= valid_until or server_now >= meter.until",
-        "if server_now >= meter.until",
+        FAST_PATHS,
+        "if now >= valid_until or server_now >= reservation.until",
+        "if server_now >= reservation.until",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: a lease lasts as long as memory is fresh",
-        MIDDLEWARE,
-        "meter.lend(min(valid_until, ends - offset))",
-        "meter.lend(ends - offset)",
+        "hot requests: a fast path that is opened ends the lease",
+        FAST_PATHS,
+        "reservation.lend(NEVER)",
+        "pass",
+        WEB,
+        quick=("tests/test_fastpaths.py",),
+    ),
+    Mutant(
+        "hot requests: headers are made anew when a lease was ended",
+        FAST_PATHS,
+        "if reservation.hot_until == NEVER:",
+        "if headers is None:",
+        WEB,
+        quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "hot requests: tokens are leased for as long as memory is fresh",
+        FAST_PATHS,
+        "reservation.lend(min(valid_until, ends - offset))",
+        "reservation.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
@@ -652,8 +668,8 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: no lease is renewed in another event loop",
-        MIDDLEWARE,
-        " or self.cache.is_elsewhere()",
+        FAST_PATHS,
+        " or self._is_elsewhere()",
         "",
         LOOPS,
         quick=("tests/test_eventloops.py", "-k", "hot_request"),
@@ -828,7 +844,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: the time of an admission travels with the request",
-        MIDDLEWARE,
+        FAST_PATHS,
         "each.serving = each.serving._replace(admitted_at=server_now)",
         "pass",
         LIMITS,

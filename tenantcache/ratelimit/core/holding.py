@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil
-from typing import Any
 
 from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.ratelimit.core.advance import Standing
@@ -82,7 +81,6 @@ class Holding:
         "low",
         "refill",
         "released",
-        "shown",
         "taking",
         "until",
         "watched",
@@ -113,8 +111,6 @@ class Holding:
         self.taking = False
         """True while a take is in flight."""
         self.released = False
-        self.shown: Any = None
-        """Where a face keeps what it tells clients; None whenever anything else than spending may have changed it."""
         self._policy, self._calendar, self._version_of = policy, calendar, version_of
         self._demand = Demand(now)
         self._number, self._today = minute_at(now), calendar(now)
@@ -168,7 +164,7 @@ class Holding:
 
     def _roll(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
-        self.shown, self.hot_until = None, NEVER
+        self.hot_until = NEVER
         number = minute_at(now)
         if now < self._number * MINUTE - BACK or now < self._today.start - BACK:
             self._go_back(number, now)
