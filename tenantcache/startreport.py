@@ -1,4 +1,4 @@
-"""Says once, in one line of the log, what a start has found. What is amiss has a warning of its own."""
+"""Logs in one line what a start has found. Each fault has a warning of its own."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class StartReport:
         processes = self._follower.processes
         fleet = _count(processes, "process follows", "processes follow") + " the log"
         lacks_index = bool(self._settings.host_index_max_hosts) and not self._indexer.is_ready
-        amiss = (self._settings.redis_url is not None and not redis_found) + lacks_index
-        warnings = _count(amiss, "warning", "warnings") if amiss else "no warnings"
+        faults = (self._settings.redis_url is not None and not redis_found) + lacks_index
+        warnings = _count(faults, "warning", "warnings") if faults else "no warnings"
         return [*stores, self._hosts(), fleet, warnings]
 
     def _redis(self, found: bool) -> str:

@@ -28,6 +28,7 @@ LAYER_OF = {
     "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
     "tenantcache.wiring": "wiring",
+    "tenantcache.lifecycle": "wiring",
     "tenantcache.startreport": "wiring",
     "tenantcache.engine": "engine",
     "tenantcache.web": "web",

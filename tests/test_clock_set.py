@@ -98,9 +98,9 @@ async def test_no_sweep_and_no_log_line_waits_for_the_clock_to_come_back() -> No
     async with made.cache:
         await made.set_clock(600)
         await made.admitted(3)
-        assert made.cache.shadow._logged_until
+        assert made.cache._parts.shadow._logged_until
         await made.set_clock(-600)
-        assert not made.cache.shadow._logged_until
+        assert not made.cache._parts.shadow._logged_until
 
 
 # The agreement on a store.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from tenantcache import (
+    ConfigurationError,
     NotOpenError,
     SchemaMissingError,
     Settings,
@@ -115,6 +117,64 @@ async def test_opened_again_it_is_hot_again(database: FakeDatabase, clock: FakeC
             assert entry.fast_path.reservation.minute > 0
 
 
+async def test_opening_waits_for_a_close_that_is_under_way(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    goes_on = asyncio.Event()
+    original = database.leave
+
+    async def leave_slowly(process_id: object) -> None:
+        await goes_on.wait()
+        await original(process_id)
+
+    database.leave = leave_slowly  # type: ignore[method-assign]
+    await cache.open()
+    closing, opening = asyncio.create_task(cache.close()), asyncio.create_task(cache.open())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not cache.is_open
+    goes_on.set()
+    await asyncio.gather(closing, opening)
+    assert database.calls == ["open", "leave", "close", "open"]
+    assert name_of(await cache.resolve("acme.example.com")) == "Acme"
+    await cache.close()
+
+
+async def test_closing_at_once_ends_an_opening_before_its_first_step(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    opening = asyncio.create_task(cache.open())
+    await asyncio.sleep(0)
+    await cache.close()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not cache.is_open
+    async with cache:
+        assert name_of(await cache.resolve("acme.example.com")) == "Acme"
+
+
+async def test_an_open_engine_that_is_dropped_warns(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    await cache.open()
+    life = cache._life
+    with pytest.warns(ResourceWarning, match="TenantCache object .* was dropped without being closed"):
+        del cache
+        gc.collect()
+    await life.close()
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_engine_that_is_closed_or_was_never_made_does_not_warn(
+    database: FakeDatabase, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(database, clock)
+    async with cache:
+        pass
+    monkeypatch.setenv("TENANTCACHE_LIMITS", "maybe")
+    with pytest.raises(ConfigurationError):
+        TenantCache()
+    del cache
+    gc.collect()
+
+
 def test_it_may_be_opened_again_in_another_loop(clock: FakeClock) -> None:
     """As test clients do, each of which runs the application in a loop of its own."""
     database = FakeDatabase(clock, row("acme", name="Acme"))
@@ -155,7 +215,7 @@ async def test_closing_goes_on_past_what_fails(database: FakeDatabase, clock: Fa
 
 
 async def test_an_unreachable_server_is_named_and_the_password_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.2)
     settings = Settings(database_url=f"postgresql://me:hunter2@127.0.0.1:{free_port()}/app")
     cache = TenantCache(settings)
     with pytest.raises(StoreUnavailableError, match=r"TENANTCACHE_DATABASE_URL.*127\.0\.0\.1") as caught:
@@ -328,7 +388,7 @@ async def _check(cache: TenantCache, subdomain: str) -> bool:
 async def test_sync_says_when_the_log_cannot_be_read(
     database: FakeDatabase, cache: TenantCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenantcache.engine.SYNC_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.wiring.SYNC_TIMEOUT", 0.2)
     database.failing = True
     with pytest.raises(StoreUnavailableError, match="change log"):
         async with asyncio.timeout(5):

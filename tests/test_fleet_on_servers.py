@@ -267,7 +267,7 @@ async def test_a_redis_that_is_paused_for_writes_is_left_although_it_answers_pin
     assert await client.ping()
     assert not (await fleet[0].check(tenant, cost=100_000)).allowed
     began = time.time()
-    await until(lambda: fleet[0].fleet_counters.failover.choice.store == "postgres", seconds=10)  # type: ignore[union-attr]
+    await until(lambda: fleet[0]._parts.fleet_counters.failover.choice.store == "postgres", seconds=10)  # type: ignore[union-attr]
     assert time.time() - began < 5
     assert counters(fleet[0])["redis"] == "refusing"
     await client.aclose()

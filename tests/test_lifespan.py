@@ -101,7 +101,7 @@ def test_a_test_client_does_not_enter_what_could_not_start(face: int, empty_data
 
 @pytest.mark.parametrize("face", range(len(FACES)), ids=FACES)
 async def test_a_start_that_fails_is_told_and_raised(face: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.2)
     cache = TenantCache(Settings(database_url=f"postgresql://me:hunter2@127.0.0.1:{free_port()}/app"))
     async with Lifespan(faces(cache)[face]) as lifespan:
         pass
@@ -121,7 +121,7 @@ def test_faults_in_the_settings_are_raised_too() -> None:
 async def test_trying_again_is_not_said_just_before_giving_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.5)
     attempts = []
     open_log = PostgresLog.open
 

@@ -21,7 +21,7 @@ class TxtResolver(Protocol):
     """Looks TXT records up."""
 
     async def txt(self, name: str) -> Sequence[str]:
-        """The values of all TXT records at `name`, the strings of each joined; none where the DNS says there are none.
+        """The values of all TXT records at `name`, the strings of each joined; none if the DNS says there are none.
 
         Raises `DnsUnreachableError` for everything else: a timeout, SERVFAIL, a refusal.
         """
@@ -43,7 +43,7 @@ class DnspythonResolver:
         import dns.resolver
 
         try:
-            # An absolute name: no search list, so that nobody's own zone answers for it.
+            # An absolute name: without the search list, no other zone answers for it.
             answer = await resolver.resolve(name + ".", "TXT", lifetime=self._lifetime)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []

@@ -67,13 +67,13 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def column_defaults() -> dict[str, Any]:
-    """What a tenant's columns are where nothing is given, the id and the name aside."""
+    """What a tenant's columns are if nothing is given, the id and the name aside."""
     return dict(_DEFAULTS)
 
 
 class Tenants:
-    """Besides what each method says, all raise `StoreUnavailableError` (nothing was changed, or nobody knows),
-    `NotOpenError`, and `AdoptedTableError` where an adopted table is served."""
+    """Besides what each method says, all raise `StoreUnavailableError` (nothing was changed, or it is not
+    known whether), `NotOpenError`, and `AdoptedTableError` if an adopted table is served."""
 
     def __init__(
         self,
@@ -230,5 +230,5 @@ class Check:
         except (TypeError, ValueError):
             fits = False
         if not fits:
-            self.fault("attributes are no JSON object; give a dict of texts, finite numbers, lists and dicts")
+            self.fault("attributes are not a JSON object; give a dict of texts, finite numbers, lists and dicts")
         return value

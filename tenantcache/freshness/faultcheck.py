@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from math import inf
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.freshness.log import ChangeLog, Pull
 from tenantcache.runtime.tasks import stop
@@ -82,7 +82,7 @@ class FaultCheck:
     async def _rebuild(self) -> None:
         try:
             await self._log.rebuild()
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             logger.warning("the names of tenants could not be read: %s; trying again", error)
         self._on_rebuilt()
         await asyncio.sleep(REBUILD_PAUSE)

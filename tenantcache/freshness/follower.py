@@ -27,7 +27,7 @@ import random
 import uuid
 from collections.abc import Callable
 
-from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
+from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.faultcheck import FaultCheck
@@ -102,7 +102,7 @@ class Follower:
         try:
             if self.connected:
                 await self._log.leave(self.process_id)
-        except (StoreError, SchemaMissingError):
+        except POSTGRES_FAILURES:
             pass  # the others see within 30 s that this process has stopped
         await self._log.close()
         self.connected = False

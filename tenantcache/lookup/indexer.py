@@ -20,7 +20,7 @@ import logging
 import random
 from contextlib import suppress
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.lookup.core.alias import is_id
@@ -115,7 +115,7 @@ class Indexer:
             try:
                 await self._load()
                 pause = MIN_PAUSE
-            except (StoreError, SchemaMissingError) as error:
+            except POSTGRES_FAILURES as error:
                 logger.info("the index of known hosts could not be loaded: %s; trying again", error)
                 self._needed.set()
                 pause = min(pause * 2, MAX_PAUSE)

@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
+from tenantcache.errors import POSTGRES_FAILURES, StoreUnavailableError
 from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
@@ -95,7 +95,7 @@ class WarmUp:
                     if not stream.pending:
                         await self._fill(stream)
                         return
-        except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
+        except (*POSTGRES_FAILURES, StoreUnavailableError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)
         finally:
             self.done = True

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at
 from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
@@ -63,7 +63,7 @@ class Coordinator:
         tasks, self._tasks = self._tasks, []
         await stop(*tasks)
         if tasks:
-            with suppress(StoreError, SchemaMissingError):
+            with suppress(*POSTGRES_FAILURES):
                 await self.days.write(self._server_now())
                 await self.holder.leave(self._server_now)
 
@@ -106,7 +106,7 @@ class Coordinator:
             self._failover.note_time(self._server_now())
             try:
                 await self._do_what_is_due()
-            except (StoreError, SchemaMissingError):
+            except POSTGRES_FAILURES:
                 continue  # Postgres is unavailable: nothing can be agreed on until it is back
             except Exception:
                 logger.exception("agreeing on a counter store goes on past what failed")

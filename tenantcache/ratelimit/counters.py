@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from tenantcache.errors import FailoverError, RejectedError, SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES, FailoverError, RejectedError, StoreError
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.coordinator import Coordinator
 from tenantcache.ratelimit.core.agreement import Store, StoreChoice
@@ -24,6 +24,7 @@ from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minu
 from tenantcache.ratelimit.counterstats import counter_stats
 from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.rediswatch import Probe
+from tenantcache.runtime.closing import close_all
 from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,7 @@ class FleetCounters:
     async def close(self) -> None:
         """The log is not followed any more, and nothing is taken; the stores are still there."""
         await self.coordinator.close()
-        for store in self._stores.values():
-            if (close := getattr(store, "close", None)) is not None:
-                await close()
+        await close_all(*self._stores.values())
 
     def forget(self) -> None:
         """In a forked child: begin anew."""
@@ -262,7 +261,7 @@ class FleetCounters:
         if self.failover.store_of(minute_at(now)) is None:
             await self._wait_for_pull()
         if self.failover.store_of(minute_at(self._server_now())) == "redis":
-            with suppress(StoreError, SchemaMissingError):
+            with suppress(*POSTGRES_FAILURES):
                 await self.coordinator.register()
         if not self._may_take(self._server_now()):
             self._no_wait_until = now + 2 * PULL_WAIT  # requests must not queue up behind a log that does not answer

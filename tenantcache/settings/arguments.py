@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypedDict
 
-Parts = str | Iterable[str]
+Items = str | Iterable[str]
 """A list, or its text as the variable has it: "a, b"."""
 
 
@@ -16,14 +16,14 @@ class SettingsArguments(TypedDict, total=False):
     database_url: str
     redis_url: str | None
     listen_url: str | None
-    base_domains: Parts
-    reserved_subdomains: Parts
+    base_domains: Items
+    reserved_subdomains: Items
     base_domain_tenant: bool
-    strategies: Parts
+    strategies: Items
     redirect_to_primary: bool
     status_codes: str | Mapping[str, int]
-    bypass_paths: Parts
-    unlimited_paths: Parts
+    bypass_paths: Items
+    unlimited_paths: Items
     limit_per_minute: int
     limit_per_day: int
     plans: str | Mapping[str, Mapping[str, int | None]]

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
 
     @property
     def limit_table(self) -> LimitTable:
-        """Where a tenant's limits are looked up: the plans, and the defaults behind them."""
+        """What a tenant's limits are read from: the plans, and the defaults behind them."""
         return LimitTable(Limits(self.limit_per_minute or None, self.limit_per_day or None), self.plans)
 
 
@@ -216,7 +216,7 @@ class Variable:
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
-    """List all variables, with the values in `settings` where it is given; passwords are masked."""
+    """List all variables, with the values in `settings` if it is given; passwords are masked."""
     return [
         Variable(
             name=_variable(name),

@@ -16,7 +16,7 @@ from functools import partial
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Publication, Pull
 from tenantcache.ratelimit.core.agreement import StoreChoice
@@ -286,7 +286,7 @@ class PostgresLog:
                     )
                 finally:
                     connection.terminate()
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             logger.info("tenants are not compared with their tables: %s", error)
 
     @asynccontextmanager

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypedDict
 
-from tenantcache.engine import REFRESH_INTERVAL
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness, State
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
 from tenantcache.freshness.log import LogEntry
+from tenantcache.lifecycle import REFRESH_INTERVAL
 from tenantcache.lookup.core.alias import id_in
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.fastpath import Serving
