@@ -4,7 +4,7 @@
     python -m benchmarks.adoption --short    1,000, to see that it runs
     python -m benchmarks.adoption --only Zulip
 
-Prints a table for docs/adopting.md, where it stands between `<!-- adoption -->` markers.
+Prints a table for docs/adopting.md, between its `<!-- adoption -->` markers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A flood of hosts that nobody has, beside real traffic: what it touches, and what the real traffic notices.
+"""A flood of unknown hosts beside real traffic: what it touches, and what the real traffic notices.
 
 One process, ASGI calls, no HTTP server in between, on a real Postgres and a real Redis that count for themselves. 500
 requests a second of 1,000 tenants in memory are timed from the moment at which each was due: alone, beside 10,000
@@ -8,7 +8,7 @@ it runs once with the index of known hosts and once without.
     python -m benchmarks.flood                       three minutes; writes docs/flood.md and benchmarks/flood.json
     python -m benchmarks.flood --unknown-hosts 20000 --dry-run
 
-The exit status is 1 where the promise is broken.
+The exit status is 1 if the promise is broken.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ ROUNDS = 5
 """What is compared takes turns, so that a noisy moment of the machine does not hit one side alone."""
 
 BUDGET_BURST, BUDGET_RATE = 1_000, 200
-"""Lookups of unknown hosts at once, and a second after that, where there is no index (see `engine.py`)."""
+"""Lookups of unknown hosts at once, and a second after that, if there is no index (see `engine.py`)."""
 
 FREE = frozenset({"auth", "hello", "select", "command", "config", "info", "ping", "reset", "quit"})
 """Redis commands that metered providers do not bill."""

@@ -23,7 +23,7 @@ ROUNDS = 2
 
 
 class _Server(Worker):
-    """One that is ready without an index, where it keeps none."""
+    """One that is ready without an index, if it keeps none."""
 
     def _is_ready(self, pid: int) -> bool:
         try:

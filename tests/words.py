@@ -7,10 +7,10 @@ list, a cell of a table and a paragraph each end a sentence.
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import sys
-import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -109,20 +109,17 @@ def markdown(text: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def python(text: str, name: str) -> Iterator[tuple[str, str]]:
-    """Give docstrings by paragraph, and comments that stand on lines one after the other, as blocks."""
+    """Give docstrings by paragraph, those of constants too, and comments on lines one after the other, as blocks."""
     for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        docstring = ast.get_docstring(node)
-        if docstring:
-            line = node.body[0].lineno
-            for paragraph in re.split(r"\n\s*\n", docstring):
-                if paragraph == textwrap.dedent(paragraph) or "\n" in paragraph.strip():
-                    yield from ((f"{name}:{line}", item) for item in re.split(r"\n\s*[-*] ", paragraph))
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(docstring))):
+                paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(docstring))
+                prose = [paragraph for paragraph in paragraphs if not paragraph.startswith("    ")]
+                items = (item for paragraph in prose for item in re.split(r"\n\s*[-*] ", paragraph))
+                yield from ((f"{name}:{node.lineno}", " ".join(item.split())) for item in items)
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     comments = [(token.start[0], token.string[1:].strip()) for token in tokens if token.type == tokenize.COMMENT]
-    prose = (pair for pair in comments if not re.match(r"(?:fmt|type|noqa|pragma|ruff|mypy)\b", pair[1]))
-    yield from _joined(prose, name)
+    yield from _joined((pair for pair in comments if not re.match(r"(?:fmt|type|noqa|pragma|ruff)\b", pair[1])), name)
 
 
 def _joined(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, str]]:

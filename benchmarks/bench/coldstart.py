@@ -68,7 +68,7 @@ def _figures(members: list[dict[str, Any]], commands: dict[str, int], plan: Plan
 
 
 def _seconds_to_hit_rate(members: list[dict[str, Any]]) -> float | None:
-    """None where it was not reached. A quarter in which nobody asked anything counts as a miss."""
+    """None if it was not reached. A quarter without requests counts as a miss."""
     length = min(len(member["samples"]) for member in members)
     before = (0, 0)
     for number in range(length):

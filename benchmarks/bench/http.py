@@ -25,7 +25,7 @@ from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
 RAMP_SECONDS = 0.3
-"""Before each batch: nobody begins with cold caches, or in a minute without tokens."""
+"""Before each batch: no contender begins with cold caches, or in a minute without tokens."""
 START_TIMEOUT = 60.0
 
 
@@ -58,7 +58,7 @@ class Worker:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """The core for the worker and one for the load; None where there is nothing to choose."""
+    """The core for the worker and one for the load; None if there is nothing to choose."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     own = sorted(os.sched_getaffinity(0))

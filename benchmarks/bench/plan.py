@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the parts; seconds where nothing else is said."""
+    """Sizes of the parts; seconds unless it says otherwise."""
 
     # (a) cost in process
     cost_rounds: int = 30

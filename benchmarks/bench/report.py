@@ -64,7 +64,7 @@ def summary_table(results: Results) -> str:
 
 
 def commands_per_request(results: Results, name: str) -> float | None:
-    """None for who has nothing to do with Redis. tenantcache's: simulated, of a full hour, else as counted."""
+    """None for contenders without Redis. tenantcache's: simulated, of a full hour, else as counted."""
     if "commands" not in results:
         return None
     if name.startswith(OURS):
@@ -387,7 +387,7 @@ def _by_name(counts: dict[str, int]) -> str:
 
 
 def put_between_markers(path: Path, text: str) -> bool:
-    """Replace what stands between the markers in `path`; False where they are not there."""
+    """Replace what stands between the markers in `path`; False if they are missing."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -51,7 +51,7 @@ SUITES = {
 }
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
-    "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "units": "resolver, follower and engine, with each message delayed for as long as the test wants",
     "scenarios": "what each rule prevents, message by message, as text that a person can read",
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
