@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 from tenantcache.ratelimit.core.agreement import Store
 from tenantcache.ratelimit.core.failover import Failover
-from tenantcache.ratelimit.core.redishealth import Report
+from tenantcache.ratelimit.core.redishealth import RedisReport
 from tenantcache.ratelimit.core.windows import MINUTE, minute_at
 
 
@@ -24,7 +24,7 @@ class CounterStats(TypedDict):
     changes_to: Store | None
     changes_at: float | None
     postgres: Literal["answering", "failing"]
-    redis: Report
+    redis: RedisReport
 
 
 def counter_stats(failover: Failover, now: float) -> CounterStats:
@@ -38,5 +38,5 @@ def counter_stats(failover: Failover, now: float) -> CounterStats:
         "changes_to": None if begins is None else choice.store,
         "changes_at": begins,
         "postgres": "failing" if failover.postgres_fails else "answering",
-        "redis": failover.redis.report(now),
+        "redis": failover.redis.describe(now),
     }
