@@ -128,7 +128,7 @@ class FleetCounters:
         if takes:  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
-        self.failover.counts = True
+        self.failover.has_counted = True
         self._require_a_store(now, takes=takes)
         positions: dict[Store, list[int]] = {}
         for position, debit in enumerate(debits):

@@ -18,5 +18,5 @@ def counter_stats(failover: Failover, now: float) -> CounterStats:
         "changes_to": None if begins is None else choice.store,
         "changes_at": begins,
         "postgres": "failing" if failover.postgres_fails else "answering",
-        "redis": failover.redis.report(now),
+        "redis": failover.redis.describe(now),
     }

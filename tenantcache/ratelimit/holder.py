@@ -48,7 +48,7 @@ class Holder:
 
     def is_due(self, now: float) -> bool:
         """Whether to register again. A process that never counts need not be known."""
-        return now >= self._next and (self._failover.counts or self._failover.handover.through >= 0)
+        return now >= self._next and (self._failover.has_counted or self._failover.handover.through >= 0)
 
     async def register(self, now: float) -> bool:
         """Become a holder, or stay one (rule 1); False if the row is not the one that is known here."""

@@ -55,7 +55,7 @@ class RedisWatch:
             if not redis.refuses:
                 await self._probe.ping()
                 answers = True
-            if not redis.counts:
+            if not redis.ping_suffices:
                 await self._probe.try_to_count()
                 event = RedisEvent.COUNTED
         except StoreError as error:

@@ -157,7 +157,7 @@ class World:
             fleet.redis_failed(RedisEvent.SILENT, "gone", self.now, asked=self.now)
         elif self.redis_mute_until <= self.now:
             fleet.redis_answered(self.now, self.now)
-        elif fleet.redis.counts:
+        elif fleet.redis.ping_suffices:
             fleet.redis_answered(self.now, self.now, RedisEvent.PINGED)
         else:
             fleet.redis_failed(RedisEvent.REFUSED, "does not count", self.now, asked=self.now)

@@ -188,14 +188,14 @@ def test_an_account_that_is_refused_is_gone_at_once() -> None:
 def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis_once_it_counts() -> None:
     fleet = following(IN_REDIS, has_redis=False)
     assert fleet.propose(HOUR) is None
-    fleet.counts = True
+    fleet.has_counted = True
     assert fleet.propose(HOUR) == Proposal(1, "postgres", "a process has no Redis URL", 60.0)
 
 
 def test_a_process_without_a_redis_url_reports_redis_unavailable_once_it_counts() -> None:
     fleet = following(replace(LEAVING, complained_at=HOUR), has_redis=False)
     assert not fleet.has_to_report_unavailable(HOUR + 200)
-    fleet.counts = True
+    fleet.has_counted = True
     assert fleet.has_to_report_unavailable(HOUR + 200)
 
 

@@ -45,7 +45,7 @@ def change(patch: Patch, state: RedisState, event: RedisEvent, becomes: RedisSta
 
 
 def let_ping_prove_that_redis_counts(patch: Patch) -> None:
-    patch.setattr(RedisHealth, "counts", True)
+    patch.setattr(RedisHealth, "ping_suffices", True)
     change(patch, RedisState.NOT_COUNTING, RedisEvent.PINGED, RedisState.ANSWERING)
 
 

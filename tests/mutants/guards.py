@@ -46,6 +46,7 @@ SUITES = {
         "tests/test_restore.py",
     ],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
+    "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
@@ -67,6 +68,7 @@ WHAT_SUITES_DO = {
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
+    "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
@@ -78,6 +80,7 @@ AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
+OF_FAILOVER = ("failover",)
 ON_COUNTERS = "tests/test_fleetcounters.py::"
 RULES = ("tests/core/test_freshness.py",)
 UNITS = (
@@ -105,6 +108,7 @@ RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
+AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
@@ -923,6 +927,48 @@ MUTANTS = [
         "if holds then",
         HANDING_OVER,
         quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
+    ),
+    Mutant(
+        "failover: a minute is known no longer than the notice lasts",
+        AGREEMENT,
+        "if choice.store is None or minute * MINUTE >= self.settled_until:",
+        "if choice.store is None:",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: PING proves nothing once a take has failed",
+        REDIS_HEALTH,
+        "    RedisState.NOT_COUNTING: {\n",
+        "    RedisState.NOT_COUNTING: {\n        RedisEvent.PINGED: RedisState.ANSWERING,\n",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: silence alone proves nothing",
+        REDIS_HEALTH,
+        "return self._failing_until > self._failing_since + FAILING_FOR",
+        "return True",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: only an unbroken chain of answers vouches for Redis",
+        REDIS_HEALTH,
+        "return self._heard if self._answering_since <= then else -inf",
+        "return self._heard",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a minute is a process's own only after some seconds of isolation",
+        "tenantcache/ratelimit/core/isolation.py",
+        "max(self._since + ISOLATED_FOR, known_until)",
+        "known_until",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: no tokens of a day are taken just before a change",
+        FAILOVER,
+        "if begins is not None and now >= begins - GUARD:",
+        "if False:",
+        OF_FAILOVER,
     ),
 ]
 

@@ -102,14 +102,14 @@ STEADY = 600.0
 class Failover:
     """What one process knows, and what it may do and has to say because of that."""
 
-    __slots__ = ("_lost", "_postgres_failing_since", "agreement", "counts", "handover", "isolation", "redis")
+    __slots__ = ("_lost", "_postgres_failing_since", "agreement", "handover", "has_counted", "isolation", "redis")
 
     def __init__(self, *, has_redis: bool) -> None:
         self.redis = RedisHealth(has_redis=has_redis)
         self.agreement = Agreement()
         self.handover = Handover()
         self.isolation = Isolation()
-        self.counts = False
+        self.has_counted = False
         """Whether this process has counted anything: one that never does needs no store."""
         self._lost = LostCounters()
         self._postgres_failing_since: float | None = None
@@ -247,7 +247,7 @@ class Failover:
     def has_to_report_unavailable(self, now: float) -> bool:
         """Rule 3. While the fleet may go back, and no process has said lately that it may not."""
         is_due = self.choice.store == "postgres" and now >= self.choice.complained_at + REPORT_INTERVAL
-        return is_due and (self.counts if self.redis.state is RedisState.ABSENT else not self.redis.answers)
+        return is_due and (self.has_counted if self.redis.state is RedisState.ABSENT else not self.redis.answers)
 
     def propose(self, now: float) -> Proposal | None:
         """The change to announce now, if any."""
@@ -272,7 +272,7 @@ class Failover:
 
     def _redis_is_unavailable(self, now: float) -> bool:
         """Rule 2. A process that was given no Redis is without it once it counts."""
-        return self.counts if self.redis.state is RedisState.ABSENT else self.redis.is_unavailable(now)
+        return self.has_counted if self.redis.state is RedisState.ABSENT else self.redis.is_unavailable(now)
 
     def _quiet_after(self, cause: Cause, now: float) -> float:
         """Rules 3 and 4: twice as long if Redis was not kept for long."""

@@ -21,7 +21,7 @@ WITNESS_GAP = 1.0
 
 FAILING_FOR = 1.0  # seconds over more than which Redis must fail to be unavailable: not less than WITNESS_GAP
 
-Report = Literal["none", "answering", "failing", "gone", "refusing", "suspended"]
+RedisReport = Literal["none", "answering", "failing", "gone", "refusing", "suspended"]
 
 
 class RedisState(Enum):
@@ -129,7 +129,7 @@ class RedisHealth:
         return self.state is RedisState.ANSWERING
 
     @property
-    def counts(self) -> bool:
+    def ping_suffices(self) -> bool:
         """Whether PING is enough to prove that Redis counts."""
         return self.state in (RedisState.ANSWERING, RedisState.FAILING)
 
@@ -154,7 +154,7 @@ class RedisHealth:
         """When the last answer was asked for, if Redis has answered without a gap since `then`; -inf if not."""
         return self._heard if self._answering_since <= then else -inf
 
-    def report(self, now: float) -> Report:
+    def describe(self, now: float) -> RedisReport:
         """What `stats()` says of it."""
         match self.state:
             case RedisState.ABSENT:
