@@ -147,8 +147,8 @@ class TenantCache:
     async def resolve_name(self, name: str, *, kind: str = "") -> Tenant | None:
         """The tenant that has `name` within `kind`, whatever its status; None if there is none. Old names count.
 
-        Names within a kind are an adopted query's `slug`, `slugs` and `old_slugs`, and in a kind that has a name its
-        subdomains and old names as well. Raises as `resolve`, and ValueError if `kind` cannot be one.
+        Names within a kind are an adopted query's `slug`, `slugs` and `old_slugs`. In a kind that has a name they are
+        its subdomains and old names as well. Raises as `resolve`, and ValueError if `kind` cannot be one.
         """
         if kind and not is_kind(kind):
             raise ValueError(f"kind {kind!r:.80} is not possible; a kind is made of a to z, 0 to 9, _ and -")

@@ -70,8 +70,8 @@ class StoreError(Exception):
 
     `refused`: it answered, and refuses to do what it was asked for. `suspended`: the provider refuses to serve this
     account. `starved`: this process did not run for so long that the failure tells nothing about the store.
-    `values`: the new values of those debits that were made all the same, in another store, at their places in the call;
-    None for the others. Empty if none was made for certain.
+    `values`: one for each debit of the call, or none if no debit was made for certain. Each is the counter's new value
+    if the debit was made all the same, in another store, and None otherwise.
     """
 
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:

@@ -7,8 +7,8 @@ Rules:
 * The proof is a TXT record with a random token of that tenant's alone: two tenants that ask for one domain have two.
 * Asking has three outcomes. "failed" is what the DNS says; if it could not be asked, nothing has been learnt, and
   nothing changes.
-* A tenant's own users call this, with what they typed: each call that changes something names the tenant, and never
-  changes another tenant's domain or claim. What an operator may do to every tenant's has a name of its own.
+* A tenant's own users call this, with what they typed. So each call that changes something names the tenant, and
+  never changes another tenant's domain or claim. What an operator may do to every tenant's has a name of its own.
 * A domain that stops being proven is not taken away at once: people change DNS servers and forget a record. It goes
   after `grace` of failing.
 """
@@ -105,7 +105,7 @@ class Domains:
         """Ask for a domain; again for the same one gives the same token.
 
         `name` is mapped by UTS-46 (`BÜCHER.example` is xn--bcher-kva.example). Raises `InvalidDomainError` for what is
-        no host name, an IP address, or at or under a base domain, `NameTakenError` and `UnknownTenantError`.
+        not a host name, is an IP address, or is at or under a base domain; `NameTakenError`; `UnknownTenantError`.
         """
         self._require_open()
         domain = self._normalise(name)

@@ -12,8 +12,8 @@ class Registry(Protocol):
     """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` if other
     tables are served. A call that raises has changed nothing.
 
-    A claim has the items `domain`, `tenant_id`, `token`, `verified_at` (None until it is proven) and, if it is read,
-    `served`: whether requests for the domain reach the tenant.
+    A claim has the items `domain`, `tenant_id`, `token` and `verified_at` (None until it is proven). One that is read
+    has `served` as well: whether requests for the domain reach the tenant.
     """
 
     async def create(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
@@ -59,7 +59,7 @@ class Registry(Protocol):
 
     async def note_failed(self, domain: str, tenant_id: str, grace: float) -> bool:
         """Note a failed check of a claim. If checks have failed for longer than `grace` seconds, the claim is not
-        verified any more and the domain is not served; True if it was served until now."""
+        verified any more and the domain is not served. True if it was served until now."""
         ...
 
     async def note_unreachable(self, domain: str, tenant_id: str) -> None:
@@ -67,8 +67,10 @@ class Registry(Protocol):
         ...
 
     async def remove(self, domain: str, tenant_id: str) -> list[bool]:
-        """Take a tenant's domain and its claim to it away: [True, False] if it had both, [True] if only the domain,
-        [False] if only the claim."""
+        """Take a tenant's domain and its claim to it away.
+
+        Returns [True, False] if the tenant had both, [True] if only the domain, [False] if only the claim.
+        """
         ...
 
     async def remove_from_every_tenant(self, domain: str) -> list[bool]:

@@ -72,8 +72,8 @@ def column_defaults() -> dict[str, Any]:
 
 
 class Tenants:
-    """Besides what each method says, all raise `StoreUnavailableError` (nothing was changed, or it is not
-    known whether), `NotOpenError`, and `AdoptedTableError` if an adopted table is served."""
+    """Besides what each method says, all raise `StoreUnavailableError`, `NotOpenError`, and `AdoptedTableError` if an
+    adopted table is served. After `StoreUnavailableError` it is not known whether something was changed."""
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ Rules:
   as exact as that.
 * What was drained belongs to a batch until Postgres has it. A batch that got no answer is sent again as it was: it
   has a number, and counts once. While Postgres is unavailable everything waits in memory, one number a tenant and day.
-* A batch that Postgres rejects is sent again in two halves, and so on: only the row that it cannot take is left out,
-  and logged.
+* A batch that Postgres rejects is sent again in two halves, and so on. So only the row that it cannot take is left
+  out, and logged.
 * An orderly stop loses nothing. A crash loses what came since the last batch.
 * It counts requests that were let through to the application, whatever it answered; one that costs n counts n times.
 """

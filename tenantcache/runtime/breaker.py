@@ -1,8 +1,11 @@
 """A circuit breaker: a store that is slow or unavailable is asked rarely, instead of by every request.
 
-closed -> open after `threshold` failures in a row, or at once if the provider says that the account is
-suspended; open -> probing when its pause is over (one caller may try); probing -> closed on success, -> open with
-twice the pause on failure (up to `max_pause`). Times are seconds; `now` comes from the caller.
+    closed   -> open     after `threshold` failures in a row; at once if the provider says that the account is suspended
+    open     -> probing  when its pause is over: one caller may try
+    probing  -> closed   on success
+    probing  -> open     on failure, with twice the pause, up to `max_pause`
+
+Times are seconds; `now` comes from the caller.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ PATIENCE = 1.0
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel `tasks`, and return when all have ended. None, and what has ended already, is passed over.
 
-    One cancellation is not enough: code that catches what it waits for, a driver's included, may swallow one that comes
+    One cancellation is not enough. A driver, and other code that catches what it waits for, may swallow one that comes
     together with an answer or a timeout. Waiting for such a task would never end.
     """
     pending = {task for task in tasks if task is not None and not task.done()}

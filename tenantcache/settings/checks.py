@@ -1,7 +1,7 @@
 """Reads and checks the values of single settings.
 
-Each function raises ValueError with all faults, a line each. A line goes on where the name of the setting ends: "holds
-'health'; a path begins with /".
+Each function raises ValueError with all faults, a line each. Each line follows the name of
+the setting: "holds 'health'; a path begins with /".
 """
 
 from __future__ import annotations
