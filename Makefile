@@ -51,7 +51,7 @@ overadmission: install
 mutants: install
 	$(VENV)/bin/python -m tests.mutants
 
-# The guards that everything else rests on, with the tests that are enough: a minute.
+# One or two guards for each promise, each with the test that is enough: a minute.
 mutants-short: install
 	$(VENV)/bin/python -m tests.mutants --short
 

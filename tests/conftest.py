@@ -56,6 +56,7 @@ TOGETHER = {
 each starts a fleet. The first begin first, since they take longest. Any other test runs where there is room."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     below = Path(__file__).parent
     places = {}
