@@ -149,7 +149,8 @@ class Memory:
 
     def spell(self, raw_host: bytes, entry: Entry) -> None:
         """Let `raw_host` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
-        if len(entry.spellings) < MAX_SPELLINGS and self._entries.held(entry.alias) is entry:
+        is_new = raw_host not in entry.spellings and len(entry.spellings) < MAX_SPELLINGS
+        if is_new and self._entries.held(entry.alias) is entry:
             assert entry.fast_path is not None
             self.hot[raw_host] = entry.fast_path
             entry.spellings = (*entry.spellings, raw_host)
