@@ -198,7 +198,7 @@ async def test_a_bypass_path_needs_no_tenant_whatever_the_host(plain: World, pat
 
 @pytest.mark.parametrize("path", ["/healthy", "/healt", "/", "/x/health", "/HEALTH", "/health-check"])
 async def test_a_bypass_path_counts_by_whole_segments(plain: World, path: str) -> None:
-    for _ in range(2):  # the second time on the hot way
+    for _ in range(2):  # the second time on the fast path
         assert (await get(plain.app, ACME, path)).json() == "Acme"
     assert (await get(plain.app, b"nobody.example.com", path)).status == 404
 
@@ -316,7 +316,7 @@ async def test_an_unlimited_tenant_gets_no_limit_headers(plain: World) -> None:
 )
 async def test_which_limit_headers_there_are_is_configured(shown: bool, older: bool, expected: set[str]) -> None:
     async with world(rate_limit_headers=shown, x_rate_limit_headers=older) as made:
-        for status in (200, 200, 429):  # the long way, the hot one, and a refusal
+        for status in (200, 200, 429):  # the slow path, the fast one, and a refusal
             answer = await get(made.app, b"limited.example.com")
             assert answer.status == status
             assert {name.decode() for name, _ in answer.headers if b"ratelimit" in name} == expected
@@ -353,7 +353,7 @@ async def test_requests_at_once_get_exactly_the_limit(plain: World) -> None:
     assert statuses == [200] * 2 + [429] * 18
 
 
-# The hot way.
+# The fast path.
 
 
 async def test_a_hot_request_awaits_nothing_and_asks_nobody() -> None:
@@ -473,7 +473,7 @@ async def test_the_hot_way_spends_the_same_tokens() -> None:
 
 
 async def test_a_lapsed_tenant_leaves_the_hot_way(plain: World) -> None:
-    for _ in range(2):  # the second time on the hot way
+    for _ in range(2):  # the second time on the fast path
         await get(plain.app, b"unlimited.example.com")
     reads = len(plain.database.reads)
     plain.clock.advance(plain.cache.settings.max_staleness + 0.001)

@@ -246,7 +246,7 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
         ),
         ("REDIS_URL", "postgresql://u:secret@h", "has the scheme postgresql://; give one like redis://host:6379/0"),
         ("TENANTCACHE_LISTEN_URL", "redis://h", "has the scheme redis://; give one like postgresql://"),
-        ("TENANTCACHE_BASE_DOMAINS", "https://example.com", "'https://example.com' is no host name"),
+        ("TENANTCACHE_BASE_DOMAINS", "https://example.com", "'https://example.com' is not a host name"),
         ("TENANTCACHE_BASE_DOMAINS", "127.0.0.1", "'127.0.0.1' is an IP address; give a name"),
         ("TENANTCACHE_RESERVED_SUBDOMAINS", "a.b", "'a.b' has a dot; give one label"),
         ("TENANTCACHE_BYPASS_PATHS", "health", "holds 'health'; a path begins with /"),

@@ -60,8 +60,8 @@ class FastPaths:
     def renew(self, path: FastPath, now: float, make_headers: MakeHeaders) -> bool:
         """Begin a lease at `now`, a reading of the engine's clock.
 
-        False if memory is not fresh, if a window has ended, and in another event loop than the engine's: then the
-        slow path has to tell.
+        False if memory is not fresh, if a window has ended, and in another event loop than the engine's. Then the slow
+        path decides.
         """
         reservation, valid_until, offset = path.reservation, self._freshness.valid_until, self._server_time.offset
         server_now = now + offset

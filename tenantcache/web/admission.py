@@ -1,9 +1,14 @@
 """The slow path of a request: which tenant is this, and is it within its limits?
 
 It may wait for stores, and says what is to become of the request, as a value: `Refuse`, `Redirect`, `Bypass` or
-`Serve`. The middleware acts on it. Each check ends the matter, in this order: a path that bypasses, the host, the
-strategies, the tenant and its status, an old name or another one than the primary domain, the limits. So no token is
-spent for a request that is refused or redirected.
+`Serve`. The middleware acts on it.
+
+The order of the checks, of which the first that decides is the last:
+
+* the path, the host, and the strategies that name a tenant;
+* the tenant and its status;
+* a redirect to another name;
+* the limits: so no token is spent for a request that is refused or redirected before.
 """
 
 from __future__ import annotations

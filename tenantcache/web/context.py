@@ -14,7 +14,7 @@ begin, end = serving.set, serving.reset
 
 
 def serving_of(scope: Mapping[str, Any]) -> Serving | None:
-    """What the context holds, where the request of `scope` is meant by it.
+    """What the context holds, if that is of the request of `scope`.
 
     A context may still have another request's: servers begin a pipelined request within the task of the one before it.
     """
@@ -24,7 +24,7 @@ def serving_of(scope: Mapping[str, Any]) -> Serving | None:
 
 
 def current_tenant() -> Tenant | None:
-    """The tenant of this request; None outside of one, and where the request bypassed tenancy.
+    """The tenant of this request; None outside of one, and if the request bypassed tenancy.
 
     Seen as well by tasks that the request starts and by endpoints that run in a thread pool.
     """

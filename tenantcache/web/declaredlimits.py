@@ -13,8 +13,10 @@ MAX_DEPTH = 20
 
 
 def declare_limits(app: object, cache: TenantCache) -> None:
-    """Tell `cache` of the named limits in `app`, as far as Starlette's and FastAPI's routes show them: of others it
-    learns when they are first asked for. Raises `ConfigurationError` where two routes disagree."""
+    """Tell `cache` of the named limits in `app`, as far as Starlette's and FastAPI's routes show them.
+
+    It learns of others when they are first asked for. Raises `ConfigurationError` if two routes disagree.
+    """
     for function in _functions_of(app):
         spending: Spending | None = getattr(function, MARK, None)
         if spending is not None and spending.name is not None:

@@ -33,8 +33,8 @@ FORWARDED_HEADERS = frozenset(
 )
 """What proxies, servers and platforms say of a request's host and client."""
 
-# One budget for all these lines of a request: a bound on each line would be none on a request of many lines. A chain of
-# ten proxies is a long one; a hop takes about 100 octets of Forwarded, in four pairs, and 40 of X-Forwarded-For.
+# A chain of ten proxies is a long one. A hop takes about 100 octets of Forwarded, in four pairs, and 40 of
+# X-Forwarded-For.
 MAX_FORWARDED_LINES = 32
 MAX_FORWARDED_LENGTH = 4_096
 MAX_FORWARDED_PAIRS = 128
@@ -57,12 +57,12 @@ def forwarded_lines(headers: Headers) -> list[tuple[bytes, bytes]] | None:
 
 
 def forwarded_host(headers: Headers) -> bytes | None:
-    """Return the host that the nearest proxy says was asked for, or None where it says nothing.
+    """Return the host that the nearest proxy says was asked for, or None if it says nothing.
 
-    Only for requests whose peer is trusted. Of X-Forwarded-Host the last value counts, and of Forwarded (RFC 7239) the
-    last element: it is the peer's own, and those before it may come from the client. A peer that writes one of the two
-    headers may pass the client's own of the other kind on, and nobody can tell which is which: where they disagree,
-    and where one is ill-formed or there is too much of them, b"" is returned, which `classify` calls malformed.
+    Only for requests from a trusted peer. Of X-Forwarded-Host the last value counts, and of Forwarded (RFC 7239) the
+    last element. These are the peer's own, and those before may come from the client. A peer that writes one of the two
+    headers may pass on the client's own of the other kind. The two cannot be told apart. So if they disagree, and
+    if one is ill-formed or there is too much of them, b"" is returned: `classify` calls that malformed.
     """
     last_x_forwarded = None
     forwarded = []
@@ -82,12 +82,12 @@ def forwarded_host(headers: Headers) -> bytes | None:
 
 
 def _nearest_forwarded(lines: Sequence[bytes]) -> bytes | None:
-    """The host in the last element of Forwarded; b"" where a line is ill-formed."""
+    """The host in the last element of Forwarded; b"" if a line is ill-formed."""
     if sum([line.count(b",") + line.count(b";") + 1 for line in lines]) > MAX_FORWARDED_PAIRS:
         return b""
     nearest: dict[bytes, bytes] = {}
     for line in lines:
-        # Each line is a list in itself; joined first, an open quote in the client's line would swallow the proxy's.
+        # Each line is a list in itself. If they were joined, an open quote in the client's would swallow the proxy's.
         elements = _forwarded_elements(line)
         if not elements:
             return b""
@@ -96,7 +96,7 @@ def _nearest_forwarded(lines: Sequence[bytes]) -> bytes | None:
 
 
 def _forwarded_elements(line: bytes) -> list[dict[bytes, bytes]]:
-    """Return the elements of a Forwarded line, names in lower case, empty ones left out; [] where it is ill-formed."""
+    """Return the elements of a Forwarded line, names in lower case, empty ones left out; [] if it is ill-formed."""
     elements: list[dict[bytes, bytes]] = [{}]
     end, separator = 0, b","
     while separator:

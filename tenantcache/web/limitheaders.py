@@ -18,7 +18,7 @@ from tenantcache.tenant import Limits
 HeaderLine = tuple[bytes, bytes]
 
 HEADER_LINES = "tenantcache.lines"
-"""The key in a scope under which the header lines of routes' own limits wait for the answer to start."""
+"""The key in a scope under which the header lines of routes' own limits wait until the answer starts."""
 
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
@@ -34,7 +34,7 @@ def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
 
 
 def ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
-    """`RateLimit-Policy` and `RateLimit`; nothing where nothing is limited."""
+    """`RateLimit-Policy` and `RateLimit`; none if nothing is limited."""
     if not quotas:
         return []
     state = ", ".join(f'"{quota.name}";r={quota.remaining};t={ceil(quota.reset)}' for quota in quotas)
@@ -114,7 +114,7 @@ class HotHeaders:
 
 
 class FreshHeaders:
-    """In the place of `HotHeaders`, for headers that are made anew by `make` for each request."""
+    """In place of `HotHeaders`, for headers that are made anew by `make` for each request."""
 
     __slots__ = ("_make", "_server_now")
 
@@ -148,8 +148,8 @@ def adding(headers: Sequence[HeaderLine], send: Send) -> Send:
 def collecting(app: ASGIApp) -> ASGIApp:
     """`app`, each answer of which starts with the lines that were put into its `scope[HEADER_LINES]` before.
 
-    A route's limit is spent deep in the application, and what answers may not be the route: a handler of exceptions,
-    say. So the lines travel with the request.
+    A route's limit is spent deep in the application, and the answer may not come from the route, but from a handler of
+    exceptions, say. So the lines travel with the request.
     """
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

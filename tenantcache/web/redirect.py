@@ -2,13 +2,13 @@
 
 Rules:
 
-* 308: method and body stay as they are (RFC 9110 15.4.9), and so do path and query, octet for octet, an old name aside.
-* An old name leads on always, any other name only to the primary domain and if it is asked for (`to_primary`).
+* 308: method and body stay as they are (RFC 9110 15.4.9). So do path and query, octet for octet, an old name aside.
+* An old name always leads on. Any other name leads only to the primary domain, and only if that is set (`to_primary`).
 * No loop: the target is a present name of the same tenant, so that it leads to this tenant, and from there no further.
-  If a proxy has replaced the Host by another name of the tenant, the client is at the target already; what such proxies
-  say in X-Forwarded-Host or Forwarded is believed for that alone, from anybody: not to redirect is always safe.
-* A name in the path is replaced there, and the location has no host, because a proxy may have replaced the host. A name
-  in a header stays, and is served.
+  If a proxy has replaced the Host by another name of the tenant, the client is at the target already. What a request
+  says of that in X-Forwarded-Host or Forwarded is believed, from any peer: not to redirect is always safe.
+* A name in the path is replaced there. The location has no host, because a proxy may have replaced the host. A name in
+  a header stays, and is served.
 * Not to be stored: a name may change, and two permanent redirects in a browser's cache are a loop.
 """
 
@@ -39,7 +39,7 @@ class Redirect:
 
 
 class Redirects:
-    """Of one middleware. `to_primary`: names that a tenant has now lead to its primary domain, too."""
+    """Of one middleware. With `to_primary`, names that a tenant has now lead to its primary domain, too."""
 
     def __init__(self, hosts: HostRules, *, to_primary: bool) -> None:
         self._hosts = hosts
@@ -48,8 +48,11 @@ class Redirects:
     def find(
         self, scope: Scope, host: bytes | None, at: NameInPath | None, alias: str | None, tenant: Tenant
     ) -> Redirect | None:
-        """Where the request should go instead, if anywhere. `alias` led to the tenant; it stands in the raw `host`, or
-        `at` a place in the path, or in neither. WebSockets stay: browsers do not follow redirects with them."""
+        """To where the request should go instead; None if it is to be served.
+
+        `alias` led to the tenant. It stands in the raw `host`, or `at` a place in the path, or in neither. WebSockets
+        are served: browsers do not follow redirects with them.
+        """
         if scope["type"] != "http":
             return None
         is_old = tenant.leads_on(alias)
@@ -90,7 +93,7 @@ def present_host(scope: Scope, raw_host: bytes, hosts: HostRules, tenant: Tenant
     own = (tenant.primary_domain or "", *tenant.domains)
     near = _under(tenant, () if base is None else (base,))
     for name in (*near, *own, *_under(tenant, hosts.base_domains)):
-        # That it is classified to a present name says all: it can be sent, is not reserved, and leads to this tenant.
+        # It is classified to a present name, so it can be sent, is not reserved, and leads to this tenant.
         if hosts.classify(name.encode("ascii", "replace")).alias in present:
             return _to_host(scope, raw_host, name)
     return None

@@ -37,7 +37,7 @@ class RequestHost:
 
 
 def single_host(headers: Headers) -> bytes | None:
-    """Return the value of the one Host line; None, which is to be a 400, if it is missing or repeated (RFC 9112 3.2).
+    """Return the value of the one Host line; None, for a 400, if it is missing or repeated (RFC 9112 3.2).
 
     Servers of HTTP/2 and 3 put `:authority` into a Host line, as ASGI asks them to.
     """
@@ -51,11 +51,11 @@ def single_host(headers: Headers) -> bytes | None:
 
 
 def target_conflicts(raw_target: bytes, host: bytes) -> bool:
-    """Is the request target in absolute-form (`GET http://a/ HTTP/1.1`) and of another host than the Host line?
+    """Whether the request target is in absolute-form (`GET http://a/ HTTP/1.1`) and of another host than the Host line.
 
-    RFC 9112 3.2.2 has a server take the target's host, while the application and its logs see the Host line: where
-    the two differ a 400 is the one answer that they cannot disagree about. Ports are not compared, and an address is
-    compared as it is spelt (RFC 9112 3.2 wants the two identical). Never raises.
+    RFC 9112 3.2.2 has a server take the target's host, but the application and its logs see the Host line. If the two
+    differ, a 400 is the one answer that they cannot disagree about. Ports are not compared, and an address is compared
+    as it is spelled (RFC 9112 3.2 wants the two identical). Never raises.
     """
     match = _AUTHORITY.match(raw_target)
     if match is None:

@@ -47,7 +47,7 @@ class _Spent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
+    """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own if that is None."""
 
     tokens: int
     name: str | None = None
@@ -84,7 +84,7 @@ class Spending:
         return headers if lines is None else []
 
     def declare(self, name: str, cache: TenantCache) -> None:
-        """Tell `cache` of this limit. Raises `ConfigurationError` where another route gives that name other figures."""
+        """Tell `cache` of this limit. Raises `ConfigurationError` if another route gives that name other figures."""
         if (known := cache.route_limits.setdefault(name, self.limits)) != self.limits:
             raise ConfigurationError(
                 f"limit {name!r} has other figures on another route: {known}, not {self.limits}; use one name for one"
@@ -93,8 +93,10 @@ class Spending:
         cache.limiter.names.add(name)
 
     async def _spend_more(self, cache: TenantCache, tenant: Tenant, spent: list[_Spent]) -> Decision:
-        """The request gives its token back and asks for all it needs at once: of many that come together, each holding
-        the one that it came in with, none could get the rest."""
+        """The request gives its token back and asks for all that it needs at once.
+
+        If many came together and each kept the token that it came in with, none of them could get the rest.
+        """
         if cache.settings.limits == "enforce" and (never := policies_below(tenant.limits, self.tokens)):
             return Decision(False, never)
         own = spent[0]
@@ -110,7 +112,7 @@ class Spending:
 
 
 _SPENT = "tenantcache.spent"
-"""Where a request's scope has what its routes have spent: the tenant's own tokens first, then those of named limits."""
+"""The key in a scope of what the request's routes have spent: the tenant's own tokens, then those of named limits."""
 
 
 def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
@@ -121,7 +123,7 @@ def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
 def _answer_within(scope: Scope) -> None:
     """Let the application that the route belongs to answer as the middleware would, unless it has a handler itself.
 
-    A mounted application answers 500 to whatever it does not know; the middleware would be too late.
+    A mounted application answers 500 to every error that it does not know, so the middleware would be too late.
     """
     handlers: tuple[dict[Any, Any], Any] | None = scope.get("starlette.exception_handlers")
     if handlers is not None:
@@ -129,10 +131,10 @@ def _answer_within(scope: Scope) -> None:
 
 
 async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGIApp:
-    """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
+    """For the middleware that serves the request: its engine is in the context, and its reply in the scope."""
     served = serving_of(connection.scope)
     shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
-    shown = shown and HEADER_LINES not in connection.scope  # where they are, the middleware adds them
+    shown = shown and HEADER_LINES not in connection.scope  # otherwise the middleware adds them
     problem = limit_refusal(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
     reply: Reply | None = connection.scope.get(REPLY)
     return (reply(connection.scope, problem) if reply is not None else None) or problem
@@ -141,8 +143,8 @@ async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGI
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
     """A dependency that spends `cost` tokens of the limit `name` in each request.
 
-    Routes of an engine that give the same name share one limit, and must give it the same figures: where they do not,
-    the application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
+    Routes of an engine that give the same name share one limit, and must give it the same figures. If they do not, the
+    application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
     """
     return _dependency(_named(name, per_minute, per_day, cost))
 

@@ -176,7 +176,7 @@ def test_rules_do_not_change() -> None:
 
 
 def test_every_fault_is_told_at_once() -> None:
-    with pytest.raises(ValueError, match="no host name") as caught:
+    with pytest.raises(ValueError, match="not a host name") as caught:
         HostRules(["https://example.com", "example.org", "127.0.0.1", "10.1", ""], ["a.b", "_"])
     faults = str(caught.value).split("\n")
     assert [fault.partition(":")[0] for fault in faults] == ["base_domains"] * 4 + ["reserved_subdomains"] * 2
@@ -222,8 +222,8 @@ def test_normalise_domain(name: str, expected: str) -> None:
     [
         ("", "is empty"),
         (" \t", "is empty"),
-        (".", "no host name"),
-        ("\u00ad", "no host name"),
+        (".", "not a host name"),
+        ("\u00ad", "not a host name"),
         ("acme", "single label"),
         ("acme.", "single label"),
         ("127.0.0.1", "IP address"),
@@ -239,14 +239,14 @@ def test_normalise_domain(name: str, expected: str) -> None:
         ("https://shop.acme.io", "without scheme, port, path or wildcard"),
         ("shop.acme.io:443", "without scheme, port, path or wildcard"),
         ("*.acme.io", "without scheme, port, path or wildcard"),
-        ("shop acme.io", "no host name"),
+        ("shop acme.io", "not a host name"),
         ("a" * 64 + ".io", "1 to 63"),
-        ("ü" * 63 + ".io", "no host name"),
+        ("ü" * 63 + ".io", "not a host name"),
         ("a." * 127 + "io", "256 characters"),
-        ("xn--zzzz9999999.example", "no host name"),
-        ("xn--.example", "no host name"),
-        ("☃\ud800.example", "no host name"),
-        ("shop.\u2135\u05d0a.example", "no host name"),
+        ("xn--zzzz9999999.example", "not a host name"),
+        ("xn--.example", "not a host name"),
+        ("☃\ud800.example", "not a host name"),
+        ("shop.\u2135\u05d0a.example", "not a host name"),
         ("ü." * 60 + "example", "octets in ASCII"),
     ],
 )
@@ -269,7 +269,7 @@ def test_normalise_subdomain() -> None:
     assert RULES.normalise_subdomain("Acme") == "acme"
     assert RULES.normalise_subdomain("Büro") == "xn--bro-hoa"
     assert RULES.normalise_subdomain("42") == "42"
-    for name, message in [("WWW", "reserved"), ("a.b", "has a dot"), ("", "is empty"), ("a_b", "no host name")]:
+    for name, message in [("WWW", "reserved"), ("a.b", "has a dot"), ("", "is empty"), ("a_b", "not a host name")]:
         with pytest.raises(ValueError, match=message):
             RULES.normalise_subdomain(name)
 

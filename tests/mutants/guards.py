@@ -639,7 +639,7 @@ MUTANTS = [
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: tokens are leased for as long as memory is fresh",
+        "hot requests: a lease lasts as long as memory is fresh",
         FAST_PATHS,
         "reservation.lend(min(valid_until, ends - offset))",
         "reservation.lend(ends - offset)",

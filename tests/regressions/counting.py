@@ -29,9 +29,9 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> int:
 
 
 def count_instructions(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, int, int]:
-    """Steps (1 where nothing was waited for), and instructions of bytecode and calls in this package alone.
+    """Steps (1 if nothing was waited for), and instructions of bytecode and calls in this package alone.
 
-    The second of two requests is counted: CPython 3.12 tells of instructions only where they were asked for before.
+    The second of two requests is counted: CPython 3.12 tells of instructions only if they were asked for before.
     """
     instructions = calls = 0
 

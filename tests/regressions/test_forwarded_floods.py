@@ -2,7 +2,7 @@
 
 Counted are the instructions and the C calls of one request in all of Python's code, the standard library's too. LIMIT
 of them take less than a millisecond on a machine that does 30 million a second, which is slow. What as many lines of
-another name cost is not counted: every look at the headers passes over them, as the server and the application do.
+another name cost is not counted. Every look at the headers passes over them, and so do the server and the application.
 """
 
 from __future__ import annotations

@@ -158,6 +158,17 @@ def test_an_entry_keeps_the_first_few_spellings_and_no_more() -> None:
     assert list(memory.hot) == [b"ACME.example.com:%d" % number for number in range(MAX_SPELLINGS)]
 
 
+def test_a_spelling_that_comes_again_takes_no_room() -> None:
+    """A hot host takes the slow path whenever its lease is spent, and is spelled again then."""
+    memory = make_memory(FakeClock())
+    held = entry("acme")
+    memory.put(held)
+    hosts = [b"ACME.example.com:%d" % number for number in range(MAX_SPELLINGS)]
+    for raw_host in [hosts[0]] * 10 + hosts:
+        memory.spell(raw_host, held)
+    assert list(memory.hot) == hosts
+
+
 def test_an_entry_that_has_left_cannot_be_spelled() -> None:
     memory = make_memory(FakeClock())
     held = entry("acme")

@@ -1,20 +1,19 @@
-"""From the Host line of a request to the alias of a tenant, and from a name that somebody types to a domain.
+"""From a Host value to the alias of a tenant, and from a name that a person types to a domain.
 
 Rules:
 
 * What comes over the wire is compared, never interpreted: length bound first, ASCII only, case folded, one root
   dot dropped (RFC 9110 4.2.3, RFC 3986 3.2.2). Nothing is mapped by IDNA: U+017F folds to "s" and U+00AD
-  vanishes, so a mapped name could reach another tenant than the proxy in front saw.
+  vanishes. So a mapped name could reach another tenant than the proxy in front saw.
 * What is registered is mapped once, by UTS-46, to the A-labels that a browser sends. Every name that
   `normalise_domain` returns is one that `classify` finds, letter for letter.
 * Hosts are names of LDH labels (letters, digits, inner hyphens; RFC 952, RFC 1123 2.1) or IP literals. RFC 3986
   allows more in a reg-name; DNS does not, and what no tenant can have is refused before it is looked up.
-* A base domain itself and its reserved labels bypass; or a tenant is on the base domain itself: its subdomain is "".
-  Exactly one label under a base domain is a subdomain.
-  Deeper names and addresses are no tenant and need no look-up, because registering refuses them. Every other
-  name is a custom domain or nothing, and only a look-up knows.
-* The longest base domain wins. No sorting is needed for that: what is left of a name without its first label is
-  its longest parent, so if that is a base domain there is no longer one, save the name itself, tried first.
+* A base domain itself and its reserved labels bypass. A tenant may be on the base domain itself: its subdomain is "".
+  Exactly one label under a base domain is a subdomain. Deeper names and addresses cannot be a tenant's and need no
+  lookup, because registering refuses them. Every other name is a custom domain or nothing, and only a lookup knows.
+* The longest base domain wins, without sorting. What is left of a name without its first label is its longest parent.
+  If that is a base domain, only the name itself could be a longer one, and that is tried first.
 * A port is not part of the identity: it is checked (digits, at most 65535, may be empty) and dropped.
 * Nothing that takes bytes from a request raises.
 """
@@ -44,7 +43,7 @@ _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
 _LABEL_ALONE = re.compile(_LABEL)
 _HOST = re.compile(rf"(?:({_LABEL}(?:\.{_LABEL})*+)\.?|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*+))?".encode())
 
-# Clients read a last label like these as part of an IPv4 address (WHATWG URL, "ends in a number"); no top-level
+# Clients read a last label like these as part of an IPv4 address (WHATWG URL, "ends in a number"). No top-level
 # domain is all digits (RFC 3696 2).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -58,8 +57,8 @@ class HostMatch(NamedTuple):
     * `unknown`: well-formed, and no tenant can have it; nothing to look up.
     * `malformed`: to be answered with 400.
 
-    `under_base` is true for names at or under a base domain. Where it is false and there is no tenant, the request
-    is for somebody else's host, and 421 (RFC 9110 15.5.20) is as good an answer as 404.
+    `under_base` is true for names at or under a base domain. If it is false and there is no tenant, the request is for
+    a foreign host, and 421 (RFC 9110 15.5.20) is as good an answer as 404.
     """
 
     kind: Literal["bypass", "alias", "unknown", "malformed"]
@@ -77,7 +76,7 @@ _ADDRESS = HostMatch("unknown")
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """Which hosts are ours: built once from the settings, which it normalises.
+    """Which hosts are ours: made once from the settings, which it normalises.
 
     `base_domains` are names like `example.com` or `localhost`; with none, every tenant has a custom domain.
     `reserved_subdomains` are single labels, reserved under each base domain. `base_domain_tenant`: a tenant may be on
@@ -105,7 +104,7 @@ class HostRules:
             "_reserved": frozenset(reserved),
         }
         for name, value in derived.items():
-            object.__setattr__(self, name, value)  # frozen for everybody else
+            object.__setattr__(self, name, value)  # it is frozen from here on
 
     def classify(self, raw: bytes) -> HostMatch:
         """Say what one Host value (without the header's name, as received) names. Never raises."""
@@ -140,7 +139,7 @@ class HostRules:
     def normalise_subdomain(self, name: str) -> str:
         """Return the label that requests for `name` carry: `Büro` becomes `xn--bro-hoa`.
 
-        Raises ValueError where `name` is not a single label that can be sent, or where it is reserved.
+        Raises ValueError if `name` is not a single label that can be sent, or if it is reserved.
         """
         label = _single_label(name)
         if label in self._reserved:
@@ -151,9 +150,9 @@ class HostRules:
 def normalise_domain(name: str) -> str:
     """Return the custom domain `name` as requests carry it: A-labels, lower case, no root dot.
 
-    Mapped by UTS-46, so that `BÜCHER.example` becomes `xn--bcher-kva.example`. Raises ValueError for what is empty,
-    an IP address, a single label, or no host name. Labels with hyphens in the third and fourth place are
-    taken as they are, as browsers do: such domains exist, though RFC 5891 would not have them registered.
+    Mapped by UTS-46, so that `BÜCHER.example` becomes `xn--bcher-kva.example`. Labels with hyphens in the third and
+    fourth place are taken as they are, as browsers do. Such domains exist, though RFC 5891 would not have them
+    registered. Raises ValueError if the name is empty, an IP address, a single label, or not a host name.
     """
     domain = _to_ascii("domain", name)
     _refuse_address("domain", name, domain)
@@ -244,7 +243,7 @@ def _to_ascii(what: str, name: str) -> str:
         ascii_name = ".".join(_to_a_label(label) for label in mapped.split("."))
     except ValueError as error:
         hint = "give the name alone, without scheme, port, path or wildcard"
-        raise ValueError(f"{what} {name!r} is no host name: {error}; {hint}") from error
+        raise ValueError(f"{what} {name!r} is not a host name: {error}; {hint}") from error
     if len(ascii_name) > MAX_NAME_LENGTH:
         raise ValueError(
             f"{what} {name!r} has {len(ascii_name)} octets in ASCII; at most {MAX_NAME_LENGTH} are possible"

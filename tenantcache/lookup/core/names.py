@@ -2,9 +2,9 @@
 
 Rules:
 
-* A name is a text of 1 to 253 octets in UTF-8. Two names are the same if they are so after A to Z became a to z: that
-  is how the database writes them, and no other letter is mapped. So `Größe` and `größe` are one, `GRÖSSE` is another.
-* Control characters, NUL and halves of surrogate pairs are in no name.
+* A name is a text of 1 to 253 octets in UTF-8. Two names are the same if they are equal with A to Z as a to z. The
+  database writes them so, and no other letter is mapped: `Größe` and `größe` are one name, `GRÖSSE` is another.
+* No name has control characters, NUL, or halves of surrogate pairs.
 * A kind has no colon. So `name:team:a:b` is the name `a:b` within `team`, and nothing else.
 """
 
@@ -36,7 +36,7 @@ def fold(name: str) -> str | None:
 
 
 def alias_of_label(name: str) -> str | None:
-    """The alias of a subdomain, which need not be one that a host can carry; None if no tenant can have it."""
+    """The alias of a subdomain, even of one that a host cannot carry; None if no tenant can have it."""
     folded = fold(name)
     return None if folded is None else subdomain_alias(folded)
 
