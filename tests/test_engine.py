@@ -19,7 +19,7 @@ from tenantcache import (
 )
 from tenantcache.devservers import free_port
 from tenantcache.errors import StoreError, UnknownTenantError
-from tenantcache.ratelimit.core.reservation import Decision
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.windows import Debit
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.wiring import Stores

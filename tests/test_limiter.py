@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tenantcache.ratelimit.core.reservation import Decision, Reservation
+from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import minute_at, utc_day
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter

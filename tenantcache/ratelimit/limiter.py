@@ -23,12 +23,13 @@ from dataclasses import replace
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.calendars import calendar_of
+from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
-from tenantcache.ratelimit.core.reservation import Reservation, Take, VersionOf, one_version
-from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.reservation import Reservation, one_version
 from tenantcache.ratelimit.core.spending import Spent
-from tenantcache.ratelimit.core.windows import Calendar, Debit, Window, minute_at
+from tenantcache.ratelimit.core.windows import Calendar, Day, Debit, Window, minute_at
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
 from tenantcache.ratelimit.meters import Meter, Meters, owner_of
@@ -47,6 +48,9 @@ MAX_RETURNS = 32
 
 SWEEP_INTERVAL = 60.0
 """Seconds between looks for tenants that nobody asks for any more."""
+
+ENDLESS = Day(0, 0.0, math.inf)
+"""The day of tenants that need no reservation of their own."""
 
 OnLost = Callable[[str, Window], None]
 
@@ -81,7 +85,7 @@ class Limiter:
         self._server_now = server_now
         self._processes = processes
         self._enforced = enforced
-        self._kind = SlidingReservation if sliding else Reservation
+        self._slides = sliding
         self._counts_unlimited = counts_unlimited
         self._newest = newest
         self._is_cached = is_cached
@@ -89,8 +93,7 @@ class Limiter:
         self._on_lost: OnLost = lambda owner, window: None
         self._horizon: Callable[[], int | None] = lambda: None
         self._meters = Meters()
-        self._unmetered = Reservation(Limits(), 0.0)
-        self._unmetered.until = math.inf
+        self._unmetered = Reservation(Limits(), 0.0, calendar=lambda now: ENDLESS)
         self.local_share = LocalShare(on_error, processes)
         self._outage = Outage(on_error)
         self._watcher: asyncio.Task[None] | None = None
@@ -204,7 +207,9 @@ class Limiter:
         return meter
 
     def _make_meter(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
-        reservation = self._kind(limits, self._server_now(), calendar=calendar, version_of=self._version_of)
+        reservation = Reservation(
+            limits, self._server_now(), calendar=calendar, version_of=self._version_of, slides=self._slides
+        )
         return Meter(owner, reservation, calendar)
 
     def _limits_of(self, tenant: Tenant) -> Limits:
@@ -294,7 +299,7 @@ class Limiter:
         if meter is None or meter.reservation.limits == Limits():
             return ()
         windows = [window for window, _, _ in limited_windows(meter, self._server_now())]
-        if self._kind is SlidingReservation:
+        if self._slides:
             windows += [Window("minute", window.number - 1) for window in windows if window.policy == "minute"]
         values = await self._store.debit(tenant.id, [Debit(window, 0) for window in windows])
         meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
@@ -352,7 +357,6 @@ class Limiter:
         if meter.waiting:
             return reservation.plan(now, self._demand(meter), self._processes(), self._horizon())
         if reservation.refill:
-            reservation.refill = False
             return reservation.plan(now, 0, self._processes(), self._horizon())
         return reservation.surplus(now)
 

@@ -95,7 +95,7 @@ INDEXER = "tenantcache/lookup/indexer.py"
 MIDDLEWARE = "tenantcache/web/middleware.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
-RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
+RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 STORE_CHOICE = "tenantcache/ratelimit/core/failover.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
@@ -762,8 +762,8 @@ MUTANTS = [
     Mutant(
         "limits: after a failure no more than is needed",
         RESERVATION,
-        "self.taking, self._sparing = False, True",
-        "self.taking, self._sparing = False, False",
+        "Event.FAILED: State.CAUTIOUS",
+        "Event.FAILED: State.HOLDING",
         LIMITS,
     ),
     Mutant(
@@ -775,9 +775,9 @@ MUTANTS = [
     ),
     Mutant(
         "limits: an earlier minute is entered with nothing",
-        HOLDING,
-        "self._current, self._standing = Ledger(), Standing(number)",
-        "self._standing = Standing(number)",
+        "tenantcache/ratelimit/core/minutewindow.py",
+        "self.restart(now)",
+        "self._forecast.forget_usage(now)",
         LIMITS,
         quick=("tests/core/test_reservation.py",),
     ),
