@@ -18,7 +18,6 @@ class DayWindow:
 
     __slots__ = (
         "_ledger",
-        "_policy",
         "_spending",
         "_used",
         "calendar",
@@ -29,11 +28,10 @@ class DayWindow:
         "today",
     )
 
-    def __init__(self, limit: int | None, now: float, calendar: Calendar, policy: ReservePolicy) -> None:
+    def __init__(self, limit: int | None, now: float, calendar: Calendar) -> None:
         self.limit = limit
         self.calendar = calendar
         self.today = calendar(now)
-        self._policy = policy
         self._spending = Spending()
         self._begin()
 
@@ -113,7 +111,7 @@ class DayWindow:
 
     # Taking.
 
-    def plan(self, need: Need, mean: float, *, is_along: bool) -> list[Line]:
+    def plan(self, need: Need, mean: float, policy: ReservePolicy, *, is_along: bool) -> list[Line]:
         """Ask for the next hour's demand, at `mean` tokens a minute, when the tokens run out.
 
         `is_along`: a take of the minute is sent anyway. Then also if they would run out within the minute.
@@ -124,7 +122,7 @@ class DayWindow:
         if self.held >= (need.cost + int(mean) if looks_ahead else need.cost):
             return []
         left = max(0, self.limit - max(self._used, self._ledger.taken))
-        chunk = 0 if need.is_cautious else self._policy.day_chunk(mean, left, need.processes)
+        chunk = 0 if need.is_cautious else policy.day_chunk(mean, left, need.processes)
         return [self._ledger.claim(self.window, max(1, need.cost - self.held, chunk))]
 
     def settle(self, line: Line, value: int, *, is_repair: bool) -> list[Line]:

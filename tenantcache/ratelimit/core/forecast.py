@@ -125,10 +125,10 @@ class Pace:
 class Forecast:
     """What is asked of one process and taken by all of them, and the size of a minute's takes that follows."""
 
-    __slots__ = ("_policy", "demand", "usage")
+    __slots__ = ("demand", "policy", "usage")
 
     def __init__(self, policy: ReservePolicy, now: float) -> None:
-        self._policy = policy
+        self.policy = policy
         self.demand, self.usage = Demand(now), Usage(now)
 
     def forget_usage(self, now: float) -> None:
@@ -147,16 +147,16 @@ class Forecast:
 
     def low_water_mark(self, unspent: int, spent: int, now: float) -> int:
         """Return the demand of `lead` seconds, at most a quarter of what is held."""
-        return min(unspent // 4, ceil(self.demand.rate(spent, now) * self._policy.lead))
+        return min(unspent // 4, ceil(self.demand.rate(spent, now) * self.policy.lead))
 
     def left(self, limit: int, now: float) -> float:
         """Return what the counter of a fixed window is expected to have left."""
-        pressed = self._policy.pressed(limit, self.usage.peak())
+        pressed = self.policy.pressed(limit, self.usage.peak())
         return max(0.0, limit - self.usage.estimate(now, limit, pressed=pressed))
 
     def in_advance(self, limit: int, processes: int) -> int:
         """Return the tokens to reserve of each later minute."""
-        return self._policy.in_advance(limit, processes, self.usage.peak())
+        return self.policy.in_advance(limit, processes, self.usage.peak())
 
     def expected(self, spent: int, now: float, end: int) -> float:
         """Return the demand from `now` to the minute's end."""

@@ -25,7 +25,7 @@ that was less exact than another, should not cost what is held."""
 class Holding:
     """Two windows, those of the server time at which `enter` was called last. Every method but `spend` needs that."""
 
-    __slots__ = ("_cut_until", "_policy", "day", "limits", "minute", "pace", "refill", "until")
+    __slots__ = ("_cut_until", "day", "limits", "minute", "pace", "policy", "refill", "until")
 
     def __init__(self, limits: Limits, minute: MinuteWindow, day: DayWindow, policy: ReservePolicy) -> None:
         self.limits = limits
@@ -34,7 +34,7 @@ class Holding:
         """The low-water mark was passed."""
         self.pace: Pace | None = None
         """How fast tokens are spent, while more is held than may be left idle; else None."""
-        self._policy = policy
+        self.policy = policy
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
         self.until = self._end_of_validity()
 
@@ -49,6 +49,8 @@ class Holding:
     def enter(self, now: float) -> None:
         """Enter the windows of `now`. A clock that was set back a little stays in the newer window."""
         minute, day, number = self.minute, self.day, minute_at(now)
+        if number == minute.number and day.today.start <= now < day.today.end and not self._cut_until:
+            return
         if now < minute.number * MINUTE - BACK or now < day.today.start - BACK:
             self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
@@ -67,7 +69,7 @@ class Holding:
 
     def _go_back(self, number: int, now: float) -> None:
         """Enter earlier windows, because the server's clock was set back (rule 6)."""
-        self._cut_until = min(self._cut_until, now + self._policy.cut_settles)
+        self._cut_until = min(self._cut_until, now + self.policy.cut_settles)
         if number < self.minute.number:
             self.minute.go_back(number, now)
             self._begin_minute()
@@ -147,7 +149,7 @@ class Holding:
             self.day.use_calendar(calendar, now)
         old, self.limits = self.limits, limits
         if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
-            self._cut_until = now + self._policy.cut_settles
+            self._cut_until = now + self.policy.cut_settles
         if old.per_minute != limits.per_minute:
             self.minute.change(limits.per_minute)
             self.refill = False
@@ -164,7 +166,7 @@ class Holding:
             return []
         need = need._replace(cost=cost)
         minute = self.minute.plan(need, self.day.held if self.day.refusal.is_used_up else None)
-        return minute + self.day.plan(need, self.minute.demand.mean or 0.0, is_along=bool(minute))
+        return minute + self.day.plan(need, self.minute.demand.mean or 0.0, self.policy, is_along=bool(minute))
 
     def _affordable(self, need: Need) -> int:
         """What of the cost a take can still make possible."""
@@ -221,7 +223,7 @@ class Holding:
             self.pace = None
             return []
         quiet, missed = self.pace.missed(self.minute.spent, now)
-        if quiet < self._policy.quiet or missed < self._policy.missed:
+        if quiet < self.policy.quiet or missed < self.policy.missed:
             return []
         self.pace = None
         lines = [self.minute.return_idle()] if of_minute else []

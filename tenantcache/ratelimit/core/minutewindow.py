@@ -26,7 +26,6 @@ class MinuteWindow:
         "_edge",
         "_forecast",
         "_ledger",
-        "_policy",
         "held",
         "limit",
         "low",
@@ -39,7 +38,7 @@ class MinuteWindow:
         self.limit = limit
         self.number = minute_at(now)
         self.refusal = Refusal()
-        self._policy, self._edge = policy, edge
+        self._edge = edge
         self._forecast = Forecast(policy, now)
         self._advance = Advance(self.number, version_of)
         self._begin_ledger()
@@ -133,10 +132,11 @@ class MinuteWindow:
 
     def refused_until(self, cost: int, now: float) -> float:
         """The server time at which a minute that is used up has room for `cost` again; in the past if it is not."""
-        is_refused = self.refusal.is_used_up if self._edge.slides else self.refusal.refuses(cost, now)
-        if self.limit is None or not is_refused:
+        if not self._edge.slides:
+            return float(self.end) if self.refusal.refuses(cost, now) else 0.0
+        if self.limit is None or not self.refusal.is_used_up:
             return 0.0
-        step = self._policy.slide_step(self.limit)
+        step = self._forecast.policy.slide_step(self.limit)
         return self._edge.free_at(self.number, self.limit, self._used, self.unspent, cost, step)
 
     def is_unknown(self, cost: int) -> bool:
@@ -183,7 +183,7 @@ class MinuteWindow:
         now, slides = need.now, self._edge.slides
         left = max(0, self._ceiling(limit, now) - self._used) if slides else self._forecast.left(limit, now)
         expected = need.cost + self._forecast.expected(self.spent, now, self.end)
-        return self._policy.wanted(expected, left / need.processes, least, limit)
+        return self._forecast.policy.wanted(expected, left / need.processes, least, limit)
 
     def settle(self, line: Line, value: int, now: float, *, is_repair: bool) -> list[Line]:
         """Enter the counter's new value; return what to send to repair a lost counter."""
@@ -206,7 +206,7 @@ class MinuteWindow:
     @property
     def kept(self) -> int:
         """Tokens that may be left idle."""
-        return max(int((self.limit or 0) * self._policy.keep), self._advance.taken)
+        return max(int((self.limit or 0) * self._forecast.policy.keep), self._advance.taken)
 
     @property
     def idle(self) -> int:

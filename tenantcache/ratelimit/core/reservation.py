@@ -46,7 +46,7 @@ from tenantcache.ratelimit.core.ledger import Line, Take, undo
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
-from tenantcache.ratelimit.core.sliding import FixedEdge, SlidingEdge
+from tenantcache.ratelimit.core.sliding import FIXED, SlidingEdge
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Calendar, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
@@ -99,7 +99,7 @@ class Reservation(Lease):
     Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
     """
 
-    __slots__ = ("_holding", "_policy", "_state", "_version_of")
+    __slots__ = ("_holding", "_state", "_version_of")
 
     def __init__(
         self,
@@ -112,10 +112,10 @@ class Reservation(Lease):
         slides: bool = False,
     ) -> None:
         super().__init__()
-        edge = SlidingEdge() if slides else FixedEdge()
+        edge = SlidingEdge() if slides else FIXED
         minute = MinuteWindow(limits.per_minute, now, policy, version_of, edge)
-        self._holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar, policy), policy)
-        self._policy, self._version_of = policy, version_of
+        self._holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
+        self._version_of = version_of
         self._state = State.HOLDING
 
     @property
@@ -198,7 +198,7 @@ class Reservation(Lease):
 
     def spend(self, now: float, cost: int) -> bool:
         """Admit from what is held, entering new windows first; False when that is not enough."""
-        return not self.released and self._enter(now).spend(cost)
+        return self._state is not State.RELEASED and self._enter(now).spend(cost)
 
     def decide(self, now: float, cost: int) -> Decision | None:
         """Return admitted or refused; None when a take is needed to know (never after `release`: always None)."""
@@ -269,7 +269,7 @@ class Reservation(Lease):
         if self._state in (State.TAKING, State.RELEASED):
             return None
         holding, is_cautious = self._enter(now), self._state is State.CAUTIOUS
-        horizon = self._policy.horizon if horizon is None else horizon
+        horizon = self._holding.policy.horizon if horizon is None else horizon
         return self._send(holding.plan(Need(now, cost, processes, horizon, is_cautious)))
 
     def _send(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:

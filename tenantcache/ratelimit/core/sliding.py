@@ -17,9 +17,10 @@ Rules:
 from __future__ import annotations
 
 from math import floor
+from typing import Literal
 
 from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Window, minute_end
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
 
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
@@ -41,19 +42,12 @@ class FixedEdge:
 
     __slots__ = ()
 
-    slides = False
+    slides: Literal[False] = False
     is_assumed = False
 
     def ceiling(self, limit: int, elapsed: float) -> int:
         """Return the highest position in the counter that is granted at `elapsed` seconds of the minute."""
         return limit
-
-    def free_at(self, number: int, limit: int, used: int, held: int, cost: int, step: int) -> float:
-        """Return the server time at which minute `number`, which is used up, has room for `cost` again.
-
-        `used` tokens are taken by all processes, `held` of them are here; it is looked again after `step` tokens.
-        """
-        return float(minute_end(number))
 
     def reads(self, number: int) -> list[Line]:
         """Return what to read with each take."""
@@ -75,7 +69,7 @@ class SlidingEdge:
 
     __slots__ = ("_previous", "is_assumed")
 
-    slides = True
+    slides: Literal[True] = True
 
     def __init__(self) -> None:
         self.forget()
@@ -84,6 +78,10 @@ class SlidingEdge:
         return allowance(limit, self._previous, elapsed)
 
     def free_at(self, number: int, limit: int, used: int, held: int, cost: int, step: int) -> float:
+        """Return the server time at which minute `number`, which is used up, has room for `cost` again.
+
+        `used` tokens are taken by all processes, `held` of them are here. It is looked again after `step` tokens.
+        """
         start, missing = number * MINUTE, max(1, cost - held)
         tokens = max(missing, min(step, limit - used))
         if used + tokens <= limit and (elapsed := free_at(limit, self._previous, used, tokens)) < MINUTE:
@@ -110,3 +108,6 @@ class SlidingEdge:
 
 
 Edge = FixedEdge | SlidingEdge
+
+FIXED = FixedEdge()
+"""It has nothing to remember, so all minutes share one."""
