@@ -739,7 +739,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: what one store granted while the other failed",
-        LIMITER,
+        "tenantcache/ratelimit/meter.py",
         "if not isinstance(error, StoreError) or not error.values:",
         "if True:",
         LIMITS,
