@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tenantcache.ratelimit.core.reservation import Reservation, Take
-from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Debit, Window
 from tenantcache.tenant import Limits
 
@@ -69,8 +69,8 @@ class Outcome:
 class Fleet:
     """The processes that serve one tenant."""
 
-    def __init__(self, limits: Limits, processes: int, start: float, kind: type[Reservation]) -> None:
-        self.limits, self.size, self.kind = limits, processes, kind
+    def __init__(self, limits: Limits, processes: int, start: float, *, slides: bool) -> None:
+        self.limits, self.size, self.slides = limits, processes, slides
         self.reservations: list[Reservation | None] = [None] * processes
         self.outcome = Outcome(Counters(start))
         self.watched: set[int] = set()
@@ -102,14 +102,13 @@ class Fleet:
         """Admit or refuse one request, as a shell does off its hot path."""
         reservation = self.reservations[process]
         if reservation is None:
-            reservation = self.reservations[process] = self.kind(self.limits, now)
+            reservation = self.reservations[process] = Reservation(self.limits, now, slides=self.slides)
         decision = reservation.decide(now, 1)
         if decision is None:
             self.outcome.waits += 1
             self._take(process, reservation, now, 1)
             decision = reservation.decide(now, 1)
         if reservation.refill:
-            reservation.refill = False
             self._take(process, reservation, now, 0)
         return decision is not None and decision.allowed
 
@@ -119,10 +118,11 @@ def simulate(
     arrivals: Iterator[Arrival],
     processes: int,
     start: float,
-    kind: type[Reservation] = Reservation,
+    *,
+    slides: bool = False,
 ) -> Outcome:
     """Run one tenant's requests, in order of time, through a fleet."""
-    fleet = Fleet(limits, processes, start, kind)
+    fleet = Fleet(limits, processes, start, slides=slides)
     outcome, reservations = fleet.outcome, fleet.reservations
     requests, demand, admitted = outcome.requests, outcome.demand, outcome.admitted
     for now, process in arrivals:
@@ -196,10 +196,6 @@ def over_admitted(outcome: Outcome, limit: int) -> int:
     return sum(max(0, count - limit) for count in outcome.admitted.values())
 
 
-def _kind(options: argparse.Namespace) -> type[Reservation]:
-    return SlidingReservation if options.sliding else Reservation
-
-
 def run_load(name: str, tenants: Sequence[tuple[Limits, float]], options: argparse.Namespace) -> None:
     """Print billed commands per request, by the hour, for tenants with their rates (requests a second)."""
     start = EPOCH + options.start_minute * MINUTE
@@ -211,7 +207,7 @@ def run_load(name: str, tenants: Sequence[tuple[Limits, float]], options: argpar
     for rank, (limits, rate) in enumerate(tenants):
         random = Random(f"{options.seed}/{name}/{rank}")
         arrivals = even(rate, options.processes, start, end, random)
-        outcome = simulate(limits, arrivals, options.processes, start, _kind(options))
+        outcome = simulate(limits, arrivals, options.processes, start, slides=options.sliding)
         commands += outcome.counters.commands
         requests += outcome.requests
         waits += outcome.waits
@@ -254,7 +250,7 @@ def use(options: argparse.Namespace) -> None:
                 random = Random(f"{options.seed}/{pattern}/{limit}")
                 end = start + minutes * MINUTE
                 requests = arrivals(limit * factor / MINUTE, processes, start, end, random)
-                outcome = simulate(Limits(limit, None), requests, processes, start, _kind(options))
+                outcome = simulate(Limits(limit, None), requests, processes, start, slides=options.sliding)
                 _print_use(pattern, factor, limit, outcome)
 
 

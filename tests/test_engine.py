@@ -21,7 +21,7 @@ from tenantcache import (
 from tenantcache.devservers import free_port
 from tenantcache.errors import UnknownTenantError
 from tenantcache.lookup.fastpath import Serving
-from tenantcache.ratelimit.core.reservation import Decision
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.wiring import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until

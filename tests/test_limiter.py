@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tenantcache.ratelimit.core.reservation import Decision, Reservation
-from tenantcache.ratelimit.core.windows import minute_at, utc_day
+from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import minute_at
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter
-from tenantcache.ratelimit.meters import Meter
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock, FakeCounters, limited
 
@@ -288,9 +288,7 @@ async def test_dear_requests_at_several_processes_are_served_when_what_they_took
     for _ in range(3):
         clock.advance(1)
         for limiter in limiters:  # as the limiter's own task does once a second
-            for meter in limiter._meters:
-                if meter.reservation.watched:
-                    limiter._work_on(meter)
+            limiter.return_surplus()
         await settle()
         served += sum([await ask(limiter) for limiter in limiters])
     assert served >= 1
@@ -365,16 +363,16 @@ async def test_local_shares_add_up_to_the_limit_at_most(processes: int, limit: i
         share = LocalShare("local", lambda: processes)
         if places:
             share.place = lambda rank=rank: (rank, processes)  # type: ignore[misc]
-        meter = Meter("acme", Reservation(Limits(limit), 0.0), utc_day)
-        admitted += [share.decide(meter, 1, 0.0, None).allowed for _ in range(limit)].count(True)
+        reservation = Reservation(Limits(limit), 0.0)
+        admitted += [share.decide("acme", reservation, 1, 0.0, None).allowed for _ in range(limit)].count(True)
     assert admitted == (limit if places else limit // processes * processes)
 
 
 async def test_the_rest_of_a_limit_is_not_always_the_same_process() -> None:
     share = LocalShare("local", lambda: 16)
     share.place = lambda: (0, 16)
-    meters = [Meter(f"tenant-{number}", Reservation(Limits(5), 0.0), utc_day) for number in range(160)]
-    assert 20 <= [share.decide(meter, 1, 0.0, None).allowed for meter in meters].count(True) <= 80
+    owners, reservation = [f"tenant-{number}" for number in range(160)], Reservation(Limits(5), 0.0)
+    assert 20 <= [share.decide(owner, reservation, 1, 0.0, None).allowed for owner in owners].count(True) <= 80
 
 
 async def test_what_was_spent_in_a_loop_that_has_ended_is_handed_over(

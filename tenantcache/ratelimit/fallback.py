@@ -1,4 +1,4 @@
-"""What is admitted where no counter store answers: by this process alone."""
+"""What is admitted when no counter store answers: by this process alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 from zlib import crc32
 
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
+from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at, minute_end
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.ratelimit.meters import Meter
 
 OnError = Literal["local", "allow", "deny"]
 
@@ -26,31 +26,33 @@ class LocalShare:
         what is left of a limit when it is divided is admitted by no process."""
         self._admitted = MemoryCounters()
 
-    def decide(self, meter: Meter, cost: int, now: float, resumes: float | None) -> Decision:
-        """`resumes`: when the fleet goes on in another store. Until then only what is held may be spent, and is not.
+    def decide(self, owner: str, reservation: Reservation, cost: int, now: float, resumes: float | None) -> Decision:
+        """Admit or refuse a request of the owner of counters whose `reservation` holds too little for it.
+
+        `resumes`: when the fleet goes on in another store. Until then only what is held may be spent.
 
         A refusal says that no store answers, not that a limit is used up: nothing here knows that.
         """
         if self.on_error != "allow":
             if resumes is not None:
                 return Decision(False, retry_after=max(0.0, resumes - now), unavailable=True)
-            windows = limited_windows(meter, now)
+            windows = limited_windows(reservation, now)
             if self.on_error == "deny" or not all(
-                self._has_share(meter.owner, window, limit, cost) for window, _, limit in windows
+                self._has_share(owner, window, limit, cost) for window, _, limit in windows
             ):
                 # Also if it is the day's share: a store may be back by then.
                 return Decision(False, retry_after=minute_end(minute_at(now)) - now, unavailable=True)
             for window, _, _ in windows:
-                self._admitted.add(meter.owner, Debit(window, cost))
-        meter.reservation.note_unbacked(cost)
-        return Decision(True, quotas=meter.reservation.quotas(now), at=NOTHING_SPENT)
+                self._admitted.add(owner, Debit(window, cost))
+        reservation.note_unbacked(cost)
+        return Decision(True, quotas=reservation.quotas(now), at=NOTHING_SPENT)
 
     def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
         used = self._admitted.add(owner, Debit(window, 0))
         return used + cost <= self._share_of(owner, limit)
 
     def _share_of(self, owner: str, limit: int) -> int:
-        """This process's part of `limit`. The parts of all processes add up to the limit; where it cannot be divided,
+        """This process's part of `limit`. The parts of all processes add up to the limit. If it cannot be divided,
         another process has the rest for each owner, so that none serves all of them."""
         if (place := self.place()) is None:
             return limit // self._processes()
@@ -58,9 +60,9 @@ class LocalShare:
         return limit // processes + ((rank + crc32(owner.encode())) % processes < limit % processes)
 
 
-def limited_windows(meter: Meter, now: float) -> list[tuple[Window, float, int]]:
+def limited_windows(reservation: Reservation, now: float) -> list[tuple[Window, float, int]]:
     """The windows of `now` that are limited, when each ends, and its limit."""
-    limits, minute, day = meter.reservation.limits, minute_at(now), meter.calendar(now)
+    limits, minute, day = reservation.limits, minute_at(now), reservation.calendar(now)
     named = (
         (Window("minute", minute), minute_end(minute), limits.per_minute),
         (Window("day", day.number), day.end, limits.per_day),

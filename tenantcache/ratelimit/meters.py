@@ -1,23 +1,20 @@
-"""Who has tokens in this process: a meter for each tenant that was served, and for each of its named limits.
+"""The meters of this process: one for each tenant that was served, and for each of its named limits.
 
-A tenant that is in memory keeps its meter: requests find it there. One that is not, and that nobody has asked for in
-`IDLE` seconds, gives its tokens back and is forgotten, so that what limits take is bounded like memory is.
+A tenant that is in memory keeps its meter: requests find it there. One that is not, and that no request has asked for
+in `IDLE` seconds, gives its tokens back and is forgotten, so that what limits take is bounded like memory is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Calendar
-
-NAME_SEPARATOR = "\x1f"
-"""Stands between a tenant's id and a limit's name where counters are called by both: U+001F, the unit separator, which
-no id has that a person can type."""
+from tenantcache.ratelimit.meter import Meter, owner_of
+from tenantcache.ratelimit.supply import Supply
+from tenantcache.tenant import Limits, Tenant
 
 IDLE = 600.0
 """Seconds. Coming back costs a take, and giving back costs one: two commands in ten minutes at most."""
@@ -25,44 +22,65 @@ IDLE = 600.0
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
 
-Line = deque[tuple[int, asyncio.Future[Decision]]]
-
-
-@dataclass(slots=True, eq=False)
-class Meter:
-    """A reservation, who waits for it, and the task that talks to the counters for it.
-
-    `owner` is what its counters are called by: a tenant's id, or `owner_of` a named limit.
-    """
-
-    owner: str
-    reservation: Reservation
-    calendar: Calendar
-    waiting: Line | None = None  # an empty deque takes 600 bytes, and most tenants never need one
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def is_named(self) -> bool:
-        return NAME_SEPARATOR in self.owner
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.waiting) or (self.task is not None and not self.task.done())
-
-
-def owner_of(tenant_id: str, name: str) -> str:
-    return tenant_id + NAME_SEPARATOR + name
-
 
 class Meters:
-    """`of_tenants` by a tenant's id, `of_names` by `owner_of`."""
+    """`of_tenants` by a tenant's id, `of_names` by `owner_of`. The arguments are those of `Limiter`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        supply: Supply,
+        *,
+        enforced: bool,
+        sliding: bool,
+        counts_unlimited: bool,
+        newest: Callable[[Tenant], Tenant],
+    ) -> None:
         self.of_tenants: dict[str, Meter] = {}
         self.of_names: dict[str, Meter] = {}
+        self._supply = supply
+        self._enforced, self._sliding = enforced, sliding
+        self._counts_unlimited = counts_unlimited
+        self._newest = newest
 
     def __iter__(self) -> Iterator[Meter]:
         return iter([*self.of_tenants.values(), *self.of_names.values()])
+
+    def of_tenant(self, tenant: Tenant) -> Meter | None:
+        """The tenant's own, made if there is none yet; None if it needs none."""
+        meter = self.of_tenants.get(tenant.id)
+        if meter is not None:
+            return meter
+        tenant = self._newest(tenant)
+        limits = self._limits_of(tenant)
+        if self._counts_unlimited or limits != Limits():
+            meter = self._make(tenant.id, limits, calendar_of(tenant.time_zone))
+            self.of_tenants[tenant.id] = meter
+        return meter
+
+    def of_name(self, tenant: Tenant, name: str, limits: Limits) -> Meter:
+        """That of the tenant's limit of that name, made if there is none yet, with `limits` in force."""
+        owner, calendar = owner_of(tenant.id, name), calendar_of(tenant.time_zone)
+        meter = self.of_names.get(owner)
+        if meter is None:
+            meter = self.of_names[owner] = self._make(owner, limits, calendar)
+        else:
+            meter.put_in_force(limits, calendar)
+        return meter
+
+    def update(self, tenant: Tenant) -> Meter | None:
+        """Put the limits of `tenant` in force in its own; None if it has none yet."""
+        meter = self.of_tenants.get(tenant.id)
+        if meter is not None:
+            meter.put_in_force(self._limits_of(tenant), calendar_of(tenant.time_zone))
+        return meter
+
+    def _limits_of(self, tenant: Tenant) -> Limits:
+        return tenant.limits if self._enforced else Limits()
+
+    def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
+        now, version_of = self._supply.server_now(), self._supply.version_of
+        reservation = Reservation(limits, now, calendar=calendar, version_of=version_of, slides=self._sliding)
+        return Meter(owner, reservation, self._supply)
 
     def all_of(self, tenant_id: str) -> list[Meter]:
         """The tenant's own, and those of its named limits."""
@@ -80,9 +98,9 @@ class Meters:
             (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
         return busy
 
-    async def take_idle(self, server_now: Callable[[], float], is_cached: Callable[[str], bool]) -> list[Meter]:
-        """Take out the meters that nobody has used in `IDLE` seconds, save those of tenants that are in memory."""
-        taken = []
+    async def take_idle(self, is_cached: Callable[[str], bool]) -> list[Meter]:
+        """Take out the meters that no request has used in `IDLE` seconds, unless their tenants are in memory."""
+        taken, server_now = [], self._supply.server_now
         for number, meter in enumerate(self):
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)

@@ -91,11 +91,11 @@ def test_tokens_wanted(expected: float, fair: float, tokens: int) -> None:
     assert ReservePolicy().wanted(expected, fair, 15, 600) == tokens
 
 
-def test_nothing_stands_near_the_limit() -> None:
+def test_nothing_is_reserved_in_advance_near_the_limit() -> None:
     policy = ReservePolicy()
-    assert policy.standing(600, 4, 540) == 15
-    assert policy.standing(600, 4, 541) == 0
-    assert policy.standing(7, 4, 0) == 0
+    assert policy.in_advance(600, 4, 540) == 15
+    assert policy.in_advance(600, 4, 541) == 0
+    assert policy.in_advance(7, 4, 0) == 0
 
 
 def test_a_day_chunk_is_an_hour_of_demand_within_the_reserve_and_half_a_fair_share() -> None:

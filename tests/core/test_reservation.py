@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from tenantcache.ratelimit.core.decision import Decision
-from tenantcache.ratelimit.core.reservation import UNLIMITED, Reservation, Take
-from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.lease import Lease
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.reservation import TRANSITIONS, Event, Reservation, State
 from tenantcache.ratelimit.core.spending import Spent
-from tenantcache.ratelimit.core.windows import DAY, Debit, Window
+from tenantcache.ratelimit.core.windows import DAY, UNLIMITED, Debit, Window
 from tenantcache.tenant import Limits
 
 MIDNIGHT = float(20_000 * DAY)
@@ -84,34 +86,77 @@ def test_nothing_is_spendable_before_a_take() -> None:
     assert r.decide(NOON, 1) is None
 
 
-def test_what_is_lent_is_part_of_what_is_held() -> None:
-    r = Reservation(Limits(10, 20), NOON)
-    r.minute, r.day = 5, 8
+def test_what_a_lease_has_spent_is_collected_once_and_the_lease_goes_on() -> None:
+    lease = Lease()
+    lease.begin(5, NOON + 3)
+    lease.left -= 2
+    assert (lease.collect(), lease.collect()) == (2, 0)
+    assert (lease.left, lease.hot_until) == (3, NOON + 3)
+    lease.left -= 1
+    assert lease.collect() == 1
+    lease.end()
+    assert (lease.left, lease.collect()) == (0, 0)
+    assert lease.hot_until < NOON
+
+
+def holding(counters: Counters) -> Reservation:
+    """With 5 tokens of a minute, none of them below the low-water mark, and 8 of a day."""
+    r = Reservation(Limits(None, 8), NOON)
+    for limits, cost in ((Limits(None, 8), 8), (Limits(5, 8), 5)):
+        r.change(limits, NOON)
+        take = r.plan(NOON, cost, 1)
+        assert take is not None
+        r.settle(take, counters.send(take), NOON)
+    assert (r.minute, r.low, r.day) == (5, 0, 8)
+    return r
+
+
+def test_what_is_leased_is_part_of_what_is_held(counters: Counters) -> None:
+    r = holding(counters)
     r.lend(NOON + 3)
     assert (r.left, r.hot_until) == (5, NOON + 3)
     r.left -= 2
     assert (r.minute, r.day) == (3, 6)
+    assert r.drain() == [Spent(20_000, 2)]
+    assert (r.left, r.hot_until) == (3, NOON + 3), "looking does not end a lease"
     r.lend(NOON + 4)
     assert (r.left, r.hot_until, r.minute, r.day) == (3, NOON + 4, 3, 6)
 
 
-@pytest.mark.parametrize("window", ["minute", "day"])
-def test_whoever_sets_tokens_takes_back_what_was_lent(window: str) -> None:
-    r = Reservation(Limits(10, 20), NOON)
-    r.minute, r.day = 5, 8
+@pytest.mark.parametrize("change", ["refund", "spend", "change", "restart", "release", "clock"])
+def test_whatever_changes_tokens_ends_the_lease(counters: Counters, change: str) -> None:
+    r = holding(counters)
     r.lend(NOON + 3)
     r.left -= 1
-    setattr(r, window, 1)
+    changes: dict[str, Callable[[], object]] = {
+        "refund": lambda: r.refund(1, NOON, NOON),
+        "spend": lambda: r.spend(NOON, 1),
+        "change": lambda: r.change(Limits(6, 8), NOON),
+        "restart": lambda: r.restart(NOON),
+        "release": lambda: r.release(NOON),
+        "clock": lambda: r.clock_moved(NOON),
+    }
+    changes[change]()
     assert r.left == 0
-    assert (r.minute, r.day) == ((1, 7) if window == "minute" else (4, 1))
+    assert r.hot_until < NOON
+    left = {"refund": (5, 8), "spend": (3, 6), "change": (4, 7), "restart": (0, 0), "release": (0, 0), "clock": (4, 7)}
+    assert (r.minute, r.day) == left[change]
 
 
-def test_whoever_looks_at_the_counters_ends_the_lending(counters: Counters) -> None:
+def test_whoever_looks_at_the_counters_ends_the_lease(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON)
     r.lend(NOON + 3)
     r.observe({minute(0): 50}, NOON + 1)
     assert r.hot_until < NOON
+
+
+def test_every_state_can_be_left_and_reached_but_the_last() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert all(Event.RELEASED in ways for state, ways in TRANSITIONS.items() if state is not State.RELEASED)
+    assert set(TRANSITIONS[State.RELEASED].values()) == {State.RELEASED}
+    reached = {state for ways in TRANSITIONS.values() for state in ways.values()}
+    assert reached == set(State)
 
 
 def test_one_process_uses_all_of_a_limit_and_no_more(counters: Counters) -> None:
@@ -204,7 +249,8 @@ def test_a_line_of_requests_takes_what_its_head_can_have(counters: Counters) -> 
 def test_tokens_end_with_their_minute(counters: Counters) -> None:
     r = Reservation(Limits(5, None), NOON)
     counters.serve(r, NOON, processes=4)
-    r.minute = 3  # as if three were left
+    assert r.spend(NOON, r.minute - 3)
+    assert r.minute == 3
     assert not r.spend(NOON + 60, 1)
 
 
@@ -285,7 +331,7 @@ def test_a_reply_that_comes_in_the_next_minute_grants_only_that_minute(counters:
     assert take is not None
     r.settle(take, counters.send(take), NOON + 60.1)
     assert r.minute + r.low == 15
-    r.settle(Take(()), [], NOON + 62 * 60)
+    r.quotas(NOON + 62 * 60)
     assert r.minute + r.low == 0
 
 
@@ -317,13 +363,13 @@ def test_a_failed_take_grants_nothing(counters: Counters) -> None:
     assert counters.exhaust(r, NOON) == 5 - take.debits[0].amount
 
 
-def test_held_back_tokens_ask_for_a_refill(counters: Counters) -> None:
+def test_passing_the_low_water_mark_asks_for_a_refill(counters: Counters) -> None:
     r = Reservation(Limits(6_000, None), NOON)
     for step in range(200):
         assert counters.serve(r, NOON + step / 100, processes=4).allowed
     low, sent = r.low, len(counters.takes)
     assert low > 0
-    r.minute = 0  # as if all but the tokens held back were spent
+    assert r.spend(NOON + 2, r.minute)
     assert counters.serve(r, NOON + 2, processes=4).allowed
     assert r.refill
     assert len(counters.takes) == sent
@@ -343,7 +389,7 @@ def test_a_lost_counter_is_debited_again_before_anything_is_granted(counters: Co
     r = Reservation(Limits(100, None), NOON)
     assert counters.serve(r, NOON).allowed
     held = counters.values[minute(0)]
-    r.minute = r.low = 0  # as if all of it was spent
+    assert r.spend(NOON, r.minute + r.low)
     counters.values.clear()
     take = r.plan(NOON, 1, 1)
     assert take is not None
@@ -383,7 +429,7 @@ def test_a_counter_that_never_keeps_anything_is_asked_twice_and_then_denies() ->
 def test_a_repair_that_is_lost_too_is_not_repaired_again(counters: Counters) -> None:
     r = Reservation(Limits(100, None), NOON)
     assert counters.serve(r, NOON).allowed
-    r.minute = r.low = 0  # as if all of it was spent
+    assert r.spend(NOON, r.minute + r.low)
     take = r.plan(NOON, 1, 1)
     assert take is not None
     repair = r.settle(take, [debit.amount for debit in take.debits], NOON)
@@ -399,7 +445,7 @@ def test_a_lost_day_that_others_gave_back_to_is_lifted_above_zero(counters: Coun
     r = Reservation(Limits(None, 1_000), NOON)
     assert counters.serve(r, NOON).allowed
     held = counters.values[TODAY]
-    r.day = 0  # as if all of it was spent
+    assert r.spend(NOON, r.day)
     take = r.plan(NOON, 1, 1)
     assert take is not None
     asked = take.debits[0].amount
@@ -414,7 +460,7 @@ def test_lost_standing_tokens_are_dropped(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON, processes=4)
     counters.values.clear()
-    r.minute = r.low = 0
+    assert r.spend(NOON, r.minute + r.low)
     take = r.plan(NOON + 1, 1, 1)
     assert take is not None
     repair = r.settle(take, counters.send(take), NOON + 1)
@@ -615,12 +661,10 @@ def test_a_clock_set_far_back_enters_the_minute_anew(counters: Counters) -> None
     assert counters.exhaust(r, NOON) == 0, "its counter has what was spent of it"
 
 
-@pytest.mark.parametrize("kind", [Reservation, SlidingReservation])
-def test_what_is_on_its_way_when_the_clock_is_set_back_is_not_granted(
-    counters: Counters, kind: type[Reservation]
-) -> None:
+@pytest.mark.parametrize("slides", [False, True])
+def test_what_is_on_its_way_when_the_clock_is_set_back_is_not_granted(counters: Counters, slides: bool) -> None:
     """Neither to the earlier minute, nor to those that follow it."""
-    r = kind(Limits(600, 100_000), NOON)
+    r = Reservation(Limits(600, 100_000), NOON, slides=slides)
     r.spend(NOON + 600, 1)
     take = r.plan(NOON + 600, 5, 1)
     assert take is not None

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY
-from tenantcache.ratelimit.core.reservation import Reservation, Take
-from tenantcache.ratelimit.core.sliding import SlidingReservation
+from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
 from tests.thorough import effort
@@ -102,7 +102,7 @@ class Fleet(RuleBasedStateMachine):
     """Several processes, one tenant."""
 
     size = 3
-    kind: type[Reservation] = Reservation
+    slides = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,9 @@ class Fleet(RuleBasedStateMachine):
     def _reservation(self, number: int) -> Reservation:
         process = self.processes[number % self.size]
         if process.reservation is None:
-            process.reservation = self.kind(process.limits, self.now, DEFAULT_POLICY, process.calendar)
+            process.reservation = Reservation(
+                process.limits, self.now, DEFAULT_POLICY, process.calendar, slides=self.slides
+            )
             process.admitted.clear()
         return process.reservation
 
@@ -396,10 +398,7 @@ class FleetOnASetClock(FleetOfTwoStores):
         self._see_limits()
 
     def _windows(self, process: Process) -> tuple[Window, Window]:
-        reservation = process.reservation
-        if reservation is None:
-            return super()._windows(process)
-        return Window("minute", reservation._number), Window("day", reservation._today.number)
+        return super()._windows(process) if process.reservation is None else process.reservation.windows
 
     def _see_limits(self) -> None:
         super()._see_limits()
@@ -412,7 +411,7 @@ class FleetOnASetClock(FleetOfTwoStores):
 class SlidingFleet(Fleet):
     """Minutes slide: at no time is more admitted than the previous minute leaves."""
 
-    kind = SlidingReservation
+    slides = True
 
     def _admit(self, number: int, cost: int) -> None:
         super()._admit(number, cost)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.ratelimit.core.sliding import SlidingReservation, allowance, free_at
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.sliding import allowance, free_at
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Window
 from tenantcache.tenant import Limits
 from tests.core.test_reservation import MINUTE, NOON, Counters, minute
@@ -43,7 +44,7 @@ def test_free_at_is_neither_early_nor_late(limit: int, previous: int, used: int,
 
 
 def test_the_previous_minute_is_read_with_each_take_and_nothing_stands(counters: Counters) -> None:
-    r = SlidingReservation(Limits(600, None), NOON)
+    r = Reservation(Limits(600, None), NOON, slides=True)
     counters.serve(r, NOON, processes=4)
     assert [debit.window for debit in counters.takes[0]] == [minute(0), minute(-1)]
     assert counters.takes[0][1].amount == 0
@@ -51,14 +52,14 @@ def test_the_previous_minute_is_read_with_each_take_and_nothing_stands(counters:
 
 def test_half_a_minute_later_half_of_it_is_free(counters: Counters) -> None:
     counters.values[minute(-1)] = 100
-    r = SlidingReservation(Limits(100, None), NOON)
+    r = Reservation(Limits(100, None), NOON, slides=True)
     assert counters.exhaust(r, NOON + 30) == 50
     assert counters.values[minute(0)] == 50, "what was asked for in vain went back"
 
 
 def test_no_burst_at_the_minutes_edge(counters: Counters) -> None:
     """What fixed windows allow, and sliding ones are there to prevent: the limit twice within two seconds."""
-    r = SlidingReservation(Limits(100, None), NOON)
+    r = Reservation(Limits(100, None), NOON, slides=True)
     assert counters.exhaust(r, NOON + 59) == 100
     assert counters.exhaust(r, NOON + 60) == 0
     assert counters.exhaust(r, NOON + 61) <= 2
@@ -66,7 +67,7 @@ def test_no_burst_at_the_minutes_edge(counters: Counters) -> None:
 
 def test_a_refusal_is_final_until_enough_has_become_free(counters: Counters) -> None:
     counters.values[minute(-1)] = 600
-    r = SlidingReservation(Limits(600, None), NOON)
+    r = Reservation(Limits(600, None), NOON, slides=True)
     refused = counters.serve(r, NOON + 6)
     assert refused.allowed, "a tenth of the weight is gone"
     counters.exhaust(r, NOON + 6)
@@ -82,7 +83,7 @@ def test_a_refusal_is_final_until_enough_has_become_free(counters: Counters) -> 
 
 
 def test_a_refusal_goes_on_into_the_minute_in_which_this_one_weighs(counters: Counters) -> None:
-    r = SlidingReservation(Limits(600, None), NOON)
+    r = Reservation(Limits(600, None), NOON, slides=True)
     counters.exhaust(r, NOON + 50)
     refused, sent = counters.serve(r, NOON + 50), len(counters.takes)
     assert refused.retry_after == pytest.approx(12.0, abs=0.002)
@@ -93,7 +94,7 @@ def test_a_refusal_goes_on_into_the_minute_in_which_this_one_weighs(counters: Co
 
 def test_a_larger_cost_waits_longer(counters: Counters) -> None:
     counters.values[minute(-1)] = 60
-    r = SlidingReservation(Limits(60, None), NOON)
+    r = Reservation(Limits(60, None), NOON, slides=True)
     one, ten = counters.serve(r, NOON, 2), counters.serve(r, NOON, 10)
     assert one.retry_after == pytest.approx(2.0, abs=0.002)
     assert ten.retry_after == pytest.approx(10.0, abs=0.002)
@@ -101,21 +102,21 @@ def test_a_larger_cost_waits_longer(counters: Counters) -> None:
 
 
 def test_a_minute_long_ago_does_not_weigh(counters: Counters) -> None:
-    r = SlidingReservation(Limits(60, None), NOON)
+    r = Reservation(Limits(60, None), NOON, slides=True)
     counters.exhaust(r, NOON)
     assert counters.exhaust(r, NOON + 120) == 60
 
 
 def test_headers_tell_what_the_weight_leaves(counters: Counters) -> None:
     counters.values[minute(-1)] = 100
-    r = SlidingReservation(Limits(100, None), NOON)
+    r = Reservation(Limits(100, None), NOON, slides=True)
     counters.serve(r, NOON + 30)
     [quota] = r.quotas(NOON + 30)
     assert (quota.limit, quota.remaining, quota.reset) == (100, 49, 30)
 
 
 def test_midnight_lies_between_two_keys_and_two_minutes() -> None:
-    r = SlidingReservation(Limits(600, None), NOON)
+    r = Reservation(Limits(600, None), NOON, slides=True)
     take = r.plan(NOON, 1, 1)
     assert take is not None
     assert take.debits[1].window == Window("minute", MINUTE - 1)
@@ -123,7 +124,7 @@ def test_midnight_lies_between_two_keys_and_two_minutes() -> None:
 
 def test_a_minute_out_of_reach_weighs_as_if_it_had_been_used_up() -> None:
     """The fleet has changed its counter store: the minute before is counted in the one that it has left."""
-    r = SlidingReservation(Limits(60, None), NOON)
+    r = Reservation(Limits(60, None), NOON, slides=True)
     take = r.plan(NOON + 30, 1, 1)
     assert take is not None
     wanted = [debit.amount for debit in take.debits if debit.window == minute(0)]
@@ -136,7 +137,7 @@ def test_a_minute_out_of_reach_weighs_as_if_it_had_been_used_up() -> None:
 
 def test_a_refusal_for_a_minute_out_of_reach_says_so() -> None:
     """Nothing is known to be used up: what was spent of the minute before cannot be read."""
-    r = SlidingReservation(Limits(60, None), NOON)
+    r = Reservation(Limits(60, None), NOON, slides=True)
     take = r.plan(NOON, 1, 1)
     assert take is not None
     values = [OUT_OF_REACH if debit.window == minute(-1) else debit.amount for debit in take.debits]

@@ -104,7 +104,7 @@ INDEXER = "tenantcache/lookup/indexer.py"
 FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
-RESERVATION, HOLDING = "tenantcache/ratelimit/core/reservation.py", "tenantcache/ratelimit/core/holding.py"
+RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
@@ -797,7 +797,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: what one store granted while the other failed",
-        LIMITER,
+        "tenantcache/ratelimit/meter.py",
         "if not isinstance(error, StoreError) or not error.values:",
         "if True:",
         LIMITS,
@@ -820,8 +820,8 @@ MUTANTS = [
     Mutant(
         "limits: after a failure no more than is needed",
         RESERVATION,
-        "self.taking, self._sparing = False, True",
-        "self.taking, self._sparing = False, False",
+        "Event.FAILED: State.CAUTIOUS",
+        "Event.FAILED: State.HOLDING",
         LIMITS,
     ),
     Mutant(
@@ -833,9 +833,9 @@ MUTANTS = [
     ),
     Mutant(
         "limits: an earlier minute is entered with nothing",
-        HOLDING,
-        "self._current, self._standing = Ledger(), Standing(number)",
-        "self._standing = Standing(number)",
+        "tenantcache/ratelimit/core/minutewindow.py",
+        "self.restart(now)",
+        "self._forecast.forget_usage(now)",
         LIMITS,
         quick=("tests/core/test_reservation.py",),
     ),

@@ -13,33 +13,60 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from tenantcache.ratelimit.core.ledger import Ledger, Line
 from tenantcache.ratelimit.core.windows import MINUTES_PER_DAY, Debit, Window
 
+VersionOf = Callable[[int], object]
+"""The version of the counters of a minute, by its number; None if it is not known now. It never changes."""
 
-class Standing(Ledger):
+
+class Advance(Ledger):
     """The ledger of each minute from the one after `minute`, the current one, to the one before `end`.
 
-    `version` is that of the counters which hold its debits; None: not known.
+    Its debits are in counters of one version.
     """
 
-    __slots__ = ("end", "version", "wall")
+    __slots__ = ("_version", "_version_of", "end", "wall")
 
-    def __init__(self, minute: int, version: object = None) -> None:
+    def __init__(self, minute: int, version_of: VersionOf) -> None:
         super().__init__()
+        self._version_of = version_of
+        self._version: object = None  # not known
+        self.forget(minute)
+
+    def forget(self, minute: int) -> None:
+        """Nothing is reserved for the minutes after `minute`."""
+        self.taken = self.overshoot = self.top = 0
         self.end = minute + 1
         self.wall = 0
-        self.version = version
+
+    def go_back(self, minute: int) -> None:
+        """An earlier minute is entered: what was reserved would be spent in minutes that had it before."""
+        self.forget(minute)
+        self._version = None
+
+    def _check_version(self, minute: int) -> None:
+        """Forget what is in counters of another version than `minute`, the current one, has (rule 7 there)."""
+        version = self._version_of(minute)
+        if version != self._version:
+            self.forget(minute)
+            self._version = version
 
     def enter(self, minute: int, current: Ledger) -> None:
-        """`minute` begins: what stood for it goes to `current`, its ledger."""
+        """`minute` begins: what was reserved for it goes to `current`, its ledger, if both have the same counters."""
+        version = self._version_of(minute)
+        if version is None:
+            current = Ledger()  # lost; what is reserved for later minutes may be known when they begin
+        elif version != self._version:
+            self.go_back(minute)
+            return
         if minute < self.end:
             current.copy(self)
         if minute + 1 >= self.end:
-            self.taken = self.over = self.top = 0
+            self.taken = self.overshoot = self.top = 0
             self.end = minute + 1
 
     def plan(self, minute: int, target: int, horizon: int = 0) -> list[Line]:
@@ -47,11 +74,12 @@ class Standing(Ledger):
 
         What goes back is given up at once.
         """
+        self._check_version(minute)
         walled = self.wall > minute
         claim, surplus = 0 if walled else max(0, target - self.taken), max(0, self.taken - target)
-        amount = claim - surplus - self.over
+        amount = claim - surplus - self.overshoot
         self.taken -= surplus
-        self.over = 0
+        self.overshoot = 0
         lines: list[Line] = []
         if claim or amount:
             lines += [_line(number, amount, claim) for number in range(minute + 1, self.end)]
@@ -61,16 +89,21 @@ class Standing(Ledger):
             lines += [_line(number, level, level) for number in range(self.end, reach)]
         return lines
 
+    def return_overshoot(self, minute: int) -> list[Line]:
+        """Give back what was debited for later minutes and is not held."""
+        self._check_version(minute)
+        return self.plan(minute, self.taken) if self.overshoot else []
+
     def settle_all(self, minute: int, replies: Sequence[tuple[Line, int]], limit: int) -> None:
         """Enter the counters' new values for minutes after `minute`, in their order.
 
-        Standing tokens are unspent, so a lost counter needs no repair: what was held is dropped, and what this
+        Advance tokens are unspent, so a lost counter needs no repair: what was held is dropped, and what this
         very debit put into the counters is all there is.
         """
         known = [(line, value) for line, value in replies if line.debit.window.number < self.end]
         fresh = replies[len(known) :]
         if any(self.lost(line, value) for line, value in known):
-            self.taken = self.over = self.top = 0
+            self.taken = self.overshoot = self.top = 0
             known = [(Line(line.debit, max(0, line.debit.amount)), value) for line, value in known]
         short = (line.debit.window.number for line, value in replies if _granted(line, value, limit) < line.claim)
         self.wall = next(short, self.wall)
@@ -98,7 +131,7 @@ class Standing(Ledger):
     def cut(self, limit: int) -> None:
         """Drop everything unless all of it is within `limit`, which alone will govern these minutes."""
         if self.top > limit:
-            self.over += self.taken
+            self.overshoot += self.taken
             self.taken = self.top = 0
 
 

@@ -11,6 +11,9 @@ Rules:
 
 from __future__ import annotations
 
+from math import ceil
+
+from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.windows import MINUTE
 
 PAST_WEIGHT = 30.0
@@ -117,3 +120,44 @@ class Pace:
         self.rate = (self.rate + (spent - self.spent) / max(elapsed, 0.1)) / 2
         self.spent, self.at = spent, now
         return 0.0, 0.0
+
+
+class Forecast:
+    """What is asked of one process and taken by all of them, and the size of a minute's takes that follows."""
+
+    __slots__ = ("demand", "policy", "usage")
+
+    def __init__(self, policy: ReservePolicy, now: float) -> None:
+        self.policy = policy
+        self.demand, self.usage = Demand(now), Usage(now)
+
+    def forget_usage(self, now: float) -> None:
+        """The counter is another one, or was reset."""
+        self.usage = Usage(now)
+
+    def go_back(self, now: float) -> None:
+        """An earlier minute is entered; the demand of the past minutes stays."""
+        self.demand.since, self.demand.denied = now, 0
+        self.forget_usage(now)
+
+    def close(self, spent: int, minutes: int, start: int) -> None:
+        """End the minute, with `spent` tokens admitted here; the next one seen begins at `start`, `minutes` later."""
+        self.demand.close(spent, minutes, start)
+        self.usage.close(minutes, start)
+
+    def low_water_mark(self, unspent: int, spent: int, now: float) -> int:
+        """Return the demand of `lead` seconds, at most a quarter of what is held."""
+        return min(unspent // 4, ceil(self.demand.rate(spent, now) * self.policy.lead))
+
+    def left(self, limit: int, now: float) -> float:
+        """Return what the counter of a fixed window is expected to have left."""
+        pressed = self.policy.pressed(limit, self.usage.peak())
+        return max(0.0, limit - self.usage.estimate(now, limit, pressed=pressed))
+
+    def in_advance(self, limit: int, processes: int) -> int:
+        """Return the tokens to reserve of each later minute."""
+        return self.policy.in_advance(limit, processes, self.usage.peak())
+
+    def expected(self, spent: int, now: float, end: int) -> float:
+        """Return the demand from `now` to the minute's end."""
+        return self.demand.rate(spent, now) * min(MINUTE, max(0.0, end - now))

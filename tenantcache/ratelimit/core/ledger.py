@@ -44,12 +44,12 @@ class Take:
 class Ledger:
     """What this process has in the counter of one window (for standing tokens: of each later minute)."""
 
-    __slots__ = ("has_lost", "over", "taken", "top")
+    __slots__ = ("has_lost", "overshoot", "taken", "top")
 
     def __init__(self) -> None:
         self.taken = 0
         """Tokens granted and not given back, spent or not."""
-        self.over = 0
+        self.overshoot = 0
         """Tokens debited and not granted, or dropped when the limit was lowered."""
         self.top = 0
         """Highest position of a granted token."""
@@ -57,18 +57,18 @@ class Ledger:
         """The counter has been lost once."""
 
     def copy(self, other: Ledger) -> None:
-        self.taken, self.over, self.top = other.taken, other.over, other.top
+        self.taken, self.overshoot, self.top = other.taken, other.overshoot, other.top
 
     def claim(self, window: Window, tokens: int) -> Line:
         """Ask for `tokens`; what was debited in vain before counts as paid."""
-        line = Line(Debit(window, tokens - self.over), tokens)
-        self.over = 0
+        line = Line(Debit(window, tokens - self.overshoot), tokens)
+        self.overshoot = 0
         return line
 
     def give_back(self, window: Window, tokens: int) -> Line:
         self.taken -= tokens
-        line = Line(Debit(window, -tokens - self.over), 0)
-        self.over = 0
+        line = Line(Debit(window, -tokens - self.overshoot), 0)
+        self.overshoot = 0
         return line
 
     def lost(self, line: Line, value: int) -> bool:
@@ -79,7 +79,7 @@ class Ledger:
         before = value - claim
         granted = max(0, min(claim, limit - before))
         self.taken += granted
-        self.over += claim - granted
+        self.overshoot += claim - granted
         if granted:
             self.top = max(self.top, before + granted)
         return granted
@@ -102,7 +102,7 @@ class Ledger:
     def drop(self, unspent: int) -> None:
         """Give up what is unspent; the counter still holds it until it is given back or claimed anew."""
         self.taken -= unspent
-        self.over += unspent
+        self.overshoot += unspent
 
 
 def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:

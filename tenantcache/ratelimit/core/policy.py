@@ -55,7 +55,7 @@ class ReservePolicy:
     keep: float = 0.02
     """Share of a limit that is not worth a command to give back: three idle processes leave 94 %."""
 
-    def standing(self, limit: int, processes: int, used: int) -> int:
+    def in_advance(self, limit: int, processes: int, used: int) -> int:
         """Return the tokens that one of `processes` may hold idle in a minute; `used`: taken by all lately."""
         return 0 if self.pressed(limit, used) else int(self.reserve * limit / processes)
 
@@ -65,7 +65,7 @@ class ReservePolicy:
     def pressed(self, limit: int, used: int) -> bool:
         return used > self.pressure * limit
 
-    def wanted(self, expected: float, fair: float, standing: int, limit: int) -> int:
+    def wanted(self, expected: float, fair: float, least: int, limit: int) -> int:
         """Return the tokens to hold, given the `expected` demand and a `fair` share of what is left of `limit`.
 
         Where the demand is above the fair share for certain, all of the share will be spent here: take it at once.
@@ -74,7 +74,7 @@ class ReservePolicy:
         if expected - noise >= fair:
             return int(max(fair, self.least * limit))
         tokens = min(expected + noise, fair * (1 - self.held_back))
-        return int(max(tokens, min(standing, fair)))
+        return int(max(tokens, min(least, fair)))
 
     def day_chunk(self, mean: float, left: int, processes: int) -> int:
         """Return the day's tokens to take: an hour of `mean` a minute or the reserve, at most half a fair share."""

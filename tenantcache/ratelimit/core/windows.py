@@ -18,6 +18,9 @@ MINUTE = 60
 DAY = 86_400
 MINUTES_PER_DAY = 1440
 
+UNLIMITED = 1 << 62
+"""Tokens of a window without a limit: more than any process can spend."""
+
 
 class Window(NamedTuple):
     """One window of one policy: `Window("minute", 29_000_000)`."""

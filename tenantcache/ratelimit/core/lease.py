@@ -1,0 +1,40 @@
+"""Tokens that the fast path of requests spends by itself."""
+
+from __future__ import annotations
+
+from tenantcache.freshness.core.freshness import NEVER
+
+
+class Lease:
+    """Tokens of one minute and one day, leased to the fast path, which spends them inline::
+
+        if now < lease.hot_until and lease.left >= cost:
+            lease.left -= cost  # admitted
+
+    Nothing is counted beside `left`. The owner learns by `collect` what was spent, and ends the lease before it changes
+    anything else.
+    """
+
+    __slots__ = ("_leased", "hot_until", "left")
+
+    def __init__(self) -> None:
+        self._leased = 0
+        self.left = 0
+        """Tokens that may be spent until `hot_until`."""
+        self.hot_until = NEVER
+        """In the fast path's own time, in seconds."""
+
+    def begin(self, tokens: int, until: float) -> None:
+        """Lease `tokens` until `until`. What was spent of another lease has been collected."""
+        self.left = self._leased = tokens
+        self.hot_until = until
+
+    def collect(self) -> int:
+        """Return the tokens spent since the last call. The lease goes on."""
+        spent, self._leased = self._leased - self.left, self.left
+        return spent
+
+    def end(self) -> None:
+        """Leave the fast path nothing to spend, so that it asks. What it has spent has been collected."""
+        self.left = self._leased = 0
+        self.hot_until = NEVER

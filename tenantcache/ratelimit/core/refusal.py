@@ -1,0 +1,64 @@
+"""What one window's counter has refused.
+
+A window that is used up refuses everything. A request that costs more than what is left is refused alone: what was
+taken for it goes back, so that cheaper requests may be served.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MIN_WAIT = 2.0
+"""Seconds: what each process took for such a request has gone back by then."""
+
+
+class TooDear(NamedTuple):
+    """Requests of `cost` or more are refused until then without asking, although tokens may be left: they were refused
+    before in this window. Others may give some back, so they are asked for again, after twice as long each time."""
+
+    cost: int
+    until: float
+    wait: float
+
+    def refuses(self, cost: int, now: float) -> bool:
+        return cost >= self.cost and now < self.until
+
+    def again(self, cost: int, now: float) -> TooDear:
+        """A request of `cost` was refused by a counter."""
+        if now < self.until:
+            return self._replace(cost=min(cost, self.cost))
+        wait = max(MIN_WAIT, 2 * self.wait)
+        return TooDear(cost, now + wait, wait)
+
+
+NOT_TOO_DEAR = TooDear(1 << 62, 0.0, 0.0)
+"""More than any request costs."""
+
+
+class Refusal:
+    """A counter's answers of one window."""
+
+    __slots__ = ("_too_dear", "is_used_up")
+
+    def __init__(self) -> None:
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Forget all refusals: the counter may have tokens again."""
+        self.is_used_up = False
+        """The counter had fewer tokens than it was asked for."""
+        self._too_dear = NOT_TOO_DEAR
+
+    def refuses(self, cost: int, now: float) -> bool:
+        """Whether the counter is known not to have `cost` tokens beside what is held."""
+        return self.is_used_up or self._too_dear.refuses(cost, now)
+
+    def note_too_dear(self, cost: int, now: float) -> None:
+        """A request of `cost` was refused, by this window or by another one."""
+        if self.is_used_up:
+            self._too_dear = self._too_dear.again(cost, now)
+
+    @property
+    def leaves_tokens(self) -> bool:
+        """Whether what is left was too little for a request, and may be enough for another process."""
+        return self.is_used_up and self._too_dear is not NOT_TOO_DEAR
