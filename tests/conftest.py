@@ -28,34 +28,13 @@ from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
 from tests.thorough import effort
 
-pytest_plugins = ["tests.hangs", "tests.patience"]
+pytest_plugins = ["tests.hangs", "tests.patience", "tests.schedule"]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
 settings.register_profile(
     "any machine", deadline=None, max_examples=effort(25, 100), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
-
-
-ALONE = (
-    "consistency",
-    "over_admission",
-    "end_to_end/test_two_workers.py",
-    "stores/test_cluster.py",
-    "test_bench.py",
-    "test_bulk_update.py",
-    "test_fleet_on_servers.py",
-    "test_loadtest.py",
-    "test_stalled.py",
-)
-"""What starts fleets of processes, or holds real seconds against a bound: below `tests`."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    below = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(below).as_posix().startswith(ALONE):
-            item.add_marker("alone")
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +55,9 @@ def server_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[PostgresServer]:
-    with PostgresServer(server_dir / "postgres", options={"max_connections": "200"}) as server:
+    # Nothing is replicated from it, so that a copy of a database need not be in its log.
+    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
+    with PostgresServer(server_dir / "postgres", options=options) as server:
         yield server
 
 

@@ -82,7 +82,7 @@ def measure(
     stores: Stores, contenders: Sequence[Contender], plan: Plan, random: Random, tick: Callable[[], None]
 ) -> dict[str, Any]:
     """By contender: `requests_per_second`, `p50`, `p90`, `p99` (seconds), and `over_bare` as a ratio."""
-    worker_core, load_core = cores()
+    worker_core, load_core = cores() if plan.pins_cores else (None, None)
     runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
     stores.meter.flush()
     with ExitStack() as stack:
