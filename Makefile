@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission
+.PHONY: install install-bench demo test test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission
 
 install: $(INSTALLED)
 
@@ -22,13 +22,16 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
-# Most tests wait for servers of their own, so that three at a time suit two cores. Those that start fleets of processes want
-# the machine for themselves.
-WORKERS ?= 3
+# Many tests wait for servers of their own, so that four at a time suit two cores.
+WORKERS ?= 4
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test: install-bench
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m 'not alone'
-	$(VENV)/bin/python -m pytest -m alone
+	$(PYTEST)
+
+# The same, with every seed, example and order of the searches: a quarter of an hour.
+test-thorough: install-bench
+	THOROUGH=1 $(PYTEST)
 
 check: install-bench
 	$(VENV)/bin/ruff check .
@@ -48,7 +51,7 @@ overadmission: install
 mutants: install
 	$(VENV)/bin/python -m tests.mutants
 
-# The guards that everything else rests on, with the tests that are enough: a minute.
+# One or two guards for each promise, each with the test that is enough: a minute.
 mutants-short: install
 	$(VENV)/bin/python -m tests.mutants --short
 

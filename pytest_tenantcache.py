@@ -1,6 +1,6 @@
-"""The pytest plugin of tenantcache. Nothing of it is imported until a test asks for a fixture; see docs/testing.md.
+"""The pytest plugin of tenantcache. Nothing else is imported until a test asks for a fixture; see docs/testing.md.
 
-A module apart from the package, because importing any part of a package imports all that its root does.
+It is a module outside the package, because importing any part of a package imports all that its root imports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def tenant_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def tenant_clock() -> FakeClock:
-    """The engine's clock: it stands still until `tenant_clock.advance(seconds)`."""
+    """The engine's clock: it stands still until `tenant_clock.advance(seconds)`. Override it for another date."""
     from tenantcache.testing import FakeClock
 
     return FakeClock()
@@ -31,7 +31,7 @@ def tenant_clock() -> FakeClock:
 
 @pytest.fixture
 def tenant_cache(tenant_clock: FakeClock, tenant_settings: dict[str, Any]) -> Iterator[MemoryCache]:
-    """A TenantCache without servers. While the test runs, every TenantMiddleware uses it in place of its own."""
+    """A TenantCache without servers. While the test runs, every TenantMiddleware uses it instead of its own."""
     from tenantcache.testing import MemoryCache, standing_in
 
     cache = MemoryCache(tenant_clock, **tenant_settings)
@@ -41,7 +41,7 @@ def tenant_cache(tenant_clock: FakeClock, tenant_settings: dict[str, Any]) -> It
 
 @pytest.fixture
 def tenants(tenant_cache: MemoryCache) -> TenantTable:
-    """The tenants there are: `tenants.add("acme", plan="pro")`, `update`, `suspend`, `resume`, `delete`."""
+    """The engine's tenants: `tenants.add("acme", plan="pro")`, `update`, `suspend`, `resume`, `delete`."""
     from tenantcache.testing import TenantTable
 
     return TenantTable(tenant_cache)
@@ -51,7 +51,7 @@ def tenants(tenant_cache: MemoryCache) -> TenantTable:
 def as_tenant(tenant_cache: MemoryCache) -> Callable[..., AbstractContextManager[Acting]]:
     """`with as_tenant("acme", client, plan="pro"):` makes requests of `client`, and `current_tenant()`, that tenant's.
 
-    The tenant is added where there is none of that id; columns that are given are set. The client may be left out.
+    The tenant is added if its id is unknown; columns that are given are set. The client may be left out.
     """
     from tenantcache.testing import TenantTable, acting_as
 

@@ -1,10 +1,10 @@
-"""What adoption costs in the schemas of seven applications: look-ups, publishing, reading everything anew, and writers.
+"""What adoption costs in the schemas of seven applications: lookups, publishing, reading everything anew, and writers.
 
     python -m benchmarks.adoption            100,000 tenants each
     python -m benchmarks.adoption --short    1,000, to see that it runs
     python -m benchmarks.adoption --only Zulip
 
-Prints a table for docs/adopting.md, where it stands between `<!-- adoption -->` markers.
+Prints a table for docs/adopting.md, between its `<!-- adoption -->` markers.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ async def measure(url: str, application: Application, many: Many, tenants: int, 
 
 
 async def _buffers(connection: asyncpg.Connection, alias: str) -> int:
-    """8 kB pages that a look-up touches."""
+    """8 kB pages that a lookup touches."""
     explained = await connection.fetchval(f"explain (analyze, buffers, format json) {LOOK_UP}", [alias])
     plan = json.loads(explained)[0]["Plan"]
     return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])

@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - statements that are sent as they stand
 """Very many tenants in the schemas of seven applications, for `benchmarks/adoption.py`.
 
-`$n` stands for their number. `fill` also makes the indexes that `tenantcache init` asks for: the fixtures have none that
-no constraint needs, and without them each look-up reads a table from one end to the other.
+`$n` stands for their number. `fill` also makes the indexes that `tenantcache init` asks for: the fixtures have
+only those that a constraint needs. Without more, each lookup reads a table from one end to the other.
 """
 
 from __future__ import annotations

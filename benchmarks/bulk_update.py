@@ -6,7 +6,7 @@ second, and a ticker notes how late the event loop lets it run. Then one UPDATE 
     python -m benchmarks.bulk_update
     python -m benchmarks.bulk_update --tenants 20000
 
-The exit status is 1 where a figure is missed.
+The exit status is 1 if a figure is missed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A flood of hosts that nobody has, beside real traffic: what it touches, and what the real traffic notices.
+"""A flood of unknown hosts beside real traffic: what it touches, and what the real traffic notices.
 
 One process, ASGI calls, no HTTP server in between, on a real Postgres and a real Redis that count for themselves. 500
 requests a second of 1,000 tenants in memory are timed from the moment at which each was due: alone, beside 10,000
@@ -6,9 +6,9 @@ requests a second of other tenants (what any load costs), and beside 10,000 a se
 it runs once with the index of known hosts and once without.
 
     python -m benchmarks.flood                       three minutes; writes docs/flood.md and benchmarks/flood.json
-    python -m benchmarks.flood --strangers 20000 --dry-run
+    python -m benchmarks.flood --unknown-hosts 20000 --dry-run
 
-The exit status is 1 where the promise is broken.
+The exit status is 1 if the promise is broken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BEGIN_HTTP, END_HTTP = "<!-- flood over HTTP -->", "<!-- /flood over HTTP -->"
 
 TENANTS = 1_000
 COLD = 50
-"""Tenants that are not in memory when the flood comes: theirs is the look-up that a flood could crowd out."""
+"""Tenants that are not in memory when the flood comes: theirs is the lookup that a flood could crowd out."""
 
 REAL_RATE, FLOOD_RATE = 500, 10_000
 """Requests a second."""
@@ -60,7 +60,7 @@ ROUNDS = 5
 """What is compared takes turns, so that a noisy moment of the machine does not hit one side alone."""
 
 BUDGET_BURST, BUDGET_RATE = 1_000, 200
-"""Look-ups of unknown hosts at once, and a second after that, where there is no index (see `engine.py`)."""
+"""Lookups of unknown hosts at once, and a second after that, if there is no index (see `engine.py`)."""
 
 FREE = frozenset({"auth", "hello", "select", "command", "config", "info", "ping", "reset", "quit"})
 """Redis commands that metered providers do not bill."""
@@ -75,7 +75,7 @@ class Phase:
     asked: int = 0
     answers: dict[int, int] = field(default_factory=dict)
     cold_served: int = 0
-    look_ups: int = 0
+    lookups: int = 0
     queries: int = 0
     commands: int = 0
     evictions: int = 0
@@ -161,7 +161,7 @@ async def cold_tenants(app: TenantMiddleware, first: int, seconds: float) -> int
     return served
 
 
-def strangers() -> Iterator[bytes]:
+def unknown_hosts() -> Iterator[bytes]:
     """Distinct hosts: every other one under the base domain, the others in domains of their own."""
     for number in itertools.count():
         yield b"stranger-%d.%s" % (number, b"example.com" if number % 2 else b"example.net")
@@ -205,7 +205,7 @@ class Scene:
     async def counted(self, app: TenantMiddleware) -> Phase:
         """Everything that is counted, since the start."""
         connection = await asyncpg.connect(self.postgres_url)
-        look_ups, queries = await connection.fetchrow(
+        lookups, queries = await connection.fetchrow(
             "select coalesce(sum(calls) filter (where query ~ 'find_tenants'), 0)::int, sum(calls)::int"
             " from pg_stat_statements where query !~ 'pg_stat_statements'"
         )
@@ -215,7 +215,7 @@ class Scene:
         memory = app.cache.stats()["memory"]
         return Phase(
             "",
-            look_ups=look_ups,
+            lookups=lookups,
             queries=queries,
             commands=sum(calls for name, calls in commands.items() if name not in FREE),
             evictions=memory["evictions"],
@@ -242,7 +242,7 @@ class Scene:
         done.set()
         await traffic
         after = await self.counted(app)
-        for name in ("look_ups", "queries", "commands", "evictions", "grown"):
+        for name in ("lookups", "queries", "commands", "evictions", "grown"):
             added = getattr(after, name) - getattr(before, name)
             setattr(phase, name, getattr(phase, name) + added)
         phase.negatives = after.negatives
@@ -255,7 +255,7 @@ async def measure(scene: Scene, count: int, index: bool) -> list[Phase]:
         redis_url=scene.redis_url,
         base_domains=["example.com"],
         limits="off",
-        memory_max_tenants=TENANTS + 2 * COLD,  # 100 strangers among them would begin to push tenants out
+        memory_max_tenants=TENANTS + 2 * COLD,  # 100 unknown hosts among them would begin to push tenants out
         memory_ttl=3600,
         host_index_max_hosts=2_000_000 if index else 0,
     )
@@ -267,14 +267,14 @@ async def measure(scene: Scene, count: int, index: bool) -> list[Phase]:
             for host in itertools.islice(known_hosts(), TENANTS):
                 while await ask(app, host) != 200:  # without an index, the budget bounds this as well
                     await asyncio.sleep(0.01)
-        await asyncio.sleep(6.0)  # the last copies reach Redis, and the budget of look-ups is whole again
-        calm, other, flooded = Phase("nothing"), Phase("tenants"), Phase("strangers")
-        others, unknown, share = known_hosts(), strangers(), count // ROUNDS
+        await asyncio.sleep(6.0)  # the last copies reach Redis, and the budget of lookups is whole again
+        calm, other, flooded = Phase("nothing"), Phase("tenants"), Phase("unknown hosts")
+        others, unknown, share = known_hosts(), unknown_hosts(), count // ROUNDS
         for _ in range(ROUNDS):
             await scene.run(app, calm, 0, others)
             await scene.run(app, other, share, others)
             await scene.run(app, flooded, share, unknown)
-        beside_cold = Phase("strangers, cold tenants")
+        beside_cold = Phase("unknown hosts, cold tenants")
         await scene.run(app, beside_cold, count // 10, unknown, 0 if index else COLD)
         return [calm, other, flooded, beside_cold]
 
@@ -285,20 +285,20 @@ def faults_of(index: bool, phases: list[Phase]) -> list[str]:
     flooded, beside_cold = phases[2], phases[3]
     # Between two rounds the budget is whole again.
     allowed = 0 if index else ROUNDS * BUDGET_BURST + int(BUDGET_RATE * (flooded.seconds + 1))
-    for what, value in (("look-ups", flooded.look_ups), ("Redis commands", flooded.commands)):
+    for what, value in (("lookups", flooded.lookups), ("Redis commands", flooded.commands)):
         if value > allowed:
-            found.append(f"{value} {what} for strangers; at most {allowed} are promised")
+            found.append(f"{value} {what} for unknown hosts; at most {allowed} are promised")
     if any(phase.evictions for phase in phases):
         found.append("a tenant was pushed out of memory")
     if set(flooded.answers) - ({404} if index else {404, 503}):
-        found.append(f"strangers were answered with {flooded.answers}")
+        found.append(f"unknown hosts were answered with {flooded.answers}")
     if index and beside_cold.cold_served != COLD:
         found.append(f"{COLD - beside_cold.cold_served} tenants that were not in memory were not served")
     return found
 
 
 HEADINGS = (
-    "index", "beside", "requests", "a second", "200", "404", "503", "look-ups", "Redis", "evicted", "negatives",
+    "index", "beside", "requests", "a second", "200", "404", "503", "lookups", "Redis", "evicted", "negatives",
     "memory", "p50", "p99", "p99.9",
 )  # fmt: skip
 
@@ -310,7 +310,7 @@ def table(results: dict[bool, list[Phase]]) -> str:
             rate = f"{phase.asked / phase.seconds:,.0f}" if phase.asked else ""
             cells = ["yes" if index else "no", phase.beside, f"{phase.asked:,}", rate]
             cells += [f"{phase.answers.get(status, 0):,}" for status in (200, 404, 503)]
-            cells += [f"{value:,}" for value in (phase.look_ups, phase.commands, phase.evictions, phase.negatives)]
+            cells += [f"{value:,}" for value in (phase.lookups, phase.commands, phase.evictions, phase.negatives)]
             cells += [f"{phase.grown / 2**20:+.1f} MiB"]
             cells += [f"{phase.percentile(percent) * 1e3:.2f}" for percent in (50, 99, 99.9)]
             lines.append("| " + " | ".join(cells) + " |")
@@ -344,7 +344,7 @@ def _row(index: bool, phase: Phase | HttpPhase) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--strangers", type=int, default=200_000)
+    parser.add_argument("--unknown-hosts", type=int, default=200_000)
     parser.add_argument("--dry-run", action="store_true", help="print the table and write nothing")
     options = parser.parse_args()
     results, over_http = {}, {}
@@ -355,9 +355,9 @@ def main() -> int:
             scene = Scene(postgres.url, copies.url)
             asyncio.run(scene.prepare())
             for index in (True, False):
-                results[index] = asyncio.run(measure(scene, options.strangers, index))
+                results[index] = asyncio.run(measure(scene, options.unknown_hosts, index))
             for index in (True, False):
-                over_http[index] = measure_http(scene.environment(index), known_hosts, TENANTS, strangers())
+                over_http[index] = measure_http(scene.environment(index), known_hosts, TENANTS, unknown_hosts())
     print(f"{table(results)}\n\nOver HTTP:\n\n{http_table(over_http)}")
     if not options.dry_run:
         write(results, over_http)

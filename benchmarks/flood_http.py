@@ -23,7 +23,7 @@ ROUNDS = 2
 
 
 class _Server(Worker):
-    """One that is ready without an index, where it keeps none."""
+    """One that is ready without an index, if it keeps none."""
 
     def _is_ready(self, pid: int) -> bool:
         try:
@@ -86,7 +86,7 @@ async def _phase(port: int, hosts: Callable[[], Iterator[bytes]], phase: HttpPha
 
 
 async def _warm(port: int, hosts: Iterator[bytes]) -> None:
-    """Ask for each host until it is served: without an index, the budget of look-ups bounds this as well."""
+    """Ask for each host until it is served: without an index, the budget of lookups bounds this as well."""
     reader, writer = await asyncio.open_connection(HOST, port)
     for host in hosts:
         status = 0
@@ -99,17 +99,17 @@ async def _warm(port: int, hosts: Iterator[bytes]) -> None:
 
 
 def measure_http(
-    environment: dict[str, str], tenants: Callable[[], Iterator[bytes]], count: int, strangers: Iterator[bytes]
+    environment: dict[str, str], tenants: Callable[[], Iterator[bytes]], count: int, unknown: Iterator[bytes]
 ) -> list[HttpPhase]:
-    """Real traffic of `tenants` (the first `count` are all of them) beside nothing, tenants, and strangers."""
-    phases = [HttpPhase("nothing"), HttpPhase("tenants"), HttpPhase("strangers")]
+    """Real traffic of `tenants` (the first `count` are all of them) beside nothing, tenants, and unknown hosts."""
+    phases = [HttpPhase("nothing"), HttpPhase("tenants"), HttpPhase("unknown hosts")]
 
     async def run(port: int) -> None:
         await _warm(port, itertools.islice(tenants(), count))
-        await asyncio.sleep(5.5)  # the budget of look-ups is whole again
+        await asyncio.sleep(5.5)  # the budget of lookups is whole again
         for _ in range(ROUNDS):
             for phase in phases:
-                await _phase(port, tenants, phase, strangers if phase.beside == "strangers" else tenants())
+                await _phase(port, tenants, phase, unknown if phase.beside == "unknown hosts" else tenants())
 
     with _Server({**os.environ, **environment}) as worker:
         asyncio.run(run(worker.port))

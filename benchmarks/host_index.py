@@ -8,7 +8,7 @@ itself.
     python -m benchmarks.host_index
     python -m benchmarks.host_index --hosts 100000
 
-The exit status is 1 where a figure is missed.
+The exit status is 1 if a figure is missed.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def peak_memory() -> int:
 
 def _time_of_misses(cache: TenantCache) -> float:
     """Seconds to rule one unknown host out. Its string is made beforehand, so that it alone is measured."""
-    strangers = [f"subdomain:stranger-{number}" for number in range(MISSES)]
+    unknown = [f"subdomain:stranger-{number}" for number in range(MISSES)]
     started = time.perf_counter()
-    ruled_out = sum(map(cache.indexer.rules_out, strangers))
+    ruled_out = sum(map(cache.indexer.rules_out, unknown))
     seconds = time.perf_counter() - started
     assert ruled_out == MISSES, f"{MISSES - ruled_out} unknown hosts were not ruled out"
     return seconds / MISSES

@@ -40,8 +40,8 @@ class Quotas(TypedDict):
 class Worker(TypedDict):
     """Counts since this process started: requests that were admitted, and billed Redis commands.
 
-    `applied` is the newest entry of the change log that this process knows, `valid_for` the seconds for which its
-    memory may be believed without hearing from Postgres again.
+    `applied` is the newest entry of the change log that this process knows. `valid_for` is the seconds for which cached
+    tenants may be served without another pull from Postgres.
     """
 
     requests: int
@@ -52,7 +52,7 @@ class Worker(TypedDict):
 
 
 class Answer(TypedDict):
-    """`tier` is where this request found its tenant, `pid` the worker that served it."""
+    """`tier` is the store in which this request found its tenant, `pid` the worker that served it."""
 
     id: str
     name: str
@@ -78,7 +78,7 @@ def compose_answer(request: Request, cache: TenantCache, tenant: Tenant) -> Answ
         "domains": list(tenant.domains),
         "limits": {"per_minute": tenant.limits.per_minute, "per_day": tenant.limits.per_day},
         "quotas": _quotas(cache, tenant),
-        "tier": getattr(request.state, "tenant_tier", "memory"),  # the middleware tells where it had to fetch
+        "tier": getattr(request.state, "tenant_tier", "memory"),  # the middleware names the store if it had to fetch
         "pid": os.getpid(),
         "worker": _worker(request, cache),
     }

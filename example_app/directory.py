@@ -1,4 +1,4 @@
-"""The tenant tables as any other client of the database sees them: plain SQL, and no word to the cache."""
+"""The tenant tables as any other client of the database sees them: plain SQL, without telling the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import asyncpg
 from fastapi import HTTPException
 
 TIMEOUT = 2.0
-"""Seconds for a connection, and for a statement. Somebody waits in front of a browser."""
+"""Seconds for a connection, and for a statement. A person waits in front of a browser."""
 
 MAX_LISTED = 200
 
@@ -28,7 +28,7 @@ class Listed:
 
 
 class Directory:
-    """A small pool on the database at `url`. Every method raises `HTTPException` 503 where that does not answer."""
+    """A small pool on the database at `url`. Every method raises `HTTPException` 503 if that does not answer."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -55,7 +55,7 @@ class Directory:
         return [Listed(**row) for row in rows]
 
     async def change(self, tenant_id: str, name: str, plan: str | None) -> None:
-        """Set the name and the plan of a tenant. A tenant that is gone stays gone."""
+        """Set the name and the plan of a tenant. A deleted tenant stays deleted."""
         async with self._connection() as connection:
             await connection.execute(
                 "update tenantcache.tenants set name = $2, plan = $3 where id = $1", tenant_id, name, plan

@@ -35,7 +35,7 @@ def render(template: str, status: int = 200, **values: object) -> HTMLResponse:
 
 
 def colour_of(value: object) -> str:
-    """`value` where it is a colour like #2563eb, else a default: a tenant's attributes may hold anything."""
+    """`value` if it is a colour like #2563eb, else a default: a tenant's attributes may hold anything."""
     return value if isinstance(value, str) and re.fullmatch("#[0-9a-fA-F]{6}", value) else DEFAULT_COLOUR
 
 

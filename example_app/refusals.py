@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Scope
 
-from tenantcache import Settings
-from tenantcache.web.middleware import Reply
+from tenantcache import Reply, Settings
 from tenantcache.web.problems import Problem
 
 from .pages import render
 
 
 def html_for_browsers(settings: Settings) -> Reply:
-    """Make the `reply` of `TenantMiddleware`: HTML for who accepts it, and the problem as it is for all others."""
+    """Make the `reply` of `TenantMiddleware`: HTML for clients that accept it, the problem for all others."""
     apex = settings.base_domains[0]
 
     def reply(scope: Scope, problem: Problem) -> ASGIApp | None:
@@ -31,5 +30,5 @@ def html_for_browsers(settings: Settings) -> Reply:
 
 
 def _accepts_html(scope: Scope) -> bool:
-    # Browsers name it; curl and fetch() send */* and get what machines get.
+    # Browsers name it; curl and fetch() send */* and get the problem document.
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])

@@ -1,7 +1,7 @@
 """The website: how tenantcache is mounted, and every route.
 
 A route on a tenant's host declares `tenant: CurrentTenant` and has it; the limits were checked before. The engine is
-only asked where a page shows what goes on inside.
+asked only if a page shows what goes on inside.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ Cache = Annotated[TenantCache, Depends(_cache)]
 Tenants = Annotated[Directory, Depends(_directory)]
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
-"""What may be somebody's name; Postgres takes no NUL in a text."""
+"""A possible name of a person; Postgres takes no NUL in a text."""
 
 
 @router.get("/health")
@@ -94,8 +94,8 @@ async def home(request: Request, cache: Cache, directory: Tenants) -> Response:
 async def whoami(request: Request, cache: Cache, tenant: CurrentTenant, reconnect: bool = False) -> Response:
     """Who the tenant is, and who answered.
 
-    With `reconnect` the server hangs up afterwards: a connection belongs to one worker for as long as it lives, so a
-    client that wants to hear from all of them needs a new one each time.
+    With `reconnect` the server hangs up afterwards. A connection belongs to one worker for as long as it lives. So a
+    client that wants to hear from all workers needs a new one each time.
     """
     headers = {"Cache-Control": "no-store"}
     if reconnect:
@@ -111,11 +111,11 @@ async def change(
     name: Annotated[Name, Form()],
     plan: Annotated[str, Form()] = "",
 ) -> Response:
-    """Rename the tenant and change its plan, with the SQL of any other client: nobody here tells the cache."""
+    """Rename the tenant and change its plan, with the SQL of any other client: nothing here tells the cache."""
     if plan not in _plans(cache, tenant):
         raise HTTPException(422, f"There is no such plan; there are: {', '.join(_plans(cache, tenant))}.")
     await directory.change(tenant.id, name, plan or None)
-    with suppress(StoreUnavailableError):  # it is saved all the same, and will be seen when the log can be read
+    with suppress(StoreUnavailableError):  # it is saved, and is seen when the log can be read
         await cache.sync()  # this worker at least shows what was just saved; the others follow by themselves
     return RedirectResponse("/", 303)
 
@@ -139,7 +139,7 @@ async def echo(websocket: WebSocket, cache: Cache) -> None:
             await websocket.close(CLOSE_TRY_AGAIN_LATER)
             return
         if now is None or now.status != "active":
-            await websocket.close(CLOSE_POLICY_VIOLATION, "This tenant is not served any more.")
+            await websocket.close(CLOSE_POLICY_VIOLATION, "This tenant is no longer served.")
             return
         await websocket.send_text(await _heard(cache, now, text))
 

@@ -2,29 +2,48 @@
 
     app.add_middleware(TenantMiddleware)
 
-finds the tenant of every request and checks its limits; the README tells the rest.
+finds the tenant of every request and checks its limits; the README tells the rest. docs/api.md lists what is public.
 """
 
+from tenantcache.admin.dns import DnspythonResolver, TxtResolver
+from tenantcache.admin.domains import Challenge, Verification
+from tenantcache.admin.usagestore import UsageDay
 from tenantcache.engine import TenantCache
 from tenantcache.errors import (
+    AdoptedTableError,
     ConfigurationError,
+    DnsUnreachableError,
+    InvalidDomainError,
+    InvalidTenantError,
+    NameTakenError,
     NotOpenError,
     SchemaMissingError,
     StoreUnavailableError,
     TenantCacheError,
+    UnknownDomainError,
+    UnknownTenantError,
 )
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Limits, Tenant
 from tenantcache.web.context import current_tenant
 from tenantcache.web.middleware import TenantMiddleware
+from tenantcache.web.problems import Reply
 
 __all__ = [
+    "AdoptedTableError",
+    "Challenge",
     "ConfigurationError",
     "Decision",
+    "DnsUnreachableError",
+    "DnspythonResolver",
+    "InvalidDomainError",
+    "InvalidTenantError",
     "Limits",
+    "NameTakenError",
     "NotOpenError",
     "Quota",
+    "Reply",
     "SchemaMissingError",
     "Settings",
     "StoreUnavailableError",
@@ -32,5 +51,10 @@ __all__ = [
     "TenantCache",
     "TenantCacheError",
     "TenantMiddleware",
+    "TxtResolver",
+    "UnknownDomainError",
+    "UnknownTenantError",
+    "UsageDay",
+    "Verification",
     "current_tenant",
 ]

@@ -1,4 +1,4 @@
-"""What can go wrong that no retry mends, and what a caller can do about it.
+"""All exceptions: what went wrong, and what a caller can do about it.
 
 A refusal (limit reached, tenant unknown) is a value, never an exception. Messages name the setting or the
 object, say what was wrong and what would be right, and never hold a password or a Host header.
@@ -6,7 +6,8 @@ object, say what was wrong and what would be right, and never hold a password or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class TenantCacheError(Exception):
@@ -37,41 +38,56 @@ class NotOpenError(TenantCacheError):
 
 
 class AdoptedTableError(TenantCacheError):
-    """The tenants live in an adopted table. That one is its owner's, and is written by its owner's own means."""
+    """The tenants live in an adopted table, which only the means of its own application may write."""
 
 
 class UnknownTenantError(TenantCacheError):
-    """There is no tenant of that id."""
+    """No tenant has that id."""
 
 
 class UnknownDomainError(TenantCacheError):
-    """Nobody has that domain, or has asked for it."""
+    """No tenant has that domain or has asked for it; or the tenant that a call names has not."""
 
 
 class NameTakenError(TenantCacheError):
     """Another tenant has that id, subdomain or domain. The text does not say which tenant."""
 
 
+class InvalidTenantError(TenantCacheError, ValueError):
+    """A tenant cannot be like this. The text lists every fault, one a line."""
+
+
+class InvalidDomainError(TenantCacheError, ValueError):
+    """A name that cannot be a custom domain here. The text says why."""
+
+
+class DnsUnreachableError(TenantCacheError):
+    """The DNS could not be asked, or did not say. This tells nothing about the records."""
+
+
 class StoreError(Exception):
-    """A store could not be asked. `refused`: it answered, and refuses to do what it was asked for; `suspended`: the
-    provider refuses to serve this account; `starved`: this process did not run for so long that the failure tells
-    nothing about the store. `values`: the new values of those debits that were made all the same, in another store, at
-    their places in the call; None for the others. Empty if none was made for certain."""
+    """A store could not be asked.
+
+    `refused`: it answered, and refuses to do what it was asked for. `suspended`: the provider refuses to serve this
+    account. `starved`: this process did not run for so long that the failure tells nothing about the store.
+    `values`: one for each debit of the call, or none if no debit was made for certain. Each is the counter's new value
+    if the debit was made all the same, in another store, and None otherwise.
+    """
 
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
         super().__init__(message)
         self.suspended = suspended
-        self.refused = refused or suspended
+        self.refused: bool = refused or suspended
         self.starved = starved
         self.values: Sequence[int | None] = ()
 
 
 class RejectedError(StoreError):
-    """The store answers, and can make nothing of this very call. It has done nothing, and serves others."""
+    """The store answers, and rejects this very call: it has done nothing, and goes on serving other calls."""
 
 
-class StoreMovingError(StoreError):
-    """Nothing may be taken now, because others are seeing to it: another store takes over, probably at `until`.
+class FailoverError(StoreError):
+    """Nothing may be taken now: another store takes over, or this minute was lost. Ask again at `until`.
 
     `until` is server time, in seconds since the Unix epoch.
     """
@@ -79,3 +95,16 @@ class StoreMovingError(StoreError):
     def __init__(self, message: str, *, until: float) -> None:
         super().__init__(message)
         self.until = until
+
+
+POSTGRES_FAILURES = (StoreError, SchemaMissingError)
+"""What a call to Postgres may raise: it did not answer, or it has no tables of ours."""
+
+
+@contextmanager
+def told_as_unavailable(*failures: type[Exception]) -> Iterator[None]:
+    """Raise `StoreUnavailableError` in place of each of `failures`, for callers outside of the package."""
+    try:
+        yield
+    except failures as error:
+        raise StoreUnavailableError(str(error)) from error

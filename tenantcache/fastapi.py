@@ -19,6 +19,8 @@ from tenantcache.tenant import Tenant
 from tenantcache.web.context import current_tenant
 from tenantcache.web.plans import PLAN_NEEDED, check_plans, includes
 
+__all__ = ["CurrentTenant", "require_plan", "require_tenant"]
+
 
 async def require_tenant() -> Tenant:
     """The tenant of this request. Answers 404 on a host or a path that has none (it bypasses tenancy)."""

@@ -1,16 +1,16 @@
-"""Says once, in one line of the log, what a start has found. What is amiss has a warning of its own."""
+"""Logs in one line what a start has found. Each fault has a warning of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from tenantcache.freshness.follower import Follower
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings
 from tenantcache.settings.urls import address
+from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,7 @@ LOOK_INTERVAL = 0.05
 class StartReport:
     """`counters` are the statistics of the counter stores; None if the application brought one along."""
 
-    def __init__(
-        self, settings: Settings, follower: Follower, indexer: Indexer, counters: dict[str, Any] | None
-    ) -> None:
+    def __init__(self, settings: Settings, follower: Follower, indexer: Indexer, counters: CounterStats | None) -> None:
         self._settings = settings
         self._follower = follower
         self._indexer = indexer
@@ -58,8 +56,8 @@ class StartReport:
         processes = self._follower.processes
         fleet = _count(processes, "process follows", "processes follow") + " the log"
         lacks_index = bool(self._settings.host_index_max_hosts) and not self._indexer.is_ready
-        amiss = (self._settings.redis_url is not None and not redis_found) + lacks_index
-        warnings = _count(amiss, "warning", "warnings") if amiss else "no warnings"
+        faults = (self._settings.redis_url is not None and not redis_found) + lacks_index
+        warnings = _count(faults, "warning", "warnings") if faults else "no warnings"
         return [*stores, self._hosts(), fleet, warnings]
 
     def _redis(self, found: bool) -> str:

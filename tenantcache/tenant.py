@@ -17,24 +17,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NoReturn, NotRequired, TypedDict
 
+from tenantcache.lookup.core.alias import domain_alias, id_alias, name_alias, subdomain_alias
+
 Status = Literal["active", "suspended", "maintenance", "deleted"]
 STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance", "deleted")
 """`deleted` is a tombstone: a row that is kept so that its names answer 410, and are nobody else's."""
 
-SUBDOMAIN_ALIAS = "subdomain:"
-DOMAIN_ALIAS = "domain:"
-NAME_ALIAS = "name:"
-"""Behind it stand a kind, a colon, and a name that is unique within that kind: `name:team:acme`."""
-
-ID_ALIAS = "id:"
-"""A tenant that is asked for by its id is kept like one that was found by host."""
-
-
 MAX_ID_LENGTH = 200
 """Characters of an id. Ids are parts of Redis keys, and of every row of the log."""
-
-RESET_ALIAS = "reset:"
-"""No alias: in the log it says that the tenant's counters were reset."""
 
 
 class Row(TypedDict):
@@ -84,6 +74,13 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     return value
+
+
+MAX_PER_MINUTE = 2**31 - 1
+"""The highest limit of a minute: an `integer` column, and half of what a 32-bit counter field holds."""
+
+MAX_PER_DAY = 2**53 - 1
+"""The highest limit of a day: what JSON numbers hold exactly (RFC 8259 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +140,13 @@ class Tenant:
 
     def _aliases(self, old_names: tuple[str, ...], old_slugs: tuple[str, ...]) -> tuple[str, ...]:
         labels = self.labels
-        hosts = (*(SUBDOMAIN_ALIAS + label for label in labels), *(DOMAIN_ALIAS + domain for domain in self.domains))
+        hosts = (*map(subdomain_alias, labels), *map(domain_alias, self.domains))
         if not (self.kind or self.slugs or old_names or old_slugs):
-            return (ID_ALIAS + self.id, *hosts)
-        old_hosts = ((DOMAIN_ALIAS if "." in name else SUBDOMAIN_ALIAS) + name for name in old_names)
+            return (id_alias(self.id), *hosts)
+        old_hosts = (domain_alias(name) if "." in name else subdomain_alias(name) for name in old_names)
         names = (*self.slugs, *old_slugs, *((*labels, *old_names) if self.kind else ()))
-        within = f"{NAME_ALIAS}{self.kind}:"
-        return tuple(dict.fromkeys((ID_ALIAS + self.id, *hosts, *old_hosts, *(within + name for name in names))))
+        by_name = (name_alias(self.kind, name) for name in names)
+        return tuple(dict.fromkeys((id_alias(self.id), *hosts, *old_hosts, *by_name)))
 
     @property
     def key(self) -> str:

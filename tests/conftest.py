@@ -26,33 +26,47 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
+from tests.thorough import effort
 
 pytest_plugins = ["tests.hangs", "tests.patience"]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, max_examples=effort(25, 100), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 
-ALONE = (
-    "consistency",
-    "over_admission",
-    "end_to_end/test_two_workers.py",
-    "stores/test_cluster.py",
-    "test_bench.py",
-    "test_bulk_update.py",
-    "test_fleet_on_servers.py",
-    "test_loadtest.py",
-    "test_stalled.py",
-)
-"""What starts fleets of processes, or holds real seconds against a bound: below `tests`."""
+TOGETHER = {
+    "test_bench.py": "bench",
+    "test_loadtest.py": "bench",
+    "consistency/test_real_processes.py": "fleets",
+    "over_admission/": "fleets",
+    "end_to_end/test_two_workers.py": "fleets",
+    "test_fleet_on_servers.py": "engines",
+    "test_bulk_update.py": "engines",
+    "test_stalled.py": "engines",
+    "stores/test_cluster.py": "cluster",
+    "stores/test_counters.py": "cluster",
+    "end_to_end/test_servers.py": "HTTP servers",
+    "end_to_end/test_proxies.py": "proxies",
+    "test_cli.py": "commands",
+}
+"""Files below `tests` whose tests run in one process, one after the other: they share what takes long to start, or
+each starts a fleet. The first begin first, since they take longest. Any other test runs where there is room."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     below = Path(__file__).parent
+    places = {}
     for item in items:
-        if item.path.relative_to(below).as_posix().startswith(ALONE):
-            item.add_marker("alone")
+        path = item.path.relative_to(below).as_posix()
+        place = next((place for place, start in enumerate(TOGETHER) if path.startswith(start)), len(TOGETHER))
+        if place < len(TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(list(TOGETHER.values())[place]))
+        places[item] = place
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +87,9 @@ def server_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[PostgresServer]:
-    with PostgresServer(server_dir / "postgres", options={"max_connections": "200"}) as server:
+    # Nothing is replicated from it, so that a copy of a database need not be in its log.
+    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
+    with PostgresServer(server_dir / "postgres", options=options) as server:
         yield server
 
 

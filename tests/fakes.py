@@ -1,45 +1,40 @@
-"""Stand-ins for what tests want to hold in their hands: the clock, the database, the counters' answers."""
+"""The fakes of `tenantcache.testing`, which here can fail and remember what they were asked, and helpers."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from tenantcache import Settings, Tenant, TenantCache
+from tenantcache import Settings, Tenant, TenantCache, testing
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
+from tenantcache.freshness.log import OnChange, Pull
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
 from tenantcache.ratelimit.core.windows import Debit, Policy
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, Limits, Row
+from tenantcache.tenant import Limits, Row
+from tenantcache.testing.database import MemoryDatabase
 from tenantcache.wiring import Stores
 
-SERVER_EPOCH = 1_699_999_200.0
-"""Server time when a `FakeClock` shows 0: the start of an hour."""
-
-MINUTE_START = 1200.0
-"""Where a `FakeClock` begins: the start of a minute on the server, and of no hour."""
+SERVER_START = 1_700_000_400.0
+"""Server time, in seconds since the Unix epoch, when a `FakeClock` begins: the start of a minute, not of an hour."""
 
 
-class FakeClock:
-    """Seconds; stands still until told otherwise."""
+class FakeClock(testing.FakeClock):
+    """One whose server may be set to another time."""
 
-    def __init__(self, now: float = MINUTE_START) -> None:
-        self.now = now
-        self.server_epoch = SERVER_EPOCH
+    def __init__(self) -> None:
+        super().__init__(datetime.fromtimestamp(SERVER_START, UTC))
 
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-    def server_time(self) -> float:
-        return self.server_epoch + self.now
+    def set_server(self, seconds: float) -> None:
+        """Move the server's clock, and not this process's; backwards if negative."""
+        self._started_at += seconds
 
 
 def row(tenant_id: str, **columns: Any) -> Row:
@@ -66,7 +61,7 @@ def limited(tenant_id: str = "acme", per_minute: int | None = None, per_day: int
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
-    """Wait for what happens in the background; AssertionError where it does not."""
+    """Wait for what happens in the background; AssertionError if it does not."""
     for _ in range(int(seconds / 0.005)):
         if condition():
             return
@@ -74,131 +69,70 @@ async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
     raise AssertionError(f"it did not happen within {seconds} s")
 
 
-class FakeDatabase:
-    """`TenantStore`, `HostSource` and `ChangeLog` in one: tenants by id, and a log that names OLD and NEW."""
+class FakeDatabase(MemoryDatabase):
+    """Remembers what it was asked. While `failing` it cannot be asked."""
 
     def __init__(self, clock: FakeClock, *rows: Row) -> None:
+        super().__init__(clock.server_time)
         self.reads: list[tuple[str, ...]] = []
-        self.failing = False
-        self.epoch = "one"
         self.calls: list[str] = []
-        self._clock = clock
-        self._rows: dict[str, Row] = {}
-        self._log = [self._entry(1, None, None)]
-        self._on_change: Callable[[], None] | None = None
+        self.failing = False
         for one in rows:
             self.put(one)
 
-    # What a test does to it.
-
-    def put(self, new: Row) -> None:
-        """Insert or update one tenant, and log it."""
-        old = self._rows.get(new["id"])
-        self._rows[new["id"]] = new
-        self._note(new["id"], {*_aliases(old), *_aliases(new)})
-
-    def delete(self, tenant_id: str) -> None:
-        self._note(tenant_id, set(_aliases(self._rows.pop(tenant_id))))
-
-    def _note(self, tenant_id: str, aliases: set[str]) -> None:
-        hosts = tuple(sorted(alias for alias in aliases if not alias.startswith(ID_ALIAS)))  # as the triggers do
-        self._log.append(self._entry(self._log[-1].seq + 1, tenant_id, hosts))
-        if self._on_change is not None:
-            self._on_change()
-
-    def _entry(self, seq: int, tenant_id: str | None, aliases: tuple[str, ...] | None) -> LogEntry:
-        at = round(self._clock.server_time() * 1e6) + seq
-        return LogEntry(seq, at, tenant_id, aliases)
-
     def _require_up(self) -> None:
         if self.failing:
-            raise StoreError("the fake database is away")
-
-    # `TenantStore`.
+            raise StoreError("the fake database is unavailable")
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
         self._require_up()
         self.reads.append(tuple(aliases))
-        found: dict[str, Row | None] = dict.fromkeys(aliases)
-        for one in self._rows.values():
-            found |= {alias: one for alias in _aliases(one) if alias in found}
-        return Snapshot(self._head, self.epoch, found)
-
-    @asynccontextmanager
-    async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
-        """`HostSource`: all in one batch."""
-        del batch
-        self._require_up()
-        aliases = [alias for one in self._rows.values() for alias in _aliases(one) if not alias.startswith(ID_ALIAS)]
-
-        async def batches() -> AsyncIterator[list[str]]:
-            yield aliases
-
-        yield AliasStream(len(aliases), self.epoch, self._head, batches())
+        return await super().read(aliases)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         self._require_up()
-        self._note(tenant_id, set(aliases))
+        await super().log_change(tenant_id, aliases)
 
-    # `ChangeLog`.
+    async def log_reset(self, tenant_id: str) -> None:
+        self._require_up()
+        await super().log_reset(tenant_id)
 
-    async def open(self, on_change: Callable[[], None]) -> None:
+    @asynccontextmanager
+    async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
+        self._require_up()
+        async with super().stream_aliases(batch) as stream:
+            yield stream
+
+    async def open(self, on_change: OnChange) -> None:
         self._require_up()
         self.calls.append("open")
-        self._on_change = on_change
+        await super().open(on_change)
 
     async def close(self) -> None:
         self.calls.append("close")
-        self._on_change = None
+        await super().close()
 
     async def tail(self, max_age: float, max_entries: int) -> Pull:
-        del max_age
-        return self._pull(self._log[-max_entries:], continuous=True)
+        self._require_up()
+        return await super().tail(max_age, max_entries)
 
     async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
-        del max_behind
-        continuous = any(entry.seq == applied.seq and entry.at == applied.at for entry in self._log)
-        return self._pull([entry for entry in self._log if entry.seq > applied.seq][:page], continuous=continuous)
-
-    def _pull(self, entries: Sequence[LogEntry], *, continuous: bool) -> Pull:
         self._require_up()
-        return Pull(self._clock.server_time(), self.epoch, self._head, continuous, 1, False, entries)
-
-    @property
-    def _head(self) -> LogMark:
-        return LogMark(self._log[-1].seq, self._log[-1].at)
-
-    async def publish(self, most: int) -> str:
-        self._require_up()
-        return "nothing"
-
-    async def rebuild(self) -> None:
-        self._require_up()
-
-    async def beat(self, process_id: object) -> None:
-        self._require_up()
+        return await super().pull(applied, max_behind, page, since=since, check=check)
 
     async def leave(self, process_id: object) -> None:
         self.calls.append("leave")
-
-    async def prune(self, max_age: float, most: int) -> None:
-        self._require_up()
+        await super().leave(process_id)
 
 
-def _aliases(one: Row | None) -> list[str]:
-    if one is None:
-        return []
-    own = [SUBDOMAIN_ALIAS + one["subdomain"]] if one["subdomain"] else []
-    return [ID_ALIAS + one["id"], *own, *(DOMAIN_ALIAS + domain for domain in one["domains"])]
-
-
-class FakeCounters:
-    """`CounterStore` in memory. Answers wait while `gate` is clear.
+class FakeCounters(MemoryCounters):
+    """Remembers what it was asked. Answers wait while `gate` is clear.
 
     `failing`: nothing is debited, and the caller gets an error. `losing`: only the answer is lost.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.takes: list[tuple[Debit, ...]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -206,8 +140,7 @@ class FakeCounters:
         self.error: StoreError | None = None
         self.most_in_flight = 0
         self._in_flight = 0
-        self._counters = MemoryCounters()
-        self._totals: dict[Policy, int] = {"minute": 0, "day": 0}
+        self._totals: Counter[Policy] = Counter()
 
     async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
         self.takes.append(tuple(debits))
@@ -216,18 +149,15 @@ class FakeCounters:
         try:
             await self.gate.wait()
             if self.failing or self.error is not None:
-                raise self.error or StoreError("the fake counters are away")
+                raise self.error or StoreError("the fake counters are unavailable")
             for debit in debits:
                 self._totals[debit.window.policy] += debit.amount
-            values = await self._counters.debit(tenant_id, debits)
+            values = await super().debit(tenant_id, debits)
             if self.losing:
                 raise StoreError("the fake counters' answer is lost")
             return values
         finally:
             self._in_flight -= 1
-
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        await self._counters.reset(tenant_id, debits)
 
     def total(self, policy: Policy) -> int:
         """What is out of all windows of `policy`: debited and not given back."""

@@ -17,6 +17,7 @@ PACKAGE = "tenantcache"
 # A module is of the layer whose name is the longest beginning of its own. What lies below a folder `core` is pure.
 LAYER_OF = {
     "tenantcache.tenant": "core",
+    "tenantcache.stats": "core",
     "tenantcache.errors": "ground",
     "tenantcache.runtime": "ground",
     "tenantcache.settings": "settings",
@@ -27,6 +28,7 @@ LAYER_OF = {
     "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
     "tenantcache.wiring": "wiring",
+    "tenantcache.lifecycle": "wiring",
     "tenantcache.startreport": "wiring",
     "tenantcache.engine": "engine",
     "tenantcache.web": "web",

@@ -7,7 +7,8 @@ from types import FunctionType
 import pytest
 
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisLink
 
 PATIENCE = 30.0

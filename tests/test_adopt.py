@@ -37,7 +37,7 @@ async def adopt(db: asyncpg.Connection, table: str = "tenants", /, **options: An
     plan = await prepare(db, Adoption(written.sql))
     warnings = [*written.warnings, *await find_warnings(db, plan)]
     assert await install(db, plan)
-    return [warning for warning in warnings if "in other capitals" not in warning]
+    return [warning for warning in warnings if "differ in capitals only" not in warning]
 
 
 async def find(
@@ -808,7 +808,7 @@ class TestFaults:
         ("table", "expected"),
         [
             ("tenantz", "there is no table 'tenantz'; there are public.tenants"),
-            ("a.b.c.d", "'a.b.c.d' is no table name; give one like public.tenants or public.\"Tenants\""),
+            ("a.b.c.d", "'a.b.c.d' is not a table name; give one like public.tenants or public.\"Tenants\""),
             ("everyone", "public.everyone is a view; only an ordinary table can be followed by triggers"),
             ("parted", "public.parted is a partitioned table; only an ordinary table can be followed by triggers"),
             ("child", "public.child has parent or child tables; triggers would miss what is written to those"),
@@ -842,8 +842,8 @@ class TestFaults:
             "no host can be 'bü ro', given as subdomain; path and header strategies can",
             "no host can be 'acme', 'https://a.io', given as domain; write them as ASCII host names",
             "2 of 2 tenants count as suspended",
-            "a look-up of one tenant reads public.domains from one end to the other; an index on what joins it helps",
-            "a look-up of one tenant reads public.tenants from one end to the other; an index on what joins it helps",
+            "a lookup of one tenant reads public.domains from one end to the other; an index on what joins it helps",
+            "a lookup of one tenant reads public.tenants from one end to the other; an index on what joins it helps",
         ]
 
     async def test_zones_that_are_none_are_a_warning(self, db: asyncpg.Connection) -> None:
@@ -968,7 +968,7 @@ async def test_what_is_excluded_never_leaves_postgres(
         await db.execute("update customers set colour = 'scarlet', password_hash = 'sesame2'")
         await cache.sync()
         tenants.append(await cache.resolve("acme.example.com"))
-        while cache.resolver._background:  # the copies on their way into Redis
+        while cache.resolver.is_sharing:  # the copies on their way into Redis
             await asyncio.sleep(0.005)
         in_memory = repr([asdict(tenant) for tenant in tenants if tenant is not None])
     async with redis.asyncio.from_url(redis_url) as client:

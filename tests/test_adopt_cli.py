@@ -32,8 +32,8 @@ ADOPT = ("init", "--adopt", "customers", "--subdomain", "slug", "--status", "sta
 
 
 CAPITALS = (
-    "public.customers.slug: no unique index keeps two rows from having one name in other capitals (a host has none);"
-    " then it is served for neither; a unique index on lower(...) does"
+    "public.customers.slug: no unique index keeps two rows from names that differ in capitals only; a host has no"
+    " capitals, and such a name is served for neither; add a unique index on lower(...)"
 )
 
 
@@ -107,7 +107,7 @@ def test_tenants_that_are_not_served_any_more_are_counted(run: Run, ask: Callabl
     run("init")
     ask("insert into tenantcache.tenants (name) values ('Acme')")
     _, _, errors = run(*ADOPT)
-    assert "tenantcache: warning: 1 tenants in tenantcache.tenants are not served any more\n" in errors
+    assert "tenantcache: warning: 1 tenants in tenantcache.tenants are no longer served\n" in errors
 
 
 def test_a_dry_run_prints_what_works_and_changes_nothing(run: Run, ask: Callable[[str], Any]) -> None:
@@ -133,7 +133,7 @@ def test_a_dry_run_prints_what_works_and_changes_nothing(run: Run, ask: Callable
         ),
         (
             ("--subdomain", "slug", "--domains-table", "x"),
-            "tenantcache: --subdomain, --domains-table: these say what is in a table of yours; name it with --adopt,"
+            "tenantcache: --subdomain, --domains-table: these describe a table of yours; name it with --adopt,"
             " or give a query with --adopt-query\n",
         ),
         (

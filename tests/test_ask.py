@@ -155,7 +155,7 @@ class TestAnswers:
     async def test_an_engine_that_cannot_be_opened(
         self, database: FakeDatabase, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.05)
+        monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.05)
         database.failing = True
         answer = await ask(AskApp(make_cache(database, clock)), "domain=shop.acme.io")
         assert (answer.status, answer.header("retry-after")) == (503, "1")

@@ -25,11 +25,15 @@ from tenantcache.devservers import free_port
 ROOT = Path(__file__).parents[1]
 
 
+# The first test waits for the whole run.
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bench")
     command = [sys.executable, "-m", "benchmarks.bench", "--short", "--seed", "1", "--into", str(directory)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from benchmarks.bulk_update import MAX_STALENESS, measure
-from tenantcache.freshness import follower
+from tenantcache.freshness import puller
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.logmark import LogMark
 
@@ -36,7 +36,7 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> Bursts:
     """The entries of the log that are applied."""
     bursts, apply = Bursts(), Freshness.apply
 
-    def counted(self: Freshness, mark: LogMark, tenant_id: str | None, aliases: Iterable[str] | None) -> None:
+    def counted(self: Freshness, mark: LogMark, tenant_id: str, aliases: Iterable[str]) -> None:
         bursts.note()
         apply(self, mark, tenant_id, aliases)
 
@@ -47,9 +47,9 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> Bursts:
 async def test_nobody_is_refused_nothing_is_too_old_and_the_loop_goes_on(
     database_url: str, applied: Bursts, patience: None
 ) -> None:
-    assert follower.PAGE * 10 < TENANTS < follower.MAX_BEHIND, "it is caught up with, page by page"
+    assert puller.PAGE * 10 < TENANTS < puller.MAX_BEHIND, "it is caught up with, page by page"
     outcome = await measure(database_url, TENANTS, afterwards=0.5)
     assert outcome.refused == 0
     assert outcome.answers > 100
     assert outcome.oldest < MAX_STALENESS
-    assert applied.most == follower.PAGE, "others have their turn after each page"
+    assert applied.most == puller.PAGE, "others have their turn after each page"

@@ -9,14 +9,15 @@ import pytest
 
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.errors import StoreError
+from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.windows import DAY
 from tests.asgi import get
-from tests.fakes import MINUTE_START, SERVER_EPOCH, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
+from tests.fakes import SERVER_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.test_fleetcounters import Fleet, lose_redis
 from tests.test_middleware import Recorder
 
 HOST = b"acme.example.com"
-MIDNIGHT = DAY - (SERVER_EPOCH + MINUTE_START) % DAY
+MIDNIGHT = DAY - SERVER_START % DAY
 """Seconds from where a fake clock begins to midnight."""
 
 
@@ -28,7 +29,7 @@ class World:
         self.app = TenantMiddleware(Recorder(), cache=self.cache)
 
     async def set_clock(self, seconds: float) -> None:
-        self.clock.server_epoch += seconds
+        self.clock.set_server(seconds)
         await self.cache.sync()
 
     async def admitted(self, requests: int = 400) -> int:
@@ -97,9 +98,9 @@ async def test_no_sweep_and_no_log_line_waits_for_the_clock_to_come_back() -> No
     async with made.cache:
         await made.set_clock(600)
         await made.admitted(3)
-        assert made.cache.shadow._logged_until
+        assert made.cache._parts.shadow._logged_until
         await made.set_clock(-600)
-        assert not made.cache.shadow._logged_until
+        assert not made.cache._parts.shadow._logged_until
 
 
 # The agreement on a store.
@@ -114,7 +115,7 @@ async def fleet() -> AsyncIterator[Fleet]:
 
 
 def set_clock(fleet: Fleet, seconds: float) -> None:
-    fleet.clock.server_epoch += seconds
+    fleet.clock.set_server(seconds)
     fleet.counters.clock_moved(seconds)
 
 
@@ -125,7 +126,7 @@ async def test_a_log_that_is_lost_after_the_clock_was_set_is_missed_as_soon(flee
     set_clock(fleet, seconds)
     fleet.pull()
     fleet.log_is_away = True
-    fleet.counters.fleet.redis_failed(fleet.clock.server_time(), "gone")
+    fleet.counters.failover.redis_failed(RedisEvent.SILENT, "gone", fleet.clock.server_time())
     fleet.clock.advance(2.9)
     assert not fleet.counters.stats()["alone"]
     fleet.clock.advance(0.2)
@@ -135,39 +136,39 @@ async def test_a_log_that_is_lost_after_the_clock_was_set_is_missed_as_soon(flee
 async def test_minutes_are_not_known_for_longer_because_the_clock_was_set_back(fleet: Fleet) -> None:
     fleet.later(30)
     fleet.log_is_away = True
-    fleet.counters.fleet.redis_failed(fleet.clock.server_time(), "gone")
+    fleet.counters.failover.redis_failed(RedisEvent.SILENT, "gone", fleet.clock.server_time())
     set_clock(fleet, -600)
-    assert fleet.counters.fleet.store_of(fleet.minute().number) == "redis"
-    assert fleet.counters.fleet.store_of(fleet.minute(1).number) is None
+    assert fleet.counters.failover.store_of(fleet.minute().number) == "redis"
+    assert fleet.counters.failover.store_of(fleet.minute(1).number) is None
 
 
 @pytest.mark.parametrize("clock_set", [-600.0, 600.0])
 async def test_a_redis_that_is_failing_is_gone_as_soon(fleet: Fleet, clock_set: float) -> None:
     fleet.later(30)
-    store, asked = fleet.counters.fleet, fleet.clock.server_time()
+    store, asked = fleet.counters.failover, fleet.clock.server_time()
     store.redis_answered(asked, asked)
     for seconds in (0.2, 1.3):
-        store.redis_failed(asked + seconds, "gone", asked=asked + seconds)
+        store.redis_failed(RedisEvent.SILENT, "gone", asked + seconds, asked=asked + seconds)
     fleet.clock.advance(1.3)
     set_clock(fleet, clock_set)
-    assert not store.redis_gone(fleet.clock.server_time() + 0.6)
-    assert store.redis_gone(fleet.clock.server_time() + 0.8)
+    assert not store.redis.is_unavailable(fleet.clock.server_time() + 0.6)
+    assert store.redis.is_unavailable(fleet.clock.server_time() + 0.8)
 
 
 @pytest.mark.parametrize("clock_set", [-600.0, 600.0])
 async def test_a_redis_that_begins_to_fail_then_is_asked_as_long(fleet: Fleet, clock_set: float) -> None:
-    """What failed before the clock was set, and once after it, is no second of failures."""
-    store, now = fleet.counters.fleet, fleet.clock.server_time
+    """What failed before the clock was set, and once after it, is not a second of failures."""
+    store, now = fleet.counters.failover, fleet.clock.server_time
     store.redis_answered(now() - 5, now() - 5)
-    store.redis_failed(now(), "gone", asked=now())
+    store.redis_failed(RedisEvent.SILENT, "gone", now(), asked=now())
     set_clock(fleet, clock_set)
     fleet.clock.advance(0.5)
-    assert not store.redis_gone(now())
-    store.redis_failed(now(), "gone", asked=now())
-    assert not store.redis_gone(now())
+    assert not store.redis.is_unavailable(now())
+    store.redis_failed(RedisEvent.SILENT, "gone", now(), asked=now())
+    assert not store.redis.is_unavailable(now())
     fleet.clock.advance(0.6)
-    store.redis_failed(now(), "gone", asked=now())
-    assert store.redis_gone(now())
+    store.redis_failed(RedisEvent.SILENT, "gone", now(), asked=now())
+    assert store.redis.is_unavailable(now())
 
 
 async def test_redis_is_watched_on_when_the_clock_was_set_back(fleet: Fleet) -> None:
@@ -186,11 +187,11 @@ async def test_redis_is_watched_on_when_the_clock_was_set_back(fleet: Fleet) -> 
 async def test_a_postgres_that_does_not_count_is_given_up_as_soon(clock_set: float) -> None:
     fleet = Fleet(FakeClock(), has_redis=False)
     await fleet.open(redis_found=False)
-    fleet.counters.fleet.postgres_failed(fleet.clock.server_time())
+    fleet.counters.failover.postgres_failed(fleet.clock.server_time())
     set_clock(fleet, clock_set)
     fleet.pull()
-    assert not fleet.counters.fleet.is_alone(fleet.clock.server_time() + 2.9)
-    assert fleet.counters.fleet.is_alone(fleet.clock.server_time() + 3.1)
+    assert not fleet.counters.failover.is_isolated(fleet.clock.server_time() + 2.9)
+    assert fleet.counters.failover.is_isolated(fleet.clock.server_time() + 3.1)
     await fleet.counters.close()
 
 
@@ -198,8 +199,8 @@ async def test_a_postgres_that_counts_again_is_found_when_the_clock_was_set_back
     fleet = Fleet(FakeClock(), has_redis=False)
     await fleet.open(redis_found=False)
     fleet.postgres.failing = True
-    fleet.counters.fleet.postgres_failed(fleet.clock.server_time())
-    await until(lambda: fleet.counters._next_try > fleet.clock.server_time())
+    fleet.counters.failover.postgres_failed(fleet.clock.server_time())
+    await until(lambda: fleet.counters.coordinator._next_try > fleet.clock.server_time())
     set_clock(fleet, -600)
     fleet.postgres.failing = False
     fleet.later(1.5)
@@ -224,7 +225,7 @@ async def test_the_lease_is_renewed_as_soon_as_the_clock_was_set(fleet: Fleet, c
 async def test_a_minute_that_begins_again_is_not_handed_over(clock_set: float, reports: int) -> None:
     """What was granted of it the first time is not known any more; the change begins at the edge.
 
-    A clock that is set back within the minute begins none again. Estimates of it move by some milliseconds at a start.
+    A clock that is set back within the minute begins no minute again. At a start estimates of it move by milliseconds.
     """
     fleet = Fleet(FakeClock())
     await fleet.open()

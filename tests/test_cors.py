@@ -151,7 +151,7 @@ async def test_a_preflight_spends_a_routes_own_limit_if_it_gets_there(cache: Ten
     assert [(await preflight(app)).status for _ in range(3)] == [200, 200, 429]
 
 
-@pytest.mark.parametrize(("tenant", "status"), [("stranger", 404), ("asleep", 403)])
+@pytest.mark.parametrize(("tenant", "status"), [("unknown", 404), ("asleep", 403)])
 async def test_preflights_are_for_tenants_that_are_served(tenant: str, status: int, cache: TenantCache) -> None:
     assert (await preflight(inside(cache), tenant)).status == status
     assert (await preflight(outside(cache), tenant)).status == 200, "CORSMiddleware answers before a lookup"
@@ -161,7 +161,7 @@ async def test_a_page_may_read_a_refusal_if_cors_is_outside(cache: TenantCache) 
     app = outside(cache)
     answers = [await ask(app) for _ in range(4)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429]
-    for answer in [*answers, await ask(app, tenant="stranger"), await ask(app, tenant="asleep")]:
+    for answer in [*answers, await ask(app, tenant="unknown"), await ask(app, tenant="asleep")]:
         assert answer.header("access-control-allow-origin") == "https://page.example"
         assert answer.header("access-control-expose-headers") == "RateLimit, RateLimit-Policy, Retry-After"
 
@@ -175,7 +175,7 @@ async def test_a_page_may_not_read_one_if_cors_is_inside(cache: TenantCache) -> 
     bare, replying = inside(cache), inside(cache, reply=reply)
     for _ in range(3):
         await ask(bare)
-    for tenant, status in (("acme", 429), ("stranger", 404), ("asleep", 403)):
+    for tenant, status in (("acme", 429), ("unknown", 404), ("asleep", 403)):
         silent, told = await ask(bare, tenant=tenant), await ask(replying, tenant=tenant)
         assert (silent.status, silent.header("access-control-allow-origin")) == (status, None)
         assert (told.status, told.header("access-control-allow-origin")) == (status, "https://page.example")

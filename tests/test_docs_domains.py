@@ -19,8 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from tenantcache import Settings, TenantCache, TenantMiddleware
-from tenantcache.admin.domains import UnknownDomainError
+from tenantcache import Settings, TenantCache, TenantMiddleware, UnknownDomainError
 from tenantcache.web.ask import AskApp
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -11,7 +11,7 @@ import pytest
 from fastapi import HTTPException
 
 from tenantcache import TenantMiddleware
-from tenantcache.settings.model import REASONS
+from tenantcache.settings.checks import REASONS
 from tenantcache.testing import MemoryCache, TenantTable, acting_as
 from tenantcache.web.problems import problems_of
 from tenantcache.web.strategies import PathPrefix, make_strategies

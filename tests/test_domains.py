@@ -11,8 +11,14 @@ import pytest
 from redis.asyncio import Redis
 
 from tenantcache import ConfigurationError, NotOpenError, Settings, TenantCache
-from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError
-from tenantcache.admin.domains import InvalidDomainError, NameTakenError, UnknownDomainError, UnknownTenantError
+from tenantcache.admin.dns import DnspythonResolver
+from tenantcache.errors import (
+    DnsUnreachableError,
+    InvalidDomainError,
+    NameTakenError,
+    UnknownDomainError,
+    UnknownTenantError,
+)
 from tenantcache.testing.engine import MemoryCache
 from tests.servers.nameserver import Nameserver
 
@@ -89,8 +95,8 @@ class TestAdding:
             ("127.0.0.1", "is an IP address"),
             ("[::1]", "is an IP address"),
             ("a.1", "is read as an IP address"),
-            ("https://a.io/", "is no host name"),
-            ("*.a.io", "is no host name"),
+            ("https://a.io/", "is not a host name"),
+            ("*.a.io", "is not a host name"),
             ("localhost", "has a single label"),
             ("", "is empty"),
             (".".join(["a" * 60] * 4), "is too long to be proven; at most 230 octets are possible"),

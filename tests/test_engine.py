@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+import gc
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from tenantcache import (
+    ConfigurationError,
     NotOpenError,
     SchemaMissingError,
     Settings,
@@ -18,9 +19,9 @@ from tenantcache import (
     TenantCache,
 )
 from tenantcache.devservers import free_port
-from tenantcache.errors import StoreError, UnknownTenantError
+from tenantcache.errors import UnknownTenantError
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.ratelimit.core.decision import Decision
-from tenantcache.ratelimit.core.windows import Debit
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.wiring import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
@@ -111,9 +112,67 @@ async def test_opened_again_it_is_hot_again(database: FakeDatabase, clock: FakeC
             assert (await cache.check(tenant)).allowed
             entry = cache.memory.get("subdomain:acme")
             assert entry is not None
-            cache.make_hot(b"acme.example.com", entry)
-            assert entry.meter is not None
-            assert entry.meter.minute > 0
+            cache.fast_paths.open(b"acme.example.com", entry, Serving(tenant, cache))
+            assert entry.fast_path is not None
+            assert entry.fast_path.reservation.minute > 0
+
+
+async def test_opening_waits_for_a_close_that_is_under_way(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    goes_on = asyncio.Event()
+    original = database.leave
+
+    async def leave_slowly(process_id: object) -> None:
+        await goes_on.wait()
+        await original(process_id)
+
+    database.leave = leave_slowly  # type: ignore[method-assign]
+    await cache.open()
+    closing, opening = asyncio.create_task(cache.close()), asyncio.create_task(cache.open())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not cache.is_open
+    goes_on.set()
+    await asyncio.gather(closing, opening)
+    assert database.calls == ["open", "leave", "close", "open"]
+    assert name_of(await cache.resolve("acme.example.com")) == "Acme"
+    await cache.close()
+
+
+async def test_closing_at_once_ends_an_opening_before_its_first_step(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    opening = asyncio.create_task(cache.open())
+    await asyncio.sleep(0)
+    await cache.close()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not cache.is_open
+    async with cache:
+        assert name_of(await cache.resolve("acme.example.com")) == "Acme"
+
+
+async def test_an_open_engine_that_is_dropped_warns(database: FakeDatabase, clock: FakeClock) -> None:
+    cache = make_cache(database, clock)
+    await cache.open()
+    life = cache._life
+    with pytest.warns(ResourceWarning, match="TenantCache object .* was dropped without being closed"):
+        del cache
+        gc.collect()
+    await life.close()
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_engine_that_is_closed_or_was_never_made_does_not_warn(
+    database: FakeDatabase, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(database, clock)
+    async with cache:
+        pass
+    monkeypatch.setenv("TENANTCACHE_LIMITS", "maybe")
+    with pytest.raises(ConfigurationError):
+        TenantCache()
+    del cache
+    gc.collect()
 
 
 def test_it_may_be_opened_again_in_another_loop(clock: FakeClock) -> None:
@@ -156,7 +215,7 @@ async def test_closing_goes_on_past_what_fails(database: FakeDatabase, clock: Fa
 
 
 async def test_an_unreachable_server_is_named_and_the_password_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.2)
     settings = Settings(database_url=f"postgresql://me:hunter2@127.0.0.1:{free_port()}/app")
     cache = TenantCache(settings)
     with pytest.raises(StoreUnavailableError, match=r"TENANTCACHE_DATABASE_URL.*127\.0\.0\.1") as caught:
@@ -329,7 +388,7 @@ async def _check(cache: TenantCache, subdomain: str) -> bool:
 async def test_sync_says_when_the_log_cannot_be_read(
     database: FakeDatabase, cache: TenantCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenantcache.engine.SYNC_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.wiring.SYNC_TIMEOUT", 0.2)
     database.failing = True
     with pytest.raises(StoreUnavailableError, match="change log"):
         async with asyncio.timeout(5):
@@ -456,15 +515,10 @@ async def test_counters_live_in_postgres_where_there_is_no_redis(database_url: s
         assert admitted == 20
 
 
-class SlowCounters(MemoryCounters):
-    """Fails after the caller has lost patience: what a store that hangs looks like from here."""
-
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        raise StoreError("no answer in time")
-
-
 async def test_check_never_raises_for_a_store_that_is_away(database: FakeDatabase, clock: FakeClock) -> None:
-    async with make_cache(database, clock, counters=SlowCounters()) as cache:
+    counters = FakeCounters()
+    counters.failing = True
+    async with make_cache(database, clock, counters=counters) as cache:
         assert await _check(cache, "acme")
         assert cache.stats()["limits"]["degraded"] is True
 
@@ -489,7 +543,7 @@ async def test_stats_tell_what_happened(database: FakeDatabase, clock: FakeClock
 
 async def test_stats_work_before_and_after(database: FakeDatabase, clock: FakeClock) -> None:
     cache = make_cache(database, clock)
-    before: dict[str, Any] = cache.stats()
+    before = cache.stats()
     async with cache:
         pass
     assert before["freshness"]["valid"] is False

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tenantcache import NotOpenError, Settings, Tenant, TenantCache, TenantMiddleware
+from tenantcache.freshness.log import OnChange
 from tests.asgi import Lifespan, get
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 
@@ -178,7 +179,7 @@ def test_opened_anew_after_its_loop_was_closed(
 
     with caplog.at_level(logging.WARNING, "tenantcache"):
         asyncio.run(use())
-    assert [record.getMessage() for record in caplog.records if record.name == "tenantcache.engine"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "tenantcache.lifecycle"] == [
         "the event loop in which this TenantCache was opened has ended without closing it: open it in each event loop,"
         ' and close it before the loop ends, as `async with cache` does (docs/applications.md, "Workers and scripts")'
     ]
@@ -194,7 +195,7 @@ def test_closed_after_its_loop_was_it_writes_what_it_has_counted(cache: TenantCa
 
 
 def test_closed_after_its_loop_and_its_database_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.1)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.1)
     clock = FakeClock()
     database = FakeDatabase(clock, row("acme"))
     cache = make_cache(database, clock)
@@ -239,7 +240,7 @@ async def test_opening_twice_at_once_in_two_loops() -> None:
     told: Future[BaseException] = Future()
     original = database.open
 
-    async def open_slowly(on_change: Callable[[], None]) -> None:
+    async def open_slowly(on_change: OnChange) -> None:
         await original(on_change)
         await asyncio.to_thread(goes_on.wait)
 

@@ -403,7 +403,7 @@ def test_an_open_socket_ends_with_its_tenant(worker: TestClient, seeded_url: str
 
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_text()
-    assert (closed.value.code, closed.value.reason) == (1008, "This tenant is not served any more.")
+    assert (closed.value.code, closed.value.reason) == (1008, "This tenant is no longer served.")
 
 
 def test_there_is_no_socket_without_a_tenant(worker: TestClient) -> None:

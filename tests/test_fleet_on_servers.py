@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from tenantcache import Settings, Tenant, TenantCache
 from tenantcache.devservers import RedisServer
+from tenantcache.stats import CounterStats
 from tests.fakes import until
 
 
@@ -37,8 +38,9 @@ async def fleet(database_url: str, redis: RedisServer) -> AsyncIterator[list[Ten
         yield [await stack.enter_async_context(TenantCache(settings)) for _ in range(2)]
 
 
-def counters(cache: TenantCache) -> dict[str, object]:
-    found: dict[str, object] = cache.stats()["limits"]["counters"]
+def counters(cache: TenantCache) -> CounterStats:
+    found = cache.stats()["limits"]["counters"]
+    assert found is not None
     return found
 
 
@@ -265,7 +267,7 @@ async def test_a_redis_that_is_paused_for_writes_is_left_although_it_answers_pin
     assert await client.ping()
     assert not (await fleet[0].check(tenant, cost=100_000)).allowed
     began = time.time()
-    await until(lambda: fleet[0].fleet_counters.fleet.choice.store == "postgres", seconds=10)  # type: ignore[union-attr]
+    await until(lambda: fleet[0]._parts.fleet_counters.failover.choice.store == "postgres", seconds=10)  # type: ignore[union-attr]
     assert time.time() - began < 5
     assert counters(fleet[0])["redis"] == "refusing"
     await client.aclose()

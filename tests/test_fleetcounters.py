@@ -1,4 +1,4 @@
-"""The shell around the choice of a store: where debits go, and what is done when a store does not answer."""
+"""The shell around counter-store failover: where debits go, and what is done when a store does not answer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from tenantcache.errors import RejectedError, StoreError, StoreMovingError
+from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
-from tenantcache.ratelimit.core.failover import Proposal, StoreChoice
+from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Held
@@ -23,7 +23,7 @@ from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")
-ANYBODY = "acme"
+OWNER = "acme"
 
 
 class FakeChoices:
@@ -31,14 +31,14 @@ class FakeChoices:
 
     def __init__(self, clock: FakeClock) -> None:
         self.row = StoreChoice(0, None)
-        self.complaints = 0
+        self.reports_of_redis = 0
         self.days: dict[tuple[str, int], int] = {}
         self.failing = False
         self.others_report = False
         """Whether all other holders have reported what they were granted of this minute."""
         self.reports: list[tuple[int, dict[str, int]]] = []
         self.holds: list[bool] = []
-        self.knows_nobody = False
+        self.registers_none = False
         self.left = 0
         self._clock = clock
 
@@ -53,9 +53,9 @@ class FakeChoices:
         )
         return True
 
-    async def complain(self) -> None:
+    async def report_unavailable(self) -> None:
         self._require_up()
-        self.complaints += 1
+        self.reports_of_redis += 1
         self.row = replace(self.row, complained_at=self._clock.server_time())
 
     async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
@@ -65,7 +65,7 @@ class FakeChoices:
     async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
         self._require_up()
         self.holds.append(holds)
-        if self.knows_nobody:
+        if self.registers_none:
             raise StoreError("the fake database did not answer in time")
         is_holder = holds and version == self.row.version
         return Held(int(self._clock.server_time() // 60) + 5 if is_holder else None, 0, 4)
@@ -87,7 +87,7 @@ class FakeChoices:
 
     def _require_up(self) -> None:
         if self.failing:
-            raise StoreError("the fake database is away")
+            raise StoreError("the fake database is unavailable")
 
 
 class FakeLink:
@@ -148,7 +148,7 @@ class Fleet:
         return Window("day", int(self.clock.server_time() // 86400))
 
     async def debit(self, *windows: Window, amount: int = 1) -> list[int]:
-        return await self.counters.debit(ANYBODY, [Debit(window, amount) for window in windows])
+        return await self.counters.debit(OWNER, [Debit(window, amount) for window in windows])
 
 
 @pytest.fixture
@@ -168,10 +168,10 @@ async def let(condition: Callable[[], bool]) -> None:
     await until(condition)
 
 
-async def move_to_postgres(fleet: Fleet) -> None:
+async def fail_over_to_postgres(fleet: Fleet) -> None:
     """Redis fails, is found gone, and the minute comes with which Postgres begins."""
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     fleet.later(2.5)
     await let(lambda: fleet.choices.row.version == 2)
@@ -198,7 +198,7 @@ async def test_without_redis_postgres_counts_from_the_first_request_on(clock: Fa
 
 async def test_in_postgres_nothing_is_taken_ahead(fleet: Fleet) -> None:
     assert fleet.counters.horizon() is None
-    await move_to_postgres(fleet)
+    await fail_over_to_postgres(fleet)
     assert fleet.counters.horizon() == 0
 
 
@@ -212,20 +212,20 @@ async def test_the_first_process_of_all_does_not_choose_a_redis_that_is_not_ther
 
 async def test_debits_go_to_the_store_of_their_minute(fleet: Fleet) -> None:
     await fleet.debit(fleet.minute(), fleet.day(), amount=7)
-    await move_to_postgres(fleet)
+    await fail_over_to_postgres(fleet)
     assert await fleet.debit(fleet.minute(), fleet.minute(1)) == [1, 1]
     assert len(fleet.postgres.takes) == 1
     stats = fleet.counters.stats()
     assert (stats["store"], stats["redis"]) == ("postgres", "gone")
-    assert stats["why"] in ("Redis is not running", "the fake counters are away")  # whichever was asked last
+    assert stats["why"] in ("Redis is not running", "the fake counters are unavailable")  # whichever was asked last
 
 
 async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
     assert await fleet.debit(fleet.day(), amount=40) == [40]
     day = fleet.day().number
     fleet.later(10)
-    await let(lambda: fleet.choices.days == {(ANYBODY, day): 40})
-    await move_to_postgres(fleet)
+    await let(lambda: fleet.choices.days == {(OWNER, day): 40})
+    await fail_over_to_postgres(fleet)
     await fleet.debit(fleet.day(), amount=3)
     assert [debit for take in fleet.postgres.takes for debit in take] == [Debit(Window("day", day), 3)]
 
@@ -233,11 +233,11 @@ async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
 async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(fleet: Fleet) -> None:
     await fleet.debit(fleet.day(), amount=40)
     fleet.choices.days.clear()
-    fleet.counters._days[ANYBODY, fleet.day().number] = 41  # since the last time
-    await move_to_postgres(fleet)
-    fleet.counters._days[ANYBODY, fleet.day().number] = 42
+    fleet.counters.coordinator.days.days[OWNER, fleet.day().number] = 41  # since the last time
+    await fail_over_to_postgres(fleet)
+    fleet.counters.coordinator.days.days[OWNER, fleet.day().number] = 42
     await fleet.debit(fleet.day())
-    assert fleet.choices.days == {(ANYBODY, fleet.day().number): 42}
+    assert fleet.choices.days == {(OWNER, fleet.day().number): 42}
 
 
 # When Redis fails.
@@ -246,20 +246,20 @@ async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(
 async def test_until_the_change_nothing_is_granted_and_the_refusal_says_when_it_begins(fleet: Fleet) -> None:
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
     now = fleet.clock.server_time()
-    with pytest.raises(StoreMovingError) as failing:
+    with pytest.raises(FailoverError) as failing:
         await fleet.debit(fleet.minute())
     assert failing.value.until == now + 2
     fleet.later(2.5)
     await let(lambda: fleet.choices.row.version == 2)
     fleet.pull()
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as refused:
         await fleet.debit(fleet.minute())
-    assert moving.value.until == fleet.clock.server_time() + 1  # it may be handed over at once
+    assert refused.value.until == fleet.clock.server_time() + 1  # it may be handed over at once
     await let(lambda: len(fleet.choices.reports) > 0)
     fleet.later(3.5)
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as refused:
         await fleet.debit(fleet.minute())
-    assert moving.value.until == fleet.choices.row.from_minute * 60 == now + 60
+    assert refused.value.until == fleet.choices.row.from_minute * 60 == now + 60
     assert fleet.postgres.takes == []
 
 
@@ -273,7 +273,7 @@ async def test_redis_is_found_gone_without_a_request(fleet: Fleet) -> None:
 
 async def test_a_redis_that_answers_again_in_time_is_kept(fleet: Fleet) -> None:
     fleet.redis.failing = True
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     fleet.redis.failing = False
     fleet.later(1)
@@ -327,7 +327,7 @@ async def test_ping_does_not_lift_a_suspension(fleet: Fleet) -> None:
 async def test_a_redis_that_answers_and_does_not_count_is_left_too(fleet: Fleet) -> None:
     """Read-only, out of memory, without permission: PING would go on to say that all is well."""
     fleet.redis.error = fleet.link.refusal = StoreError("Redis refused: READONLY", refused=True)
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     for _ in range(3):
         tries = fleet.link.tries
@@ -340,15 +340,15 @@ async def test_a_redis_that_answers_and_does_not_count_is_left_too(fleet: Fleet)
     await let(lambda: fleet.counters.stats()["redis"] == "answering")
 
 
-async def test_a_process_without_redis_complains_until_it_has_one(fleet: Fleet) -> None:
-    await move_to_postgres(fleet)
-    await let(lambda: fleet.choices.complaints >= 1)
+async def test_a_process_without_redis_reports_that_until_it_has_one(fleet: Fleet) -> None:
+    await fail_over_to_postgres(fleet)
+    await let(lambda: fleet.choices.reports_of_redis >= 1)
     fleet.link.error, fleet.redis.failing = None, False
     fleet.later(1)
     await let(lambda: fleet.counters.stats()["redis"] == "answering")
-    complaints = fleet.choices.complaints
+    reports_of_redis = fleet.choices.reports_of_redis
     fleet.later(40)
-    assert fleet.choices.complaints == complaints
+    assert fleet.choices.reports_of_redis == reports_of_redis
     fleet.later(30)
     await let(lambda: fleet.choices.row.store == "redis")
     fleet.later(66)
@@ -371,13 +371,13 @@ async def lose_redis(fleet: Fleet) -> None:
 
 
 async def test_where_all_report_the_minute_goes_on_in_postgres(fleet: Fleet) -> None:
-    fleet.counters.holder.count_granted = lambda: {ANYBODY: 3}
+    fleet.counters.holder.count_granted = lambda: {OWNER: 3}
     fleet.choices.others_report = True
     await fleet.debit(fleet.minute(), fleet.day(), amount=3)
     await lose_redis(fleet)
     await let(lambda: fleet.choices.row.from_minute == fleet.minute().number)
-    assert fleet.choices.reports == [(fleet.minute().number, {ANYBODY: 3})]
-    assert fleet.choices.days == {(ANYBODY, fleet.day().number): 3}
+    assert fleet.choices.reports == [(fleet.minute().number, {OWNER: 3})]
+    assert fleet.choices.days == {(OWNER, fleet.day().number): 3}
     fleet.pull()
     assert await fleet.debit(fleet.minute(), fleet.day()) == [1, 1]
     assert len(fleet.postgres.takes) == 1
@@ -390,11 +390,25 @@ async def test_what_redis_has_counted_of_the_day_is_written_down_before_the_repo
     report = fleet.choices.report
 
     async def check(process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
-        assert fleet.choices.days == {(ANYBODY, fleet.day().number): 40}
+        assert fleet.choices.days == {(OWNER, fleet.day().number): 40}
         await report(process, minute, tokens)
 
     fleet.choices.report = check  # type: ignore[method-assign]
     await lose_redis(fleet)
+    await let(lambda: len(fleet.choices.reports) == 1)
+
+
+async def test_a_redis_that_answers_here_is_not_given_up_in_vain(fleet: Fleet) -> None:
+    """Another process has none, and a third one has not been heard of lately: no minute will be handed over."""
+    await fleet.debit(fleet.minute())
+    row, minute = fleet.choices.row, fleet.minute(1).number
+    fleet.choices.row = StoreChoice(row.version + 1, "postgres", minute, "redis", 0, "it has none")
+    fleet.pull()
+    await asyncio.sleep(0.6)
+    assert fleet.choices.reports == []
+    assert await fleet.debit(fleet.minute()) == [2]
+    fleet.choices.others_report = True
+    fleet.pull()
     await let(lambda: len(fleet.choices.reports) == 1)
 
 
@@ -409,9 +423,9 @@ async def test_an_answer_that_comes_after_the_report_is_not_used(fleet: Fleet) -
         await asyncio.sleep(0.3)
     await let(lambda: len(fleet.choices.reports) > 0)
     fleet.redis.gate.set()
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await asking
-    assert fleet.counters._days == {}
+    assert fleet.counters.coordinator.days.days == {}
 
 
 async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -> None:
@@ -430,9 +444,9 @@ async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -
     assert failures < 0
 
 
-async def test_who_decided_alone_in_a_minute_does_not_report_it(fleet: Fleet) -> None:
+async def test_a_process_that_decided_by_itself_in_a_minute_does_not_report_it(fleet: Fleet) -> None:
     """What it admitted stands in no counter."""
-    fleet.counters.fleet.lost_minute = fleet.minute().number
+    fleet.counters.failover.isolation.lost_minute = fleet.minute().number
     await lose_redis(fleet)
     await asyncio.sleep(0.6)
     assert fleet.choices.reports == []
@@ -440,24 +454,24 @@ async def test_who_decided_alone_in_a_minute_does_not_report_it(fleet: Fleet) ->
     assert fleet.choices.row.store == "postgres"
 
 
-async def test_who_leaves_reports_what_it_has_spent(clock: FakeClock) -> None:
+async def test_a_process_that_leaves_reports_what_it_has_spent(clock: FakeClock) -> None:
     fleet = Fleet(clock)
     await fleet.open()
     await fleet.debit(fleet.minute())
-    fleet.counters.holder.count_granted = lambda: {ANYBODY: 1}
+    fleet.counters.holder.count_granted = lambda: {OWNER: 1}
     await fleet.counters.close()
-    assert fleet.choices.reports == [(fleet.minute().number, {ANYBODY: 1})]
+    assert fleet.choices.reports == [(fleet.minute().number, {OWNER: 1})]
     assert fleet.choices.left == 1
 
 
 async def test_a_process_that_postgres_does_not_know_takes_nothing_from_redis(clock: FakeClock) -> None:
     fleet = Fleet(clock)
-    fleet.choices.knows_nobody = True
+    fleet.choices.registers_none = True
     await fleet.open()
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     assert fleet.redis.takes == []
-    fleet.choices.knows_nobody = False
+    fleet.choices.registers_none = False
     clock.advance(1.3)
     fleet.pull()
     assert await fleet.debit(fleet.minute()) == [1]
@@ -480,7 +494,7 @@ async def test_redis_goes_on_while_the_log_is_away(fleet: Fleet) -> None:
 async def test_after_a_pause_nothing_is_taken_before_the_log_has_been_heard(fleet: Fleet) -> None:
     fleet.clock.advance(120)
     fleet.log_is_away = True
-    with pytest.raises(StoreMovingError):
+    with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     assert fleet.redis.takes == []
 
@@ -490,22 +504,22 @@ async def test_the_pull_that_is_on_its_way_is_waited_for(fleet: Fleet) -> None:
     assert await fleet.debit(fleet.minute()) == [1]
 
 
-async def test_both_stores_away_is_no_move(fleet: Fleet) -> None:
-    """Nobody can agree on anything: from the next minute on this process decides by itself."""
+async def test_without_both_stores_there_is_no_failover(fleet: Fleet) -> None:
+    """Nothing can be agreed on: from the next minute on this process decides by itself."""
     fleet.log_is_away, fleet.choices.failing = True, True
     fleet.redis.failing, fleet.link.error = True, StoreError("Redis is not running")
     fleet.clock.advance(4)
-    with pytest.raises(StoreMovingError) as failing:
+    with pytest.raises(FailoverError) as failing:
         await fleet.debit(fleet.minute())
     assert failing.value.until == fleet.clock.server_time() + 2
     fleet.clock.advance(1)
-    with pytest.raises(StoreMovingError) as moving:
+    with pytest.raises(FailoverError) as refused:
         await fleet.debit(fleet.minute())
-    assert moving.value.until == fleet.clock.server_time() + 55
+    assert refused.value.until == fleet.clock.server_time() + 55
     fleet.clock.advance(55)
     with pytest.raises(StoreError) as error:
         await fleet.debit(fleet.minute())
-    assert not isinstance(error.value, StoreMovingError)
+    assert not isinstance(error.value, FailoverError)
 
 
 async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_next_minute_on(
@@ -519,9 +533,9 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet.pull()
     assert not (await limiter.check(tenant)).allowed
     fleet.later(4)
-    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.fleet._alone_since is not None)
+    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.failover.isolation._since is not None)
     fleet.later(2)
-    await let(lambda: fleet.counters.fleet.lost_minute > 0)
+    await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == 10
     assert limiter.degraded
@@ -547,12 +561,13 @@ async def test_a_call_that_a_store_can_make_nothing_of_is_no_failure_of_the_stor
     counters.debit = reject  # type: ignore[method-assign]
     with pytest.raises(StoreError, match="cannot be parsed"):
         await fleet.debit(fleet.minute())
-    assert fleet.counters.stats()[store] == "answering"
+    stats = fleet.counters.stats()
+    assert (stats["postgres"] if store == "postgres" else stats["redis"]) == "answering"
     await fleet.counters.close()
 
 
 async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) -> None:
-    await test_both_stores_away_is_no_move(fleet)
+    await test_without_both_stores_there_is_no_failover(fleet)
     takes = len(fleet.redis.takes)
     fleet.log_is_away = fleet.choices.failing = fleet.redis.failing = False
     fleet.link.error = None
@@ -567,11 +582,11 @@ async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) 
 
 
 async def test_the_minute_before_a_change_is_out_of_reach(fleet: Fleet) -> None:
-    await move_to_postgres(fleet)
-    fleet.clock.now -= fleet.clock.server_time() - fleet.choices.row.from_minute * 60
-    assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
+    await fail_over_to_postgres(fleet)
+    fleet.clock.set_server(fleet.choices.row.from_minute * 60 - fleet.clock.server_time())
+    assert await fleet.counters.debit(OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
     fleet.later(60)
-    assert await fleet.counters.debit(ANYBODY, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]
+    assert await fleet.counters.debit(OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]
 
 
 # What a request gets.
@@ -612,7 +627,7 @@ async def test_what_is_held_is_spent_until_the_other_store_begins(fleet: Fleet, 
     assert [(await limiter.check(tenant)).allowed for _ in range(tokens + 3)].count(True) == tokens
 
 
-async def test_who_allows_on_errors_allows_meanwhile(fleet: Fleet, clock: FakeClock) -> None:
+async def test_a_process_that_allows_on_errors_allows_meanwhile(fleet: Fleet, clock: FakeClock) -> None:
     limiter = limiter_on(fleet, clock, "allow")
     fleet.redis.failing = True
     assert (await limiter.check(limited(per_minute=10))).allowed
@@ -627,7 +642,7 @@ async def test_tokens_for_later_minutes_end_with_the_store_that_granted_them(fle
     clock.advance(60)
     fleet.pull()
     assert reservation.spend(clock.server_time(), 1)  # a standing token
-    await move_to_postgres(fleet)
+    await fail_over_to_postgres(fleet)
     assert not reservation.spend(clock.server_time(), 1)
 
 

@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
-from tenantcache.freshness import follower as module
+from tenantcache.freshness import puller
+from tenantcache.freshness.housekeeping import LOG_RETENTION, PRUNE_INTERVAL
 from tenantcache.freshness.log import Pull
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing
@@ -60,7 +61,7 @@ class TestPulling:
             assert bench.process.freshness.valid_until == sent_at + 3.0
 
     def test_page_by_page_and_valid_only_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "PAGE", 2)
+        monkeypatch.setattr(puller, "PAGE", 2)
         with Bench() as bench:
             bench.know(ACME)
             valid_until = bench.process.freshness.valid_until
@@ -78,7 +79,7 @@ class TestPulling:
             assert bench.process.freshness.valid_until == bench.now + 3.0
 
     def test_too_far_behind_everything_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_BEHIND", 3)
+        monkeypatch.setattr(puller, "MAX_BEHIND", 3)
         with Bench() as bench:
             bench.know(ACME)
             for number in range(4):
@@ -93,7 +94,7 @@ class TestPulling:
             bench.database.clock_offset = 5.0
             bench.database.beat("another")
             bench.settle(1.1)
-            assert bench.process.follower._server_time.offset == pytest.approx(5.0, abs=1e-3)
+            assert bench.process.server_time.offset == pytest.approx(5.0, abs=1e-3)
             assert bench.process.follower.processes == 2
 
 
@@ -236,7 +237,7 @@ class TestComingBack:
             assert bench.process.freshness.applied == bench.database.head.seq
 
 
-class TestAnotherHistory:
+class TestAnotherTimeline:
     def test_a_restored_storage_snapshot_is_told_by_the_entry_applied_last(self) -> None:
         with Bench() as bench:
             bench.know(ACME)
@@ -340,7 +341,7 @@ class TestAnotherHistory:
             bench.rename("lost")
             bench.settle()
             bench.advance(1.0)
-            bench.deliver("pull")  # the old history answers, and everything seems in order
+            bench.deliver("pull")  # the old timeline answers, and everything seems in order
             bench.database.restore(backup, same_storage=True)
             bench.find("subdomain:b")
             bench.answer("get")
@@ -357,7 +358,7 @@ class TestAnotherHistory:
                     bench.network.deliver(flight)
                 bench.run()
             bench.find("subdomain:b")
-            bench.answer("read")  # it begins the other history, and the tail that was asked for before does not count
+            bench.answer("read")  # it begins the other timeline, and the tail that was asked for before does not count
             bench.answer("tail")
             bench.deliver("tail")
             bench.rename()
@@ -383,7 +384,7 @@ class TestAnotherHistory:
             bench.settle(4.0)
             assert bench.process.freshness.is_valid(bench.now)
 
-    def test_everything_changed_is_no_other_history(self) -> None:
+    def test_everything_changed_is_no_other_timeline(self) -> None:
         with Bench() as bench:
             bench.know(ACME)
             epoch = bench.database.epoch
@@ -422,7 +423,7 @@ class TestHousekeeping:
         monkeypatch.setattr(SimulatedLog, "prune", refuse)
         with Bench() as bench:
             opened = count_calls(monkeypatch, "open")
-            bench.settle(module.PRUNE_INTERVAL * 1.3)
+            bench.settle(PRUNE_INTERVAL * 1.3)
             bench.rename()
             bench.settle()
             assert bench.process.freshness.applied == bench.database.head.seq
@@ -450,7 +451,7 @@ class TestHousekeeping:
             old = bench.database.head.seq
             for name in ("one", "two"):
                 bench.rename(name)
-            bench.now += module.LOG_RETENTION + 1
+            bench.now += LOG_RETENTION + 1
             bench.rename("three")
-            bench.settle(module.PRUNE_INTERVAL * 1.3)
+            bench.settle(PRUNE_INTERVAL * 1.3)
             assert bench.database.log[0].seq > old + 1

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from tenantcache.errors import StoreError
-from tenantcache.freshness import follower as module
+from tenantcache.freshness import puller
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import Pull
+from tenantcache.freshness.log import Publication, Pull
+from tenantcache.freshness.pace import MAX_PULL_PAUSE
+from tenantcache.freshness.publisher import BUSY_PAUSE, LEADER_WAIT
 from tests.freshness.bench import Bench
 from tests.freshness.database import nothing, set_columns
 from tests.freshness.network import SimulatedLog
@@ -102,7 +104,7 @@ class TestAnotherPublishes:
             bench.database.is_publisher_held = False
             bench.database.publish(1)
             silence(bench)
-            bench.advance(module.BUSY_PAUSE)
+            bench.advance(BUSY_PAUSE)
             bench.answer("pull")
             assert bench.process.freshness.applied == 2
 
@@ -126,7 +128,7 @@ class TestAnotherPublishes:
             bench.answer("publish")
             task = bench.start(bench.process.follower.sync(2.0))
             bench.database.is_publisher_held = False
-            bench.settle(2 * module.BUSY_PAUSE)
+            bench.settle(2 * BUSY_PAUSE)
             assert task.done()
             assert task.exception() is None
 
@@ -172,7 +174,7 @@ class TestLeaving:
             bench.pend("one")
             bench.settle()
             assert bench.database.outbox != []
-            bench.advance(module.LEADER_WAIT)
+            bench.advance(LEADER_WAIT)
             bench.settle()
             assert bench.process.freshness.applied == bench.database.head.seq == 3
             bench.pend("two")
@@ -187,7 +189,7 @@ class TestLeaving:
             bench.database._notify(made_up)
             bench.settle()
             bench.pend("one")
-            bench.settle(module.LEADER_WAIT)
+            bench.settle(LEADER_WAIT)
             assert bench.database.outbox == []
             assert bench.process.freshness.applied == bench.database.head.seq == 3
 
@@ -278,7 +280,7 @@ class TestEmptyNotifications:
         with Bench() as bench:
             self._flood(bench, 3.0)
             bench.rename("one")
-            bench.settle(module.MAX_PULL_PAUSE)
+            bench.settle(MAX_PULL_PAUSE)
             assert bench.process.freshness.applied == 2
             bench.rename("two")
             bench.settle()
@@ -325,7 +327,7 @@ class TestFaults:
     def test_while_there_is_always_more_the_first_pull_has_looked_and_the_last_one_proves(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "PAGE", 1)
+        monkeypatch.setattr(puller, "PAGE", 1)
         with Bench() as bench:
             for second in range(10):
                 for number in range(3):
@@ -394,7 +396,7 @@ class TestPortions:
     def test_what_cannot_be_published_at_once_is_published_bit_by_bit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         publish, sizes = SimulatedLog.publish, list[int]()
 
-        async def fail(log: SimulatedLog, most: int) -> str:
+        async def fail(log: SimulatedLog, most: int) -> Publication:
             sizes.append(most)
             if most > 100:
                 raise StoreError("did not answer in time")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tenantcache.errors import StoreError
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeCounters, limited

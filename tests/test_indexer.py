@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache import Settings, TenantCache, engine
+from tenantcache import Settings, TenantCache, wiring
 from tenantcache.lookup.core import hostindex
 from tenantcache.lookup.sources import AliasStream, HostSource
 from tenantcache.runtime import clock
@@ -86,9 +86,9 @@ async def test_every_alias_of_the_database_is_known_and_others_are_ruled_out(
 ) -> None:
     indexer = (await ready(await open_cache())).indexer
     known = ["subdomain:acme", "domain:shop.acme.io", "domain:globex.example"]
-    strangers = ["subdomain:globex", "domain:acme", "domain:acme.io", "subdomain:shop.acme.io"]
+    unknown = ["subdomain:globex", "domain:acme", "domain:acme.io", "subdomain:shop.acme.io"]
     assert [indexer.rules_out(alias) for alias in known] == [False] * 3
-    assert [indexer.rules_out(alias) for alias in strangers] == [True] * 4
+    assert [indexer.rules_out(alias) for alias in unknown] == [True] * 4
     assert indexer.hosts == 3
 
 
@@ -131,7 +131,7 @@ async def test_a_deleted_host_costs_a_look_up_until_the_index_is_loaded_again(
     await cache.sync()
     assert not cache.indexer.rules_out("subdomain:acme")
     assert await cache.resolve("acme.localhost") is None
-    cache.flush()
+    cache._parts.changes.flush()
     await ready(cache, loads=2)
     assert cache.indexer.rules_out("subdomain:acme")
     assert not cache.indexer.rules_out("domain:globex.example")
@@ -158,7 +158,7 @@ async def test_while_memory_has_lapsed_nothing_is_ruled_out(database: Any, open_
 
 async def test_a_change_during_the_load_is_not_lost(database: Any, open_cache: OpenCache) -> None:
     cache = await open_cache(held=True)
-    source = cache._stores.hosts
+    source = cache._parts.stores.hosts
     assert isinstance(source, HeldSource)
     await source.reached_end.wait()
     await database.execute("insert into tenantcache.tenants (id, name, subdomain) values ('3', 'Initech', 'initech')")
@@ -175,7 +175,7 @@ async def test_a_load_that_a_flush_overtakes_is_thrown_away_and_done_again(
     database: Any, open_cache: OpenCache
 ) -> None:
     cache = await open_cache(held=True)
-    source = cache._stores.hosts
+    source = cache._parts.stores.hosts
     assert isinstance(source, HeldSource)
     await source.reached_end.wait()
     await database.execute("delete from tenantcache.tenants")
@@ -228,11 +228,11 @@ async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: Ope
     assert cache.indexer.rules_out("subdomain:nobody")
 
 
-async def test_a_cold_start_may_look_up_more_known_hosts_than_strangers_may_cause(
+async def test_a_cold_start_may_look_up_more_known_hosts_than_unknown_ones(
     database: Any, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LOOKUP_BURST", 1.0)
-    monkeypatch.setattr(engine, "LOOKUPS_PER_SECOND", 0.0)
+    monkeypatch.setattr(wiring, "LOOKUP_BURST", 1.0)
+    monkeypatch.setattr(wiring, "LOOKUPS_PER_SECOND", 0.0)
     cache = await ready(await open_cache(base_domains=["example.com"]))
     found = [await cache.resolve(host) for host in ("acme.example.com", "shop.acme.io", "globex.example")]
     assert [tenant.id for tenant in found if tenant is not None] == ["1", "1", "2"]

@@ -28,7 +28,8 @@ from tenantcache import (
     TenantMiddleware,
 )
 from tenantcache.devservers import free_port
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.freshness.log import OnChange
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.web.ask import AskApp
 from tests.asgi import Lifespan
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
@@ -100,7 +101,7 @@ def test_a_test_client_does_not_enter_what_could_not_start(face: int, empty_data
 
 @pytest.mark.parametrize("face", range(len(FACES)), ids=FACES)
 async def test_a_start_that_fails_is_told_and_raised(face: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.2)
     cache = TenantCache(Settings(database_url=f"postgresql://me:hunter2@127.0.0.1:{free_port()}/app"))
     async with Lifespan(faces(cache)[face]) as lifespan:
         pass
@@ -120,11 +121,11 @@ def test_faults_in_the_settings_are_raised_too() -> None:
 async def test_trying_again_is_not_said_just_before_giving_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tenantcache.engine.OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr("tenantcache.lifecycle.OPEN_TIMEOUT", 0.5)
     attempts = []
     open_log = PostgresLog.open
 
-    async def counted(log: PostgresLog, on_change: Callable[[], None]) -> None:
+    async def counted(log: PostgresLog, on_change: OnChange) -> None:
         attempts.append(log)
         await open_log(log, on_change)
 
@@ -156,7 +157,7 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
         await cache.sync()
         await cache.close()
     assert caplog.messages == [
-        "the change log is lost: the fake database is away; trying again",
+        "the change log is lost: the fake database is unavailable; trying again",
         "the change log is being followed again",
     ]
 

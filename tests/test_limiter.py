@@ -20,7 +20,7 @@ from tenantcache.ratelimit.core.windows import minute_at
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.tenant import Limits, Tenant
-from tests.fakes import MINUTE_START, FakeClock, FakeCounters, limited
+from tests.fakes import FakeClock, FakeCounters, limited
 
 MakeLimiter = Callable[..., Limiter]
 
@@ -202,7 +202,7 @@ async def test_processes_together_never_exceed_it(make_limiter: MakeLimiter, ten
 
 async def test_a_denial_says_when_the_window_ends(clock: FakeClock, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_minute=1)
-    clock.now = MINUTE_START + 12.5
+    clock.advance(12.5)
     await limiter.check(tenant)
     refused = await limiter.check(tenant)
     assert (refused.allowed, refused.violated, refused.retry_after) == (False, ("minute",), 47.5)
@@ -420,7 +420,7 @@ async def test_a_denial_without_a_store_says_when_to_come_back(
 ) -> None:
     limiter = make_limiter("deny")
     counters.failing = True
-    clock.now = MINUTE_START + 20
+    clock.advance(20)
     refused = await limiter.check(limited(per_minute=60))
     assert (refused.violated, refused.retry_after) == ((), 40.0)
 
@@ -469,7 +469,7 @@ async def test_an_outage_is_logged_once_with_its_reason(
     assert not limiter.degraded
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [
-        ("ERROR", "limits cannot be counted in the store (the fake counters are away): going on with 'deny'"),
+        ("ERROR", "limits cannot be counted in the store (the fake counters are unavailable): going on with 'deny'"),
         ("INFO", "limits are counted in the store again"),
     ]
 
@@ -556,14 +556,15 @@ async def test_a_stop_without_a_store_loses_the_tokens_and_nothing_else(
 
 _FORK = """
 import asyncio, os, sys
+from tenantcache.lookup.fastpath import Serving
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, limited, make_cache, row
 
 async def spend(cache):
     tenant = await cache.resolve("acme.example.com")
     entry = cache.memory.get("subdomain:acme")
     await cache.check(tenant)
-    cache.make_hot(b"acme.example.com", entry)
-    return entry.meter
+    cache.fast_paths.open(b"acme.example.com", entry, Serving(tenant, cache))
+    return entry.fast_path.reservation
 
 async def in_parent():
     clock = FakeClock()

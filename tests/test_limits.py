@@ -138,7 +138,7 @@ async def test_a_refusal_is_a_problem_like_the_others() -> None:
 async def test_what_is_admitted_tells_of_it_as_well() -> None:
     async with world() as made:
         app = fastapi(made)
-        for left in (1, 0):  # the long way and the hot one
+        for left in (1, 0):  # the slow path and the fast one
             answer = await get(app, ACME, "/exports")
             named, own = lines(answer, b"ratelimit")
             assert named == f'"exports-minute";r={left};t=60, "exports-day";r={left + 1};t=6000'

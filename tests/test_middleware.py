@@ -31,7 +31,7 @@ from tenantcache.lookup.memory import MAX_SPELLINGS
 from tenantcache.tenant import Row
 from tenantcache.web.problems import Problem
 from tests.asgi import CLIENT, Lifespan, connect, exchange, get, http_scope, request, websocket_scope
-from tests.fakes import MINUTE_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
+from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 
 ACME = b"acme.example.com"
 
@@ -198,7 +198,7 @@ async def test_a_bypass_path_needs_no_tenant_whatever_the_host(plain: World, pat
 
 @pytest.mark.parametrize("path", ["/healthy", "/healt", "/", "/x/health", "/HEALTH", "/health-check"])
 async def test_a_bypass_path_counts_by_whole_segments(plain: World, path: str) -> None:
-    for _ in range(2):  # the second time on the hot way
+    for _ in range(2):  # the second time on the fast path
         assert (await get(plain.app, ACME, path)).json() == "Acme"
     assert (await get(plain.app, b"nobody.example.com", path)).status == 404
 
@@ -235,7 +235,7 @@ async def test_the_apex_and_reserved_labels_bypass(plain: World, host: bytes) ->
 
 
 async def test_429_says_what_and_until_when(plain: World) -> None:
-    plain.clock.now = MINUTE_START + 12.5
+    plain.clock.advance(12.5)
     statuses = [(await get(plain.app, b"limited.example.com")).status for _ in range(3)]
     assert statuses == [200, 200, 429]
     answer = await get(plain.app, b"limited.example.com")
@@ -316,7 +316,7 @@ async def test_an_unlimited_tenant_gets_no_limit_headers(plain: World) -> None:
 )
 async def test_which_limit_headers_there_are_is_configured(shown: bool, older: bool, expected: set[str]) -> None:
     async with world(rate_limit_headers=shown, x_rate_limit_headers=older) as made:
-        for status in (200, 200, 429):  # the long way, the hot one, and a refusal
+        for status in (200, 200, 429):  # the slow path, the fast one, and a refusal
             answer = await get(made.app, b"limited.example.com")
             assert answer.status == status
             assert {name.decode() for name, _ in answer.headers if b"ratelimit" in name} == expected
@@ -353,7 +353,7 @@ async def test_requests_at_once_get_exactly_the_limit(plain: World) -> None:
     assert statuses == [200] * 2 + [429] * 18
 
 
-# The hot way.
+# The fast path.
 
 
 async def test_a_hot_request_awaits_nothing_and_asks_nobody() -> None:
@@ -473,7 +473,7 @@ async def test_the_hot_way_spends_the_same_tokens() -> None:
 
 
 async def test_a_lapsed_tenant_leaves_the_hot_way(plain: World) -> None:
-    for _ in range(2):  # the second time on the hot way
+    for _ in range(2):  # the second time on the fast path
         await get(plain.app, b"unlimited.example.com")
     reads = len(plain.database.reads)
     plain.clock.advance(plain.cache.settings.max_staleness + 0.001)
@@ -500,7 +500,7 @@ async def test_tokens_that_were_lent_end_where_the_servers_clock_is_set() -> Non
         for _ in range(2):
             await get(made.app, ACME)
         takes = len(made.counters.takes)
-        made.clock.server_epoch += 60.0
+        made.clock.set_server(60.0)
         await made.cache.sync()
         await get(made.app, ACME)
         assert len(made.counters.takes) == takes + 1, "it is another minute, which has no tokens yet"

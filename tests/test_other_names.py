@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import Tenant, TenantMiddleware, current_tenant
-from tenantcache.admin.tenants import InvalidTenantError, NameTakenError
+from tenantcache.errors import InvalidTenantError, NameTakenError
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.testing import MemoryCache, TenantTable
 from tenantcache.web.redirect import Redirects
 from tenantcache.web.strategies import Header, NameInPath, PathPrefix, match_of
-from tenantcache.web.strategies import Request as Asked
+from tenantcache.web.strategies import StrategyRequest as Asked
 from tests.asgi import Answer, connect, get, http_scope, request
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 

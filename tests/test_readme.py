@@ -82,3 +82,16 @@ def test_links_lead_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_contributing_names_files_that_exist() -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|sql)|\w+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "tenantcache" / name).exists()] == []
+
+
+def test_the_plan_shows_every_folder_of_the_package() -> None:
+    drawn = (ROOT / "docs" / "plan.svg").read_text(encoding="utf-8")
+    folders = [path.parent.name for path in (ROOT / "tenantcache").glob("*/__init__.py")]
+    assert len(folders) > 10
+    assert [name for name in folders if f"{name}/" not in drawn] == []

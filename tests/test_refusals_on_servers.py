@@ -83,7 +83,7 @@ async def test_a_redis_that_does_not_count_has_used_nothing_up(
         assert (limits["unavailable"], limits["denied"], limits["degraded"]) == (5, 0, True)
         [said] = [record for record in caplog.records if record.name == "tenantcache.ratelimit.outage"]
         assert (said.levelno, "Redis" in said.getMessage()) == (logging.ERROR, True)
-        assert limits["counters"]["store"] == "redis"
+        assert limits["counters"] is not None and limits["counters"]["store"] == "redis"
         # The fleet changes its store, and goes on there: that uses nothing up either.
         if break_redis is not paused_for_writes:
             async with asyncio.timeout(20):
@@ -91,6 +91,7 @@ async def test_a_redis_that_does_not_count_has_used_nothing_up(
                     check_refusal(answer)
                     await asyncio.sleep(0.02)
             limits = app.cache.stats()["limits"]
+            assert limits["counters"] is not None
             assert (limits["counters"]["store"], limits["denied"]) == ("postgres", 0)
     await client.aclose()
 
@@ -109,6 +110,7 @@ async def test_one_tenants_broken_key_moves_no_fleet(
         await asyncio.sleep(2.5)
         check_refusal(await get(app, ACME))
         counters = app.cache.stats()["limits"]["counters"]
+        assert counters is not None
         assert (counters["store"], counters["changes_to"], counters["redis"]) == ("redis", None, "answering")
     await client.aclose()
 

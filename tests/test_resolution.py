@@ -158,8 +158,8 @@ async def test_a_refused_websocket_gets_that_status_too() -> None:
         ),
         ('{"suspended": 200}', "'suspended' with 200; give a status of an error"),
         ('{"suspended": true}', "'suspended' with True"),
-        ("402", "is no JSON object"),
-        ("{", "is no JSON"),
+        ("402", "is not a JSON object"),
+        ("{", "is not JSON"),
     ],
 )
 def test_statuses_that_cannot_be(codes: str, expected: str) -> None:
@@ -495,12 +495,16 @@ def test_a_redirect_always_leads_to_the_primary_domain(path: str, query: bytes, 
 
 async def test_strategies_come_from_the_settings() -> None:
     async with world(strategies=None, trusted_proxies=["10.0.0.0/8"]) as made:
-        assert made.app._strategies == ()
+        assert made.app._admission.strategies == ()
     database = FakeDatabase(FakeClock(), *ROWS)
     strategies = "path:/t, header:x-tenant-id:id, host"  # with options: see test_other_names.py
     cache = make_cache(database, FakeClock(), strategies=strategies, trusted_proxies=["10.0.0.0/8"])
-    assert TenantMiddleware(echo, cache=cache)._strategies == (PathPrefix("/t"), Header("x-tenant-id", "id"), Host())
-    assert TenantMiddleware(echo, cache=cache, strategies=["host"])._strategies == ()
+    assert TenantMiddleware(echo, cache=cache)._admission.strategies == (
+        PathPrefix("/t"),
+        Header("x-tenant-id", "id"),
+        Host(),
+    )
+    assert TenantMiddleware(echo, cache=cache, strategies=["host"])._admission.strategies == ()
 
 
 @pytest.mark.parametrize(
@@ -509,11 +513,11 @@ async def test_strategies_come_from_the_settings() -> None:
         ("header:x-tenant", "header 'x-tenant' would never count: set TENANTCACHE_TRUSTED_PROXIES"),
         ("header:host", "header 'host' cannot name a tenant"),
         ("header:a b", "header 'a b' cannot name a tenant"),
-        ("path:t", "path prefix 't' is none"),
-        ("path:/t/", "path prefix '/t/' is none"),
-        ("path:/t:name", "'path:/t:name' is none"),
-        ("path://t", "path prefix '//t' is none"),
-        ("path:/\\t", "path prefix '/\\\\t' is none"),
+        ("path:t", "'t' is not a path prefix"),
+        ("path:/t/", "'/t/' is not a path prefix"),
+        ("path:/t:name", "'path:/t:name' is not a strategy"),
+        ("path://t", "'//t' is not a path prefix"),
+        ("path:/\\t", "'/\\\\t' is not a path prefix"),
         ("path:/t,kind=Team", "kind 'Team' is not possible"),
         ("path:/t,kind=a:b", "kind 'a:b' is not possible"),
         ("path:/t:domain,kind=team", "kind 'team' is given with domains"),
@@ -523,9 +527,9 @@ async def test_strategies_come_from_the_settings() -> None:
         ("path:/t,segments=0", "segments is 0; give a whole number from 1 to 8"),
         ("path:/t,segments=x", "'path:/t,segments=x' has an option without a value, or with a wrong one"),
         ("header:x,keep", "'header:x,keep' has the unknown option 'keep'; there is kind=team"),
-        ("host,keep", "'host,keep' is none"),
-        ("path:/t,cookie:t", "'cookie:t' is none"),
-        ("cookie:t", "'cookie:t' is none"),
+        ("host,keep", "'host,keep' is not a strategy"),
+        ("path:/t,cookie:t", "'cookie:t' is not a strategy"),
+        ("cookie:t", "'cookie:t' is not a strategy"),
         ("", "there are none"),
     ],
 )

@@ -66,10 +66,10 @@ class TestLoading:
             bench.settle()
             assert first.result() is not None
 
-    def test_strangers_have_a_budget_that_known_hosts_do_not_need(self) -> None:
+    def test_unknown_hosts_have_a_budget_that_known_hosts_do_not_need(self) -> None:
         with Bench(lookups=1.0) as bench:
             bench.know(ACME)
-            with pytest.raises(StoreUnavailableError, match="nobody knows"):
+            with pytest.raises(StoreUnavailableError, match="unknown hosts"):
                 bench.find(NOBODY).result()
             bench.process.links["log"].swallow()
             bench.now += 3.1  # nothing runs meanwhile, so nothing is earned but by the clock
@@ -121,7 +121,7 @@ class TestCopiesInRedis:
             bench.settle()
             values = {
                 "missed a change": old,
-                "future": bench.copy_of(ACME, asof=99),
+                "future": bench.copy_of(ACME, watermark=99),
                 "other epoch": bench.copy_of(ACME, epoch="another"),
                 "other alias": bench.copy_of("subdomain:b"),
                 "garbage": b"\xff",

@@ -1,4 +1,4 @@
-"""The resolver against changes, suspended machines and other histories that overtake its answers."""
+"""The resolver against changes, suspended machines and other timelines that overtake its answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenantcache.freshness.follower import BUSY_PAUSE
+from tenantcache.freshness.publisher import BUSY_PAUSE
 from tenantcache.lookup import resolver as module
 from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
@@ -88,7 +88,7 @@ class TestOvertaken:
             bench.answer("get")
             bench.answer("read")
             bench.process.memory.clear()
-            bench.redis.write(ACME_DOMAIN, bench.copy_of(ACME_DOMAIN, asof=1))
+            bench.redis.write(ACME_DOMAIN, bench.copy_of(ACME_DOMAIN, watermark=1))
             bench.find(ACME_DOMAIN)
             bench.answer("get")
             assert bench.process.resolver.copies_refused == 1
@@ -272,7 +272,7 @@ class TestPending:
             assert bench.process._indexer.rules_out(NOBODY)
 
 
-class TestAnotherHistory:
+class TestAnotherTimeline:
     def test_a_read_that_finds_one_drops_everything(self) -> None:
         with Bench() as bench:
             bench.know(ACME)

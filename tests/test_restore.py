@@ -25,7 +25,7 @@ async def execute(server: PostgresServer, *statements: str) -> int:
 
 
 async def test_copies_from_the_lost_future_are_not_believed(
-    postgres_factory: Callable[..., PostgresServer], redis_url: str, tmp_path: Path
+    postgres_factory: Callable[..., PostgresServer], redis_url: str, tmp_path: Path, patience: None
 ) -> None:
     server = postgres_factory()
     connection = await asyncpg.connect(server.url)

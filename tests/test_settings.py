@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from ipaddress import ip_network
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tenantcache.errors import ConfigurationError
+from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.model import Settings, variable_of, variables
 from tenantcache.settings.postgresurl import postgres_url_fault
 from tenantcache.settings.redisurl import redis_url_fault
@@ -244,7 +246,7 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
         ),
         ("REDIS_URL", "postgresql://u:secret@h", "has the scheme postgresql://; give one like redis://host:6379/0"),
         ("TENANTCACHE_LISTEN_URL", "redis://h", "has the scheme redis://; give one like postgresql://"),
-        ("TENANTCACHE_BASE_DOMAINS", "https://example.com", "'https://example.com' is no host name"),
+        ("TENANTCACHE_BASE_DOMAINS", "https://example.com", "'https://example.com' is not a host name"),
         ("TENANTCACHE_BASE_DOMAINS", "127.0.0.1", "'127.0.0.1' is an IP address; give a name"),
         ("TENANTCACHE_RESERVED_SUBDOMAINS", "a.b", "'a.b' has a dot; give one label"),
         ("TENANTCACHE_BYPASS_PATHS", "health", "holds 'health'; a path begins with /"),
@@ -255,8 +257,8 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
         ),
         ("TENANTCACHE_LIMIT_PER_MINUTE", "2147483648", "it should be less than or equal to 2147483647"),
         ("TENANTCACHE_LIMIT_PER_DAY", "1e3", "is '1e3'; it should be a valid integer"),
-        ("TENANTCACHE_PLANS", "{'pro'", "is no JSON: Expecting property name"),
-        ("TENANTCACHE_PLANS", "[]", 'is no JSON object; give one like {"pro": {"per_minute": 6000'),
+        ("TENANTCACHE_PLANS", "{'pro'", "is not JSON: Expecting property name"),
+        ("TENANTCACHE_PLANS", "[]", 'is not a JSON object; give one like {"pro": {"per_minute": 6000'),
         ("TENANTCACHE_PLANS", '{"pro": 5}', "has plan 'pro' as 5; give an object"),
         (
             "TENANTCACHE_PLANS",
@@ -271,9 +273,13 @@ def test_limit_table_takes_the_tenant_then_the_plan_then_the_defaults() -> None:
         ("TENANTCACHE_ON_LIMITER_ERROR", "panic", "it should be 'local', 'allow' or 'deny'"),
         ("TENANTCACHE_RATE_LIMIT_HEADERS", "perhaps", "it should be a valid boolean"),
         ("TENANTCACHE_MEMORY_TTL", "nan", "it should be a finite number (seconds"),
-        ("TENANTCACHE_MAX_STALENESS", "0", "it should be greater than or equal to 0.1 (seconds"),
-        ("TENANTCACHE_KEY_PREFIX", "a b", "(what Redis keys begin with: up to 64 letters"),
-        ("TENANTCACHE_TRUSTED_PROXIES", "10.0.0.1/8", "holds '10.0.0.1/8', no network: 10.0.0.1/8 has host bits set"),
+        ("TENANTCACHE_MAX_STALENESS", "0", "it should be greater than or equal to 0.1 (maximum age of any answer"),
+        ("TENANTCACHE_KEY_PREFIX", "a b", "(prefix of all Redis keys: up to 64 letters"),
+        (
+            "TENANTCACHE_TRUSTED_PROXIES",
+            "10.0.0.1/8",
+            "holds '10.0.0.1/8', not a network: 10.0.0.1/8 has host bits",
+        ),
         ("TENANTCACHE_REDIS_MONTHLY_BUDGET", "0", "it should be greater than or equal to 1 (billed Redis commands"),
         ("TENANTCACHE_REDIS_PRICING", "cheap", "it should be 'per-command'"),
     ],
@@ -316,17 +322,17 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_an_unknown_variable_is_a_fault_with_the_one_that_was_meant() -> None:
     assert faults(TENANTCACHE_LIMITS_PER_MINUTE="60") == [
-        "TENANTCACHE_LIMITS_PER_MINUTE is no setting; did you mean TENANTCACHE_LIMIT_PER_MINUTE?"
+        "TENANTCACHE_LIMITS_PER_MINUTE is not a setting; did you mean TENANTCACHE_LIMIT_PER_MINUTE?"
     ]
     assert faults(TENANTCACHE_BASE_DOMAIN="x", TENANTCACHE_REDISURL="redis://u:secret@h") == [
-        "TENANTCACHE_BASE_DOMAIN is no setting; did you mean TENANTCACHE_BASE_DOMAINS?",
-        "TENANTCACHE_REDISURL is no setting; did you mean TENANTCACHE_REDIS_URL?",
+        "TENANTCACHE_BASE_DOMAIN is not a setting; did you mean TENANTCACHE_BASE_DOMAINS?",
+        "TENANTCACHE_REDISURL is not a setting; did you mean TENANTCACHE_REDIS_URL?",
     ]
 
 
 def test_an_unknown_variable_like_no_other_lists_what_there_is() -> None:
     (line,) = faults(TENANTCACHE_FROBNICATE="1")
-    assert line.startswith("TENANTCACHE_FROBNICATE is no setting; there are TENANTCACHE_DATABASE_URL, ")
+    assert line.startswith("TENANTCACHE_FROBNICATE is not a setting; there are TENANTCACHE_DATABASE_URL, ")
     assert "TENANTCACHE_REDIS_PRICING" in line
 
 
@@ -361,15 +367,20 @@ def test_what_only_looks_like_a_variable_of_a_service_is_a_fault(variable: str, 
     assert [line.partition(" ")[0] for line in faults(**{variable: value})] == [variable]
 
 
+def test_each_setting_is_an_argument_with_a_type() -> None:
+    assert list(get_type_hints(SettingsArguments)) == list(Settings.model_fields)
+
+
 def test_faults_in_code_name_the_argument() -> None:
+    wrong: dict[str, Any] = {"limit_per_dya": 5, "redis_url": 7}
     with pytest.raises(ConfigurationError) as raised:
-        Settings(database_url=URL, limit_per_minute=-1, limit_per_dya=5, redis_url=7)
+        Settings(database_url=URL, limit_per_minute=-1, **wrong)
     assert str(raised.value).splitlines() == [
         "Settings(redis_url=...) should be a valid string (the Redis URL, like redis://host:6379/0, rediss:// for TLS; "
         "without it counters are in Postgres)",
         "Settings(limit_per_minute=...) is -1; it should be greater than or equal to 0 "
         "(requests a tenant may make in a minute; 0 = unlimited)",
-        "Settings(limit_per_dya=...) is no setting; did you mean limit_per_day?",
+        "Settings(limit_per_dya=...) is not a setting; did you mean limit_per_day?",
     ]
 
 

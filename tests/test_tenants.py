@@ -10,8 +10,13 @@ import pytest
 import redis.asyncio
 
 from tenantcache import NotOpenError, Settings, StoreUnavailableError, Tenant, TenantCache
-from tenantcache.admin.tenants import AdoptedTableError, InvalidTenantError, NameTakenError, UnknownTenantError
-from tenantcache.errors import TenantCacheError
+from tenantcache.errors import (
+    AdoptedTableError,
+    InvalidTenantError,
+    NameTakenError,
+    TenantCacheError,
+    UnknownTenantError,
+)
 from tenantcache.schema.adopt import Adoption, TableOptions, install, prepare, write_query
 from tenantcache.tenant import Limits
 from tests.fakes import FakeClock, FakeDatabase, make_cache
@@ -149,7 +154,7 @@ class TestCreate:
             "limit_per_minute is -1; give a whole number from 0 (unlimited) to 2147483647, or None",
             "limit_per_day is 9007199254740992; give a whole number from 0 (unlimited) to 9007199254740991, or None",
             "time_zone is 'Europe/Nowhere'; give the IANA name of one, like Europe/Berlin",
-            "attributes are no JSON object; give a dict of texts, finite numbers, lists and dicts",
+            "attributes are not a JSON object; give a dict of texts, finite numbers, lists and dicts",
             "id is 'a\\nb'; give 1 to 200 printable characters, or nothing for a random one",
             "domain 'x.example.com' lies under a base domain; give the tenant a subdomain instead",
             "domain '127.0.0.1' is an IP address; give a name",
@@ -161,7 +166,7 @@ class TestCreate:
         "attributes", [{"a": float("nan")}, {"a": object()}, {"a": "\0"}, {"a": ["\ud800"]}, "text", None]
     )
     async def test_attributes_that_postgres_cannot_hold(self, cache: TenantCache, attributes: Any) -> None:
-        with pytest.raises(InvalidTenantError, match="attributes are no JSON object"):
+        with pytest.raises(InvalidTenantError, match="attributes are not a JSON object"):
             await cache.tenants.create("Acme", attributes=attributes)
 
     async def test_attributes_that_look_worse_than_they_are(self, cache: TenantCache) -> None:

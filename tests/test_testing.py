@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from tenantcache import ConfigurationError, TenantMiddleware, current_tenant
-from tenantcache.admin.domains import UnknownDomainError
-from tenantcache.admin.tenants import InvalidTenantError, NameTakenError, UnknownTenantError
+from tenantcache.errors import InvalidTenantError, NameTakenError, UnknownDomainError, UnknownTenantError
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.testing import FakeClock, MemoryCache, TenantTable
 from tests.asgi import get
@@ -144,6 +144,28 @@ def test_time_stands_still(tenant_cache: MemoryCache, tenant_clock: FakeClock) -
         tenant_clock.advance(-1)
 
 
+def test_a_clock_may_begin_on_another_date() -> None:
+    cache = MemoryCache(FakeClock(datetime(2026, 3, 29, 0, 30, tzinfo=UTC)))
+    cache.fake_clock.advance(90)
+    assert cache.fake_clock() == 90
+    assert (
+        cache.server_now()
+        == cache.fake_clock.now.timestamp()
+        == datetime(2026, 3, 29, 0, 31, 30, tzinfo=UTC).timestamp()
+    )
+
+
+async def test_memory_warms_up_from_memory(tenant_clock: FakeClock) -> None:
+    cache = MemoryCache(tenant_clock, warm_up=True)
+    for tenant_id in ("acme", "globex"):
+        TenantTable(cache).add(tenant_id)
+    async with cache:
+        await cache.warm_up.wait()
+        assert cache.stats()["lookups"]["warmed_up"] == 2
+        assert await cache.resolve("acme.testserver") is not None
+        assert cache.stats()["lookups"]["loads"] == 0
+
+
 def test_it_outlives_an_event_loop(tenant_cache: MemoryCache) -> None:
     async def use(name: str) -> None:
         await tenant_cache.open()
@@ -231,7 +253,7 @@ def test_mistakes_are_told_as_by_the_real_thing(tenants: TenantTable) -> None:
     with pytest.raises(TypeError, match="a tenant has no 'colour'"):
         tenants.update("acme", colour="red")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="max_staleness"):
-        MemoryCache(max_staleness="soon")
+        MemoryCache(max_staleness="soon")  # type: ignore[arg-type]
 
 
 async def test_tenants_and_domains_are_written_in_memory(tenant_cache: MemoryCache) -> None:

@@ -131,7 +131,7 @@ async def test_usage_goes_by_days(url: str, monkeypatch: pytest.MonkeyPatch) -> 
         today = datetime.now(UTC).date()
         for offset, requests in ((0, 3), (86_400, 2)):
             cache.server_time.offset += offset
-            cache.clock_moved()
+            cache._parts.changes.clock_moved()
             for _ in range(requests):
                 for name in ("unlimited", "day", "both"):
                     await get(app, f"{name}.example.com".encode())
@@ -191,7 +191,9 @@ async def test_who_waits_for_a_token_at_the_stop_is_counted(url: str) -> None:
 
 
 async def test_it_may_be_switched_off(url: str) -> None:
-    async with make(url, usage_interval=0) as cache:
+    settings = make(url, usage_interval=0, host_index_max_hosts=0).settings
+    stores = replace(Stores.from_settings(settings), counters=MemoryCounters())  # nothing else asks Postgres
+    async with TenantCache(settings, stores=stores) as cache:
         await send(cache, 3)
         queries = cache.stats()["postgres"]["queries"]
         assert await totals(cache) == dict.fromkeys(TENANTS, 0)

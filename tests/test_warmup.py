@@ -108,7 +108,7 @@ async def test_a_change_that_comes_while_rows_stream_is_not_covered_by_an_old_ro
     database: Any, database_url: str
 ) -> None:
     async with make(database_url, HeldRows) as cache:
-        held = cache._stores.rows
+        held = cache._parts.stores.rows
         assert isinstance(held, HeldRows)
         await held.reached.wait()
         await database.execute("update tenantcache.tenants set name = 'New' where id = '1'")
@@ -124,7 +124,7 @@ async def test_a_change_that_comes_while_rows_stream_is_not_covered_by_an_old_ro
 
 async def test_what_a_request_has_read_meanwhile_stays(database: Any, database_url: str) -> None:
     async with make(database_url, HeldRows) as cache:
-        held = cache._stores.rows
+        held = cache._parts.stores.rows
         assert isinstance(held, HeldRows)
         await held.reached.wait()
         await cache.resolve("acme.example.com")
@@ -135,9 +135,9 @@ async def test_what_a_request_has_read_meanwhile_stays(database: Any, database_u
         assert cache.memory.get("domain:shop.acme.io") is not None
 
 
-async def test_rows_of_another_history_are_refused(database: Any, database_url: str) -> None:
+async def test_rows_of_another_timeline_are_refused(database: Any, database_url: str) -> None:
     async with make(database_url, HeldRows) as cache:
-        held = cache._stores.rows
+        held = cache._parts.stores.rows
         assert isinstance(held, HeldRows)
         held.epoch = "another"
         held.go_on.set()
@@ -155,7 +155,7 @@ async def test_no_row_is_installed_that_is_newer_than_what_was_applied(database:
                 yield RowStream(LogMark(stream.mark.seq + 1, stream.mark.at), stream.epoch, stream.batches)
 
     async with make(database_url, FromTheFuture) as cache:
-        held = cache._stores.rows
+        held = cache._parts.stores.rows
         assert isinstance(held, HeldRows)
         held.go_on.set()
         await cache.warm_up.wait()
@@ -183,7 +183,7 @@ async def test_a_warmed_up_tenant_is_evicted_by_a_later_change(database: Any, da
         assert tenant is not None and tenant.name == "New"
 
 
-async def test_requests_are_served_while_it_runs(database: Any, database_url: str) -> None:
+async def test_requests_are_served_while_it_runs(database: Any, database_url: str, patience: None) -> None:
     """Between two batches others get their turn; the first requests do not wait for ten thousand rows."""
     await database.execute("""
         insert into tenantcache.tenants (id, name, subdomain)
@@ -213,7 +213,7 @@ async def test_a_snapshot_with_changes_pending_is_not_taken(database: Any, datab
                 yield RowStream(stream.mark, stream.epoch, stream.batches, pending=self.streams < 3)
 
     async with make(database_url, Pending) as cache:
-        held = cache._stores.rows
+        held = cache._parts.stores.rows
         assert isinstance(held, Pending)
         held.go_on.set()
         await cache.warm_up.wait()

@@ -2,7 +2,7 @@
 
 Traffic is spread evenly over all tenants and goes as fast as the machine lets it: of all patterns the one that misses
 most. Queries are those for tenants; a follower's own are counted apart, because they do not grow with traffic. The hit
-rate is that of the whole fleet, by quarters of a second: the share of requests that caused no look-up.
+rate is that of the whole fleet, by quarters of a second: the share of requests that caused no lookup.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _figures(members: list[dict[str, Any]], commands: dict[str, int], plan: Plan
 
 
 def _seconds_to_hit_rate(members: list[dict[str, Any]]) -> float | None:
-    """None where it was not reached. A quarter in which nobody asked anything counts as a miss."""
+    """None if it was not reached. A quarter without requests counts as a miss."""
     length = min(len(member["samples"]) for member in members)
     before = (0, 0)
     for number in range(length):

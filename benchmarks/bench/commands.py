@@ -5,7 +5,7 @@
 * tenantcache bills by the minute and the hour. It is counted over a real minute from a cold start on four processes,
   with what its orderly stop gives back apart, and its own meter beside the server's. Whole hours come from
   `benchmarks.simulate_limits`, which runs the real reservations in virtual time, and are marked as simulated. They hold
-  for limits; look-ups cost a GET a process and tenant and a SET a tenant and hour more. The first minute is simulated
+  for limits; lookups cost a GET a process and tenant and a SET a tenant and hour more. The first minute is simulated
   as well, so that the two can be held against each other.
 """
 

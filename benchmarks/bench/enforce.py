@@ -14,15 +14,15 @@ class NotEnforcedError(Exception):
 
 
 async def check(contender: Contender, env: Env, meter: CommandMeter) -> None:
-    """Raise `NotEnforcedError` unless it finds tenants and refuses strangers, and holds each limit for each tenant."""
+    """Raise `NotEnforcedError` unless it finds tenants, refuses unknown hosts, and holds each tenant to each limit."""
     if contender.job in ("nothing", "bound", "floor"):
         return
     meter.flush()
-    stranger = scope_of(0) | {"headers": [(b"host", b"nobody." + BASE_DOMAIN.encode())]}
+    unknown = scope_of(0) | {"headers": [(b"host", b"nobody." + BASE_DOMAIN.encode())]}
     async with contender.open(env) as app:
         expect(contender, "a tenant's host", await call(app, scope_of(1)), {200})
         # fastapi-tenancy answers 400 on purpose, so as not to tell who exists.
-        expect(contender, "an unknown host", await call(app, stranger), {404, 400})
+        expect(contender, "an unknown host", await call(app, unknown), {404, 400})
     if contender.job == "both":
         for policy, per_minute, per_day in (("minute", LIMIT, 1_000), ("day", 1_000, LIMIT)):
             await _check_limit(contender, _with_limits(env, policy, per_minute, per_day), policy)

@@ -25,7 +25,7 @@ from benchmarks.bench.stores import Env, Stores
 from tenantcache.devservers import free_port, is_taken, spawn
 
 RAMP_SECONDS = 0.3
-"""Before each batch: nobody begins with cold caches, or in a minute without tokens."""
+"""Before each batch: no contender begins with cold caches, or in a minute without tokens."""
 START_TIMEOUT = 60.0
 
 
@@ -58,7 +58,7 @@ class Worker:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """The core for the worker and one for the load; None where there is nothing to choose."""
+    """The core for the worker and one for the load; None if there is nothing to choose."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     own = sorted(os.sched_getaffinity(0))
@@ -82,7 +82,7 @@ def measure(
     stores: Stores, contenders: Sequence[Contender], plan: Plan, random: Random, tick: Callable[[], None]
 ) -> dict[str, Any]:
     """By contender: `requests_per_second`, `p50`, `p90`, `p99` (seconds), and `over_bare` as a ratio."""
-    worker_core, load_core = cores()
+    worker_core, load_core = cores() if plan.pins_cores else (None, None)
     runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
     stores.meter.flush()
     with ExitStack() as stack:

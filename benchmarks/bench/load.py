@@ -1,4 +1,4 @@
-"""Load over HTTP: by `wrk` where it is there, else by connections of our own.
+"""Load over HTTP: by `wrk` if it is installed, else by connections of our own.
 
 Both send the same bytes: keep-alive GETs for a hundred tenants in turn, with the headers of a browser, each connection
 sending its next request once it has the answer to the last.
@@ -47,7 +47,7 @@ class LoadError(Exception):
 
 
 def run(port: int, seconds: float, connections: int, core: int | None) -> dict[str, Any]:
-    """`requests_per_second`, and `p50`, `p90` and `p99` in seconds. Raises `LoadError` where an answer was no 200."""
+    """`requests_per_second`, and `p50`, `p90` and `p99` in seconds. Raises `LoadError` if an answer was not 200."""
     found = _wrk(port, seconds, connections, core) if shutil.which("wrk") else _own(port, seconds, connections)
     if found["errors"] or not found["requests"]:
         raise LoadError(f"{found['errors']} of {found['requests']} requests failed")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the parts; seconds where nothing else is said."""
+    """Sizes of the parts; seconds unless it says otherwise."""
 
     # (a) cost in process
     cost_rounds: int = 30
@@ -17,6 +17,7 @@ class Plan:
     http_rounds: int = 20
     http_seconds: float = 0.6
     http_connections: int = 16
+    pins_cores: bool = True
     # (c) commands, and (e)
     processes: int = 4
     fleet_seconds: float = 60.0
@@ -43,6 +44,7 @@ SHORT = Plan(
     http_rounds=1,
     http_seconds=0.2,
     http_connections=4,
+    pins_cores=False,
     processes=2,
     fleet_seconds=1.0,
     fleet_rate=200.0,

@@ -52,7 +52,7 @@ def _cost(results: dict[str, Any], directory: Path) -> None:
         directory / "cost",
         "Added CPU per request: tenant lookup and two limits",
         "microseconds over bare Starlette, log scale: less is better",
-        # Where a machine is noisy, the difference to bare Starlette can come out at nothing, which has no logarithm.
+        # If a machine is noisy, the difference to bare Starlette can come out at nothing, which has no logarithm.
         sorted(((name, max(0.1, value), max(0.1, low), max(0.1, high)) for name, value, low, high in bars), key=_value),
         lambda value: f"{value:.1f} µs" if value < 10 else f"{value:.0f} µs",
         log=True,

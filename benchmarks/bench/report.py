@@ -64,7 +64,7 @@ def summary_table(results: Results) -> str:
 
 
 def commands_per_request(results: Results, name: str) -> float | None:
-    """None for who has nothing to do with Redis. tenantcache's: simulated, of a full hour, else as counted."""
+    """None for contenders without Redis. tenantcache's: simulated, of a full hour, else as counted."""
     if "commands" not in results:
         return None
     if name.startswith(OURS):
@@ -190,12 +190,12 @@ def _bounds(results: Results) -> str:
         return ""
     kept = {name: f"{found['over_bare']['median']:.3f}" for name, found in http.items()}
     return (
-        f"Of these ratios, {kept[PASSING]} is what a middleware in Python keeps that does nothing at all. The floor "
-        f"keeps {kept[FLOOR_WITHOUT]} without a header, where tenantcache keeps {kept[QUIET]}; and "
-        f"{kept[FLOOR_WITH_BOTH]} with the two headers that tenantcache sends, where that keeps {kept[OURS]}: the "
-        "server checks each header by regular expressions and writes it, whoever has set it. The floor with both "
-        f"headers serves {http[FLOOR_WITH_BOTH]['requests_per_second']['median'] / _best_rate(results):.1f} times as "
-        "many requests as the best alternative."
+        f"A middleware in Python that does nothing at all keeps {kept[PASSING]} of bare Starlette. Without a header "
+        f"the floor keeps {kept[FLOOR_WITHOUT]}, and tenantcache {kept[QUIET]}. With the two headers that tenantcache "
+        f"sends, the floor keeps {kept[FLOOR_WITH_BOTH]}, and tenantcache {kept[OURS]}. The server checks each header "
+        "by regular expressions and writes it, whichever middleware has set it. The floor with both headers serves "
+        f"{http[FLOOR_WITH_BOTH]['requests_per_second']['median'] / _best_rate(results):.1f} times as many requests "
+        "as the best alternative."
     )
 
 
@@ -229,7 +229,7 @@ def _commands(results: Results) -> str:
     parts = [
         f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
         _table(("", "a request", "a denied request", "counted in 500 requests"), alternatives),
-        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, all tenants new, and at "
+        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all tenants new, and at "
         f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
         _table(
             ("", "requests", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
@@ -281,7 +281,7 @@ def _scale(results: Results) -> str:
         "filled in, s",
         "longest block, ms",
     )
-    note = "With a hundred tenants their share of what a process allocates anyway is large; the last rows tell."
+    note = "With a hundred tenants the process's own memory is a large part of the bytes. Read the last rows."
     return (
         f"## (d) Scale\n\n![Cost and memory by number of tenants]({PLOTS}/scale.svg)\n\n{_table(head, rows)}\n\n{note}"
     )
@@ -387,7 +387,7 @@ def _by_name(counts: dict[str, int]) -> str:
 
 
 def put_between_markers(path: Path, text: str) -> bool:
-    """Replace what stands between the markers in `path`; False where they are not there."""
+    """Replace what stands between the markers in `path`; False if they are missing."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -17,7 +17,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -33,11 +33,11 @@ from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
-from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
+from tenantcache.lookup.core.alias import subdomain_alias
+from tenantcache.lookup.sources import RowStream
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.tenant import SUBDOMAIN_ALIAS, Row
+from tenantcache.tenant import Row
+from tenantcache.testing.database import MemoryDatabase
 from tenantcache.wiring import Stores as EngineStores
 
 BUSY = 100
@@ -45,12 +45,15 @@ MEASURED_ALL = 20_000
 """Tenants of the "all" traffic for whom scopes are made: enough to leave any processor cache, few enough to hold."""
 
 
-class Directory:
-    """A database of `size` tenants that are never changed, in as little memory as it takes."""
+class Directory(MemoryDatabase):
+    """`size` tenants that are never changed, made when they are asked for: they take no memory of their own."""
 
     def __init__(self, size: int) -> None:
+        super().__init__(time.time)
         self._size = size
-        self._entry = LogEntry(1, 1, None, None)
+
+    def owner(self, alias: str) -> Row:
+        return self.row(int(alias.removeprefix(subdomain_alias("tenant-"))))
 
     def row(self, number: int) -> Row:
         return Row(
@@ -67,52 +70,13 @@ class Directory:
             attributes={"color": "#2563eb", "seats": number % 50, "region": "eu-central"},
         )
 
-    async def read(self, aliases: Sequence[str]) -> Snapshot:
-        prefix = SUBDOMAIN_ALIAS + "tenant-"
-        return Snapshot(self._entry, "one", {alias: self.row(int(alias.removeprefix(prefix))) for alias in aliases})
-
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         async def batches() -> AsyncIterator[list[Row]]:
             for start in range(0, min(most, self._size), batch):
                 yield [self.row(number) for number in range(start, min(start + batch, most, self._size))]
 
-        yield RowStream(self._entry, "one", batches())
-
-    @asynccontextmanager
-    async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
-        async def batches() -> AsyncIterator[list[str]]:
-            return
-            yield []
-
-        yield AliasStream(0, "one", self._entry, batches())
-
-    async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
-        raise NotImplementedError
-
-    async def open(self, on_change: Callable[[], None]) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def tail(self, max_age: float, max_entries: int) -> Pull:
-        return self._pull(self._entry)
-
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
-        return self._pull()
-
-    async def publish(self, most: int) -> str:
-        return "nothing"
-
-    async def rebuild(self) -> None: ...
-
-    def _pull(self, *entries: LogEntry) -> Pull:
-        return Pull(time.time(), "one", self._entry, True, 1, False, entries)
-
-    async def beat(self, process_id: object) -> None: ...
-
-    async def leave(self, process_id: object) -> None: ...
-
-    async def prune(self, max_age: float, most: int) -> None: ...
+        yield RowStream(self.head, self.epoch, batches())
 
 
 async def _serve(size: int) -> None:

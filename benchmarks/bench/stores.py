@@ -1,4 +1,4 @@
-"""One Postgres and one Redis for everybody, and tenants in the tables that each contender reads."""
+"""One Postgres and one Redis for all contenders, and tenants in the tables that each contender reads."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Stores:
 
     @property
     def other_database_url(self) -> str:
-        """The same tenants for whoever has no Redis: its fleet would talk that of the other database into Postgres."""
+        """The same tenants for contenders without Redis: else its fleet would move that of the other into Postgres."""
         return self.postgres.database_url("other")
 
     async def _add_database(self) -> None:

@@ -42,7 +42,7 @@ def main() -> int:
         print(f"With the default stale_if_error, {row.fault}: {report.beyond(row, MAX_STALENESS)}")
     if not options.no_write and len(names) == len(FAULTS):
         _write(rows, stale[0] if stale else None)
-    return _complain(rows, stale)
+    return _report_broken(rows, stale)
 
 
 async def _play(names: Sequence[str], settings: dict[str, str], seed: int) -> list[Row]:
@@ -70,7 +70,7 @@ def _write(rows: Sequence[Row], stale: Row | None) -> None:
     )
 
 
-def _complain(rows: Sequence[Row], stale: Sequence[Row]) -> int:
+def _report_broken(rows: Sequence[Row], stale: Sequence[Row]) -> int:
     broken = [(row, fault) for row in rows for fault in report.faults_of(row, MAX_STALENESS)]
     # What is chosen to be stale may be stale, and nothing else.
     broken += [(row, fault) for row in stale for fault in report.faults_of(row, float("inf"))]

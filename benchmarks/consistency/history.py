@@ -60,7 +60,7 @@ class History:
         return self.changes[host][-1].content
 
     def forget_past(self) -> None:
-        """Keep only what holds now: everybody is known to agree on it."""
+        """Keep only what holds now: all workers are known to agree on it."""
         for host in self.changes:
             self.begin(host, self.now(host))
 

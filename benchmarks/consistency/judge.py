@@ -2,18 +2,18 @@
 
 What is measured
 ----------------
-The *staleness* of an answer that shows version i of a host is `max(0, invoked - acked(i + 1))`: how long before the
-request was sent the next version had been acknowledged to its writer. It is a lower bound that nobody can argue with:
-whoever sent the request could have known the newer version for that long. What happens between `invoked` and the
-answer's arrival is not counted, because an answer that was true at any instant of its request is correct
-(linearizability), even if the process is paused right before it sends it.
+The *staleness* of an answer that shows version i of a host is `max(0, invoked - acked(i + 1))`. It is the time from the
+acknowledgement of the next version to its writer until the request was sent. It is a safe lower bound: the sender of
+the request could have known the newer version for that long. The time between `invoked` and the answer's arrival is
+not counted. An answer that was true at any instant of its request is correct (linearizability), even if the process is
+paused right before it sends it.
 
 The *upper bound* beside it, `returned - sent(i + 1)`, counts everything: the commit's own time, the way there, the
 way back, and pauses in between. The truth of "how old was the answer when it arrived" lies between the two.
 
 The *lateness* of a commit at a worker is the greatest staleness that any answer of that worker had because it lacked
-the commit; 0 where none did. It is noted only where the worker was asked for a host of that commit within
-`PROBE_WINDOW` of its acknowledgement, so that nobody gets a good mark for not having been asked. The percentiles are
+the commit; 0 if none did. It is noted only if the worker was asked for a host of that commit within `PROBE_WINDOW` of
+its acknowledgement. So a worker gets no good mark for not having been asked. The percentiles are
 over these pairs, not over answers: most answers come long after any change and would make any system look good.
 
 An answer that does not say which version it shows (404, and 403 for a suspended tenant) counts as the newest one that
@@ -22,8 +22,8 @@ it may be. That too errs towards the lower bound.
 What is checked
 ---------------
 * Each answer with a body equals one version of the host, in every field: nothing is mixed, nothing is made up.
-* One process never goes back: of two answers for one host of which the first came before the second was asked for,
-  the second is not older.
+* One process never goes back. If an answer for a host came before the next request for it, the next answer is not
+  older.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Verdict:
     backwards: list[str] = field(default_factory=list)
 
     def percentile(self, percent: float) -> float:
-        """Of the latenesses; 0.0 where there are none."""
+        """Of the latenesses; 0.0 if there are none."""
         ordered = sorted(self.latenesses)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
 

@@ -82,7 +82,7 @@ class Client:
         self._met = 0  # the process that this connection was made to
 
     async def ask(self, host: str, path: str = "/") -> Answer:
-        """One answer; its status is NO_ANSWER where there was none."""
+        """One answer; its status is NO_ANSWER if there was none."""
         invoked = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT):

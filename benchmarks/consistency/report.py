@@ -24,7 +24,7 @@ HEADINGS = ("fault", "p50", "p99", "longest", "at most", "commits", "answers", "
 
 
 def faults_of(row: Row, bound: float) -> list[str]:
-    """What is wrong with a row, a line each; [] where every promise was kept."""
+    """What is wrong with a row, a line each; [] if every promise was kept."""
     verdict, found = row.verdict, []
     if verdict.longest >= bound:
         found.append(f"an answer was {verdict.longest:.2f} s out of date; {bound:g} s are promised")
@@ -73,7 +73,7 @@ def beyond(row: Row, bound: float) -> str:
         return f"No answer was {bound:g} s out of date or more."
     return (
         f"{len(verdict.beyond):,} of {verdict.checked:,} answers were {bound:g} s out of date or more, over "
-        f"{row.beyond_span:.1f} s; the oldest was {verdict.longest:.1f} s out of date. "
+        f"{row.beyond_span:.1f} s. The oldest was {verdict.longest:.1f} s out of date. "
         f"{verdict.unavailable:,} requests got 503."
     )
 
@@ -139,7 +139,7 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def put_between_markers(path: Path, text: str) -> bool:
-    """Replace what stands between the markers in `path`; False where they are not there."""
+    """Replace what stands between the markers in `path`; False if they are missing."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)

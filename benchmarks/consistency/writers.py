@@ -1,8 +1,8 @@
 """Writers: each owns a few tenants, commits one change after another, and notes when each was acknowledged.
 
 A change is made on a plan (which tenant has which name, hosts and status) and then brought into the tables by
-comparing the plans, in one transaction. Nobody else writes these tenants, so the plan is the truth; only where a
-commit's acknowledgement is lost (Postgres is restarted), the tables are asked which of the two plans came true.
+comparing the plans, in one transaction. Nothing else writes these tenants, so the plan is the truth. If a commit's
+acknowledgement is lost (Postgres is restarted), the tables are asked which of the two plans came true.
 """
 
 from __future__ import annotations

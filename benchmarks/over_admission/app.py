@@ -1,6 +1,6 @@
 """What the workers serve. Each answer says in which minute of the server's clock it was admitted.
 
-A request is admitted somewhere between the two readings of the clock around the decision. Where a minute begins in
+A request is admitted somewhere between the two readings of the clock around the decision. If a minute begins in
 between, the answer names both, and counts for neither.
 """
 

@@ -28,7 +28,7 @@ class Client:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, host: str, path: str) -> tuple[int, Any]:
-        """Status and JSON. Raises ConnectionError where no worker listens, EOFError or TimeoutError where one may have
+        """Status and JSON. Raises ConnectionError if no worker listens, EOFError or TimeoutError if one may have
         heard the request and its answer did not come."""
         try:
             async with asyncio.timeout(TIMEOUT):

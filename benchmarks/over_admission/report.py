@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results.json"
 HAPPENS = (
     "Redis counts; three workers are killed and start again; at 0:40 Redis is killed",
     "Postgres counts; at 1:10 Redis is there again, and empty; at 1:30 a worker is killed",
-    "Postgres counts, until nobody has complained for a minute",
+    "Postgres counts, until no process has reported Redis as unavailable for a minute",
     "Redis counts again",
     "Redis counts; at 4:20 it is flushed (FLUSHALL)",
 )
@@ -48,8 +48,8 @@ def rows(run: Run, tenants: Sequence[TenantLoad], minutes: Sequence[int]) -> lis
 def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome]) -> str:
     calm = range(FLUSH_MINUTE)
     lines = [
-        f"{WORKERS} uvicorn workers and {GENERATORS} load generators, one Postgres, one Redis. What was admitted is",
-        "counted from the workers' own answers, by the minute of the database server's clock in which that was.",
+        f"{WORKERS} uvicorn workers and {GENERATORS} load generators, one Postgres, one Redis. Admitted requests are",
+        "counted from the workers' own answers, by the minute of the database server's clock.",
         "",
         "| minute | what happens | counted in, as the workers said at its end |",
         "|---:|---|---|",
@@ -62,15 +62,15 @@ def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome
         "",
         *_table(HEADINGS, rows(run, tenants, calm)),
         "",
-        f"Minute {FLUSH_MINUTE}, with the FLUSHALL. The bound that is promised is one more limit in that minute:",
+        f"Minute {FLUSH_MINUTE}, with the FLUSHALL. The promised bound is one more limit in that minute:",
         "",
         *_table(HEADINGS, rows(run, tenants, [FLUSH_MINUTE])),
         "",
         _remainder(run, tenants),
         "",
-        "Each of these with a fleet of its own. Of the tenants at their limits, the largest part of a limit that was",
-        "admitted in a minute, and what was above the bound; beside them tenants are asked for that stay below theirs,",
-        "of which each refusal is a wrong one: how many there were, and for how long at most.",
+        "Each fault below has a fleet of its own. For tenants at their limits the table shows the largest part of a",
+        "limit that was admitted in a minute, and what was above the bound. Other tenants stay below their limits, so",
+        "each refusal of theirs is wrong. The table shows how many there were, and for how long at most.",
         "",
         *_table(OUTCOME_HEADINGS, [row(outcome) for outcome in outcomes]),
     ]
@@ -89,9 +89,9 @@ def _remainder(run: Run, tenants: Sequence[TenantLoad]) -> str:
     unsure = {tenant.limit: sum(run.counts[tenant.name].unsure.values()) for tenant in tenants}
     lost = {tenant.limit: sum(run.counts[tenant.name].lost.values()) for tenant in tenants}
     return (
-        "Not in these figures: requests admitted while a minute began, so that either may be meant ("
+        "Left out are requests that were admitted while a minute began, because they may belong to either ("
         + ", ".join(f"{count:,} at {limit:,}" for limit, count in unsure.items())
-        + "), and requests that a killed worker did not answer ("
+        + "). So are requests that a killed worker did not answer ("
         + ", ".join(f"{count:,} at {limit:,}" for limit, count in lost.items())
         + ")."
     )

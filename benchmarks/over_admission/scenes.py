@@ -68,7 +68,7 @@ STEPS = (
     # Found gone at 0:42.5 at the latest, announced, and left with minute 1.
     Step(1, 10, start_redis),
     Step(1, 30, kill(2)),
-    # The last complaint is not older than 1:11; one minute of quiet, 5 s of notice: back with minute 3.
+    # Redis is last reported as unavailable at about 1:11; one minute of quiet, 5 s of notice: back with minute 3.
     Step(FLUSH_MINUTE, 20, flush),
 )
 """Five minutes. By minute: 0 Redis and its end, 1 and 2 Postgres, 3 Redis again, 4 Redis that is flushed."""
@@ -102,7 +102,7 @@ def _note_stores(run: Run, minute: int, say: Callable[[str], None]) -> Callable[
 
 
 def _counters_of(worker: Worker) -> dict[str, Any]:
-    """What a worker says of its counters; nothing where it is stopped."""
+    """What a worker says of its counters; nothing if it is stopped."""
     try:
         found: dict[str, Any] = worker.stats()["limits"]["counters"]
         return found

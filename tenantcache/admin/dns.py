@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from tenantcache.errors import ConfigurationError, TenantCacheError
+from tenantcache.errors import ConfigurationError, DnsUnreachableError
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver
@@ -17,15 +17,11 @@ LIFETIME = 5.0
 """Seconds for one question, all tries and servers together: dnspython's own default, and a person waits."""
 
 
-class DnsUnreachableError(TenantCacheError):
-    """The DNS could not be asked, or would not say. This tells nothing about the records."""
-
-
 class TxtResolver(Protocol):
     """Looks TXT records up."""
 
     async def txt(self, name: str) -> Sequence[str]:
-        """The values of all TXT records at `name`, the strings of each joined; none where the DNS says there are none.
+        """The values of all TXT records at `name`, the strings of each joined; none if the DNS says there are none.
 
         Raises `DnsUnreachableError` for everything else: a timeout, SERVFAIL, a refusal.
         """
@@ -47,7 +43,7 @@ class DnspythonResolver:
         import dns.resolver
 
         try:
-            # An absolute name: no search list, so that nobody's own zone answers for it.
+            # An absolute name: without the search list, no other zone answers for it.
             answer = await resolver.resolve(name + ".", "TXT", lifetime=self._lifetime)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []

@@ -1,14 +1,14 @@
-"""Domains that tenants bring along, and the proof that they are theirs: `cache.domains`.
+"""Domains that tenants bring along, and the proof that they own them: `cache.domains`.
 
 Rules:
 
 * What is in `tenantcache.tenant_domains` is served. A domain that a tenant asks for lies in `domain_challenges` until
-  it is proven, so that nobody can make it ours by typing it in. Whoever may write SQL needs no proof.
+  it is proven, so that typing it in is not enough. What is written by SQL needs no proof.
 * The proof is a TXT record with a random token of that tenant's alone: two tenants that ask for one domain have two.
-* Asking has three outcomes. "failed" is what the DNS says; where it could not be asked, nothing has been learnt, and
+* Asking has three outcomes. "failed" is what the DNS says; if it could not be asked, nothing has been learnt, and
   nothing changes.
-* A tenant's own users call this, with what they typed: each call that changes something names the tenant, and never
-  changes another tenant's domain or claim. What an operator may do to every tenant's has a name of its own.
+* A tenant's own users call this, with what they typed. So each call that changes something names the tenant, and
+  never changes another tenant's domain or claim. What an operator may do to every tenant's has a name of its own.
 * A domain that stops being proven is not taken away at once: people change DNS servers and forget a record. It goes
   after `grace` of failing.
 """
@@ -21,29 +21,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from tenantcache.admin.dns import DnspythonResolver, DnsUnreachableError, TxtResolver
+from tenantcache.admin.dns import DnspythonResolver, TxtResolver
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.errors import (
-    AdoptedTableError,
+    DnsUnreachableError,
+    InvalidDomainError,
     NameTakenError,
-    TenantCacheError,
     UnknownDomainError,
-    UnknownTenantError,
 )
+from tenantcache.lookup.core.alias import domain_alias
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH, HostRules
-from tenantcache.tenant import DOMAIN_ALIAS
-
-__all__ = [
-    "AdoptedTableError",
-    "Challenge",
-    "Domains",
-    "InvalidDomainError",
-    "NameTakenError",
-    "UnknownDomainError",
-    "UnknownTenantError",
-    "Verification",
-]
 
 LABEL = "_tenantcache-challenge"
 """An underscored name (RFC 8552), apart from the domain itself: there, other records and other services live."""
@@ -51,7 +39,7 @@ LABEL = "_tenantcache-challenge"
 PREFIX = "tenantcache-verify="
 
 TOKEN_BYTES = 24
-"""192 random bits, 32 characters: nobody guesses it, and a person can still select it with a double click."""
+"""192 random bits, 32 characters: impossible to guess, and still selected by a double click."""
 
 GRACE = 7 * 86_400.0
 """Seconds. A weekend and some days more to notice that the site's new DNS server lacks a record."""
@@ -60,10 +48,6 @@ MAX_QUESTIONS = 10
 """DNS questions under way at once when domains are checked again."""
 
 Outcome = Literal["verified", "failed", "unreachable"]
-
-
-class InvalidDomainError(TenantCacheError, ValueError):
-    """A name that cannot be a custom domain here. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +78,7 @@ class Challenge:
 class Verification:
     """What came of asking. `tenant_id` is whose token was found; without one, whose was looked for, if only one's was.
 
-    `removed` is true where the domain has failed for so long that it is served no more.
+    `removed` is true if the domain has failed for so long that it is no longer served.
     """
 
     domain: str
@@ -105,7 +89,7 @@ class Verification:
 
 
 class Domains:
-    """Besides what each method says, all raise `StoreUnavailableError`, `NotOpenError`, and `AdoptedTableError` where
+    """Besides what each method says, all raise `StoreUnavailableError`, `NotOpenError`, and `AdoptedTableError` if
     an adopted table is served. `dns` is how the DNS is asked; put another `TxtResolver` there to change that."""
 
     def __init__(
@@ -121,7 +105,7 @@ class Domains:
         """Ask for a domain; again for the same one gives the same token.
 
         `name` is mapped by UTS-46 (`BÜCHER.example` is xn--bcher-kva.example). Raises `InvalidDomainError` for what is
-        no host name, an IP address, or at or under a base domain, `NameTakenError` and `UnknownTenantError`.
+        not a host name, is an IP address, or is at or under a base domain; `NameTakenError`; `UnknownTenantError`.
         """
         self._require_open()
         domain = self._normalise(name)
@@ -132,18 +116,18 @@ class Domains:
         return Challenge.from_record(claim)
 
     async def verify(self, name: str, tenant_id: str | None = None) -> Verification:
-        """Ask the DNS whether the domain is theirs who asked for it, and serve it if so.
+        """Ask the DNS whether a tenant that has asked for the domain owns it, and serve it if so.
 
-        Of several tenants that ask for it, the first one whose token is there gets it; `tenant_id` looks for one's
-        only. Give it if a tenant's user asks: another tenant's success is not theirs. A domain that is served is never
-        taken away by this. Raises `UnknownDomainError` where nobody asks for it, `NameTakenError` where it became
-        another tenant's meanwhile, and `ConfigurationError` without a resolver.
+        Of several tenants that have asked for it, the first one whose token is there gets it. `tenant_id` looks for
+        the token of that tenant only: give it if a tenant's user asks, to whom another tenant's success says nothing.
+        A domain that is served is never taken away by this. Raises `UnknownDomainError` if no tenant has asked for it,
+        `NameTakenError` if it became another tenant's meanwhile, and `ConfigurationError` without a resolver.
         """
         self._require_open()
         domain = self._normalise(name)
         claims = [Challenge.from_record(record) for record in await self._registry.claims(domain, tenant_id)]
         if not claims:
-            raise UnknownDomainError(f"nobody has asked for the domain {domain!r}; add it first")
+            raise UnknownDomainError(f"no tenant has asked for the domain {domain!r}; add it first")
         found = await self._ask(claims)
         if found.outcome == "verified":
             assert found.tenant_id is not None
@@ -190,7 +174,7 @@ class Domains:
         if not found:
             raise UnknownDomainError(f"the tenant {tenant_id!r} neither has the domain {domain!r} nor has asked for it")
         if any(found):
-            await self._write_through.withdraw([DOMAIN_ALIAS + domain])
+            await self._write_through.withdraw([domain_alias(domain)])
 
     async def remove_from_every_tenant(self, name: str) -> None:
         """Serve the domain no longer, whichever tenant has it, and forget all claims to it.
@@ -202,7 +186,7 @@ class Domains:
         domain = self._normalise(name)
         if not await self._registry.remove_from_every_tenant(domain):
             raise UnknownDomainError(f"no tenant has the domain {domain!r} or has asked for it")
-        await self._write_through.withdraw([DOMAIN_ALIAS + domain])
+        await self._write_through.withdraw([domain_alias(domain)])
 
     def _normalise(self, name: str) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Plans that tenants have and the settings do not: a misspelled name would mean the default limits, without a word."""
+"""Plans that tenants have and the settings do not: a misspelled name would silently mean the default limits."""
 
 from __future__ import annotations
 

@@ -10,10 +10,14 @@ from tenantcache.tenant import Row
 
 class Registry(Protocol):
     """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` if other
-    tables are served."""
+    tables are served. A call that raises has changed nothing.
+
+    A claim has the items `domain`, `tenant_id`, `token` and `verified_at` (None until it is proven). One that is read
+    has `served` as well: whether requests for the domain reach the tenant.
+    """
 
     async def create(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
-        """Insert a tenant; an id of None makes one up. Raises `NameTakenError`."""
+        """Insert a tenant; an id of None makes one up. `primary` is one of `domains`. Raises `NameTakenError`."""
         ...
 
     async def update(self, tenant_id: str, changes: Mapping[str, Any]) -> Row:
@@ -21,7 +25,10 @@ class Registry(Protocol):
         ...
 
     async def delete(self, tenant_id: str) -> tuple[str | None, list[str]]:
-        """Delete a tenant; return the subdomain and the domains that it had. Raises `UnknownTenantError`."""
+        """Delete a tenant and its claims; return the subdomain and the domains that it had.
+
+        Raises `UnknownTenantError`.
+        """
         ...
 
     async def claim(self, domain: str, tenant_id: str, token: str) -> Any:
@@ -31,30 +38,43 @@ class Registry(Protocol):
         """
         ...
 
-    async def claims(self, domain: str, tenant_id: str | None) -> list[Any]: ...
+    async def claims(self, domain: str, tenant_id: str | None) -> list[Any]:
+        """A tenant's claim to a domain, or (None) those of all tenants in the order in which they were made."""
+        ...
 
-    async def claims_of(self, tenant_id: str) -> list[Any]: ...
+    async def claims_of(self, tenant_id: str) -> list[Any]:
+        """A tenant's claims, by domain."""
+        ...
 
     async def claims_to_check(self, limit: int) -> list[Any]:
         """Claims that were verified and are served, those that were checked longest ago first."""
         ...
 
     async def note_verified(self, domain: str, tenant_id: str) -> bool:
-        """Serve a claimed domain; False where it is another tenant's by now."""
+        """Serve a claimed domain; False if it was not claimed, or is another tenant's by now.
+
+        A claim that was proven before keeps the time of that proof.
+        """
         ...
 
     async def note_failed(self, domain: str, tenant_id: str, grace: float) -> bool:
-        """Note a failed check; True where the domain has failed for `grace` seconds and is served no longer."""
+        """Note a failed check of a claim. If checks have failed for longer than `grace` seconds, the claim is not
+        verified any more and the domain is not served. True if it was served until now."""
         ...
 
-    async def note_unreachable(self, domain: str, tenant_id: str) -> None: ...
+    async def note_unreachable(self, domain: str, tenant_id: str) -> None:
+        """Note a check of a claim that had no answer."""
+        ...
 
     async def remove(self, domain: str, tenant_id: str) -> list[bool]:
-        """Take a tenant's domain, and its claim to it, away. For each of the two that there was: was it served?"""
+        """Take a tenant's domain and its claim to it away.
+
+        Returns [True, False] if the tenant had both, [True] if only the domain, [False] if only the claim.
+        """
         ...
 
     async def remove_from_every_tenant(self, domain: str) -> list[bool]:
-        """As `remove`, whichever tenant has the domain, and with all claims to it."""
+        """As `remove`, for the tenant that has the domain and for each one that claims it: one False a claim."""
         ...
 
     async def set_primary(self, domain: str, tenant_id: str) -> bool:

@@ -13,34 +13,22 @@ from typing import Any, TypedDict, Unpack
 
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import AdoptedTableError, NameTakenError, TenantCacheError, UnknownTenantError
+from tenantcache.errors import (
+    InvalidTenantError,
+)
+from tenantcache.lookup.core.alias import domain_alias, id_alias, subdomain_alias
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
 from tenantcache.tenant import (
-    DOMAIN_ALIAS,
-    ID_ALIAS,
     MAX_ID_LENGTH,
+    MAX_PER_DAY,
+    MAX_PER_MINUTE,
     STATUSES,
-    SUBDOMAIN_ALIAS,
     LimitTable,
     Status,
     Tenant,
     tenant_from_row,
 )
-
-__all__ = [
-    "AdoptedTableError",
-    "InvalidTenantError",
-    "NameTakenError",
-    "TenantColumns",
-    "Tenants",
-    "UnknownTenantError",
-]
-
-
-class InvalidTenantError(TenantCacheError, ValueError):
-    """A tenant cannot be like this. The text lists every fault, one a line."""
 
 
 class TenantColumns(TypedDict, total=False):
@@ -79,13 +67,13 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def column_defaults() -> dict[str, Any]:
-    """What a tenant's columns are where nothing is given, the id and the name aside."""
+    """What a tenant's columns are if nothing is given, the id and the name aside."""
     return dict(_DEFAULTS)
 
 
 class Tenants:
-    """Besides what each method says, all raise `StoreUnavailableError` (nothing was changed, or nobody knows),
-    `NotOpenError`, and `AdoptedTableError` where an adopted table is served."""
+    """Besides what each method says, all raise `StoreUnavailableError`, `NotOpenError`, and `AdoptedTableError` if an
+    adopted table is served. After `StoreUnavailableError` it is not known whether something was changed."""
 
     def __init__(
         self,
@@ -153,9 +141,9 @@ class Tenants:
         """Delete the tenant with its domains. Its usage stays. Raises `UnknownTenantError`."""
         self._require_open()
         subdomain, domains = await self._registry.delete(tenant_id)
-        by_subdomain = [SUBDOMAIN_ALIAS + subdomain] if subdomain else []
-        by_domain = [DOMAIN_ALIAS + domain for domain in domains]
-        await self._write_through.withdraw([ID_ALIAS + tenant_id, *by_subdomain, *by_domain])
+        by_subdomain = [subdomain_alias(subdomain)] if subdomain else []
+        by_domain = [domain_alias(domain) for domain in domains]
+        await self._write_through.withdraw([id_alias(tenant_id), *by_subdomain, *by_domain])
 
 
 class Check:
@@ -242,5 +230,5 @@ class Check:
         except (TypeError, ValueError):
             fits = False
         if not fits:
-            self.fault("attributes are no JSON object; give a dict of texts, finite numbers, lists and dicts")
+            self.fault("attributes are not a JSON object; give a dict of texts, finite numbers, lists and dicts")
         return value

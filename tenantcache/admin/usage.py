@@ -7,9 +7,9 @@ Rules:
 * Requests pay nothing for it. What was admitted is read off the tokens every `interval` seconds, and so "last seen" is
   as exact as that.
 * What was drained belongs to a batch until Postgres has it. A batch that got no answer is sent again as it was: it
-  has a number, and counts once. While Postgres is away everything waits in memory, one number a tenant and day.
-* A batch that Postgres rejects is sent again in two halves, and so on: only the row that it cannot take is left out,
-  and logged.
+  has a number, and counts once. While Postgres is unavailable everything waits in memory, one number a tenant and day.
+* A batch that Postgres rejects is sent again in two halves, and so on. So only the row that it cannot take is left
+  out, and logged.
 * An orderly stop loses nothing. A crash loses what came since the last batch.
 * It counts requests that were let through to the application, whatever it answered; one that costs n counts n times.
 """
@@ -19,17 +19,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 
 from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
-from tenantcache.errors import RejectedError, SchemaMissingError, StoreError, StoreUnavailableError, TenantCacheError
+from tenantcache.errors import POSTGRES_FAILURES, RejectedError, TenantCacheError, told_as_unavailable
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
-
-__all__ = ["Usage", "UsageDay"]
+from tenantcache.stats import UsageStats
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +38,9 @@ STEP = 1_000
 """Tenants that are looked at between two breaths of the event loop: 1 ms."""
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (StoreError, SchemaMissingError) as error:
-        raise StoreUnavailableError(str(error)) from error
-
-
 class Usage:
     """`drain` gives what was admitted since it was last called, by tenant; one may come twice, or with nothing.
-    `require_here` raises where the store belongs to another event loop.
+    `require_here` raises if the store belongs to another event loop.
 
     A batch goes out every `interval` seconds: one statement, or one for every `MAX_ROWS` tenants that were seen.
     An interval of 0 writes nothing; what other processes write can be read all the same.
@@ -65,7 +55,7 @@ class Usage:
         interval: float,
         require_here: Callable[[], None] = lambda: None,
     ) -> None:
-        self.batches = 0
+        self.batches: int = 0
         self._store = store
         self._drain = drain
         self._server_now = server_now
@@ -83,7 +73,7 @@ class Usage:
         """Tenants and days that were collected and are not in Postgres yet."""
         return len(self._pending) + len(self._unanswered) + sum(map(len, self._to_retry))
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> UsageStats:
         return {"batches": self.batches, "waiting": self.waiting}
 
     def open(self) -> None:
@@ -100,7 +90,7 @@ class Usage:
         try:
             await self._flush()
             await self._store.leave(self._process_id)
-        except (StoreError, SchemaMissingError) as error:
+        except POSTGRES_FAILURES as error:
             kept = (*self._pending.values(), *self._unanswered, *chain.from_iterable(self._to_retry))
             lost = sum(row.requests for row in kept)
             logger.error("%d requests are missing from the usage: %s", lost, error)
@@ -116,7 +106,7 @@ class Usage:
     async def flush(self) -> None:
         """Write everything now. Raises `StoreUnavailableError`; then it is tried again by and by."""
         self._require_here()
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             await self._flush()
 
     async def read(self, tenant_id: str, since: date | None = None) -> list[UsageDay]:
@@ -126,7 +116,7 @@ class Usage:
         """
         if since is None:
             since = datetime.fromtimestamp(self._server_now(), UTC).date() - timedelta(days=29)
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             return await self._require_store().read(tenant_id, since)
 
     async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
@@ -134,7 +124,7 @@ class Usage:
 
         Those that never were are left out. Raises `StoreUnavailableError`.
         """
-        with _unavailable():
+        with told_as_unavailable(*POSTGRES_FAILURES):
             return await self._require_store().last_seen(tenant_ids)
 
     def _require_store(self) -> UsageStore:
@@ -148,7 +138,7 @@ class Usage:
             await asyncio.sleep(self._interval)
             try:
                 await self._flush()
-            except (StoreError, SchemaMissingError) as error:
+            except POSTGRES_FAILURES as error:
                 logger.info("usage waits in memory: %s", error)
             except Exception:
                 logger.exception("writing usage goes on past what failed")

@@ -7,6 +7,8 @@ from datetime import date, datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from tenantcache.ratelimit.core.windows import DAY
+
 
 class UsageRow(NamedTuple):
     """Requests of a tenant on a day of its time zone (the number of its date since 1970-01-01); `seen_at` in seconds
@@ -26,13 +28,19 @@ class UsageDay(NamedTuple):
     last_seen_at: datetime
 
 
+def latest_end(day: int) -> float:
+    """When a day of that date has ended everywhere (UTC-12): what is collected later was not seen later."""
+    return (day + 1) * DAY + DAY / 2
+
+
 class UsageStore(Protocol):
     """All methods raise `StoreError`. After `add` has raised, the same batch may be sent again: it counts once."""
 
     async def add(self, process_id: UUID, batch: int, rows: Sequence[UsageRow]) -> None:
         """Add `rows`, each tenant and day once. `batch` grows from call to call of one process.
 
-        Raises `RejectedError` where a row cannot be added; then none was, and the number may be given to another batch.
+        A tenant's last_seen_at of a day never goes back, and is not after `latest_end`. Raises `RejectedError` if a row
+        cannot be added; then none was, and the number may be given to another batch.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Write-through: what was committed is seen here at once, and lies in Redis for everybody else."""
+"""Write-through: what was committed is seen here at once, and lies in Redis for other processes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.lookup.core import copies as codec
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.sources import CopyStore, TenantStore
-from tenantcache.tenant import ID_ALIAS, LimitTable, Row, tenant_from_row
+from tenantcache.tenant import LimitTable, Row, tenant_from_row
 
 logger = logging.getLogger(__name__)
 
 MAX_COPIES = 16
-"""Aliases of one tenant that are written to Redis at once, each billed as a command; the rest when somebody asks."""
+"""Aliases of one tenant that are written to Redis at once, each billed as a command. The others follow when read."""
 
 
 class WriteThrough:
-    """Called after a commit. Nothing here raises: the write is done, and the log brings it to everybody anyway."""
+    """Called after a commit. Nothing here raises: the write is done, and the log brings it to every process anyway."""
 
     def __init__(self, tenants: TenantStore, copies: CopyStore | None, sync: Callable[[], Awaitable[None]]) -> None:
         self._tenants = tenants
@@ -29,7 +30,7 @@ class WriteThrough:
         if not await self._follow() or self._copies is None:
             return
         try:
-            alias = ID_ALIAS + tenant_id
+            alias = id_alias(tenant_id)
             snapshot = await self._tenants.read([alias])
             row = snapshot.rows[alias]
             if row is not None:

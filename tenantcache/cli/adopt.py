@@ -1,4 +1,4 @@
-"""`tenantcache adopt explain | verify | remove`: what is adopted, and whether it is what is served."""
+"""`tenantcache adopt explain | verify | remove`: what is adopted, and whether that is served."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import typer
 
 from tenantcache.cli.schema import database
 from tenantcache.errors import TenantCacheError
+from tenantcache.lookup.core.alias import is_alias
 
 if TYPE_CHECKING:
     from tenantcache.settings.model import Settings
 
 app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
-
-ALIASES = ("id:", "subdomain:", "domain:", "name:")
 
 
 @app.command()
@@ -67,7 +66,7 @@ async def _explain(name: str) -> None:
 _STATES = {
     "found": "this tenant",
     "conflict": "nothing, because several active tenants have this name",
-    "unknown": "nobody can say yet: names are being read anew",
+    "unknown": "not known yet: names are being read again",
     "absent": "no tenant",
 }
 
@@ -75,7 +74,7 @@ _STATES = {
 def _alias_of(name: str, settings: Settings) -> str:
     from tenantcache.lookup.core.hosts import HostRules
 
-    if name.startswith(ALIASES):
+    if is_alias(name):
         return name
     rules = HostRules(settings.base_domains, settings.reserved_subdomains)
     match = rules.classify(name.encode("utf-8", "surrogateescape"))
@@ -86,9 +85,9 @@ def _alias_of(name: str, settings: Settings) -> str:
 
 @app.command()
 def verify(
-    *, repair: Annotated[bool, typer.Option("--repair", help="Have what differs read again, everywhere.")] = False
+    *, repair: Annotated[bool, typer.Option("--repair", help="Read again what differs, everywhere.")] = False
 ) -> None:
-    """Compare every tenant that is known with what the query says now; exit with 1 if any differs.
+    """Compare every known tenant with what the query says now; exit with 1 if any differs.
 
     The same runs by itself, 200 tenants a minute.
     """
@@ -110,16 +109,14 @@ async def _verify(*, repair: bool) -> bool:
                 typer.echo(f"{tenant_id} is not as the query says")
         if repair and wrong:
             await comparing.repair(connection, wrong)
-    state = (
-        "read again everywhere" if repair and wrong else "--repair has them read again" if wrong else "all as served"
-    )
+    state = "read again everywhere" if repair and wrong else "--repair reads them again" if wrong else "all as served"
     typer.echo(f"tenantcache: {compared} tenants compared, {len(wrong)} differ; {state}")
     return not wrong or repair
 
 
 @app.command()
-def remove(kind: Annotated[str, typer.Argument(help="The kind that was given to init --kind.")]) -> None:
-    """Serve tenants of this kind no longer. Its tables lose their triggers."""
+def remove(kind: Annotated[str, typer.Argument(help="The kind, as given to init --kind.")]) -> None:
+    """Stop serving tenants of this kind. Its tables lose their triggers."""
     asyncio.run(_remove(kind))
 
 
@@ -128,4 +125,4 @@ async def _remove(kind: str) -> None:
 
     async with _installed() as (connection, where):
         await remove_kind(connection, kind)
-    typer.echo(f"tenantcache: tenants of the kind {kind} are not served any more at {where}")
+    typer.echo(f"tenantcache: tenants of the kind {kind} are no longer served at {where}")

@@ -16,7 +16,7 @@ from tenantcache.stores.redis import eviction_warning
 async def run_checks() -> bool:
     """Report on stdout what works and on stderr what does not; return whether all does.
 
-    Raises ConfigurationError where the settings have faults, because then there is nothing to connect to.
+    Raises ConfigurationError if the settings have faults, because then there is nothing to connect to.
     """
     settings = Settings()
     typer.echo("ok     settings  read from the environment")

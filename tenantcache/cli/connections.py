@@ -14,7 +14,7 @@ from tenantcache.stores.reasons import postgres_reason, redis_reason
 from tenantcache.stores.redis import RedisCopies, RedisLink
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds. Far beyond a slow handshake; somebody waits in front of a terminal."""
+"""Seconds. Far beyond a slow handshake, and short enough to wait for at a terminal."""
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
@@ -52,7 +52,7 @@ async def _close(connection: asyncpg.Connection) -> None:
 async def try_redis(url: str, variable: str, prefix: str = "tenantcache") -> Mapping[str, Any]:
     """Run the commands that an engine runs on the Redis at `url`, which `variable` holds, under `prefix`.
 
-    Returns what INFO says, nothing where that is forbidden: no engine needs it. Raises ServerError.
+    Returns what INFO says, or nothing if INFO is forbidden: no engine needs it. Raises ServerError.
     """
     link = RedisLink(url, prefix=prefix, timeout=CONNECT_TIMEOUT)
     copies = RedisCopies(link, prefix=f"{prefix}:check", ttl=60, read_timeout=CONNECT_TIMEOUT)

@@ -2,10 +2,10 @@
 
 Rules:
 
-* Things stop in the order opposite to their start: the workers hand back what they hold while the stores are there.
-* SIGINT, SIGTERM and SIGHUP are the same wish. One that comes while we stop is heard already.
-* Everything that can be known before is looked at before anything is started (`preflight.py`).
-* Tenants are written only where the command line says so, never where a variable points.
+* Things stop in the opposite order of their start: the workers give back what they hold while the stores still run.
+* SIGINT, SIGTERM and SIGHUP mean the same. One that comes while we stop is ignored.
+* Everything that can be checked beforehand is checked before anything starts (`preflight.py`).
+* Tenants are written only into a database that the command line names, never into one that a variable names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServ
 from tenantcache.settings.urls import address
 
 OURS = "X-Demo-Run"
-"""The header by which our answers are told from those of a server that took the port since we looked."""
+"""The header that tells our answers from those of a server that has taken the port meanwhile."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -129,7 +129,7 @@ class Website(DevServer):
         process = self.process
         super().stop(signal_number)
         if process is not None:
-            # Its workers share its process group. They outlive it only where it was killed.
+            # Its workers share its process group. They outlive it only if it was killed.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
@@ -161,7 +161,7 @@ async def _prepare(database_url: str) -> None:
 
 
 def _check_import(target: str, environment: Mapping[str, str]) -> None:
-    """Raise DevServerError where the app cannot be imported: uvicorn would start such a worker again and again."""
+    """Raise DevServerError if the app cannot be imported: uvicorn would start such a worker again and again."""
     code = "import sys; from uvicorn.importer import import_from_string; import_from_string(sys.argv[1])"
     if subprocess.run([sys.executable, "-c", code, target], env=environment, check=False).returncode:
         raise DevServerError(f"the app {target!r} cannot be imported; the reason is above")

@@ -18,7 +18,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the SQL and chang
 
 QUERY_OPTIONS = ("adopt_query", "kind", "watch", "static", "show_query")
 PLAIN_OPTIONS = ("dry_run", "grant", "notify")
-"""Those that go without an adopted table too."""
+"""Options that need no adopted table."""
 
 
 def _column(help_text: str) -> Any:
@@ -36,14 +36,14 @@ def init(
         Path | None, typer.Option(metavar="FILE", help="Serve the tenants that the SELECT in this file describes.")
     ] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as tenants of this kind.")
+        list[str] | None, typer.Option(metavar="NAME", help="Adopt beside what is adopted, as this kind of tenants.")
     ] = None,
     watch: Annotated[
         list[str] | None,
         typer.Option(metavar="TABLE=COLUMN", help="The column that holds the tenant's id; * if a row may concern any."),
     ] = None,
     static: Annotated[
-        list[str] | None, typer.Option(metavar="TABLE", help="Read by the query, and never changed.")
+        list[str] | None, typer.Option(metavar="TABLE", help="A table that the query reads and that never changes.")
     ] = None,
     show_query: Annotated[bool, typer.Option("--show-query", help="Print the query and change nothing.")] = False,
     adopt: Annotated[str | None, typer.Option(metavar="TABLE", help="Serve this table of yours.")] = None,
@@ -59,7 +59,7 @@ def init(
     plan: Column = None,
     per_minute: Annotated[str | None, _column("NULL: the plan's limit; 0: unlimited.")] = None,
     per_day: Annotated[str | None, _column("NULL: the plan's limit; 0: unlimited.")] = None,
-    time_zone: Annotated[str | None, _column("Where its days end, like Europe/Berlin; NULL: UTC.")] = None,
+    time_zone: Annotated[str | None, _column("The zone in which its days end, like Europe/Berlin; NULL: UTC.")] = None,
     attributes: Annotated[list[str] | None, _column("One JSON column, or its members one by one, or '*'.")] = None,
     exclude: Annotated[list[str] | None, _column("Keep this one out of '*', again for each further one.")] = None,
     domains_table: Annotated[str | None, typer.Option(metavar="TABLE", help="Custom domains, one a row.")] = None,
@@ -67,7 +67,7 @@ def init(
     domains_tenant_column: Annotated[list[str] | None, _column("The tenant's key. (default: tenant_id)")] = None,
     domains_primary: Annotated[str | None, _column("A boolean.")] = None,
     domains_verified: Annotated[
-        str | None, _column("Serve only what is true here, or has a time; COLUMN=VALUE compares.")
+        str | None, _column("Serve a domain only if this is true, or a time; COLUMN=VALUE compares.")
     ] = None,
     notify: Annotated[
         bool | None,
@@ -76,13 +76,12 @@ def init(
 ) -> None:
     """Create the schema, or add what is missing. Safe to run again.
 
-    With --adopt-query the tenants are what a query of yours says, over any of your tables, which get triggers and
-    nothing else. --adopt is a short way to write such a query over one table; its other options name columns, as in
-    SQL.
+    With --adopt-query, a query of yours over any of your tables gives the tenants. The tables get triggers and nothing
+    else. --adopt writes such a query over one table; its other options name columns, as in SQL.
     """
     from tenantcache.cli.schema import Options, adopt_tenants, create_schema, print_schema
 
-    # Each option has the name of the field that it fills, so they are handed on together.
+    # Each option has the name of the field that it fills, so they are passed on together.
     given = {name: value for name, value in context.params.items() if value and name not in PLAIN_OPTIONS}
     options = Options(notify, tuple(grant or ()))
     if given:
@@ -102,7 +101,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         raise AdoptionError(f"{_options(columns)}: the query of --adopt-query says all this itself; leave them out")
     if "adopt_query" not in given and "adopt" not in columns:
         raise AdoptionError(
-            f"{_options(given)}: these say what is in a table of yours; name it with --adopt,"
+            f"{_options(given)}: these describe a table of yours; name it with --adopt,"
             " or give a query with --adopt-query"
         )
     return Wanted(
@@ -154,7 +153,7 @@ def _pairs(texts: list[str] | tuple[()]) -> dict[str, str]:
 def uninstall(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    drop_data: Annotated[bool, typer.Option("--drop-data", help="Drop our tables even where they hold rows.")] = False,
+    drop_data: Annotated[bool, typer.Option("--drop-data", help="Drop our tables even if they hold rows.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Take the schema away again, and its triggers from adopted tables, which keep everything else."""

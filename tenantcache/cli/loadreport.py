@@ -47,7 +47,7 @@ class LoadReport:
     without_retry_after: int = 0
 
     def note(self, host: str, status: int, headers: Mapping[str, str]) -> bool:
-        """Count one answer (status 0: there was none); True where it is as it should be, which 429 is."""
+        """Count one answer (status 0: there was none); True if it is as it should be, which 429 is."""
         count = self.hosts.setdefault(host, HostCount())
         count.requests += 1
         self.statuses[status] = self.statuses.get(status, 0) + 1

@@ -1,4 +1,4 @@
-"""`tenantcache loadtest`: finds hosts to ask for, and lets locust do the rest in a process of its own."""
+"""`tenantcache loadtest`: finds hosts to request, and runs locust in a process of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LoadTest:
     processes: int
 
     async def run(self) -> int:
-        """Return locust's exit status: 0, or 1 where a request failed. Raises TenantCacheError."""
+        """Return locust's exit status: 0, or 1 if a request failed. Raises TenantCacheError."""
         if importlib.util.find_spec("locust") is None:
             raise LoadTestError("a load test needs locust: pip install 'tenantcache[loadtest]'")
         if not self.url.startswith(("http://", "https://")):

@@ -1,8 +1,8 @@
 """The load itself, for locust (https://locust.io): `tenantcache loadtest` runs it, and so may `locust -f`.
 
-LOADTEST_HOSTS names a file with one host a line, the busiest first. LOADTEST_PATH is what is asked for ("/"), and
-LOADTEST_SKEW how much busier the first ones are (1: the tenth gets a tenth of the first's requests; 0: all the same).
-Each request has the tenant's host in its Host header, whatever address it goes to. An answer of 429 is no failure:
+LOADTEST_HOSTS names a file with one host a line, the busiest first. LOADTEST_PATH is the path to request ("/").
+LOADTEST_SKEW says how much busier the first ones are (1: the tenth gets a tenth of the first's requests; 0: all alike).
+Each request has the tenant's host in its Host header, whatever address it goes to. An answer of 429 is not a failure:
 it is counted apart.
 """
 

@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
     no_args_is_help=True,
     add_completion=False,
-    # The pretty ones show local variables, and among them are URLs with passwords.
+    # The pretty ones show local variables, among them URLs with passwords.
     pretty_exceptions_enable=False,
 )
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "tenantcache":
-            raise  # our own fault, not one of what is installed
+            raise  # a fault of the package, not of the installation
         _tell(f"{error.name} is not installed; install tenantcache with its extras: pip install 'tenantcache[demo]'")
     except OSError as error:  # a closed pipe never comes here: click ends silently
         path = f": {error.filename}" if error.filename else ""
@@ -74,22 +74,21 @@ def settings() -> None:
 @app.command()
 def demo(
     target: Annotated[
-        str | None, typer.Option("--app", help="What to serve, as uvicorn takes it. (default: the example application)")
+        str | None,
+        typer.Option("--app", help="The app to serve, as uvicorn takes it. (default: the example application)"),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve.")] = 2,
-    directory: Annotated[Path, typer.Option(help="Where the database is kept between runs.")] = Path(".demo"),
+    directory: Annotated[Path, typer.Option(help="Directory that keeps the database between runs.")] = Path(".demo"),
     database_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Write the tenants into this Postgres, in place of one of our own."),
+        typer.Option(metavar="URL", help="Write the tenants into this Postgres, instead of a new one."),
     ] = None,
-    redis_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Use this Redis, in place of one of our own.")
-    ] = None,
+    redis_url: Annotated[str | None, typer.Option(metavar="URL", help="Use this Redis, instead of a new one.")] = None,
 ) -> None:
     """Serve an app with a real Postgres and Redis and fifty made-up tenants, until Ctrl-C.
 
-    DATABASE_URL and REDIS_URL are not looked at: what they name may be in use by something else.
+    DATABASE_URL and REDIS_URL are ignored: other programs may be using the servers that they name.
     """
     from tenantcache.cli.demo import Demo
 
@@ -98,13 +97,13 @@ def demo(
 
 @app.command()
 def loadtest(
-    url: Annotated[str, typer.Argument(help="Where the deployment listens, like http://127.0.0.1:8000.")],
+    url: Annotated[str, typer.Argument(help="The address of the deployment, like http://127.0.0.1:8000.")],
     hosts: Annotated[
         Path | None, typer.Option(help="A file with one host a line, the busiest first; else from the database.")
     ] = None,
-    path: Annotated[str, typer.Option(help="What is asked for.")] = "/",
-    users: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 20,
-    seconds: Annotated[int, typer.Option(min=1, help="How long.")] = 30,
+    path: Annotated[str, typer.Option(help="The path to request.")] = "/",
+    users: Annotated[int, typer.Option(min=1, help="Requests in flight at once.")] = 20,
+    seconds: Annotated[int, typer.Option(min=1, help="Duration.")] = 30,
     skew: Annotated[float, typer.Option(min=0, help="Zipf exponent of the traffic; 0: all hosts alike.")] = 1.0,
     most: Annotated[int, typer.Option(min=1, help="Tenants to take from the database.")] = 10_000,
     processes: Annotated[int, typer.Option(min=1, help="Processes that make the load.")] = 1,

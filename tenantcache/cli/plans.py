@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from tenantcache.lookup.core.alias import id_alias
 from tenantcache.settings.model import Settings, variable_of
 
 PORTION = 1000
 """Tenants that one query reads. All are looked at: each query takes milliseconds."""
 
 MOST = 5
-"""Names that are told. There are more only if the column holds something else than plans."""
+"""Names in the message. There are more only if the column holds something else than plans."""
 
 _BY_PLAN = """
     select f.tenant ->> 'plan' as plan, count(*) as tenants from tenantcache.find_tenants($1) f
@@ -26,7 +27,7 @@ async def find_unknown_plans(connection: asyncpg.Connection, settings: Settings)
     if not settings.plans:
         return []
     counts: Counter[str] = Counter()
-    ids = [f"id:{row[0]}" for row in await connection.fetch("select tenantcache.tenant_ids()")]
+    ids = [id_alias(row[0]) for row in await connection.fetch("select tenantcache.tenant_ids()")]
     for start in range(0, len(ids), PORTION):
         for row in await connection.fetch(_BY_PLAN, ids[start : start + PORTION]):
             counts[row["plan"]] += row["tenants"]

@@ -1,4 +1,4 @@
-"""What `tenantcache demo` looks at before it starts anything. Each thing that is missing has a message of its own."""
+"""What `tenantcache demo` checks before it starts anything. Each missing thing has a message of its own."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def without_urls(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def ignored(environ: Mapping[str, str]) -> str | None:
-    """One line about the variables that other commands would use and the demo does not; None if none is set."""
+    """One line about variables that other commands use and the demo does not; None if none is set."""
     found = [name for name in URL_VARIABLES if environ.get(name, "").strip()]
     if not found:
         return None

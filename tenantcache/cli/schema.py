@@ -28,7 +28,7 @@ from tenantcache.schema.adopt import (
 from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import address
-from tenantcache.stores.postgres import REBUILD_TIMEOUT
+from tenantcache.stores.changelog import REBUILD_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ _NO_OPTIONS = Options()
 
 
 def print_schema(options: Options) -> None:
-    """Print the SQL, for whoever has the right to run it. Needs no settings."""
+    """Print the SQL, for a person with the right to run it. Needs no settings."""
     typer.echo(schema.sql() + options.sql)
 
 
@@ -127,7 +127,7 @@ async def adopt_tenants(wanted: Wanted, options: Options, *, dry_run: bool) -> N
         )
         ours = await connection.fetchval("select count(*) from tenantcache.tenants")
     if ours:
-        warn(f"{ours} tenants in tenantcache.tenants are not served any more")
+        warn(f"{ours} tenants in tenantcache.tenants are no longer served")
     tables = ", ".join(table.name for table in plan.query.tables)
     state = "served" if changed else "served already, and nothing was changed"
     what = f"{count} tenants of the kind {wanted.kind}" if wanted.kind else f"{count} tenants"
@@ -148,12 +148,12 @@ async def _query_of(connection: asyncpg.Connection, wanted: Wanted) -> str:
 
 
 async def _replaced(connection: asyncpg.Connection, plan: Plan) -> list[str]:
-    """Tables that are other ones now than when they were adopted under their names."""
+    """Tables that have been replaced under their names since they were adopted."""
     if not await connection.fetchval("select to_regclass('tenantcache.watched_tables') is not null"):
         return []
     known = dict(await connection.fetch("select name, relation from tenantcache.watched_tables"))
     return [
-        f"this replaces {table.name}: the table of that name is another one than the one that was adopted"
+        f"this replaces {table.name}: the table of that name is not the one that was adopted"
         for table in plan.query.tables
         if known.get(table.name, table.oid) != table.oid
     ]
@@ -186,7 +186,7 @@ async def uninstall(*, drop_data: bool, dry_run: bool, confirmed: bool) -> None:
 
 @asynccontextmanager
 async def database() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
-    """The database that the settings name, and what to call it. Says what to do where a right is missing."""
+    """The database that the settings name, and what to call it. Says what to do if a right is missing."""
     settings, variable = Settings(), variable_of("database_url")
     async with postgres(settings.database_url, variable) as connection:
         try:

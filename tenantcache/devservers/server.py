@@ -38,8 +38,8 @@ class DevServerError(TenantCacheError):
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is free, and that is given to no other caller for a minute.
 
-    A server takes it with SO_REUSEADDR, as servers do. It lies below the ports that the kernel gives to connections:
-    one of those may be taken by the next connection to anything, also while the server that had it restarts.
+    A server takes it with SO_REUSEADDR, as servers do. It is below the ports that the kernel gives to connections. Any
+    connection may take one of those, even while the server that had it restarts.
     """
     for _ in range(100):
         with socket.socket() as probe:
@@ -117,7 +117,7 @@ def spawn(
         group=account.gid if account else None,
         extra_groups=[] if account else None,
         start_new_session=True,
-        # The function makes two system calls and nothing else, which is safe where there are threads.
+        # The function makes two system calls and nothing else, which is safe in a process with threads.
         preexec_fn=_die_with_parent(stop_signal),  # noqa: PLW1509
     )
 

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Protocol, Self
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
+
+RESET_NAME = "reset:"
+"""In the log it stands among the names of a change, and says that the tenant's counters were reset."""
+
+
+class ChangeKind(Enum):
+    """What an entry of the log tells of."""
+
+    TENANT = "a tenant has changed"
+    RESET = "a tenant's counters were reset"
+    EVERYTHING = "everything may have changed"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry(LogMark):
-    """One change: the tenant, and every alias that led to it before or after. Both None: everything changed."""
+    """One change. `aliases` are all that led to the tenant before or after it. If everything may have changed, it names
+    no tenant and no alias."""
 
-    tenant_id: str | None
-    aliases: tuple[str, ...] | None
+    kind: ChangeKind
+    tenant_id: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def from_columns(cls, seq: int, at: int, tenant_id: str | None, names: Sequence[str] | None) -> Self:
+        """Make an entry of what stands in the log. `tenant_id` or `names` None: everything may have changed."""
+        if tenant_id is None or names is None:
+            return cls(seq, at, ChangeKind.EVERYTHING)
+        aliases = tuple(name for name in names if name != RESET_NAME)
+        kind = ChangeKind.TENANT if len(aliases) == len(names) else ChangeKind.RESET
+        return cls(seq, at, kind, tenant_id, aliases)
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
     """One look at the log: what is new, and what else a follower lives on.
 
-    `server_time` is in seconds since the Unix epoch, `head` the newest entry, `continuous` false where the entry
-    that the caller applied last is not the one in the log now, `processes` the size of the fleet.
-    `truncated` is true where the caller is further behind than its bound; `entries` is then empty. `choice` says which
+    `server_time` is in seconds since the Unix epoch, `head` the newest entry, `processes` the size of the fleet.
+    `continuous` is false if the entry that the caller applied last is not the one in the log now.
+    `truncated` is true if the caller is further behind than its bound; `entries` is then empty. `choice` says which
     store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
 
     `pending`: changes were committed that are not in the log yet. `snapshot` names what this look saw, and `covers`
     says whether everything that an earlier one saw (`ChangeLog.pull`) is in the log now. `running` are transactions
-    that were under way. `fault` says why the log cannot be relied on, if `checked`; one that begins with "changed" is
-    mended by `ChangeLog.rebuild`.
+    that were under way. `fault` says why the log cannot be relied on, if `checked`.
     """
 
     server_time: float
@@ -49,10 +71,26 @@ class Pull:
     checked: bool = True
     fault: str | None = None
 
+    @property
+    def needs_rebuild(self) -> bool:
+        """Whether `ChangeLog.rebuild` mends the fault: see `fault()` in log.sql."""
+        return self.fault is not None and self.fault.startswith("changed")
 
-OnChange = Callable[..., None]
-"""Called without an argument for a commit; by a publisher with the number of the newest entry; with `checks=True` if
-something else has changed that only a pull with `check` tells."""
+
+class Publication(Enum):
+    """What became of an attempt to publish. BUSY: another process is publishing. MORE: some changes are left."""
+
+    NOTHING = "nothing"
+    BUSY = "busy"
+    PUBLISHED = "published"
+    MORE = "more"
+
+
+class OnChange(Protocol):
+    def __call__(self, published: int | None = None, *, checks: bool = False) -> None:
+        """Hear of a commit (None), or of the newest entry that a publisher has written. `checks`: something else has
+        changed that only a pull with `check` tells."""
+        ...
 
 
 class ChangeLog(Protocol):
@@ -74,9 +112,8 @@ class ChangeLog(Protocol):
         """What came after `applied`. `since` is an earlier `Pull.snapshot`, or "": then nothing is covered."""
         ...
 
-    async def publish(self, most: int) -> str:
-        """Move at most `most` committed changes into the log: "nothing", "busy" (another process does), "published",
-        "more"."""
+    async def publish(self, most: int) -> Publication:
+        """Move at most `most` committed changes into the log."""
         ...
 
     async def rebuild(self) -> None:

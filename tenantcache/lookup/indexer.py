@@ -2,13 +2,13 @@
 
 Rules:
 
-* The stream is one snapshot, of the history that the follower knows: the snapshot's newest log entry must be in the log
-  that was applied, and nothing may be pending in it (freshness, rule 7). Every change that the follower applies from
-  before the snapshot on is noted and added at the end, so that the finished index lacks nothing that was there at the
+* The stream is one snapshot, of the timeline that the follower knows. The snapshot's newest log entry must be in the
+  log that was applied, and nothing may be pending in it (freshness, rule 7). Every change that the follower applies
+  from before the snapshot on is noted and added at the end. So the finished index lacks nothing that was there at the
   snapshot or came since.
-* Hosts are only ever added: one that was deleted costs a look-up until the index is loaded anew.
+* Hosts are only ever added: one that was deleted costs a lookup until the index is loaded anew.
 * While memory is not valid (the follower has lost touch), nothing is ruled out.
-* More than `max_hosts` are not indexed at all; then the budget of look-ups stands alone.
+* More than `max_hosts` are not indexed at all; then only the budget bounds lookups.
 * It is loaded anew every hour: hosts that came while the triggers were off (a restore, say) are known an hour later at
   the latest. That costs one stream of all hosts, some 5 s of the database for a million.
 """
@@ -20,14 +20,15 @@ import logging
 import random
 from contextlib import suppress
 
-from tenantcache.errors import SchemaMissingError, StoreError
+from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import Freshness
-from tenantcache.freshness.log import LogEntry
+from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.core.alias import is_id
 from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
-from tenantcache.tenant import ID_ALIAS
+from tenantcache.stats import IndexStats
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ BATCH = 2_000
 
 MIN_PAUSE, MAX_PAUSE = 1.0, 30.0
 """Seconds between two loads: changes to everything may come in bursts."""
-
 
 RELOAD_INTERVAL = 3600.0
 """Seconds, give or take a fifth, so that the processes of a fleet do not load at once."""
@@ -67,14 +67,14 @@ class Indexer:
         await stop(self._task)
 
     def rules_out(self, alias: str) -> bool:
-        """True where `alias` certainly leads to no tenant; costs no I/O. Ids are not in the index."""
+        """Whether `alias` certainly leads to no tenant. Ids are not in the index. No I/O."""
         index = self._index
-        if index is None or alias in index or alias.startswith(ID_ALIAS):
+        if index is None or alias in index or is_id(alias):
             return False
         return self._freshness.is_valid(self._clock())
 
     def knows(self, alias: str) -> bool:
-        """True where `alias` leads to a tenant, save for one in some billions of strangers; costs no I/O."""
+        """Whether `alias` leads to a tenant, except for one unknown host in some billions. No I/O."""
         return self._index is not None and alias in self._index
 
     @property
@@ -85,13 +85,13 @@ class Indexer:
     def nbytes(self) -> int:
         return 0 if self._index is None else self._index.nbytes
 
-    def stats(self) -> dict[str, bool | int]:
+    def stats(self) -> IndexStats:
         return {"ready": self.is_ready, "hosts": self.hosts, "bytes": self.nbytes, "loads": self.loads}
 
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:
-        if entry.aliases is None:
+        if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
             return
         if self._meanwhile is not None:
@@ -102,7 +102,7 @@ class Indexer:
                 self._needed.set()
 
     def flush(self) -> None:
-        """Nothing is known any more: a part of the log was skipped, or belongs to another history."""
+        """Know nothing any more: a part of the log was skipped, or belongs to another timeline."""
         self._index = self._meanwhile = None
         self._needed.set()
 
@@ -115,7 +115,7 @@ class Indexer:
             try:
                 await self._load()
                 pause = MIN_PAUSE
-            except (StoreError, SchemaMissingError) as error:
+            except POSTGRES_FAILURES as error:
                 logger.info("the index of known hosts could not be loaded: %s; trying again", error)
                 self._needed.set()
                 pause = min(pause * 2, MAX_PAUSE)
@@ -126,7 +126,9 @@ class Indexer:
         try:
             async with self._source.stream_aliases(BATCH) as stream:
                 if stream.count > self._max_hosts:
-                    logger.warning("%d hosts are more than the index may hold: strangers cost look-ups", stream.count)
+                    logger.warning(
+                        "%d hosts are more than the index may hold: unknown hosts cost lookups", stream.count
+                    )
                     return
                 if stream.pending:
                     self._needed.set()

@@ -4,20 +4,20 @@ Rules:
 
 * The cache (a `cachetools.TLRUCache`) owns every entry. When one leaves it, for whatever reason, its spellings and
   its place in the index by tenant go with it.
-* cachetools treats an expired item as absent and keeps it, so `pop` and `get` would leave an expired entry in `hot` and
-  in the index by tenant. So each look into the cache lets expired entries leave first, and reads the clock once: what
+* cachetools treats an expired item as absent and keeps it: `pop` and `get` would leave it in `hot` and in the index by
+  tenant. So each look into the cache lets expired entries leave first, and reads the clock once. What
   is then still in the cache has not expired, and what has expired is in no map.
-* `hot` is the only thing that a hot request looks into: one dict from the raw Host bytes to the entry. It holds
-  what may be served without a second thought (an active tenant); anything else takes the long way.
-* One alias has endless spellings (case, port, root dot). An entry keeps the first few that came by, so that a
-  client that makes up spellings can neither fill the memory nor push out a tenant.
-* A hot hit does not touch the cache's own order, which would cost more than the look-up. It sets `used`, and
-  eviction gives whoever was used since the last look a second chance (the CLOCK algorithm, Corbato 1968).
+* `hot` is the only thing that a hot request looks into: one dict from the raw Host bytes to the fast path of an entry.
+  It holds what may be served without a second thought (an active tenant); anything else takes the slow path.
+* One alias has endless spellings (case, port, root dot). An entry keeps the first few that came by. So a client
+  that makes up spellings can neither fill the memory nor push out a tenant.
+* A hot request does not touch the cache's own order, which would cost more than the lookup. It sets `used`, and
+  eviction gives what was used since the last look a second chance (the CLOCK algorithm, Corbato 1968).
 * Negatives live apart: a flood of unknown hosts evicts other negatives, never a tenant.
-* An entry older than `ttl` is due to be read again: the log vouches for it all the same, so this only bounds the
+* An entry older than `ttl` is due to be read again. The log vouches for it all the same, so this only bounds the
   damage if the triggers are switched off. `due` hands such entries out in the order of their age, to be read in one
-  query for many. An entry that is due expires after `grace` seconds, during which it may be served stale, or after
-  another `ttl` if that is longer: it must still be held when its turn to be read comes.
+  query for many. An entry that is due may be served stale for `grace` seconds, and expires then. If another `ttl` is
+  longer, it expires after that: it must still be held when its turn to be read comes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from cachetools import TLRUCache, TTLCache
 
+from tenantcache.lookup.fastpath import FastPath
 from tenantcache.runtime.clock import Clock
+from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
-
-if TYPE_CHECKING:
-    from tenantcache.ratelimit.core.reservation import Reservation
 
 MAX_SPELLINGS = 4
 """Browsers send one spelling of a host, a load balancer's health checks perhaps another; four leave room."""
@@ -44,29 +43,26 @@ MAX_SECOND_CHANCES = 16
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What an alias leads to. `tenant` is None for a negative. `serving`, what the context of its requests holds, is
-    None until there was one; `meter` is None until requests may find the entry by their Host alone, which is later.
+    """What an alias leads to. `tenant` is None for a negative. `fast_path` is None until requests may find it.
 
     `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
-    `due` is when it should be read again, `tier` where it was found ("redis", "postgres" or "index"), and `served` is
-    true once a request was served from it.
+    `due` is when it should be read again. `tier` is the place where it was found: "redis", "postgres" or "index".
+    `served` is true once a request was served from it.
     """
 
     alias: str
     tenant: Tenant | None
-    asof: float
+    watermark: float
     read_at: float
     due: float
     tier: str
-    meter: Reservation | None = None
-    serving: Any = None
-    used: bool = False
+    fast_path: FastPath | None = None
     served: bool = False
     spellings: tuple[bytes, ...] = ()
 
 
 class _TenantEntries(TLRUCache[str, Entry]):
-    """A TTL cache that tells who leaves on its own, and that gives what was used a second chance."""
+    """A TTL cache that tells what leaves by itself, and that gives what was used a second chance."""
 
     def __init__(self, max_entries: int, overtime: float, timer: Clock, on_leave: Callable[[Entry], None]) -> None:
         super().__init__(max_entries, lambda _alias, entry, _now: entry.due + overtime, timer=timer)
@@ -90,12 +86,13 @@ class _TenantEntries(TLRUCache[str, Entry]):
             return cast("Entry | None", self.pop(alias, None))
 
     def popitem(self) -> tuple[str, Entry]:
-        with self.timer:  # at a later instant, what is put back might have expired, and be lost without a word
+        with self.timer:  # at a later instant, what is put back might have expired, and would be lost
             for _ in range(MAX_SECOND_CHANCES):
                 alias, entry = super().popitem()
-                if not entry.used:
+                path = entry.fast_path
+                if path is None or not path.used:
                     break
-                entry.used = False
+                path.used = False
                 super().__setitem__(alias, entry)
             else:
                 alias, entry = super().popitem()
@@ -126,7 +123,7 @@ class Memory:
         max_negatives: int = 10_000,
     ) -> None:
         self.ttl = ttl
-        self.hot: dict[bytes | None, Entry] = {}
+        self.hot: dict[bytes | None, FastPath] = {}
         self.evictions = 0
         self._clock = clock
         self._entries = _TenantEntries(max_tenants, max(grace, ttl), clock, self._left)
@@ -142,7 +139,7 @@ class Memory:
         return entry
 
     def put(self, entry: Entry) -> None:
-        """Install `entry` in the place of whatever its alias led to before."""
+        """Install `entry` in place of what its alias led to before."""
         self.drop_alias(entry.alias)
         if entry.tenant is None:
             self._negatives[entry.alias] = entry
@@ -152,9 +149,11 @@ class Memory:
             self._by_age.append(entry)
 
     def spell(self, raw_host: bytes, entry: Entry) -> None:
-        """Let `raw_host` lead straight to `entry`, if the entry is still held and has room for a spelling."""
-        if len(entry.spellings) < MAX_SPELLINGS and self._entries.held(entry.alias) is entry:
-            self.hot[raw_host] = entry
+        """Let `raw_host` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
+        is_new = raw_host not in entry.spellings and len(entry.spellings) < MAX_SPELLINGS
+        if is_new and self._entries.held(entry.alias) is entry:
+            assert entry.fast_path is not None
+            self.hot[raw_host] = entry.fast_path
             entry.spellings = (*entry.spellings, raw_host)
 
     def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
@@ -188,7 +187,7 @@ class Memory:
         """Hand out again what `due` has handed out and could not be read."""
         self._by_age.extendleft(reversed(entries))
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> MemoryStats:
         return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
 
     def __len__(self) -> int:

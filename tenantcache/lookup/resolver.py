@@ -5,34 +5,37 @@ Rules:
 * Nothing is installed that `Freshness` does not accept *at that instant*: between the test and the installation
   there is no await, and a change that the follower applies runs whole, before or after.
 * A load whose answer a change has overtaken is read again, from Postgres. After `MAX_OVERTAKEN` times it is served
-  without being kept, and to those alone who asked before it was read.
-* A read that finds another history (a restored database) drops everything: nobody may be served from the old one after
-  somebody was served from the new one.
-* A change cuts the loads of its aliases off: who comes later starts a load of his own and never waits for an answer
-  that is known to be old.
+  without being kept, and only to those who asked before it was read (`core/judgement.py`).
+* A read that finds another timeline (a restored database) drops everything: no request may be served from the old one
+  after one was served from the new one.
+* A change detaches the loads of its aliases. Later callers start a new load, and never wait for an answer that is known
+  to be old.
 * Redis is asked only while memory is valid, because only then are the floors known that its copies are judged by.
-* Slow is as bad as gone: a request waits `deadline` seconds at most, then gets what `stale_if_error` allows or
+* Slow is as bad as unavailable: a request waits `deadline` seconds at most, then gets what `stale_if_error` allows or
   `StoreUnavailableError`. A bounded number of loads run, and a bounded number wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
-from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
-from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry
-from tenantcache.lookup.core import copies as codec
+from tenantcache.errors import StoreError, StoreUnavailableError
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
+from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.copies import Copy
+from tenantcache.lookup.core.judgement import Judgement, Step, believes, judge, tenant_id_of
 from tenantcache.lookup.core.lookupbudget import LookupBudget
+from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.memory import Entry, Memory
-from tenantcache.lookup.sources import CopyStore, Snapshot, TenantStore
-from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.runtime.breaker import Breaker
+from tenantcache.lookup.origin import Origin
+from tenantcache.lookup.sharing import Sharing
+from tenantcache.lookup.singleflight import SingleFlight
+from tenantcache.lookup.sources import CopyStore, TenantStore
 from tenantcache.runtime.clock import Clock
-from tenantcache.runtime.tasks import stop
-from tenantcache.tenant import ID_ALIAS, LimitTable, Row, Tenant, tenant_from_row
+from tenantcache.stats import ResolverStats
+from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
 
 MAX_LOADS = 256
 """Loads that run or wait for a connection at once. At a millisecond each on four connections, 256 take 64 ms."""
@@ -44,12 +47,23 @@ REFRESH_BATCH = 500
 """Entries past their TTL that one query reads again; at one query a second, 150,000 in five minutes."""
 
 
-class Resolver:
-    """`on_read` is told of every tenant that is installed, and gives the reservation that it has already, if any.
+class KnownHosts(Protocol):
+    """What is known of hosts without I/O."""
 
-    `rules_out` says of an alias that it certainly leads nowhere, `knows` that it leads somewhere; `budget` bounds the
-    look-ups of all others.
-    `on_future` is called when a read has found another history than the one that the follower knows.
+    def rules_out(self, alias: str) -> bool:
+        """Whether `alias` certainly leads to no tenant."""
+        ...
+
+    def knows(self, alias: str) -> bool:
+        """Whether `alias` leads to a tenant, as far as is known."""
+        ...
+
+
+class Resolver:
+    """`on_read` is told of every tenant that is installed.
+
+    `budget` bounds the lookups of aliases that are neither in memory nor among the `known` hosts.
+    `on_timeline` is called when a read has found another timeline than the one that the follower knows.
     """
 
     def __init__(
@@ -60,11 +74,10 @@ class Resolver:
         freshness: Freshness,
         limits: LimitTable,
         *,
-        on_read: Callable[[Tenant], Reservation | None],
-        rules_out: Callable[[str], bool],
+        on_read: Callable[[Tenant], None],
+        known: KnownHosts,
         budget: LookupBudget,
-        knows: Callable[[str], bool] = lambda _alias: False,
-        on_future: Callable[[], None],
+        on_timeline: Callable[[], None],
         clock: Clock,
         deadline: float = 2.0,
     ) -> None:
@@ -74,21 +87,17 @@ class Resolver:
         self.copy_hits = 0
         self.copies_refused = 0
         self.stale_served = 0
-        self._origin = origin
-        self._copies = copies
+        self._origin = Origin(origin, clock)
+        self._sharing = Sharing(copies)
         self._memory = memory
         self._freshness = freshness
         self._limits = limits
         self._on_read = on_read
-        self._rules_out = rules_out
-        self._knows = knows
+        self._known = known
         self._budget = budget
-        self._on_future = on_future
+        self._on_timeline = on_timeline
         self._clock = clock
-        self._deadline = deadline
-        self._breaker = Breaker(threshold=1, min_pause=0.25, max_pause=1.0)
-        self._loading: dict[str, asyncio.Task[Entry]] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._flights = SingleFlight(self._load, deadline=deadline)
 
     def peek(self, alias: str) -> Entry | None:
         """The entry that may be served now, without I/O."""
@@ -96,24 +105,24 @@ class Resolver:
         if entry is None:
             return None
         now = self._clock()
-        if now >= entry.due or self._freshness.state(now, entry.asof, entry.read_at) is not State.VALID:
+        if now >= entry.due or self._freshness.state(now, entry.watermark, entry.read_at) is not State.VALID:
             return None
         return entry
 
     async def find(self, alias: str) -> Entry:
-        """What `alias` leads to; an entry without a tenant where it leads nowhere.
+        """What `alias` leads to; an entry without a tenant if it leads nowhere.
 
-        Raises `StoreUnavailableError` where nobody can say.
+        Raises `StoreUnavailableError` if no store can say.
         """
         entry = self.peek(alias)
         if entry is not None:
             return entry
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
-        if self._rules_out(alias) and self._freshness.accepts(self._freshness.settled, alias, None):
+        if self._known.rules_out(alias) and self._freshness.accepts(self._freshness.settled, alias, None):
             self.ruled_out += 1
             return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
-            return await self._wait_for_load(alias)
+            return await self._join_load(alias)
         except StoreError as error:
             stale = self._stale(alias)
             if stale is None:
@@ -122,8 +131,8 @@ class Resolver:
             return stale
 
     async def find_ids(self, ids: Sequence[str]) -> dict[str, Tenant]:
-        """The tenants of `ids` that exist: one MGET and one query at most. Raises `StoreUnavailableError`."""
-        wanted = {ID_ALIAS + tenant_id: tenant_id for tenant_id in ids}
+        """The tenants of `ids` that exist, by id: one MGET and one query at most. Raises `StoreUnavailableError`."""
+        wanted = {id_alias(tenant_id): tenant_id for tenant_id in ids}
         entries = {alias: self.peek(alias) for alias in wanted}
         missing = [alias for alias, entry in entries.items() if entry is None]
         try:
@@ -139,18 +148,14 @@ class Resolver:
         entry = self._memory.get(alias)
         if entry is None or entry.tenant is None:
             return None
-        return None if self._freshness.state(self._clock(), entry.asof, entry.read_at) is State.REFUSED else entry
+        return None if self._freshness.state(self._clock(), entry.watermark, entry.read_at) is State.REFUSED else entry
 
-    def adopt(self, epoch: str, mark: LogMark, row: Row) -> bool:
-        """Install a row of a snapshot under those of its hosts that are not held, where it is believed like a copy."""
-        tenant, adopted = tenant_from_row(row, self._limits), False
+    def adopt(self, copy: Copy) -> bool:
+        """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy."""
+        tenant, adopted = tenant_from_row(copy.row, self._limits), False
         for alias in tenant.aliases[1:]:  # all but its id
-            if (
-                self._memory.get(alias) is None
-                and self._freshness.is_valid(self._clock())
-                and self._freshness.accepts_shared(epoch, mark, alias, tenant.id)
-            ):
-                entry = self._install(alias, tenant, mark.seq, NEVER, "postgres")
+            if self._memory.get(alias) is None and believes(self._freshness, self._clock(), copy, alias, tenant):
+                entry = self._install(alias, tenant, copy.mark.seq, NEVER, "postgres")
                 entry.served = adopted = True  # no request had to wait for it
         return adopted
 
@@ -159,12 +164,12 @@ class Resolver:
         due = self._memory.due(REFRESH_BATCH)
         if due:
             try:
-                await self._read([entry.alias for entry in due], copy=False)
+                await self._read([entry.alias for entry in due], share=False)
             except StoreError:
                 self._memory.still_due(due)
                 raise
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> ResolverStats:
         return {
             "loads": self.loads,
             "ruled_out": self.ruled_out,
@@ -177,207 +182,130 @@ class Resolver:
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:
-        if entry.tenant_id is None or entry.aliases is None:
+        if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
             return
         for held in self._memory.of_tenant(entry.tenant_id):
             self._drop_older(held, entry.seq)
-        for alias in (*entry.aliases, ID_ALIAS + entry.tenant_id):
-            self._loading.pop(alias, None)
+        for alias in (*entry.aliases, id_alias(entry.tenant_id)):
+            self._flights.detach(alias)
             held_here = self._memory.get(alias)
             if held_here is not None:
                 self._drop_older(held_here, entry.seq)
 
     def _drop_older(self, held: Entry, seq: int) -> None:
-        if held.asof < seq:
+        if held.watermark < seq:
             self._memory.drop_alias(held.alias)
 
     def flush(self) -> None:
-        self._loading.clear()
+        self._flights.detach_all()
         self._memory.clear()
 
-    # Loading.
-
-    async def _wait_for_load(self, alias: str) -> Entry:
-        task = self._loading.get(alias)
-        if task is None:
-            if len(self._loading) >= MAX_LOADS:
+    async def _join_load(self, alias: str) -> Entry:
+        if alias not in self._flights:
+            if len(self._flights) >= MAX_LOADS:
                 raise StoreError("too many tenants are being looked up at once")
-            # Who is in memory or in the index is no stranger: a fleet that starts cold looks all of its tenants up.
-            is_stranger = self._memory.get(alias) is None and not self._knows(alias)
-            if is_stranger and not self._budget.spend(self._clock()):
+            # A host in memory or in the index is not unknown: a fleet that starts cold looks all of its tenants up.
+            is_unknown = self._memory.get(alias) is None and not self._known.knows(alias)
+            if is_unknown and not self._budget.spend(self._clock()):
                 self.over_budget += 1
-                raise StoreError("too many hosts that nobody knows were looked up within the last second")
-            task = asyncio.create_task(self._load(alias), name="tenantcache load")
-            self._loading[alias] = task
-            task.add_done_callback(lambda done: self._loaded(alias, done))
-        try:
-            async with asyncio.timeout(self._deadline):
-                # The load goes on for the others when one request is cancelled or has waited long enough.
-                return await asyncio.shield(task)
-        except TimeoutError as error:
-            raise StoreError("no store answered in time") from error
-
-    def _loaded(self, alias: str, task: asyncio.Task[Entry]) -> None:
-        if self._loading.get(alias) is task:
-            del self._loading[alias]
-        if not task.cancelled():
-            task.exception()  # has been raised where somebody still waited
+                raise StoreError("too many unknown hosts were looked up within the last second")
+        return await self._flights.join(alias)
 
     async def _load(self, alias: str) -> Entry:
         return (await self._load_many([alias]))[alias]
 
     async def _load_many(self, aliases: Sequence[str]) -> dict[str, Entry]:
         self.loads += len(aliases)
-        found = await self._from_copies(aliases)
+        found = await self._read_copies(aliases)
         missing = [alias for alias in aliases if alias not in found]
         if missing:
-            found |= await self._read(missing, copy=True)
+            found |= await self._read(missing, share=True)
         return found
 
-    async def _from_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
+    async def _read_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
         # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.
         wanted = [alias for alias in aliases if self._memory.get(alias) is None]
-        if self._copies is None or not wanted or not self._freshness.is_valid(self._clock()):
+        if not self._freshness.is_valid(self._clock()):
             return {}
-        try:
-            values = await self._copies.get_many(wanted)
-        except StoreError:
-            return {}
-        found: dict[str, Entry] = {}
-        for alias, value in zip(wanted, values, strict=True):
-            entry = None if value is None else self._judge_copy(alias, value)
-            if entry is not None:
-                found[alias] = entry
-        return found
+        copies = await self._sharing.read(wanted)
+        entries = {alias: self._judge_copy(alias, copy) for alias, copy in copies.items()}
+        return {alias: entry for alias, entry in entries.items() if entry is not None}
 
-    def _judge_copy(self, alias: str, value: bytes) -> Entry | None:
-        copy = codec.decode(value)
-        if copy is None:
-            return None
+    def _judge_copy(self, alias: str, copy: Copy) -> Entry | None:
         tenant = tenant_from_row(copy.row, self._limits)
-        believed = (
-            alias in tenant.aliases
-            and self._freshness.is_valid(self._clock())
-            and self._freshness.accepts_shared(copy.epoch, copy.mark, alias, tenant.id)
-        )
-        if not believed:
+        if not believes(self._freshness, self._clock(), copy, alias, tenant):
             self.copies_refused += 1
             return None
         self.copy_hits += 1
         return self._install(alias, tenant, copy.mark.seq, NEVER, "redis")
 
-    async def _read(self, aliases: Sequence[str], *, copy: bool) -> dict[str, Entry]:
-        """Read from Postgres, again where a change has overtaken the answer; `copy` puts what was found in Redis."""
+    async def _read(self, aliases: Sequence[str], *, share: bool) -> dict[str, Entry]:
+        """Read from Postgres, again if a change has overtaken the answer; `share` puts what was found into Redis."""
         found: dict[str, Entry] = {}
-        for _ in range(MAX_OVERTAKEN):
-            asked = [alias for alias in aliases if alias not in found]
+        attempts = 0
+        while len(found) < len(aliases):
+            attempts += 1
             question = self._freshness.question(self._clock())
-            snapshot = await self._ask_origin(asked)
-            generation = self._freshness.generation
-            is_believed = self._freshness.believes(
-                question, self._clock(), snapshot.epoch, snapshot.mark, pending=snapshot.pending
-            )
-            if self._freshness.generation != generation:
-                self.flush()
-                self._on_future()  # only the follower can make memory valid again
-            for alias, row in snapshot.rows.items():
-                is_answered = is_believed and alias not in snapshot.unknown
-                entry = self._judge(alias, row, snapshot, question) if is_answered else None
-                if entry is not None:
-                    found[alias] = entry
-                    if copy and row is not None and not snapshot.pending:
-                        self._copy_later(alias, codec.Copy(snapshot.epoch, snapshot.mark, row))
-            if len(found) == len(aliases):
-                return found
-            # An answer that is served although it was refused goes to those alone who came before it was read.
-            for alias in aliases:
-                if alias not in found:
-                    self._loading.pop(alias, None)
-        # Timeouts see to this, except where the machine was suspended: their clock stood still meanwhile.
-        if self._clock() >= question.sent_at + self._freshness.max_staleness:
-            raise StoreError("Postgres answered, but too late")
-        if snapshot.unknown:
-            raise StoreError("the names of tenants are being read anew")
-        return found | {
-            alias: self._unkept(alias, row, snapshot, question)
-            for alias, row in snapshot.rows.items()
-            if alias not in found
-        }
+            snapshot = await self._origin.read([alias for alias in aliases if alias not in found])
+            is_last = attempts == MAX_OVERTAKEN
+            judgement = judge(self._freshness, question, self._clock(), snapshot, is_last=is_last)
+            found |= self._act(judgement, snapshot, question, share=share)
+        return found
 
-    async def _ask_origin(self, aliases: Sequence[str]) -> Snapshot:
-        if not self._breaker.allows(self._clock()):
-            raise StoreError(f"{self._breaker.reason} (not asked again yet)")
-        try:
-            snapshot = await self._origin.read(aliases)
-        except SchemaMissingError as error:
-            raise StoreError(str(error)) from error
-        except StoreError as error:
-            self._breaker.failed(self._clock(), reason=str(error))
-            raise
-        self._breaker.succeeded()
-        return snapshot
+    def _act(self, judgement: Judgement, snapshot: Snapshot, asked: Question, *, share: bool) -> dict[str, Entry]:
+        """Do what was judged of an answer, and return what is served. Raises `StoreError` if the read fails."""
+        if judgement.begins_timeline:
+            self.flush()
+            self._on_timeline()  # only the follower can make memory valid again
+        watermark = watermark_of(snapshot.mark, pending=snapshot.pending)
+        found: dict[str, Entry] = {}
+        for alias, step in judgement.steps.items():
+            row = snapshot.rows[alias]
+            if step is Step.KEEP:
+                found[alias] = self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+                if share and row is not None and not snapshot.pending:
+                    self._sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
+                continue
+            self._flights.detach(alias)
+            if step is Step.SERVE_ONCE:
+                if snapshot.pending:
+                    self._drop_unordered(alias, tenant_id_of(alias, row))
+                found[alias] = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+        if judgement.failure is not None:
+            raise StoreError(judgement.failure)
+        return found
 
-    def _judge(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry | None:
-        """Install what a direct read has found, or say None: read again."""
-        tenant = self._tenant(row)
-        tenant_id = _id_of(alias, row)
-        if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):
-            return None
-        self._freshness.observe(snapshot.mark, tenant_id, alias, pending=snapshot.pending)
-        asof = asof_of(snapshot.mark, pending=snapshot.pending)
-        return self._install(alias, tenant, asof, asked.sent_at, "postgres")
-
-    def _unkept(self, alias: str, row: Row | None, snapshot: Snapshot, asked: Question) -> Entry:
-        """What is served although it was refused. A pending read that may be older than what is held may be newer, too:
-        then nothing is held."""
-        tenant_id = _id_of(alias, row)
-        if snapshot.pending:
-            self._freshness.observe(snapshot.mark, tenant_id, alias, pending=True)
-            siblings = [] if tenant_id is None else self._memory.of_tenant(tenant_id)
-            for held in {alias, *(sibling.alias for sibling in siblings)}:
-                self._memory.drop_alias(held)
-        asof = asof_of(snapshot.mark, pending=snapshot.pending)
-        return self._entry(alias, self._tenant(row), asof, asked.sent_at, "postgres")
+    def _drop_unordered(self, alias: str, tenant_id: str | None) -> None:
+        """Hold nothing of what a pending read that is served once has seen: it may be newer than what is held."""
+        siblings = [] if tenant_id is None else self._memory.of_tenant(tenant_id)
+        for held in {alias, *(sibling.alias for sibling in siblings)}:
+            self._memory.drop_alias(held)
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
 
-    def _entry(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
-        meter = None if tenant is None else self._on_read(tenant)
-        due = self._clock() + self._memory.ttl
-        return Entry(alias, tenant, asof, read_at, due, tier, meter)
+    def _entry(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
+        if tenant is not None:
+            self._on_read(tenant)
+        return Entry(alias, tenant, watermark, read_at, self._clock() + self._memory.ttl, tier)
 
-    def _install(self, alias: str, tenant: Tenant | None, asof: float, read_at: float, tier: str) -> Entry:
+    def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:
             for sibling in self._memory.of_tenant(tenant.id):
                 # Two reads of pending changes between the same entries may have seen different ones.
-                is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)
+                is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)
                 if is_older and sibling.tenant != tenant:
                     self._memory.drop_alias(sibling.alias)
-        entry = self._entry(alias, tenant, asof, read_at, tier)
+        entry = self._entry(alias, tenant, watermark, read_at, tier)
         self._memory.put(entry)
         return entry
 
-    # Filling Redis: no request waits for it.
-
-    def _copy_later(self, alias: str, copy: codec.Copy) -> None:
-        if self._copies is not None:
-            task = asyncio.create_task(self._put_copy(self._copies, alias, copy))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
-
-    async def _put_copy(self, copies: CopyStore, alias: str, copy: codec.Copy) -> None:
-        try:
-            await copies.put(alias, codec.encode(copy))
-        except StoreError:
-            return  # Redis is an optimisation, and its breaker tells
+    @property
+    def is_sharing(self) -> bool:
+        """Whether copies are on their way into Redis. No request waits for them."""
+        return self._sharing.is_writing
 
     async def close(self) -> None:
-        await stop(*self._loading.values(), *self._background)
-
-
-def _id_of(alias: str, row: Row | None) -> str | None:
-    if row is not None:
-        return row["id"]
-    return alias[len(ID_ALIAS) :] if alias.startswith(ID_ALIAS) else None  # its creation is logged under the id alone
+        await self._flights.close()
+        await self._sharing.close()

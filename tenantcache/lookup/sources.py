@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.tenant import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one statement saw.
-
-    `mark` is the newest log entry in that snapshot, `epoch` names the log that it belongs to, and `rows` holds
-    every alias that was asked for, with None if there is no such tenant. `pending`: the snapshot held changes that were
-    not in the log yet. Of the aliases in `unknown` the database cannot say yet whether they lead to a tenant.
-    """
-
-    mark: LogMark
-    epoch: str
-    rows: Mapping[str, Row | None]
-    pending: bool = False
-    unknown: frozenset[str] = frozenset()
 
 
 class TenantStore(Protocol):
@@ -34,6 +19,10 @@ class TenantStore(Protocol):
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         """Tell every process to read this tenant again, as if it had changed."""
+        ...
+
+    async def log_reset(self, tenant_id: str) -> None:
+        """Tell every process that this tenant's counters were reset."""
         ...
 
 
@@ -74,7 +63,7 @@ class RowSource(Protocol):
 
 
 class CopyStore(Protocol):
-    """A cheap copy that nobody trusts blindly: it may lose, keep or reorder anything that it is given.
+    """A cheap copy that no process trusts blindly: it may lose, keep or reorder anything that it is given.
 
     Values are opaque bytes; the caller decides from what is in them whether to believe them.
     """

@@ -4,11 +4,11 @@ Rules:
 
 * The stream is one snapshot, of tenants that were seen last first, and ends when memory is full.
 * Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed: a change
-  that the follower has applied meanwhile refuses it, and so does another history. For that, the follower has to have
-  come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is no such copy
+  that the follower has applied meanwhile refuses it, and so does another timeline. For that, the follower has to have
+  come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is not such a copy
   (rule 7): another is taken, a few times.
 * What is in memory already is newer, and stays.
-* It is an optimisation. Where it fails, tenants are read when they are asked for.
+* It is an optimisation. If it fails, tenants are read when they are asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
+from tenantcache.errors import POSTGRES_FAILURES, StoreUnavailableError
+from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.lookup.sources import RowSource, RowStream
@@ -70,12 +71,13 @@ class WarmUp:
         await stop(self._task)
 
     async def _adopt(self, stream: RowStream, row: Row) -> bool:
-        adopted = self._resolver.adopt(stream.epoch, stream.mark, row)
+        copy = Copy(stream.epoch, stream.mark, row)
+        adopted = self._resolver.adopt(copy)
         if adopted or self._is_valid():
             return adopted
         # Memory has lapsed: a collection of garbage among a million tenants can take that long.
         await self._sync()
-        return self._resolver.adopt(stream.epoch, stream.mark, row)
+        return self._resolver.adopt(copy)
 
     async def _fill(self, stream: RowStream) -> None:
         async for rows in stream.batches:
@@ -93,7 +95,7 @@ class WarmUp:
                     if not stream.pending:
                         await self._fill(stream)
                         return
-        except (StoreError, StoreUnavailableError, SchemaMissingError) as error:
+        except (*POSTGRES_FAILURES, StoreUnavailableError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)
         finally:
             self.done = True

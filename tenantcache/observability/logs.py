@@ -12,6 +12,8 @@ import logging
 
 from tenantcache.web.context import current_tenant
 
+__all__ = ["TenantFilter"]
+
 NONE = "-"
 """What stands for a tenant in lines that are written outside of a request, as in access logs (Common Log Format)."""
 

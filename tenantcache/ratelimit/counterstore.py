@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.ratelimit.core.agreement import Proposal
 from tenantcache.ratelimit.core.windows import Debit
 
 
@@ -30,7 +30,7 @@ class CounterStore(Protocol):
 
 
 class Held(NamedTuple):
-    """`through`: the last minute for which the process is a holder, None where it is none. `place` is its number among
+    """`through`: the last minute for which the process is a holder, None if it is not one. `place` is its number among
     the `fleet` processes that are alive."""
 
     through: int | None
@@ -45,7 +45,7 @@ class CounterChoices(Protocol):
         """Announce a change; False if another process was faster, or has reported Redis unavailable meanwhile."""
         ...
 
-    async def complain(self) -> None:
+    async def report_unavailable(self) -> None:
         """Report that Redis is unavailable here, so that no process goes back to it."""
         ...
 

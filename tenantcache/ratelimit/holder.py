@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
-from tenantcache.ratelimit.core.failover import FleetStore
-from tenantcache.ratelimit.core.handover import Handover
+from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.windows import minute_at
 from tenantcache.ratelimit.counterstore import CounterChoices
 
 INTERVAL, RETRY_INTERVAL = 10.0, 1.0
-"""Seconds between two times of saying that this process is there, and after one that failed."""
+"""Seconds from one registration to the next, and after one that failed."""
 
 
 class Report(NamedTuple):
@@ -24,23 +23,23 @@ class Report(NamedTuple):
 
 
 class Holder:
-    """Who asks for `register`, `report` and `leave` gets a `StoreError` where Postgres does not answer."""
+    """`register`, `report` and `leave` raise `StoreError` if Postgres does not answer."""
 
-    def __init__(self, fleet: FleetStore, choices: CounterChoices) -> None:
+    def __init__(self, failover: Failover, choices: CounterChoices) -> None:
         self.count_granted: Callable[[], Mapping[str, int]] = dict
-        """Counts the tokens of this minute that were granted here, and forgets what was debited in vain."""
+        """Counts the tokens of this minute that were granted here, and forgets the overshoot."""
         self._choices = choices
-        self.start(fleet)
+        self.start_anew(failover)
 
-    def start(self, fleet: FleetStore) -> None:
-        """Begin anew, under a name of one's own."""
-        self._fleet = fleet
+    def start_anew(self, failover: Failover) -> None:
+        """Under another name."""
+        self._failover = failover
         self._process = uuid4()
         self._place: tuple[int, int] | None = None
         self._next = 0.0
 
     def place(self) -> tuple[int, int] | None:
-        """This process's number among those that count, and how many there are; None where that is not known."""
+        """This process's number among those that count, and how many there are; None if that is not known."""
         return self._place
 
     def clock_moved(self, now: float) -> None:
@@ -48,39 +47,39 @@ class Holder:
         self._next = min(self._next, now)
 
     def is_due(self, now: float) -> bool:
-        """Whether to register again. A process that never counts needs not be known."""
-        return now >= self._next and (self._fleet.counts or self._fleet.handover.through >= 0)
+        """Whether to register again. A process that never counts need not be known."""
+        return now >= self._next and (self._failover.has_counted or self._failover.handover.through >= 0)
 
     async def register(self, now: float) -> bool:
-        """Become a holder, or stay one (rule 1); False where the row is not the one that is known here."""
+        """Become a holder, or stay one (rule 1); False if the row is not the one that is known here."""
         self._next = now + RETRY_INTERVAL
-        handover, holds = self._fleet.handover, self._fleet.redis_answers
-        held = await self._choices.hold(self._process, self._fleet.choice.version, holds=holds)
+        failover, holds = self._failover, self._failover.redis.answers
+        held = await self._choices.hold(self._process, failover.choice.version, holds=holds)
         if held.fleet:
             self._place = held.place, held.fleet
         if held.through is None and holds:
             return False
         if held.through is not None:
-            handover.through = held.through
+            failover.handover.through = held.through
         self._next = now + INTERVAL
         return True
 
     def give_up(self, server_now: Callable[[], float]) -> Report | None:
         """Take nothing more from Redis before the change that is announced begins, and say what it has granted
-        (rule 2). None where a minute began meanwhile: which one was counted is not known."""
+        (rule 2). None if a minute began meanwhile: then it is not known which one was counted."""
         report = self._count(server_now)
         if report is not None:
-            self._fleet.handover.give_up(report.version)
+            self._failover.handover.give_up(report.version)
         return report
 
     def _count(self, server_now: Callable[[], float]) -> Report | None:
         minute = minute_at(server_now())
         granted = self.count_granted()
-        return Report(self._fleet.choice.version, minute, granted) if minute_at(server_now()) == minute else None
+        return Report(self._failover.choice.version, minute, granted) if minute_at(server_now()) == minute else None
 
     async def report(self, report: Report, *, leaves: bool = False) -> bool:
-        """Tell it; return whether it was the last report that the minute waited for."""
-        handover = self._fleet.handover
+        """Tell Postgres; return whether it was the last report that the minute waited for."""
+        handover = self._failover.handover
         if handover.through >= 0:
             await self._choices.report(self._process, report.minute, report.granted)
         done = await self._choices.hand_over(self._process, report.version, report.minute, leaves=leaves)
@@ -88,11 +87,11 @@ class Holder:
         return done
 
     async def leave(self, server_now: Callable[[], float]) -> None:
-        """Rule 5. To be asked for again: a minute may just have begun."""
+        """Rule 5. It counts again if a minute has just begun."""
         report = None
-        if self._place is not None or self._fleet.handover.through >= 0:
+        if self._place is not None or self._failover.handover.through >= 0:
             report = self._count(server_now) or self._count(server_now)
         if report is not None:
             await self.report(report, leaves=True)
-        self._fleet.handover = Handover()
-        self.start(self._fleet)
+        self._failover.handover.start_anew()
+        self.start_anew(self._failover)

@@ -30,6 +30,7 @@ from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.meters import Meters
 from tenantcache.ratelimit.supply import OnLost, Supply
 from tenantcache.runtime.tasks import stop
+from tenantcache.stats import LimiterStats
 from tenantcache.tenant import Limits, Tenant
 
 ADMITTED = Decision(True, at=NOTHING_SPENT)
@@ -191,7 +192,7 @@ class Limiter:
         meter = self._meters.of_tenant(tenant)
         return () if meter is None else meter.reservation.quotas(self._server_now())
 
-    def stats(self) -> dict[str, bool | int]:
+    def stats(self) -> LimiterStats:
         return {
             "tenants": len(self),
             "takes": self.takes,

@@ -1,9 +1,9 @@
-"""Takes that no store answers: when to ask again, and what to tell of it.
+"""Takes that no store answers: when to ask again, and what the log says of it.
 
 Rules:
 
-* After a failure the store is asked again at once, and then ever less often, up to once in `MAX_PAUSE` seconds for each
-  owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
+* After a failure the store is asked again at once, and then ever less often: once in `MAX_PAUSE` seconds at last, for
+  each owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
 * One line is logged when it begins, with the reason, and one when it is over: when each owner that had failed has been
   answered, or has not been asked for in `FORGET_AFTER` seconds.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from tenantcache.errors import StoreError, StoreMovingError
+from tenantcache.errors import FailoverError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Outage:
         """A take of `owner` has failed."""
         last = self._failures.pop(owner, None)
         pause = 0.0 if last is None else min(MAX_PAUSE, max(MIN_PAUSE, 2 * last.pause))
-        failure = Failure(now, pause, error.until if isinstance(error, StoreMovingError) else None)
+        failure = Failure(now, pause, error.until if isinstance(error, FailoverError) else None)
         self._failures[owner] = failure  # behind all others, which are older
         if not self.active:
             self.active = True

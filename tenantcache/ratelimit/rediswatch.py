@@ -1,4 +1,4 @@
-"""Whether Redis is there, and counts: asked in the background, so that an outage is found without a request."""
+"""Whether Redis answers and counts: asked in the background, so that an outage is found without a request."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tenantcache.errors import StoreError
-from tenantcache.ratelimit.core.failover import FleetStore
+from tenantcache.ratelimit.core.failover import Failover
+from tenantcache.ratelimit.core.redishealth import RedisEvent, RedisState
 
 logger = logging.getLogger(__name__)
 
 PROBE_INTERVAL = 0.4
-"""Seconds after which Redis is asked whether it is there, unless it has answered something else since."""
+"""Seconds after which Redis is asked whether it answers, unless it has answered something else since."""
 
 FAILING_INTERVAL = 0.2
 """The same while it does not answer."""
@@ -27,15 +28,15 @@ class Probe(Protocol):
     async def ping(self) -> None: ...
 
     async def try_to_count(self) -> None:
-        """Count, which is billed, where PING tells nothing: a server that does not count may go on answering it."""
+        """Count, which is billed. For when PING tells nothing: a server that does not count may go on answering it."""
         ...
 
 
 class RedisWatch:
-    """`probe` is None where there is no Redis. What is found goes into `fleet`."""
+    """`probe` is None if there is no Redis. What is found goes into `failover`."""
 
-    def __init__(self, probe: Probe | None, fleet: FleetStore) -> None:
-        self.fleet = fleet
+    def __init__(self, probe: Probe | None, failover: Failover) -> None:
+        self.failover = failover
         self._probe = probe
         self._next = 0.0
 
@@ -44,36 +45,36 @@ class RedisWatch:
         self._next += seconds
 
     async def look(self, server_now: Callable[[], float]) -> None:
-        """Ask, if that is due. PING is free; what counts is billed, and only used where PING proves nothing."""
-        now, fleet = server_now(), self.fleet
-        if self._probe is None or now < self._next or not fleet.is_silent(now, PROBE_INTERVAL):
+        """Ask, if that is due. PING is free; what counts is billed, and only used if PING proves nothing."""
+        now, redis = server_now(), self.failover.redis
+        if self._probe is None or now < self._next or not redis.is_silent(now, PROBE_INTERVAL):
             return
-        self._next = now + (REFUSED_INTERVAL if fleet.refuses and fleet.redis_gone(now) else FAILING_INTERVAL)
-        answers = fleet.refuses
+        self._next = now + (REFUSED_INTERVAL if redis.refuses and redis.is_unavailable(now) else FAILING_INTERVAL)
+        answers, event = redis.refuses, RedisEvent.PINGED
         try:
-            if not fleet.refuses:
+            if not redis.refuses:
                 await self._probe.ping()
                 answers = True
-            if fleet.doubted:
+            if not redis.ping_suffices:
                 await self._probe.try_to_count()
+                event = RedisEvent.COUNTED
         except StoreError as error:
-            self.note_failure(error, server_now(), asked=now, counting=answers)
+            # A server that had just answered PING, and did not count, refuses.
+            self._note(error, RedisEvent.REFUSED if answers else RedisEvent.SILENT, server_now(), asked=now)
         else:
-            fleet.redis_answered(now, server_now())
+            self.failover.redis_answered(now, server_now(), event)
 
-    def note_failure(
-        self, error: StoreError, now: float, *, asked: float | None = None, counting: bool = False
-    ) -> None:
-        """`counting`, with `asked`: a server that had just answered PING did not count."""
+    def note_failed_take(self, error: StoreError, now: float) -> None:
+        """Redis did not count what a request asked for."""
+        self._note(error, RedisEvent.NOT_COUNTED, now)
+
+    def _note(self, error: StoreError, event: RedisEvent, now: float, *, asked: float | None = None) -> None:
         if error.starved:
             return
-        if error.suspended and not self.fleet.suspended:
-            logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
-        self.fleet.redis_failed(
-            now,
-            str(error),
-            asked=asked,
-            suspended=error.suspended,
-            refused=error.refused or (counting and asked is not None),
-            counting=counting,
-        )
+        if error.suspended:
+            event = RedisEvent.ACCOUNT_REFUSED
+            if self.failover.redis.state is not RedisState.SUSPENDED:
+                logger.error("Redis refuses this account, limits go on in Postgres: %s", error)
+        elif error.refused:
+            event = RedisEvent.REFUSED
+        self.failover.redis_failed(event, str(error), now, asked=asked)

@@ -1,8 +1,11 @@
-"""A circuit breaker: a store that is slow or gone is asked rarely, instead of by every request.
+"""A circuit breaker: a store that is slow or unavailable is asked rarely, instead of by every request.
 
-closed -> open after `threshold` failures in a row, or at once where the provider says that the account is
-suspended; open -> probing when its pause is over (one caller may try); probing -> closed on success, -> open with
-twice the pause on failure (up to `max_pause`). Times are seconds; `now` comes from the caller.
+    closed   -> open     after `threshold` failures in a row; at once if the provider says that the account is suspended
+    open     -> probing  when its pause is over: one caller may try
+    probing  -> closed   on success
+    probing  -> open     on failure, with twice the pause, up to `max_pause`
+
+Times are seconds; `now` comes from the caller.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Breaker:
 
     def __init__(self, *, threshold: int = 3, min_pause: float = 0.5, max_pause: float = 15.0) -> None:
         self.state: BreakerState = "closed"
-        self.suspended = False
+        self.suspended: bool = False
         """Whether the provider's refusal was what opened it."""
         self.reason: str | None = None
         """Why it is open: what `failed` was told when it opened, or of the last probe. None while it is closed."""
@@ -42,7 +45,7 @@ class Breaker:
         self._opened_until = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether a call may be made. Where this turns an open breaker to probing, the caller is the probe."""
+        """Whether a call may be made. If this turns an open breaker to probing, the caller is the probe."""
         if self.state == "closed":
             return True
         if self.state == "open" and now >= self._opened_until:

@@ -1,6 +1,6 @@
 """The one place that reads a clock.
 
-Freshness needs a clock that runs while the machine is suspended: a laptop lid or a paused virtual machine must
+Freshness needs a clock that runs while the machine is suspended. A laptop lid or a paused virtual machine must
 not stretch a promise of three seconds to three hours. Linux has CLOCK_BOOTTIME for that; elsewhere the
 monotonic clock is what there is (on macOS it runs on while asleep).
 """

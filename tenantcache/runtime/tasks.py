@@ -12,8 +12,8 @@ PATIENCE = 1.0
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel `tasks`, and return when all have ended. None, and what has ended already, is passed over.
 
-    One cancellation is not enough: code that catches whatever it waits for, a driver's included, may swallow it where
-    it comes together with an answer or a timeout, and who then waited for the task would wait for ever.
+    One cancellation is not enough. A driver, and other code that catches what it waits for, may swallow one that comes
+    together with an answer or a timeout. Waiting for such a task would never end.
     """
     pending = {task for task in tasks if task is not None and not task.done()}
     while pending:
@@ -22,4 +22,4 @@ async def stop(*tasks: asyncio.Task[Any] | None) -> None:
         _, pending = await asyncio.wait(pending, timeout=PATIENCE)
     for ended in tasks:
         if ended is not None and not ended.cancelled():
-            ended.exception()  # whoever stops it is not interested; unseen it would be logged
+            ended.exception()  # not of interest here; without this look it would be logged

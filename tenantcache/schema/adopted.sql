@@ -1,14 +1,14 @@
 -- Tenants from tables of the application's own, each of which a query describes (`adoptions`).
 --
 -- The rules:
---   1. A trigger notes no more than the key that it found in the row, old and new. What that key leads to is looked up by
---      `publish`, after the commit: then there is one truth, whichever transactions have met. A change of any row on the
---      way from a table to a tenant notes its own keys, so a way that has changed meanwhile is walked anew.
---   2. `aliases` says which names lead to which ids, as of the log. It is only ever used to find candidates: the query is
---      asked by id, and in the same snapshot what it says decides. So a stale alias costs a look, never an answer.
+--   1. A trigger notes no more than the key that it found in the row, old and new. `publish` looks up what that key leads
+--      to, after the commit. Then there is one truth, whichever transactions have met. A change of any row on the way
+--      from a table to a tenant notes its own keys. So a way that has changed meanwhile is walked anew.
+--   2. `aliases` says which names lead to which ids, as of the log. It only finds candidates: the query is asked by id, and
+--      what it says in the same snapshot decides. So a stale alias costs a look, never an answer.
 --   3. In any snapshot each name of each tenant is in `aliases`, or the change that gave it is still in the outbox.
---   4. Whatever a row holds concerns that tenant alone: if the query fails on it, each column is asked for by itself, and
---      one that cannot be read counts as absent.
+--   4. Whatever a row holds concerns that tenant alone. If the query fails on it, each column is read separately, and one
+--      that cannot be read counts as absent.
 --   5. No object of ours depends on a table or column of the application's: functions hold the query as text.
 
 -- Every id is an alias too, and has a digest of what the query said of the tenant.
@@ -20,7 +20,7 @@ create table if not exists tenantcache.aliases (
 );
 call tenantcache.add_index('aliases_by_tenant', 'tenantcache.aliases (tenant_id)');
 
--- The ways from a table to tenants; `told` says each for people, and `watched_N` walks it.
+-- The ways from a table to tenants. `told` describes each for people, and `watched_N` walks it.
 create sequence if not exists tenantcache.adoption_numbers;
 create table if not exists tenantcache.watches (
     number integer primary key,
@@ -29,8 +29,8 @@ create table if not exists tenantcache.watches (
     told text not null
 );
 
--- The names that lead to a tenant, id included. An old name with a dot is a domain. The planner inlines it, which it would not
--- do if it had a search path of its own; whoever calls it has.
+-- The names that lead to a tenant, id included. An old name with a dot is a domain. The planner inlines this function
+-- because it has no search path of its own; its callers have one.
 create or replace function tenantcache.aliases_of(tenant jsonb) returns setof text immutable language sql as $$
     with name (value, place) as (
         select value, place
@@ -46,7 +46,7 @@ create or replace function tenantcache.aliases_of(tenant jsonb) returns setof te
         where place in ('names', 'old_slugs') or (place in ('subdomains', 'old_names') and $1 ->> 'kind' <> '')
 $$;
 
--- Who is served of several with one name: the one that is active; a name that it has now comes before an old one.
+-- Which of several tenants with one name is served: the active one. A present name comes before an old one.
 create or replace function tenantcache.rank_of(tenant jsonb, alias text) returns integer immutable language sql as $$
     select array_position(array['active', 'maintenance', 'suspended', 'deleted'], $1 ->> 'status')
         + case when $2 in (select tenantcache.aliases_of($1 - 'old_names' - 'old_slugs')) then 0 else 4 end
@@ -101,8 +101,8 @@ begin
 end
 $$;
 
--- What some names lead to now. Changes that are committed and not published are looked through as well, up to a bound: past
--- it, and while the aliases have to be read anew, what is not found is not known to be absent.
+-- What some names lead to now. Changes that are committed and not published are looked through as well, up to a bound. Past
+-- it, and while the aliases have to be read anew, a name that is not found may still exist.
 create or replace function tenantcache.find_adopted(asked text[])
 returns table (alias text, tenant jsonb, attributes text, state text)
 stable language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '800ms' as $$
@@ -145,7 +145,7 @@ begin
             from best b where b.place = 1;
     get diagnostics answered = row_count;
     if answered < cardinality(asked) and (not is_known or tenantcache.fault() is not null) then
-        -- Whoever joins this with what was found gives the found one precedence.
+        -- Callers that join this with what was found give the found one precedence.
         return query select n, null::jsonb, null::text, 'unknown'
             from unnest(asked) n where not starts_with(n, 'id:');
     end if;
@@ -168,7 +168,7 @@ begin
         ), before as materialized (
             select a.ctid as place, a.tenant_id, a.alias, a.digest from tenantcache.aliases a where a.tenant_id = any (ids)
         ), gone as (
-            -- By their places, because who reads aliases anew holds the publisher's row, and no plan reads all of them.
+            -- By their places: reading aliases anew holds the publisher's row, and no plan reads all of them.
             delete from tenantcache.aliases a where a.ctid = any (array(
                 select b.place from before b
                 where not exists (select from now n where n.tenant_id = b.tenant_id and n.alias = b.alias)))
@@ -203,7 +203,7 @@ begin
 end
 $$;
 
--- The ids among these of which the query says something else now than when they were last read.
+-- The ids among these for which the query now says something else than at their last reading.
 create or replace function tenantcache.differing(ids text[]) returns setof text stable language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -219,7 +219,7 @@ begin
 end
 $$;
 
--- The ids that the query gives and that are not known, or the other way round.
+-- The ids that the query gives but that are not known, or the other way round.
 create or replace function tenantcache.misplaced() returns setof text stable language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -240,15 +240,15 @@ begin
 end
 $$;
 
--- Where the check that runs by itself has come to.
+-- How far the check that runs by itself has come.
 create table if not exists tenantcache.verifier (
     one boolean primary key default true check (one),
     after text not null default ''
 );
 insert into tenantcache.verifier default values on conflict do nothing;
 
--- Compare the next tenants with what the query says now, and have those published that differ: a restore or a job that ran
--- with triggers off is found out so. Returns how many differed.
+-- Compare the next tenants with what the query says now, and publish those that differ. That detects a restore, or a job
+-- that ran with triggers off. Returns how many differed.
 create or replace function tenantcache.verify_some(most integer) returns integer language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -277,8 +277,8 @@ begin
 end
 $$;
 
--- A trigger could not read its row: the table has changed. Its changes cannot be named any more, so everything may have
--- changed. Said once a transaction: what another one has said may be mended before this one commits.
+-- A trigger could not read its row: the table has changed. Its changes can no longer be named, so everything may have
+-- changed. Said once a transaction, because a fault from another one may be mended before this one commits.
 create or replace function tenantcache.note_failed_trigger(failed_table text, message text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -35,7 +35,7 @@ SERVING = {
     "incomplete_after_everything",
     "read_everything",
 }
-"""Routines that say where tenants come from: they are not the same for tables of ours and for adopted ones."""
+"""The routines that read tenants: they differ between tables of ours and adopted ones."""
 
 READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions")
 
@@ -123,7 +123,7 @@ async def find_conflicts(connection: asyncpg.Connection, most: int = 3) -> list[
 
 
 async def find_whole_hosts(connection: asyncpg.Connection, base_domains: Sequence[str], most: int = 3) -> list[str]:
-    """Domains that no request leads to because they are under a base domain, where the first label alone counts."""
+    """Domains under a base domain, which no request leads to: the first label alone counts there."""
     rows = await connection.fetch(
         "select distinct substr(a, 8) as host from tenantcache.all_aliases() a, unnest($1::text[]) b"
         " where starts_with(a, 'domain:') and right(a, length(b) + 1) = '.' || b order by 1 limit $2",
@@ -162,8 +162,8 @@ async def find_ambiguous_names(
         names = [(row[0], row[1]) for row in rows]
     found = await connection.fetch(_NOT_UNIQUE, [table for table, _ in names], [column for _, column in names])
     return [
-        f"{row[0]}: no unique index keeps two rows from having one name in other capitals (a host has none); then it is"
-        " served for neither; a unique index on lower(...) does"
+        f"{row[0]}: no unique index keeps two rows from names that differ in capitals only; a host has no capitals, and"
+        " such a name is served for neither; add a unique index on lower(...)"
         for row in found
     ]
 

@@ -10,12 +10,12 @@ import asyncpg
 SCRIPTS = ("schema.sql", "log.sql", "source.sql", "adopted.sql", "serve.sql")
 
 LOCK = "select pg_advisory_xact_lock(7307199741)"
-"""Two who install at once would race past "if not exists", or one would take away what the other puts there: the second
-waits here instead, to the end of the first one's transaction."""
+"""Two installations at once would race past "if not exists", or one would take away what the other puts there. So the
+second waits here, to the end of the first one's transaction."""
 
 
 FIRST = """
--- Before anything else is locked, so that this waits for a process that publishes, and never the other way round too.
+-- Before anything else is locked, so that this waits for a process that publishes, and never the other way round.
 do $$
 begin
     if to_regclass('tenantcache.publisher') is not null then

@@ -1,17 +1,17 @@
 -- The log of changes, and how a change gets into it. Safe to run again.
 --
 -- The rules that everything else rests on:
---   1. A trigger of ours writes one row into `outbox`, in the writer's own transaction: a plain insert, without a lock,
---      without a deferred event, without a unique index. Whatever the transaction could do before, it can do after it.
+--   1. A trigger of ours writes one row into `outbox`, in the writer's own transaction. It is a plain insert, without a
+--      lock, a deferred event or a unique index. The transaction can do after it whatever it could do before.
 --   2. `publish` moves what was committed from the outbox into `change_log`, one process at a time, under the lock of the
---      row `publisher`. So the order of `seq` is the order in which entries became visible, and a snapshot that holds
+--      row `publisher`. So the order of `seq` is the order in which entries became visible. A snapshot that holds
 --      entry n holds the data of every entry up to n.
---   3. A snapshot in which the outbox is empty has nothing that the log does not name. A read in any other snapshot may
---      have seen more than the log says; it tells so (`pending`).
+--   3. If the outbox is empty in a snapshot, the log names everything in it. A read in any other snapshot may have seen
+--      more than the log says; it reports that (`pending`).
 --   4. `hosts` names every alias that led to the tenant before or after the change, so that a rename or a moved domain
 --      reaches both sides.
---   5. Triggers fire ALWAYS, for replicated writes too, and only when something that tenantcache reads has changed. None of
---      them makes a statement fail: one that cannot read its row any more logs that everything may have changed.
+--   5. Triggers fire ALWAYS, for replicated writes too, and only when something that tenantcache reads has changed. They
+--      never make a statement fail: a trigger that can no longer read its row logs that everything may have changed.
 
 -- One row a change. A null tenant_id says that everything may have changed.
 create sequence if not exists tenantcache.change_seq;
@@ -37,8 +37,8 @@ begin
 end
 $$;
 
--- Changes that are committed and not published yet. `watch` 0: `key` is a tenant's id and `hosts` are names that led to it;
--- any other: `key` is what the watch of that number leads to tenants from. A null key: everything may have changed.
+-- Changes that are committed and not published yet. If `watch` is 0, `key` is a tenant's id and `hosts` are names that led
+-- to it. Otherwise `key` is the start of that watch's way to tenants. A null key: everything may have changed.
 create table if not exists tenantcache.outbox (
     xid xid8 not null default pg_current_xact_id(),
     watch integer not null default 0,
@@ -57,9 +57,9 @@ begin
 end
 $$;
 
--- Whoever publishes holds this row. No unpublished change is of a transaction below `floor`, so that the index need not be
--- read from its beginning, where dead rows lie until a vacuum may remove them. `published`: what is visible in this
--- snapshot is in the log. `incomplete`: why the aliases of adopted tables are not known, null where they are.
+-- The publishing process holds this row. All unpublished changes are of transactions from `floor` on. So the index need
+-- not be read from its beginning, which has dead rows until a vacuum may remove them. `published`: what is visible in this
+-- snapshot is in the log. `incomplete`: why the aliases of adopted tables are not known, null if they are.
 create table if not exists tenantcache.publisher (
     one boolean primary key default true check (one),
     floor xid8 not null default '0',
@@ -69,8 +69,8 @@ create table if not exists tenantcache.publisher (
 ) with (fillfactor = 50);
 insert into tenantcache.publisher default values on conflict do nothing;
 
--- The tables whose changes are followed. `columns`: those that are read (null: whole rows), `triggers`: how many of ours a
--- table has, `definition`: what it was like when its aliases were last read (see `definition_of`).
+-- The tables whose changes are followed. `columns`: those that are read (null: whole rows). `triggers`: how many of ours a
+-- table has. `definition`: what it was like when its aliases were last read (see `definition_of`).
 create table if not exists tenantcache.watched_tables (
     relation oid primary key,
     name text not null,
@@ -79,9 +79,9 @@ create table if not exists tenantcache.watched_tables (
     definition text not null default ''
 );
 
--- What names this log: a dump that was restored is another table, a database made from a template another database, a
--- failover or a point-in-time recovery another timeline. A storage snapshot put back looks the same; that is told by
--- the times of the entries.
+-- The identity of this log. A restored dump is another table, and a database made from a template is another database. A
+-- failover or a point-in-time recovery is another timeline. A storage snapshot that is put back looks the same; the times
+-- of the entries show it.
 create or replace function tenantcache.epoch() returns text stable language sql as $$
     select concat_ws(':',
         (select oid from pg_database where datname = current_database()),
@@ -90,7 +90,7 @@ create or replace function tenantcache.epoch() returns text stable language sql 
         case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end)
 $$;
 
--- The publisher's floor. One that is ahead of the server's transactions is from a dump of another server: all is read then.
+-- The publisher's floor. If it is ahead of the server's transactions, it is from a dump of another server; then all is read.
 create or replace function tenantcache.floor() returns xid8 stable language sql as $$
     select case when p.floor <= pg_snapshot_xmax(pg_current_snapshot()) then p.floor else '0' end from tenantcache.publisher p
 $$;
@@ -112,8 +112,8 @@ create or replace function tenantcache.covers(earlier text) returns boolean stab
             where pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)))
 $$;
 
--- A NOTIFY that finds the queue full makes the commit fail; a listener of anybody's that is stuck fills it for all. A publisher
--- says which entry is the newest, so that whoever has applied it need not look.
+-- A NOTIFY makes the commit fail if the queue is full, and one stuck listener of any client fills it for all. A publisher
+-- says which entry is the newest, so that a process that has applied it need not look.
 create or replace function tenantcache.notify(newest text default '') returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
@@ -123,11 +123,11 @@ begin
 end
 $$;
 
--- Wake the processes at commit. NOTIFY makes commits wait for one another, so a transaction leaves it to another one that is
--- about to do it; processes pull again while transactions that they saw running still are. A lock that is tried says which
--- one is: a number for each hundredth of a second in which transactions begin, so that one which stays open for long
--- silences no later ones, and none takes more than one lock.
--- The setting says that this transaction has done it: asking that costs a row less than trying again.
+-- Wake the processes at commit. NOTIFY makes commits wait for one another. So a transaction leaves it to another one that
+-- is about to do it, and processes pull again while transactions that they saw running still are. A lock that is tried
+-- says which transaction that is. There is one for each hundredth of a second in which transactions begin. So a
+-- transaction that stays open for long silences no later ones, and each takes one lock at most.
+-- The setting says that this transaction has done it: reading it costs a row less than trying again.
 create or replace function tenantcache.wake() returns void language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -144,15 +144,15 @@ begin
 end
 $$;
 
--- Names without those that are longer than any host name, with a prefix (RFC 1035 2.3.4). Few names are short as a whole, and
--- that is seen without a look at each.
+-- Leave out names that are longer than any host name with a prefix (RFC 1035 2.3.4). The size of the whole array shows
+-- that a few names are short, without a look at each.
 create or replace function tenantcache.short_enough(names text[]) returns text[] immutable language sql as $$
     select case when pg_column_size(names) < 300 then names
         else array(select n from unnest(names) n where octet_length(n) <= 300) end
 $$;
 
--- Note a change; for those below, which have the rights and the search path. If the outbox was dropped, the statement that
--- has made the change goes on all the same: processes find out by themselves, because they cannot pull any more.
+-- Note a change; for the functions below, which have the rights and the search path. If the outbox was dropped, the
+-- statement that made the change still goes on. Processes find out by themselves, because they can no longer pull.
 create or replace function tenantcache.note_change(tenant_id text, hosts text[]) returns void language plpgsql as $$
 begin
     if to_regclass('tenantcache.outbox') is null then
@@ -259,8 +259,8 @@ $$;
 call tenantcache.follow_own_table('tenantcache.tenants', 'log_tenant');
 call tenantcache.follow_own_table('tenantcache.tenant_domains', 'log_domain');
 
--- What following a table rests on: its triggers with the functions that they call, and the columns that are read, by name,
--- place and type. A trigger that was switched off and on again is another one.
+-- What following a table rests on: its triggers with the functions that they call, and the columns that are read, by
+-- name, position and type. A trigger that was switched off and on again counts as another one.
 create or replace function tenantcache.definition_of(followed tenantcache.watched_tables) returns text
 stable language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -273,8 +273,8 @@ begin
 end
 $$;
 
--- Why the log cannot be relied on, null where it can. Every pull asks, so it looks at nothing but the catalogue.
--- "changed" is mended by `rebuild`, everything else by a person.
+-- Why the log cannot be relied on, null if it can. Every pull asks, so it reads the catalogue alone. `rebuild` mends
+-- "changed", and a person everything else.
 create or replace function tenantcache.fault() returns text stable language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -301,8 +301,8 @@ begin
 end
 $$;
 
--- Move what was committed from the outbox into the log: "nothing" to move, "busy" where another process is doing it,
--- "published" all that was visible, or "more" than was moved at once.
+-- Move what was committed from the outbox into the log. Returns "nothing" to move, "busy" if another process is doing it,
+-- "published" if all that was visible is moved, or "more" if some is left.
 create or replace function tenantcache.publish(most integer) returns text language plpgsql
 security definer set search_path = pg_catalog, pg_temp set lock_timeout = '400ms' as $$
 declare
@@ -320,14 +320,14 @@ begin
         return 'busy';
     end if;
     oldest := tenantcache.floor();
-    -- Changes of our own tables name what they concern, and cost a tenth of what those of a query do. Beyond what a follower
+    -- Changes of our own tables name what they concern, and cost a tenth of a query's. If there are more than a follower
     -- would catch up with (MAX_BEHIND in follower.py), one entry says that everything may have changed.
     if not exists (select from tenantcache.adoptions) then
         most := most * 10;
         select count(*) > 50000 into is_flood
             from (select from tenantcache.outbox o where o.xid >= oldest limit 50001) as o;
     end if;
-    -- A crash that loses this transaction gives the outbox its rows back, and followers see that an entry is gone.
+    -- A crash that loses this transaction gives the outbox its rows back, and followers see that an entry is missing.
     perform set_config('synchronous_commit', 'off', true);
     -- In a statement of its own after the lock, so that its snapshot holds what the last publisher has done.
     if is_flood then
@@ -349,7 +349,7 @@ begin
         is_all := cardinality(changes) < most;
     end if;
     if cardinality(changes) = 0 then
-        return 'nothing';  -- another process has published it between our look and the lock
+        return 'nothing';  -- another process published it between our look and the lock
     end if;
     begin
         changes := tenantcache.led_to(changes);
@@ -368,7 +368,7 @@ begin
         when syntax_error_or_access_rule_violation or invalid_schema_name or feature_not_supported
             or data_exception or cardinality_violation or program_limit_exceeded
         then
-            -- What the query of an adopted table needs is not there any more. Whose tenants have changed cannot be told, so all.
+            -- Something that the query of an adopted table needs is missing. Which tenants have changed is unknown, so all.
             perform tenantcache.note_incomplete(format('changed: tenants cannot be read (%s)', sqlerrm));
     end;
     update tenantcache.publisher set
@@ -379,7 +379,7 @@ begin
 end
 $$;
 
--- Everything may have changed. Where that was said and has not been mended, no process keeps anything that it could drop.
+-- Everything may have changed. If that was said and has not been mended, processes keep nothing that they could drop.
 create or replace function tenantcache.note_incomplete(reason text) returns void language plpgsql as $$
 begin
     if (select p.incomplete is null from tenantcache.publisher p) then
@@ -389,8 +389,8 @@ begin
 end
 $$;
 
--- Write the entries of some changes; for `publish` alone, which holds the lock. A long list of names is cut into several
--- entries, and what is longer than any host name (RFC 1035 2.3.4) is left out.
+-- Write the entries of some changes; for `publish` alone, which holds the lock. A long list of names becomes several
+-- entries. Names longer than any host name (RFC 1035 2.3.4) are left out.
 create or replace function tenantcache.log_entries(changes tenantcache.outbox[]) returns void language plpgsql as $$
 declare
     failure text;
@@ -420,7 +420,7 @@ begin
             ) as u
             group by u.tenant_id, u.part
         ) as n (tenant_id, hosts);
-    -- Readers have seen that something was pending. If no entry followed, it would look undone, by a restored backup.
+    -- Readers have seen that something was pending. Without an entry, it would look undone by a restored backup.
     if not found then
         insert into tenantcache.change_log (seq, tenant_id, hosts) values (nextval('tenantcache.change_seq'), '', '{}');
     end if;

@@ -1,9 +1,9 @@
--- The tables that tenantcache owns. Safe to run again: it only adds what is missing and replaces functions. The log of
--- changes is in log.sql, what is served is in source.sql.
+-- The tables that tenantcache owns. Safe to run again: it only adds what is missing and replaces functions. log.sql has the
+-- log of changes, and source.sql says what is served.
 
 create schema if not exists tenantcache;
 
--- "Create index if not exists" locks the table against writers, whether there is one or not.
+-- "Create index if not exists" locks the table against writers, even if the index exists.
 create or replace procedure tenantcache.add_index(name text, on_columns text) language plpgsql as $$
 begin
     if to_regclass(format('tenantcache.%I', name)) is null then
@@ -27,8 +27,8 @@ create table if not exists tenantcache.tenants (
         constraint attributes_is_an_object check (jsonb_typeof(attributes) = 'object')
 );
 
--- An IANA name: days end at midnight there. Whatever PostgreSQL takes for a zone passes; what is no IANA name is read as
--- UTC.
+-- An IANA name: days end at midnight there. Anything that PostgreSQL takes for a zone passes. If it is not an IANA name, it
+-- is read as UTC.
 do $$
 begin
     if not exists (
@@ -56,13 +56,13 @@ create table if not exists tenantcache.tenant_domains (
 );
 call tenantcache.add_index('tenant_domains_by_tenant', 'tenantcache.tenant_domains (tenant_id)');
 
--- Who is alive: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
+-- The live processes: the size of the fleet, for shares of a limit. A row older than 30 s is a dead process.
 create table if not exists tenantcache.processes (
     id uuid primary key,
     seen_at timestamptz not null default now()
 );
 
--- Limits without Redis: one row a window. Logged, because a crash of the server must not give a tenant a second day.
+-- Limits without Redis: one row a window. A logged table, because a crash must not give a tenant a second day.
 create table if not exists tenantcache.counters (
     tenant_id text not null,
     policy text not null,
@@ -81,7 +81,7 @@ end
 $$;
 
 -- Which store counts the fleet's limits: minutes from `from_minute` on are counted in `store`, those before in
--- `previous`. Null: nobody has come yet. The rules stand in ratelimit/core/failover.py.
+-- `previous`. Null: no process has chosen yet. ratelimit/core/failover.py has the rules.
 create table if not exists tenantcache.counter_store (
     one boolean primary key default true check (one),
     version bigint not null default 0,
@@ -96,8 +96,8 @@ create table if not exists tenantcache.counter_store (
 ) with (fillfactor = 50);
 insert into tenantcache.counter_store default values on conflict do nothing;
 
--- Who has asked for a domain, and the token that proves it when it stands in the DNS. Only domains in tenant_domains
--- are served; a row here with `verified_at` tells how the domain got there.
+-- Which tenants have asked for a domain. The token proves it when it is in the DNS. Only domains in tenant_domains are
+-- served; a row here with `verified_at` tells how the domain got there.
 create table if not exists tenantcache.domain_challenges (
     domain text not null constraint domain_is_a_host check (domain ~ '^[a-z0-9.-]{1,253}$'),
     tenant_id text not null references tenantcache.tenants on update cascade on delete cascade,
@@ -110,7 +110,7 @@ create table if not exists tenantcache.domain_challenges (
 );
 call tenantcache.add_index('domain_challenges_by_tenant', 'tenantcache.domain_challenges (tenant_id)');
 
--- Requests admitted, by tenant and day of its time zone. It outlives the tenant: somebody may want to send a last bill.
+-- Requests admitted, by tenant and day of its time zone. It outlives the tenant, for a last bill.
 create table if not exists tenantcache.usage (
     tenant_id text not null,
     day date not null,
@@ -119,17 +119,17 @@ create table if not exists tenantcache.usage (
     primary key (tenant_id, day)
 ) with (fillfactor = 70);
 
--- The last batch of usage that each process has written, so that one whose answer was lost is not added twice.
+-- The last batch of usage that each process has written. So a batch whose answer was lost is not added twice.
 create table if not exists tenantcache.usage_writers (
     process uuid primary key,
     batch bigint not null,
     at timestamptz not null default now()
 );
 
--- The row, and until when it is settled: minutes that start before that are governed by no change but this one. The lock
--- says that the row is not being changed; each statement of a volatile function has a snapshot of its own, so the row is
--- read after that. 5 seconds is the notice that each change gives. It is a lock of our table, which takes a right to it:
--- an advisory one could be held by any role.
+-- The row, and until when it is settled: no later change governs minutes that start before that. The lock says that the
+-- row is not being changed. Each statement of a volatile function has a snapshot of its own, so the row is read after
+-- that. 5 seconds is the notice that each change gives. The lock is on our table, which takes a right to it: any role
+-- could hold an advisory one.
 create or replace function tenantcache.counter_choice()
 returns table (choice tenantcache.counter_store, settled_until double precision) volatile language plpgsql as $$
 declare
@@ -146,8 +146,9 @@ begin
 end
 $$;
 
--- Change the store, unless somebody has done so since `known_version`, another change has not begun yet, or (on the way
--- back to Redis) a process has complained within `new_quiet` seconds. The first choice of all holds at once.
+-- Change the store, unless another process has done so since `known_version`, or another change has not begun yet. The
+-- way back to Redis also waits until no process has reported it as unavailable for `new_quiet` seconds. The first choice
+-- of all holds at once.
 create or replace function tenantcache.choose_counter_store(
     known_version bigint, new_store text, new_why text, new_quiet double precision
 ) returns boolean language plpgsql as $$
@@ -176,9 +177,9 @@ begin
 end
 $$;
 
--- Handing a minute over from Redis to Postgres: the rules stand in ratelimit/core/handover.py. A holder may have been granted
--- tokens by Redis of minutes up to `through_minute` (null: it has no Redis); 5 minutes is the lease there. These tables
--- are logged, since a crash must not let a minute be handed over without a report.
+-- Handing a minute over from Redis to Postgres: ratelimit/core/handover.py has the rules. Redis may have granted a holder
+-- tokens of minutes up to `through_minute` (null: it has no Redis); 5 minutes is the lease there. These tables are logged,
+-- because a crash must not let a minute be handed over without a report.
 create table if not exists tenantcache.counter_holders (
     process uuid primary key,
     through_minute bigint,
@@ -194,8 +195,9 @@ create table if not exists tenantcache.counter_reports (
     primary key (minute, process, owner)
 );
 
--- Become a holder, or stay one. Returns through which minute, null where the row has another version by now or the
--- process `holds` nothing; and the place of the process among those that are alive. The lock is shared: pulls go on.
+-- Become a holder, or stay one. Returns through which minute: null if the row has another version by now, or if the
+-- process `holds` nothing. Also returns the place of the process among those that are alive. The lock is shared: pulls go
+-- on.
 create or replace function tenantcache.hold_counters(
     holder uuid, known_version bigint, holds boolean, out through bigint, out place bigint, out fleet bigint
 ) volatile language plpgsql as $$
@@ -219,7 +221,7 @@ begin
 end
 $$;
 
--- Say what was granted of a minute; a report that is made again replaces itself.
+-- Report what was granted of a minute; a repeated report replaces the first.
 create or replace function tenantcache.report_counters(
     holder uuid, of_minute bigint, owners text[], counts bigint[]
 ) returns void volatile language sql as $$
@@ -228,8 +230,8 @@ create or replace function tenantcache.report_counters(
     on conflict (minute, process, owner) do update set tokens = excluded.tokens
 $$;
 
--- All of a process's report is there (`leaves`: and it holds nothing any more). If it was the last one that is waited
--- for, Postgres counts from this minute on; returns whether that is so.
+-- The report of a process is complete (`leaves`: and it no longer holds anything). If it was the last report that was
+-- waited for, Postgres counts from this minute on. Returns whether that is so.
 create or replace function tenantcache.hand_over_counters(
     holder uuid, known_version bigint, of_minute bigint, leaves boolean
 ) returns boolean volatile language plpgsql as $$

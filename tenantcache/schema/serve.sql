@@ -1,4 +1,4 @@
--- What an earlier version left, and the tables that are served.
+-- Drop what an earlier version left, and serve the right tables.
 do $$
 declare
     old record;
@@ -29,7 +29,7 @@ begin
 end
 $$;
 
--- Only who is given the right may call our routines. A role that may register a process is one that processes run as: it gets
+-- Only roles that are given the right may call our routines. Processes run as a role that may register a process. It gets
 -- what a newer version, or an adoption, has added.
 create or replace procedure tenantcache.give_rights(process_role name) language plpgsql as $$
 begin

@@ -1,9 +1,9 @@
--- Where tenants come from. Six routines say it; those below read our own tables, and adopting replaces them.
+-- The source of tenants: six routines. Those below read our own tables, and adopting replaces them.
 --   find_tenants(aliases)  the tenants that names lead to, each with the state of its answer: found, conflict (two tenants
---                          have that name: neither is served), unknown (nobody can say yet)
+--                          have that name: neither is served), unknown (it cannot be said yet)
 --   tenant_ids(), all_aliases()  everything there is
 --   names_after(changes)   the tenants that changes concern, with the names that lead to them
---   incomplete_after_everything()  why names are not known once everything may have changed; null: they are
+--   incomplete_after_everything()  why names are not known after everything may have changed; null: they are
 --   read_everything()      what makes them known again
 
 create table if not exists tenantcache.adoptions (
@@ -16,7 +16,7 @@ create table if not exists tenantcache.adoptions (
 
 create or replace procedure tenantcache.serve_own_tables() language plpgsql as $serve$
 declare
-    -- Text, and no view: a view would go on reading a table that was replaced by another of its name.
+    -- Text, not a view: a view would still read a table that was replaced by another of its name.
     own_tenants text := $own$
         select t.id, t.name, t.subdomain,
             array(select d.domain from tenantcache.tenant_domains d
@@ -53,7 +53,7 @@ begin
         select 'domain:' || d.domain from tenantcache.tenant_domains d
     $all$;
 
-    -- The triggers have noted all of them. A publisher that read our tables would wait where one is locked (ALTER TABLE).
+    -- The triggers have noted all of them. If a publisher read our tables, it would wait for a locked one (ALTER TABLE).
     create or replace function tenantcache.names_after(changes tenantcache.outbox[])
     returns table (tenant_id text, alias text) stable language sql as $names$
         select null::text, null::text where false
@@ -75,13 +75,13 @@ begin
 end
 $serve$;
 
--- "enable trigger all", as after a restore or in a job, leaves out that ours fire for replicated writes too. Who may not alter
--- the table leaves it to `init`.
+-- "enable trigger all", as after a restore or in a job, leaves out that ours fire for replicated writes too. A role that may
+-- not alter the table leaves it to `init`.
 create or replace procedure tenantcache.enable_always() language plpgsql as $$
 declare
     weak record;
 begin
-    perform set_config('lock_timeout', '200ms', true);  -- whoever waits for a table makes its writers wait
+    perform set_config('lock_timeout', '200ms', true);  -- waiting for a table makes its writers wait
     for weak in
         select t.tgname, t.tgrelid::regclass as on_table
         from tenantcache.watched_tables w join pg_trigger t on t.tgrelid = w.relation join pg_proc p on p.oid = t.tgfoid
@@ -92,8 +92,8 @@ begin
 end
 $$;
 
--- Read everything anew that was derived from tables that have changed, or may have: false where another process is at it,
--- or where it is done. After it, nothing that was cached before is believed.
+-- Read everything anew that was derived from tables that have changed, or may have. Returns false if another process is
+-- doing it, or if it is done. After it, nothing that was cached before is believed.
 create or replace function tenantcache.rebuild() returns boolean language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -102,7 +102,7 @@ begin
         return false;
     end if;
     call tenantcache.enable_always();
-    -- Before the tables are read: a change of one after this shows.
+    -- Before the tables are read, so that a change of one after this shows.
     update tenantcache.watched_tables w set definition = tenantcache.definition_of(w);
     update tenantcache.publisher set incomplete = null;
     call tenantcache.read_everything();

@@ -4,9 +4,9 @@ Rules:
 
 * Every fault is reported at once, in one `ConfigurationError`, a line each: what is set, what is wrong with it, what
   would be right. A URL is never shown as it is.
-* A variable that begins with TENANTCACHE_ and is none of ours is a fault: a limit that is misspelt is no limit. What
-  Kubernetes sets for a service of that name (`TENANTCACHE_REDIS_SERVICE_HOST`) is not.
-* A variable that is set to nothing counts as not set, save a list's, where it means "none".
+* An unknown variable that begins with TENANTCACHE_ is a fault: a misspelled limit limits nothing. What Kubernetes sets
+  for a service of that name (`TENANTCACHE_REDIS_SERVICE_HOST`) is not a fault.
+* A variable that is set to nothing counts as not set. For a list it means "none".
 """
 
 from __future__ import annotations
@@ -14,140 +14,44 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tenantcache.errors import ConfigurationError
-from tenantcache.lookup.core.hosts import HostRules
+from tenantcache.settings.arguments import SettingsArguments
+from tenantcache.settings.checks import (
+    PLANS_EXAMPLE,
+    STATUS_CODES_EXAMPLE,
+    IPNetwork,
+    check_base_domains,
+    check_paths,
+    check_reserved,
+    parse_networks,
+    parse_plans,
+    parse_status_codes,
+    read_postgres_url,
+    read_redis_url,
+    shown,
+    split_commas,
+)
 from tenantcache.settings.kubernetes import is_service_variable
-from tenantcache.settings.postgresurl import postgres_url
-from tenantcache.settings.redisurl import redis_url
 from tenantcache.settings.strategytext import split_strategies
 from tenantcache.settings.urls import mask
-from tenantcache.tenant import Limits, LimitTable
+from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
-MAX_PER_MINUTE = 2**31 - 1  # an `integer` column, and half of what a 32-bit counter field holds
-MAX_PER_DAY = 2**53 - 1  # what JSON numbers hold exactly (RFC 8259 6)
-PLAN_KEYS = {"per_minute": MAX_PER_MINUTE, "per_day": MAX_PER_DAY}
 DAY = 86_400.0
-SHOWN_LENGTH = 60
 
-IPNetwork = IPv4Network | IPv6Network
-
-
-def _read_postgres_url(url: str | None) -> str | None:
-    return None if url is None else postgres_url(url)
-
-
-def _read_redis_url(url: str | None) -> str | None:
-    return None if url is None else redis_url(url)
-
-
-def _split_commas(value: Any) -> Any:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _check_base_domains(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(HostRules(names).base_domains)
-
-
-def _check_reserved(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(HostRules((), labels).reserved_subdomains)
-
-
-def _check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
-    if faults := [f"holds {path!r}; a path begins with /" for path in paths if not path.startswith("/")]:
-        raise ValueError("\n".join(faults))
-    return paths
-
-
-def _parse_networks(value: Any) -> Any:
-    parts = _split_commas(value)
-    if not isinstance(parts, Iterable):
-        return parts
-    networks, faults = [], []
-    for part in parts:
-        try:
-            networks.append(ip_network(part))
-        except ValueError as error:
-            faults.append(f"holds {_shown(part)}, no network: {error}; give CIDRs like 10.0.0.0/8, ::1/128")
-    if faults:
-        raise ValueError("\n".join(faults))
-    return networks
-
-
-def _parse_plans(value: Any) -> Any:
-    value = _json_object(value, _PLANS_EXAMPLE)
-    if faults := [fault for name, plan in value.items() for fault in _plan_faults(name, plan)]:
-        raise ValueError("\n".join(faults))
-    return value
-
-
-def _parse_status_codes(value: Any) -> Any:
-    value = _json_object(value, _STATUS_CODES_EXAMPLE)
-    faults = [
-        f"has the unknown reason {reason!r}; there are {', '.join(REASONS)}"
-        for reason in value
-        if reason not in REASONS
-    ]
-    faults += [
-        f"has {reason!r} with {_shown(code)}; give a status of an error, from 400 to 511"
-        for reason, code in value.items()
-        if type(code) is not int or code not in _ERRORS
-    ]
-    if faults:
-        raise ValueError("\n".join(faults))
-    return value
-
-
-def _json_object(value: Any, example: str) -> Mapping[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"is no JSON: {error}; give one like {example}") from None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"is no JSON object; give one like {example}")
-    return value
-
-
-REASONS = ("malformed", "unknown", "foreign", "suspended", "maintenance", "deleted")
-"""Why a request is refused before its limits are looked at. `foreign`: unknown, and under no base domain."""
-
-_ERRORS = {status.value for status in HTTPStatus if status.value >= 400}
-_STATUS_CODES_EXAMPLE = '{"suspended": 402, "foreign": 421}'
-_PLANS_EXAMPLE = '{"pro": {"per_minute": 6000, "per_day": 1000000}}'
-
-
-def _plan_faults(name: str, plan: Any) -> Iterable[str]:
-    if not isinstance(plan, Mapping):
-        yield f"has plan {name!r} as {_shown(plan)}; give an object like " + '{"per_minute": 6000, "per_day": 1000000}'
-        return
-    for key, limit in plan.items():
-        if key not in PLAN_KEYS:
-            yield f"has plan {name!r} with the unknown key {key!r}; there are per_minute and per_day"
-        elif limit is not None and (type(limit) is not int or not 0 <= limit <= PLAN_KEYS[key]):
-            yield (
-                f"has plan {name!r} with {key} {_shown(limit)}; "
-                f"give a whole number from 0 (unlimited) to {PLAN_KEYS[key]}, or null (unlimited)"
-            )
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
 class Settings(BaseSettings):
@@ -156,26 +60,28 @@ class Settings(BaseSettings):
     Raises ConfigurationError, with every fault in its text.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True
+    )
 
-    database_url: Annotated[str, AfterValidator(_read_postgres_url)] = Field(
+    database_url: Annotated[str, AfterValidator(read_postgres_url)] = Field(
         repr=False, description="the Postgres URL, like postgresql://user:password@host:5432/database"
     )
-    redis_url: Annotated[str | None, AfterValidator(_read_redis_url)] = Field(
+    redis_url: Annotated[str | None, AfterValidator(read_redis_url)] = Field(
         None,
         repr=False,
         description="the Redis URL, like redis://host:6379/0, rediss:// for TLS; without it counters are in Postgres",
     )
-    listen_url: Annotated[str | None, AfterValidator(_read_postgres_url)] = Field(
+    listen_url: Annotated[str | None, AfterValidator(read_postgres_url)] = Field(
         None,
         repr=False,
-        description="a Postgres URL for LISTEN alone, where the other one is that of a transaction pooler",
+        description="a Postgres URL for LISTEN alone, if the other one is that of a transaction pooler",
     )
-    base_domains: Annotated[Names, AfterValidator(_check_base_domains)] = Field(
+    base_domains: Annotated[Names, AfterValidator(check_base_domains)] = Field(
         ("localhost",), description="domains whose subdomains are tenants, comma-separated"
     )
-    reserved_subdomains: Annotated[Names, AfterValidator(_check_reserved)] = Field(
-        ("www",), description="subdomains that are no tenant's and bypass, comma-separated"
+    reserved_subdomains: Annotated[Names, AfterValidator(check_reserved)] = Field(
+        ("www",), description="subdomains that bypass tenancy, comma-separated"
     )
     base_domain_tenant: bool = Field(False, description="a tenant whose subdomain is '' is on the base domain itself")
     strategies: Annotated[tuple[str, ...], BeforeValidator(split_strategies)] = Field(
@@ -185,13 +91,13 @@ class Settings(BaseSettings):
     redirect_to_primary: bool = Field(
         False, description="answer requests for another of a tenant's names with 308 to its primary domain"
     )
-    status_codes: Annotated[Mapping[str, int], BeforeValidator(_parse_status_codes)] = Field(
-        {}, description=f"statuses of refusals, as JSON: {_STATUS_CODES_EXAMPLE}"
+    status_codes: Annotated[Mapping[str, int], BeforeValidator(parse_status_codes)] = Field(
+        {}, description=f"statuses of refusals, as JSON: {STATUS_CODES_EXAMPLE}"
     )
-    bypass_paths: Annotated[Names, AfterValidator(_check_paths)] = Field(
+    bypass_paths: Annotated[Names, AfterValidator(check_paths)] = Field(
         ("/health",), description="paths, with all below them, without tenant and limit, comma-separated"
     )
-    unlimited_paths: Annotated[Names, AfterValidator(_check_paths)] = Field(
+    unlimited_paths: Annotated[Names, AfterValidator(check_paths)] = Field(
         (), description="paths, with all below them, with tenant and without limit, comma-separated"
     )
     limit_per_minute: int = Field(
@@ -200,8 +106,8 @@ class Settings(BaseSettings):
     limit_per_day: int = Field(
         100_000, ge=0, le=MAX_PER_DAY, description="requests a tenant may make in a day; 0 = unlimited"
     )
-    plans: Annotated[Mapping[str, Mapping[str, int | None]], BeforeValidator(_parse_plans)] = Field(
-        {}, description=f"limits of the plans, as JSON: {_PLANS_EXAMPLE}"
+    plans: Annotated[Mapping[str, Mapping[str, int | None]], BeforeValidator(parse_plans)] = Field(
+        {}, description=f"limits of the plans, as JSON: {PLANS_EXAMPLE}"
     )
     limits: Literal["enforce", "shadow", "off"] = Field(
         "enforce", description="enforce limits, only count what would be denied (shadow), or do neither (off)"
@@ -210,7 +116,7 @@ class Settings(BaseSettings):
         "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
     )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
-        "local", description="where no counter store answers: limit divided by processes (local), allow, or deny"
+        "local", description="if no counter store answers: limit divided by processes (local), allow, or deny"
     )
     rate_limit_headers: bool = Field(True, description="send RateLimit and RateLimit-Policy")
     limit_preflights: bool = Field(False, description="let CORS preflights cost a token, as other requests do")
@@ -231,32 +137,38 @@ class Settings(BaseSettings):
         le=100_000_000,
         description="hosts that the index of known hosts may hold, at 12 bytes each; 0 = no index",
     )
-    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="seconds after which no answer may be out of date")
+    max_staleness: float = Field(3.0, ge=0.1, le=3600, description="maximum age of any answer, in seconds")
     stale_if_error: float = Field(
-        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are served on while Postgres is away"
+        300.0, ge=0, le=7 * DAY, description="seconds that known tenants are still served while Postgres is unavailable"
     )
     max_value_bytes: int = Field(
-        100_000, ge=1, le=512_000_000, description="bytes of a tenant above which it is not copied to Redis"
+        100_000,
+        ge=1,
+        le=512_000_000,
+        description="maximum size of a tenant's copy in Redis, in bytes; larger ones are not stored",
     )
     key_prefix: str = Field(
         "tenantcache",
         pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
-        description="what Redis keys begin with: up to 64 letters, digits and _ . : -",
+        description="prefix of all Redis keys: up to 64 letters, digits and _ . : -",
     )
-    trusted_proxies: Annotated[tuple[IPNetwork, ...], BeforeValidator(_parse_networks)] = Field(
+    trusted_proxies: Annotated[tuple[IPNetwork, ...], BeforeValidator(parse_networks)] = Field(
         (), description="networks (CIDR) whose X-Forwarded-Host counts, comma-separated"
     )
     usage_interval: float = Field(
-        10.0, ge=0, le=DAY, description="seconds between two batches of usage written to Postgres; 0 = none is counted"
+        10.0,
+        ge=0,
+        le=DAY,
+        description="seconds between two batches of usage written to Postgres; 0 = usage is not counted",
     )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"
     )
     redis_pricing: Literal["per-command"] = Field("per-command", description="how the Redis provider bills")
 
-    def __init__(self, _environ: Mapping[str, str] | None = None, **values: Any) -> None:
-        # The variables are read here and not by pydantic's source for them, which takes them in any case, shows
-        # values in its messages, and knows nothing of a variable that it does not look for.
+    def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
+        # The variables are read here. Pydantic's own source takes them in lower case too, shows values in its messages,
+        # and does not notice a variable that it does not look for.
         environ = os.environ if _environ is None else _environ
         found = {name: variable for name, variable in _find_variables(environ).items() if name not in values}
         given: dict[str, Any] = {name: environ[variable] for name, variable in found.items()} | values
@@ -289,7 +201,7 @@ class Settings(BaseSettings):
 
     @property
     def limit_table(self) -> LimitTable:
-        """Where a tenant's limits are looked up: the plans, and the defaults behind them."""
+        """What a tenant's limits are read from: the plans, and the defaults behind them."""
         return LimitTable(Limits(self.limit_per_minute or None, self.limit_per_day or None), self.plans)
 
 
@@ -304,7 +216,7 @@ class Variable:
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
-    """List all variables, with the values in `settings` where it is given; passwords are masked."""
+    """List all variables, with the values in `settings` if it is given; passwords are masked."""
     return [
         Variable(
             name=_variable(name),
@@ -362,7 +274,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
             continue
         close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.8)
         hint = f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
-        faults.append(f"{variable} is no setting; {hint}")
+        faults.append(f"{variable} is not a setting; {hint}")
     return faults
 
 
@@ -377,7 +289,7 @@ def _describe(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
             lines.append(f"{names} is not set; give {Settings.model_fields[field].description}")
         elif fault["type"] == "extra_forbidden":
             close = difflib.get_close_matches(field, Settings.model_fields, n=1, cutoff=0.6)
-            lines.append(f"{label} is no setting" + (f"; did you mean {close[0]}?" if close else ""))
+            lines.append(f"{label} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
         elif fault["type"] == "value_error":
             lines += [f"{label} {line}" for line in _own_message(fault["msg"], field)]
         else:
@@ -391,11 +303,6 @@ def _own_message(message: str, field: str) -> list[str]:
 
 
 def _pydantic_message(field: str, message: str, value: Any) -> str:
-    shown = "" if field in URL_FIELDS else f"is {_shown(value)}; it "
+    what = "" if field in URL_FIELDS else f"is {shown(value)}; it "
     right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
-    return f"{shown}{right} ({Settings.model_fields[field].description})"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."
+    return f"{what}{right} ({Settings.model_fields[field].description})"

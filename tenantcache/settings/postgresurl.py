@@ -146,8 +146,8 @@ def _option_faults(options: dict[str, str]) -> Iterator[str]:
 
 
 def _move_hosts(hosts: str, options: dict[str, str]) -> str:
-    """Take the hosts out of `options`, so that there is one place where they stand; those before the path count."""
-    address = options.pop("hostaddr", "")  # spares a look-up of the name, and nothing else
+    """Take the hosts out of `options`, so that they stand in one place; those before the path count."""
+    address = options.pop("hostaddr", "")  # spares a lookup of the name, and nothing else
     wanted = options.pop("host", "") or ("" if hosts else address)
     if hosts or not wanted:
         if options.get("port", "").count(",") not in (0, hosts.count(",")):

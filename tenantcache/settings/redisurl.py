@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenantcache.settings.urls import (
-    Parts,
+    UrlParts,
     authority_fault,
     read_options,
     split,
@@ -76,7 +76,7 @@ def redis_url(url: str) -> str:
     return with_options(scheme, parts, parts.hosts.removesuffix(":"), list(options.items()))
 
 
-def _place_fault(parts: Parts) -> str | None:
+def _place_fault(parts: UrlParts) -> str | None:
     if fault := authority_fault(parts):
         return fault
     if parts.scheme == "unix":

@@ -1,7 +1,7 @@
 """How strategies are written in one line: `path:/t:id,kind=team,keep, header:x-tenant, host`.
 
 Commas stand between strategies, and before each option of one. They cannot be confused: an option is a single word, or
-begins with one and "=", and no strategy but `host` does.
+a word, "=" and a value. Of the strategies only `host` is a single word, and that is not an option.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def split_strategies(value: Any) -> Any:
 
 
 def read_strategy(text: str) -> StrategyText:
-    """The parts of one strategy; whether they make sense is for others to say. An option without "=" is ""."""
+    """The parts of one strategy, which may make no sense. The value of an option without "=" is ""."""
     head, *options = map(str.strip, text.split(","))
     what, _, rest = head.partition(":")
     name, _, by = rest.partition(":")

@@ -18,7 +18,7 @@ _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 _MAX_PORT = 65_535
 
 
-class Parts(NamedTuple):
+class UrlParts(NamedTuple):
     """`user` is what stands before the `@`, as it is written; `rest` begins with the path."""
 
     scheme: str
@@ -38,7 +38,7 @@ def mask(url: str) -> str:
 
 
 def address(url: str, default_port: int) -> str:
-    """Return `host:port` (several, with commas, where the URL names several), to name a server in a message."""
+    """Return `host:port` (several, with commas, if the URL names several), to name a server in a message."""
     parts = split(url)
     if not parts.scheme:
         return ""
@@ -53,14 +53,14 @@ def _endpoint(match: re.Match[str], default_port: int) -> str:
     return host if host.startswith("/") else f"{match[1] or 'localhost'}:{match[2] or default_port}"
 
 
-def split(url: str) -> Parts:
+def split(url: str) -> UrlParts:
     before, separator, after = url.partition("://")
     if not separator or not _SCHEME.fullmatch(before):
-        return Parts("", "", False, "", "")
+        return UrlParts("", "", False, "", "")
     end = re.search(r"[/?#]|$", after)
     authority = after[: end.start()] if end else after
     user, at, hosts = authority.rpartition("@")
-    return Parts(before.lower(), user, bool(user or at), hosts, after[len(authority) :])
+    return UrlParts(before.lower(), user, bool(user or at), hosts, after[len(authority) :])
 
 
 def wrong_scheme(scheme: str, example: str) -> str:
@@ -68,7 +68,7 @@ def wrong_scheme(scheme: str, example: str) -> str:
     return f"{found}; give one like {example}"
 
 
-def authority_fault(parts: Parts) -> str | None:
+def authority_fault(parts: UrlParts) -> str | None:
     # An unescaped / ? # in a password ends the authority too early: then an @ stands behind it.
     astray = "@" in parts.rest
     endpoints = [ENDPOINT.fullmatch(endpoint) for endpoint in parts.hosts.split(",")]
@@ -90,8 +90,8 @@ def _is_name(host: str) -> bool:
     return "%" in host or host[:1] in ("", "[") or all(0 < len(label) < 64 for label in labels)
 
 
-def encoded_user(parts: Parts) -> str:
-    """What stands before the `@`, with it, so encoded that every parser of URLs cuts it where `split` did."""
+def encoded_user(parts: UrlParts) -> str:
+    """What stands before the `@`, with it, so encoded that every parser of URLs cuts it as `split` did."""
     if not parts.has_user:
         return ""
     user, colon, password = parts.user.partition(":")
@@ -102,7 +102,7 @@ def _encode(text: str) -> str:
     return quote(unquote(text), safe="!$&'()*+,;=~")
 
 
-def read_options(parts: Parts) -> list[tuple[str, str]]:
+def read_options(parts: UrlParts) -> list[tuple[str, str]]:
     """The options behind the `?`, in order; those without a value are left out. Raises ValueError without a value."""
     options = []
     for piece in filter(None, parts.rest.partition("?")[2].split("&")):
@@ -114,7 +114,7 @@ def read_options(parts: Parts) -> list[tuple[str, str]]:
     return options
 
 
-def with_options(scheme: str, parts: Parts, hosts: str, options: Sequence[tuple[str, str]]) -> str:
+def with_options(scheme: str, parts: UrlParts, hosts: str, options: Sequence[tuple[str, str]]) -> str:
     """Put a URL together again. Its query stays as it is written if `options` are the same."""
     path, _, query = parts.rest.partition("?")
     if list(options) != read_options(parts) or not options:

@@ -2,7 +2,7 @@
 
 redis-py follows MOVED and ASK by itself: a command that was redirected has not been applied. Nothing else is sent again
 (`retry` is 0): a connection that broke may have applied what it was given. A take that was sent twice would only waste
-tokens, but nobody could say any more what a counter holds.
+tokens, but it could not be said any more what a counter holds.
 
 What is billed beside the commands: one CLUSTER SLOTS each time the cluster is explored, so at the start and after a
 node was lost; the COMMAND that redis-py asks as well is free. A command on several keys becomes one for each slot.
@@ -39,7 +39,7 @@ class ClusterClient:
             retry=Retry(NoBackoff(), 0),
         )
         self._bill = bill
-        self._gate = asyncio.Semaphore(max_connections)  # the pools of the nodes raise where they could wait
+        self._gate = asyncio.Semaphore(max_connections)  # the pools of the nodes raise instead of waiting
         self._exploring: asyncio.Task[None] | None = None
         self._known = False
 
@@ -57,8 +57,8 @@ class ClusterClient:
         await self._client.aclose()
 
     async def _explore(self) -> None:
-        """Learn which node has which slots. It takes several round trips: whoever has no time for that leaves it to the
-        next one."""
+        """Learn which node has which slots. It takes several round trips: a caller without the time for that leaves it
+        to the next one."""
         if self._known:
             return
         if self._exploring is None or self._exploring.done():
@@ -84,7 +84,7 @@ class ClusterClient:
         try:
             async with self._gate:
                 return await execute(*command, **options)
-        except RedisClusterException as error:  # which is no RedisError
+        except RedisClusterException as error:  # which is not a RedisError
             self._known = False
             raise RedisConnectionError(str(error)) from error
         except RedisError as error:

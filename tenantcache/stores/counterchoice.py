@@ -9,13 +9,13 @@ from uuid import UUID
 import asyncpg
 
 from tenantcache.errors import StoreError
-from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.ratelimit.core.agreement import Proposal
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.stores.counters import Fetcher
 
 _CHOOSE = "select tenantcache.choose_counter_store($1, $2, $3, $4)"
 
-_COMPLAIN = "update tenantcache.counter_store set complained_at = clock_timestamp()"
+_REPORT_UNAVAILABLE = "update tenantcache.counter_store set complained_at = clock_timestamp()"
 
 # Rows are locked in one order, as by the debits of one tenant.
 _MIRROR = """
@@ -34,7 +34,7 @@ _REPORT = "select tenantcache.report_counters($1, $2, $3, $4)"
 
 _HAND_OVER = "select tenantcache.hand_over_counters($1, $2, $3, $4)"
 
-# Each holder says every 10 s that it is there.
+# Each holder registers every 10 s.
 _IS_MISSING = """
     select exists (
         select from tenantcache.counter_holders
@@ -44,7 +44,7 @@ _IS_MISSING = """
 """
 
 REPORT_PAGE = 5_000
-"""Tenants a statement: 30 ms."""
+"""Tenants in one statement, which takes 30 ms."""
 
 
 FOREVER = 1 << 62
@@ -60,13 +60,13 @@ class PostgresChoices:
         self._postgres = postgres
 
     async def choose(self, proposal: Proposal) -> bool:
-        """Announce a change; False where somebody was faster, or has complained meanwhile."""
+        """Announce a change; False if another process was faster, or has reported Redis unavailable meanwhile."""
         rows = await self._postgres.fetch("changing the counter store", _CHOOSE, *proposal)
         return bool(rows[0][0])
 
-    async def complain(self) -> None:
-        """Say that there is no Redis here, so that nobody goes back to it."""
-        await self._postgres.fetch("reporting that Redis is away", _COMPLAIN)
+    async def report_unavailable(self) -> None:
+        """Say that Redis is unavailable here, so that no process goes back to it."""
+        await self._postgres.fetch("reporting Redis unavailable", _REPORT_UNAVAILABLE)
 
     async def mirror(self, days: Mapping[tuple[str, int], int]) -> None:
         """Raise the count of each (tenant, number of the day) to what Redis had."""
@@ -79,9 +79,9 @@ class PostgresChoices:
         )
 
     async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
-        """Say that this process is there, and whether it may be granted tokens by Redis (`holds`).
+        """Register this process, and say whether it may be granted tokens by Redis (`holds`).
 
-        Where Postgres takes no writes no minute can be handed over, and the process needs not be known.
+        If Postgres takes no writes, no minute can be handed over, and the process need not be known.
         """
         try:
             [row] = await self._postgres.fetch("registering as a holder", _HOLD, process, version, holds)
@@ -92,12 +92,12 @@ class PostgresChoices:
         return Held(*row)
 
     async def misses_a_holder(self) -> bool:
-        """Whether one that is waited for has not been heard of lately, so that no minute will be handed over."""
+        """Whether a holder that is waited for has not registered lately, so that no minute will be handed over."""
         rows = await self._postgres.fetch("looking for holders", _IS_MISSING)
         return bool(rows[0][0])
 
     async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
-        """Say what was granted of `minute` by Redis here, by owner of the counter."""
+        """Say what Redis granted of `minute` here, by owner of the counter."""
         owners = iter(tokens)
         while page := list(islice(owners, REPORT_PAGE)):
             counts = [tokens[owner] for owner in page]

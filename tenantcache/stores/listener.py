@@ -1,7 +1,7 @@
-"""Hears of commits over a connection of its own, and goes on trying where it cannot.
+"""Listens for commits over a connection of its own, and reconnects after a fault.
 
-Nothing depends on it: who pulls the log sees every change without it, only later. So its faults are logged, and never
-raised.
+Nothing depends on it: a process that pulls the log sees every change without it, only later. So its faults are logged,
+and never raised.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import asyncpg
 
 from tenantcache.freshness.log import OnChange
 from tenantcache.runtime.tasks import stop
+from tenantcache.stores.faults import FAULTS
 from tenantcache.stores.reasons import postgres_reason
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 
 CHECK_INTERVAL = 10.0
 """Seconds between two looks whether the connection is half-open."""
-
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
 
 
 def tell(on_change: OnChange, payload: object) -> None:
@@ -48,7 +47,7 @@ class Listener:
         self.listening = False
         self._connect = connect
         self._on_change = on_change
-        self._has_complained = False
+        self._has_warned = False
         self._task = asyncio.create_task(self._run(), name="tenantcache listener")
 
     async def close(self) -> None:
@@ -62,19 +61,19 @@ class Listener:
             except FAULTS as error:
                 if self.listening:
                     pause = MIN_PAUSE
-                self._complain(error)
+                self._warn(error)
             self.listening = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, MAX_PAUSE)
 
     async def _listen(self) -> None:
-        """Until the connection is lost; raises then."""
+        """Listen until the connection is lost; raises then."""
         connection = await self._connect()
         try:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda *_: lost.set())
             await connection.add_listener(CHANNEL, lambda *told: tell(self._on_change, told[-1]))
-            self.listening, self._has_complained = True, False
+            self.listening, self._has_warned = True, False
             self._on_change()  # what was committed before this was not heard of
             while True:
                 with suppress(TimeoutError):
@@ -83,7 +82,7 @@ class Listener:
         finally:
             connection.terminate()
 
-    def _complain(self, error: BaseException) -> None:
-        if not self._has_complained:
+    def _warn(self, error: BaseException) -> None:
+        if not self._has_warned:
             logger.warning("changes cannot be listened for, only pulled: Postgres %s", postgres_reason(error))
-        self._has_complained = True
+        self._has_warned = True

@@ -1,51 +1,37 @@
-"""Postgres: the tenants, and the log of their changes.
+"""Postgres: the tenants, read over a small pool.
 
-Every read is one statement, because one statement is one snapshot: the rows and `asof` (the newest log entry) are
-true at the same instant. That pairing is what every copy is judged by later.
+Every read is one statement, because one statement is one snapshot: the rows and the watermark (the newest log entry)
+are true at the same instant. Every copy is judged by that pair later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
 
 import asyncpg
+from asyncpg.cursor import CursorFactory
+from asyncpg.pool import PoolConnectionProxy
 
-from tenantcache.errors import SchemaMissingError, StoreError
-from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, OnChange, Pull
-from tenantcache.lookup.sources import AliasStream, RowStream, Snapshot
-from tenantcache.ratelimit.core.failover import StoreChoice
-from tenantcache.runtime.tasks import stop
-from tenantcache.stores.listener import CHANNEL, FAULTS, Listener, tell
-from tenantcache.stores.reasons import postgres_reason
+from tenantcache.errors import StoreError
+from tenantcache.freshness.log import RESET_NAME
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream, RowStream
+from tenantcache.stores.faults import translate_errors
+from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
-from tenantcache.tenant import ID_ALIAS, Row
-
-logger = logging.getLogger(__name__)
-
-# Each function stands in a subquery of its own: else the planner would have it called for each row of the answer.
-_HEAD = """
-    select newest.seq as asof, newest.at as asof_at, (select tenantcache.epoch()) as epoch,
-        (select pg_is_in_recovery()) as in_recovery, (select tenantcache.pending()) as pending
-    from (select seq, at from tenantcache.change_log order by seq desc limit 1) as newest
-    offset 0
-"""
+from tenantcache.tenant import Row
 
 # The function belongs to the tables that are served: for an adopted one it is written for that table's own indexes. The
 # planner inlines it, so that own tables are read by the same plan as if its body stood here.
 _FIND = "select alias, tenant, attributes, state from tenantcache.find_tenants($1)"
 
-_READ = f"select head.*, found.* from ({_HEAD}) as head left join ({_FIND}) as found on true"
+_READ = f"select head.*, found.* from ({HEAD}) as head left join ({_FIND}) as found on true"
 
 _COUNT_ALIASES = f"""
-    select head.*, (select count(*) from tenantcache.all_aliases()) as hosts from ({_HEAD}) as head
+    select head.*, (select count(*) from tenantcache.all_aliases()) as hosts from ({HEAD}) as head
 """
 
 _ALL_ALIASES = "select alias from tenantcache.all_aliases() as alias"
@@ -59,148 +45,8 @@ _RECENT_IDS = """
     order by seen.at desc nulls last limit $1
 """
 
-VERIFIED_AT_ONCE = 200
-"""Adopted tenants that one process a minute compares with what the query says: some 20 ms of the database, and 100,000
-in eight hours."""
-
-PUBLISH_PATIENCE = 3
-"""Times the timeout of a pull. Moving thousands of changes that one statement has made takes some 0.1 s, the first of
-them half a second."""
-
-VERIFY_TIMEOUT = 60.0
-"""Seconds. To compare the ids of 1,000,000 tenants takes some ten."""
-
-REBUILD_TIMEOUT = 300.0
-"""Seconds. Reading the aliases of 1,000,000 tenants by a query of five tables takes about a minute."""
-
 COUNT_TIMEOUT = 10.0
 """Seconds. No request waits for it, and counting a million rows from a cold disk takes some."""
-
-_CHOICE = """
-    select (choice).version, (choice).store, (choice).from_minute, (choice).previous, (choice).previous_from,
-        (choice).why, extract(epoch from (choice).changed_at)::float8 as changed_at,
-        extract(epoch from (choice).complained_at)::float8 as complained_at, (choice).quiet, settled_until
-    from tenantcache.counter_choice()
-"""
-
-MAX_RUNNING = 100
-"""Transactions under way that a pull tells of; if there are more, none are."""
-
-MAX_PAGE_BYTES = 1_000_000
-"""Bytes of names that one answer may hold, unless its first entry alone has more: 200 names of 253 octets each."""
-
-# What concerns the whole answer stands in its first row alone: twenty columns of a thousand rows take longer to decode
-# than the entries.
-_WHOLE = f"""
-    select head.*, counted.*, about.*, extract(epoch from clock_timestamp())::float8 as server_time, 1::bigint as first
-    from ({_HEAD}) as head cross join ({_CHOICE}) as counted cross join (
-        select (select count(*) from tenantcache.processes where seen_at > now() - interval '30 seconds') as processes,
-            pg_current_snapshot()::text as snapshot,
-            array(
-                select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
-            ) as running
-        offset 0
-    ) as about
-"""
-
-_PAGE = f"""
-    select * from (
-        select seq, at, tenant_id, hosts, row_number() over (order by seq) as place,
-            sum(octet_length(hosts::text)) over (order by seq) as bytes
-        from (
-            select * from tenantcache.change_log
-            where seq > $1 and (select max(seq) from tenantcache.change_log) - $1 <= $3 order by seq limit $4
-        ) as page
-    ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1
-"""
-
-_CONTINUOUS = "exists (select from tenantcache.change_log where seq = $1 and at = $2) as continuous"
-
-_CHECKED_PULL = f"""
-    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
-    from (
-        select w.*, {_CONTINUOUS}, tenantcache.fault() as fault, true as checked, tenantcache.covers($5) as covers
-        from ({_WHOLE}) as w
-    ) as whole full join ({_PAGE}) as new on new.place = whole.first
-    order by new.seq
-"""
-
-# After a notification, by each process: it asks for no more than the change. With its plan kept it takes 0.8 ms.
-# The other one takes 1.7 ms, and 2.2 ms without.
-_QUICK_PULL = f"""
-    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
-    from (
-        select head.*, {_CONTINUOUS}, false as checked, tenantcache.covers($5) as covers, 1::bigint as first,
-            extract(epoch from clock_timestamp())::float8 as server_time, pg_current_snapshot()::text as snapshot,
-            array(
-                select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
-            ) as running
-        from ({_HEAD}) as head
-    ) as whole full join ({_PAGE}) as new on new.place = whole.first
-    order by new.seq
-"""
-
-# The tail of the log at the start: its oldest entry tells how far back it reaches. It begins with the newest entry
-# that is too old: where little changes, most copies are from then. Not before the oldest that is young enough, which is
-# another one where a clock was set: the tail must have no gaps.
-_TAIL = f"""
-    select whole.*, new.seq, new.at, new.tenant_id, new.hosts
-    from (
-        select w.*, true as continuous, tenantcache.fault() as fault, true as checked, false as covers
-        from ({_WHOLE}) as w
-    ) as whole full join (
-        with newest as (
-            select * from (
-                select seq, at, tenant_id, hosts, row_number() over (order by seq desc) as age,
-                    sum(octet_length(hosts::text)) over (order by seq desc) as bytes
-                from (select * from tenantcache.change_log order by seq desc limit $2) as last
-            ) as measured where bytes <= {MAX_PAGE_BYTES} or bytes is null or age = 1
-        )
-        select seq, at, tenant_id, hosts, row_number() over (order by seq) as place from newest
-        where seq >= coalesce((select max(seq) from newest where at <= now() - make_interval(secs => $1)), 0)
-    ) as new on new.place = whole.first
-    order by new.seq
-"""
-
-_BEAT = """
-    insert into tenantcache.processes (id, seen_at) values ($1, now())
-    on conflict (id) do update set seen_at = excluded.seen_at
-"""
-
-# One process at a time; the newest entry stays, so that the log is never empty. What is deleted is a first part of the
-# log, without gaps: whoever still has to apply some of it lacks his own mark too, and finds out. Counters are first
-# touched up to an hour before their minute and at any time of their day.
-_PRUNE = """
-    with oldest as (select seq, at from tenantcache.change_log order by seq limit $2 + 1),
-    lucky as (select pg_try_advisory_xact_lock(7307199743) as mine),
-    dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky)),
-    over as (
-        delete from tenantcache.counters where (select mine from lucky) and touched_at < now()
-            - case policy when 'minute' then interval '3 hours' else interval '3 days' end
-    )
-    delete from tenantcache.change_log
-    where (select mine from lucky) and seq < coalesce(
-        (select min(seq) from oldest where at >= now() - make_interval(secs => $1)),
-        (select max(seq) from oldest))
-"""
-
-_CHOICE_FIELDS = [field.name for field in fields(StoreChoice)]
-
-
-@asynccontextmanager
-async def translate_errors(doing: str) -> AsyncIterator[None]:
-    """Turn what asyncpg and the network raise into `StoreError` (or `SchemaMissingError`), never with a password."""
-    try:
-        yield
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError) as error:
-        raise SchemaMissingError(
-            "the database has no tenantcache tables, or old ones: run `tenantcache init` on it"
-        ) from error
-    except TimeoutError as error:
-        raise StoreError(f"Postgres did not answer in time while {doing}") from error
-    # asyncpg says "internal error" where a backend was terminated while nothing was asked of it.
-    except FAULTS as error:
-        raise StoreError(f"Postgres {postgres_reason(error)} (while {doing})") from error
 
 
 class PostgresTenants:
@@ -238,46 +84,51 @@ class PostgresTenants:
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
         records = await self.fetch("looking up tenants", _READ, list(aliases))
-        head = _head(records)
+        head = head_of(records)
         rows: dict[str, Row | None] = dict.fromkeys(aliases)
         answers = [record for record in records if record["state"] in ("found", "conflict")]
         rows |= {record["alias"]: self._rows.read(record) for record in answers}
         unsure = {record["alias"] for record in records if record["state"] == "unknown"}
         unknown = frozenset(unsure - {record["alias"] for record in answers})
-        return Snapshot(_mark(head), head["epoch"], rows, head["pending"], unknown)
+        return Snapshot(mark_of(head), head["epoch"], rows, head["pending"], unknown)
 
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         await self.fetch("logging a change", "select tenantcache.log_change($1, $2)", tenant_id, list(aliases))
+
+    async def log_reset(self, tenant_id: str) -> None:
+        await self.log_change(tenant_id, [RESET_NAME])
 
     @asynccontextmanager
     async def stream_aliases(self, batch: int) -> AsyncIterator[AliasStream]:
         """Every alias there is, in one snapshot, `batch` at a time."""
         async with self._snapshot("reading all hosts") as connection:
             self.queries += 2
-            head = _head(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
+            head = head_of(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
             batches = _in_batches(cursor, batch)
-            yield AliasStream(head["hosts"], head["epoch"], _mark(head), batches, head["pending"])
+            yield AliasStream(head["hosts"], head["epoch"], mark_of(head), batches, head["pending"])
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         """At most `most` tenants, those seen last first, in one snapshot, `batch` at a time."""
         async with self._snapshot("reading tenants ahead") as connection:
             self.queries += 1
-            head = _head(await connection.fetch(_HEAD))
+            head = head_of(await connection.fetch(HEAD))
             ids = await connection.fetch(_RECENT_IDS, most, timeout=COUNT_TIMEOUT)
             rows = self._rows_of(connection, [row["id"] for row in ids], batch)
-            yield RowStream(_mark(head), head["epoch"], rows, head["pending"])
+            yield RowStream(mark_of(head), head["epoch"], rows, head["pending"])
 
-    async def _rows_of(self, connection: Any, ids: Sequence[str], batch: int) -> AsyncIterator[list[Row]]:
+    async def _rows_of(
+        self, connection: PoolConnectionProxy[asyncpg.Record], ids: Sequence[str], batch: int
+    ) -> AsyncIterator[list[Row]]:
         for start in range(0, len(ids), batch):
-            aliases = [ID_ALIAS + tenant_id for tenant_id in ids[start : start + batch]]
+            aliases = [id_alias(tenant_id) for tenant_id in ids[start : start + batch]]
             records = await connection.fetch(_FIND, aliases, timeout=COUNT_TIMEOUT)
             rows = {record["alias"]: self._rows.read(record) for record in records}
             yield [row for alias in aliases if (row := rows.get(alias)) is not None]
 
     @asynccontextmanager
-    async def _snapshot(self, doing: str) -> AsyncIterator[Any]:
+    async def _snapshot(self, doing: str) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         """A connection whose statements all see one snapshot. Raises `StoreError`, also for what is done inside."""
         if self._pool is None:
             raise StoreError("Postgres is not connected")
@@ -288,14 +139,14 @@ class PostgresTenants:
         ):
             yield connection
 
-    async def fetch(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def fetch(self, doing: str, query: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement and return its rows. Raises `StoreError` that says what we were `doing`."""
         if self._pool is None:
             raise StoreError("Postgres is not connected")
         self.queries += 1
         async with translate_errors(doing), asyncio.timeout(self._timeout), self._pool.acquire() as connection:
             try:
-                rows: list[Any] = await connection.fetch(query, *args)
+                rows: list[asyncpg.Record] = await connection.fetch(query, *args)
             except asyncio.CancelledError:
                 # It may be half-open. A polite cancellation would wait for it as long again.
                 connection.terminate()
@@ -303,237 +154,7 @@ class PostgresTenants:
             return rows
 
 
-async def _in_batches(cursor: Any, batch: int) -> AsyncIterator[list[str]]:
+async def _in_batches(cursor: CursorFactory[asyncpg.Record], batch: int) -> AsyncIterator[list[str]]:
     opened = await cursor
     while records := await opened.fetch(batch):
         yield [record["alias"] for record in records]
-
-
-class PostgresLog:
-    """The change log, over one dedicated connection that also listens.
-
-    A statement that takes longer than `timeout` seconds makes the connection useless (it may be half-open: the
-    network swallowed the other side without a word): it is dropped, and the caller opens another.
-
-    With `listen_url` a connection of its own listens, and whether that works does not matter to anything else. Without,
-    and behind a pooler, nobody listens: in transaction mode LISTEN would succeed on a server connection that belongs
-    to somebody else a moment later, and would stay there.
-    """
-
-    def __init__(self, url: str, *, listen_url: str | None = None, timeout: float = 0.5) -> None:
-        self._url = url
-        self._listen_url = listen_url
-        self._timeout = timeout
-        self._connection: asyncpg.Connection | None = None
-        self._listener: Listener | None = None
-        self._listens_itself = False
-        self._has_complained = False
-        self._isolates = False
-        self._is_direct = False  # no pooler in between, so that statements may be prepared
-        self._statements: dict[str, Any] = {}
-        self._verifier: asyncio.Task[None] | None = None
-        self.queries = 0
-
-    async def open(self, on_change: OnChange) -> None:
-        """Connect and listen; `on_change` is called, from the event loop, whenever a change was committed."""
-        async with translate_errors("connecting the follower"):
-            self._connection = await self._connect(self._url)
-            self._statements = {}
-            isolation = await self._connection.fetchval("show default_transaction_isolation")
-            self._isolates = isolation != "read committed"
-            # A connection that is lost is found out by the next pull: now, rather than within a second.
-            self._connection.add_termination_listener(lambda *_: on_change())
-            if self._listen_url is None:
-                self._listens_itself = await self._listen(self._connection, on_change)
-        if self._listen_url is not None:
-            self._listener = Listener(partial(self._connect, self._listen_url), on_change)
-
-    async def _connect(self, url: str) -> asyncpg.Connection:
-        async with asyncio.timeout(self._timeout * 4):
-            return await asyncpg.connect(
-                url,
-                command_timeout=self._timeout,
-                statement_cache_size=0,
-                server_settings={"application_name": "tenantcache follower"},
-            )
-
-    async def _listen(self, connection: asyncpg.Connection, on_change: OnChange) -> bool:
-        # A pooler makes up the process id that it tells its clients: they may use it to cancel, and for nothing else.
-        self._is_direct = await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid()
-        if not self._is_direct:
-            self._complain("it is behind a pooler; set TENANTCACHE_LISTEN_URL to the address of Postgres itself")
-            return False
-        try:
-            await connection.add_listener(CHANNEL, lambda *told: tell(on_change, told[-1]))
-        except asyncpg.PostgresError as error:  # a server in recovery, for one
-            self._complain(str(error))
-            return False
-        return True
-
-    def _complain(self, reason: str) -> None:
-        if not self._has_complained:
-            logger.warning("Postgres cannot tell of changes: %s. They are seen by pulling, once a second", reason)
-        self._has_complained = True
-
-    async def close(self) -> None:
-        """Say good-bye if that is quick; never raises."""
-        await stop(self._verifier)
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await listener.close()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.close(timeout=self._timeout)
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                connection.terminate()
-        self._listens_itself = False
-
-    @property
-    def listening(self) -> bool:
-        """Whether commits are told of at once."""
-        return self._listens_itself if self._listener is None else self._listener.listening
-
-    async def tail(self, max_age: float, max_entries: int) -> Pull:
-        return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
-
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
-        """At most `page` entries after `applied`; none, and `truncated`, where there are more than `max_behind`."""
-        at = _time(applied.at)
-        query = _CHECKED_PULL if check else _QUICK_PULL
-        rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
-        return _pull(rows, truncated=_head(rows)["asof"] - applied.seq > max_behind)
-
-    async def publish(self, most: int) -> str:
-        query, patience = "select tenantcache.publish($1)", self._timeout * PUBLISH_PATIENCE
-        if not self._isolates:
-            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
-        # A serializable publisher that meets serializable writers would make theirs fail.
-        async with translate_errors("publishing changes"), self._transaction():
-            return str((await self._fetch("publishing changes", query, most, timeout=patience))[0][0])
-
-    async def rebuild(self) -> None:
-        """Read the aliases of all adopted tenants anew, on a connection of its own: it takes some seconds."""
-        async with translate_errors("reading the names of all tenants"), asyncio.timeout(REBUILD_TIMEOUT):
-            connection = await self._connect(self._url)
-            try:
-                await connection.execute("select tenantcache.rebuild()", timeout=REBUILD_TIMEOUT)
-            finally:
-                connection.terminate()
-
-    async def beat(self, process_id: object) -> None:
-        await self._fetch("registering this process", _BEAT, process_id)
-
-    async def leave(self, process_id: object) -> None:
-        await self._fetch("signing this process off", "delete from tenantcache.processes where id = $1", process_id)
-
-    async def prune(self, max_age: float, most: int) -> None:
-        await self._fetch("pruning the log", _PRUNE, max_age, most)
-        if self._verifier is None or self._verifier.done():
-            self._verifier = asyncio.create_task(self._verify(), name="tenantcache verify")
-
-    async def _verify(self) -> None:
-        """On a connection of its own: to compare all ids takes longer than the next change should wait."""
-        try:
-            async with translate_errors("comparing tenants with their tables"), asyncio.timeout(VERIFY_TIMEOUT):
-                connection = await self._connect(self._url)
-                try:
-                    await connection.execute(
-                        f"select tenantcache.verify_some({VERIFIED_AT_ONCE})", timeout=VERIFY_TIMEOUT
-                    )
-                finally:
-                    connection.terminate()
-        except (StoreError, SchemaMissingError) as error:
-            logger.info("tenants are not compared with their tables: %s", error)
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[None]:
-        if self._connection is None or self._connection.is_closed():
-            raise StoreError("the follower is not connected to Postgres")
-        async with self._connection.transaction(isolation="read_committed"):
-            yield
-
-    async def _fetch(self, doing: str, query: str, *args: object, timeout: float | None = None) -> list[Any]:
-        if self._connection is None or self._connection.is_closed():
-            raise StoreError("the follower is not connected to Postgres")
-        self.queries += 1
-        async with translate_errors(doing):
-            try:
-                async with asyncio.timeout(timeout or self._timeout):
-                    return await self._rows(self._connection, query, args, timeout or self._timeout)
-            except TimeoutError:
-                self._connection.terminate()  # to say good-bye could take as long again
-                raise
-
-    async def _rows(
-        self, connection: asyncpg.Connection, query: str, args: Sequence[object], timeout: float
-    ) -> list[Any]:
-        """Planning a pull takes a third of its time, so the plan is kept if the connection is ours alone."""
-        if not self._is_direct:
-            rows: list[Any] = await connection.fetch(query, *args, timeout=timeout)
-            return rows
-        if query not in self._statements:
-            self._statements[query] = await connection.prepare(query, timeout=timeout)
-        rows = await self._statements[query].fetch(*args, timeout=timeout)
-        return rows
-
-
-def _head(records: list[Any]) -> Any:
-    """The first record: every statement says in each of its rows where the log ends."""
-    if not records:
-        raise SchemaMissingError("tenantcache.change_log was emptied by hand: run `tenantcache init` on the database")
-    if records[0]["in_recovery"]:
-        raise StoreError(
-            "Postgres is a replica (in recovery), which may lag behind and proves nothing;"
-            " give the address of the primary",
-            refused=True,
-        )
-    return records[0]
-
-
-_START = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)  # Postgres keeps no more digits
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _START) // _MICROSECOND
-
-
-def _time(microseconds: int) -> datetime:
-    return _START + timedelta(microseconds=microseconds)
-
-
-def _mark(head: Any) -> LogMark:
-    return LogMark(head["asof"], _microseconds(head["asof_at"]))
-
-
-def _pull(records: list[Any], *, truncated: bool = False) -> Pull:
-    first = _head(records)
-    entries = [
-        LogEntry(
-            record["seq"],
-            _microseconds(record["at"]),
-            record["tenant_id"],
-            None if record["hosts"] is None else tuple(record["hosts"]),
-        )
-        for record in records
-        if record["seq"] is not None
-    ]
-    checked = first["checked"]
-    return Pull(
-        server_time=first["server_time"],
-        epoch=first["epoch"],
-        head=_mark(first),
-        continuous=first["continuous"],
-        processes=first["processes"] if checked else 0,
-        truncated=truncated,
-        entries=entries,
-        choice=StoreChoice(**{name: first[name] for name in _CHOICE_FIELDS}) if checked else None,
-        settled_until=first["settled_until"] if checked else None,
-        pending=first["pending"],
-        covers=first["covers"],
-        snapshot=first["snapshot"],
-        running=frozenset(first["running"]) if len(first["running"]) <= MAX_RUNNING else frozenset(),
-        checked=checked,
-        fault=first["fault"] if checked else None,
-    )

@@ -1,6 +1,6 @@
 """Redis: copies of tenants, and counters.
 
-Every command here is counted as metered providers bill it, where it is sent: `RedisLink.billed`. What opens and
+Every command here is counted as metered providers bill it, when it is sent: `RedisLink.billed`. What opens and
 keeps a connection costs nothing: RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py
 would send, and the probe is PING, which is free. Nothing is retried: a repeated INCRBY would take tokens twice.
 """
@@ -33,6 +33,7 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
+from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import redis_reason, redis_rejects
 
@@ -77,7 +78,7 @@ class RedisLink:
 
     A server that answers as a node of a Redis Cluster does is talked to as one from then on (`cluster.py`).
 
-    Takes must not fail because Redis is too far away for look-ups: a call with less time than `timeout` that runs out
+    Takes must not fail because Redis is too far for lookups: a call with less time than `timeout` that runs out
     of it does not count against the connection.
     """
 
@@ -147,7 +148,7 @@ class RedisLink:
         commands = [("BITFIELD", self._probe_key, "SET", "u32", "#0", 1), ("EXPIRE", self._probe_key, PROBE_LIFE)]
         await self._call(commands, billed=len(commands), timeout=self._timeout)
 
-    def stats(self) -> dict[str, int | str]:
+    def stats(self) -> LinkStats:
         return {"billed_commands": self.billed, "breaker": self.breaker.state}
 
     async def close(self) -> None:
@@ -251,7 +252,7 @@ class RedisCopies:
     made together do not end together. Values over `max_value_bytes` are not stored.
 
     A read that takes longer than `read_timeout` seconds has lost against Postgres; after a few of them nothing is
-    read for a while, since each is billed and delays somebody.
+    read for a while, since each is billed and delays a request.
     """
 
     def __init__(
@@ -297,7 +298,7 @@ class RedisCounters:
 
     It holds the day of that date, and the minutes that lie in it in UTC. (A day in another time zone lies in two of
     them, and is counted in that of its own date.) A take is one BITFIELD, billed once, however many counters of a date
-    it touches; two where it touches two dates. A new key costs an EXPIRE. It has 12 bytes, and 4 for each minute of
+    it touches; two if it touches two dates. A new key costs an EXPIRE. It has 12 bytes, and 4 for each minute of
     the day until the last that was touched: 5,772 at most.
     """
 

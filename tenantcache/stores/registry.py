@@ -87,7 +87,7 @@ _CLAIMS_OF_TENANT = f"{_CLAIMS} where c.tenant_id = $1 order by c.domain"
 _CLAIMS_TO_CHECK = f"""{_CLAIMS}
     where c.verified_at is not null and t.tenant_id is not null order by c.checked_at nulls first limit $1"""
 
-# No row comes back where the domain is another tenant's by now.
+# No row comes back if the domain is another tenant's by now.
 _VERIFIED = """
     with owned as (
         insert into tenantcache.tenant_domains as t (domain, tenant_id)
@@ -137,7 +137,7 @@ _SET_PRIMARY = """
 
 
 class PostgresRegistry:
-    """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` where other
+    """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` if other
     tables are served."""
 
     def __init__(self, postgres: Fetcher | None) -> None:
@@ -182,11 +182,11 @@ class PostgresRegistry:
         return await self._run("reading domain challenges", _CLAIMS_TO_CHECK, limit)
 
     async def note_verified(self, domain: str, tenant_id: str) -> bool:
-        """Serve a claimed domain; False where it is another tenant's by now."""
+        """Serve a claimed domain; False if it is another tenant's by now."""
         return bool(await self._run("verifying a domain", _VERIFIED, domain, tenant_id))
 
     async def note_failed(self, domain: str, tenant_id: str, grace: float) -> bool:
-        """Note a failed check; True where the domain has failed for `grace` seconds and is served no longer."""
+        """Note a failed check; True if the domain has failed for `grace` seconds and is served no longer."""
         grace_interval = timedelta(seconds=grace)
         return bool(await self._run("noting a failed check", _FAILED, domain, tenant_id, grace_interval))
 

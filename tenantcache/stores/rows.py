@@ -1,4 +1,4 @@
-"""From what Postgres says of a tenant to a row: whatever stands in one concerns that tenant alone.
+"""From a record of Postgres to a row of a tenant: a fault in one record concerns that tenant alone.
 
 Attributes are a text of their own, because JSON may hold what Python cannot take (a number of five thousand digits,
 half of a surrogate pair). They are read as `{}` then, and the log says so once.
@@ -11,12 +11,13 @@ import logging
 import math
 from typing import Any, NoReturn, cast
 
-from tenantcache.tenant import ID_ALIAS, Row
+from tenantcache.lookup.core.alias import cut, id_alias
+from tenantcache.tenant import Row
 
 logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 10_000
-"""Tenants and names that were complained of and are not again; past it all are forgotten."""
+"""Tenants and names that were warned of, and are not again. Past that number all are forgotten."""
 
 
 class RowReader:
@@ -35,14 +36,14 @@ class RowReader:
             return None
         row = json.loads(record["tenant"])
         for name in row.pop("unread", ()):
-            self._tell(f"{name} {ID_ALIAS}{row['id']}", f"{name} of the tenant %s cannot be read, and counts as empty")
+            self._tell(f"{name} {id_alias(row['id'])}", f"{name} of the tenant %s cannot be read, and counts as empty")
         return cast(Row, row | {"attributes": self._attributes(row["id"], record["attributes"])})
 
     def _attributes(self, tenant_id: str, text: str | None) -> dict[str, Any]:
         try:
             found = {} if text is None else _parse(text)
         except (ValueError, RecursionError):
-            self._tell(ID_ALIAS + tenant_id, "the attributes of the tenant %s cannot be read, and count as empty")
+            self._tell(id_alias(tenant_id), "the attributes of the tenant %s cannot be read, and count as empty")
             return {}
         return found
 
@@ -51,13 +52,13 @@ class RowReader:
             self._told.clear()
         if name not in self._told:
             self._told.add(name)
-            logger.warning(message, name.partition(":")[2])
+            logger.warning(message, cut(name)[1])
 
 
 def _parse(text: str) -> dict[str, Any]:
     """A JSON object that can be written again. Raises `ValueError` and `RecursionError`."""
     value = json.loads(text, parse_float=_finite, parse_constant=_refuse)
-    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is not a text
     return value if isinstance(value, dict) else {}
 
 

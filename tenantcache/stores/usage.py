@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from tenantcache.admin.usagestore import UsageDay, UsageRow
+from tenantcache.admin.usagestore import UsageDay, UsageRow, latest_end
 from tenantcache.errors import RejectedError, StoreError
-from tenantcache.ratelimit.core.windows import DAY
 from tenantcache.stores.counters import Fetcher
 from tenantcache.stores.reasons import postgres_rejects
 
@@ -43,11 +42,6 @@ _LAST_SEEN = """
 """
 
 
-def _latest_end(day: int) -> float:
-    """When a day of that date has ended everywhere (UTC-12): what is collected later was not seen later."""
-    return (day + 1) * DAY + DAY / 2
-
-
 class PostgresUsage:
     """`UsageStore`, in the table `tenantcache.usage`."""
 
@@ -64,7 +58,7 @@ class PostgresUsage:
                 [row.tenant_id for row in rows],
                 [date(1970, 1, 1) + timedelta(days=row.day) for row in rows],
                 [row.requests for row in rows],
-                [datetime.fromtimestamp(min(row.seen_at, _latest_end(row.day)), UTC) for row in rows],
+                [datetime.fromtimestamp(min(row.seen_at, latest_end(row.day)), UTC) for row in rows],
             )
         except (OverflowError, ValueError) as error:
             raise RejectedError(f"this usage cannot be written: {error}") from error

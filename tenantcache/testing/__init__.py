@@ -1,7 +1,7 @@
 """For the tests of an application: an engine in memory, a clock that stands still, and clients that act as a tenant.
 
-With pytest the fixtures do it all (`pytest_tenantcache`, installed along): see docs/testing.md. The parts are here for
-other test runners.
+With pytest use the fixtures of `pytest_tenantcache`, which is installed along: see docs/testing.md. The parts are here
+for other test runners. Only the names below are public.
 """
 
 from tenantcache.testing.acting import Acting, acting_as

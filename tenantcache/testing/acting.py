@@ -1,4 +1,4 @@
-"""Acting as a tenant: code sees it as the current one, and a client's requests are for its host."""
+"""Acting as a tenant: code sees it as the current one, and a client's requests go to its host."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenantcache.errors import TenantCacheError
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import Serving, serving
+from tenantcache.web.context import serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Acting:
 
     @property
     def ws_url(self) -> str:
-        """For WebSockets: Starlette's test client takes no base URL for those."""
+        """For WebSockets, for which Starlette's test client has no base URL."""
         return f"ws://{self.host}"
 
     @property
@@ -37,7 +38,11 @@ class Acting:
 
 @contextmanager
 def acting_as(tenant: Tenant, base_domain: str, client: Any = None) -> Iterator[Acting]:
-    """`current_tenant()` is `tenant` inside, and what `client` (with a `base_url`, as httpx has it) asks is for it."""
+    """Inside, `current_tenant()` is `tenant`, and requests of `client` go to it.
+
+    `client` has a `base_url`, as clients of httpx do; it is restored afterwards. Raises `TenantCacheError` if no host
+    leads to the tenant.
+    """
     acting = Acting(tenant, _host_of(tenant, base_domain))
     token = serving.set(Serving(tenant, None))
     before = None if client is None else client.base_url

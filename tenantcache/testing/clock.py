@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-START = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
-"""Noon: no window ends by itself, and a few hours may be added before a day does."""
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""No window ends by itself, and a few hours may be added before a day does."""
 
 
 class FakeClock:
-    """`FakeClock()()` is a reading, in seconds. The server's clock and this process's are one."""
+    """`FakeClock()()` is a reading, in seconds from 0. The database server's clock begins at `start`, and both advance
+    together."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: datetime = NOON) -> None:
+        self._started_at = start.timestamp()
         self._elapsed = 0.0
 
     def __call__(self) -> float:
@@ -24,10 +26,10 @@ class FakeClock:
         self._elapsed += seconds
 
     def server_time(self) -> float:
-        """Seconds since the Unix epoch."""
-        return START + self._elapsed
+        """Seconds since the Unix epoch, by the database server's clock."""
+        return self._started_at + self._elapsed
 
     @property
     def now(self) -> datetime:
-        """What the database server's clock would show."""
+        """What the database server's clock shows."""
         return datetime.fromtimestamp(self.server_time(), UTC)

@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Unpack
 
 from tenantcache.engine import TenantCache
 from tenantcache.freshness.log import LogEntry
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.runtime.eventloops import running_loop
+from tenantcache.runtime.eventloops import Home, running_loop
+from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.model import Settings
 from tenantcache.testing.clock import FakeClock
-from tenantcache.testing.database import MemoryDatabase, MemoryUsage
+from tenantcache.testing.database import MemoryDatabase
 from tenantcache.testing.registry import MemoryRegistry
 from tenantcache.wiring import Stores
 
 BASE_DOMAIN = "testserver"
-"""What Starlette's test client calls itself: a client that acts as nobody is at the base domain, without a tenant."""
+"""What Starlette's test client calls itself: a client that acts as no tenant is at the base domain."""
 
 PATIENCE = 5.0
+"""Seconds that a change from another thread waits for the engine's event loop."""
+
+
+class AnyLoop(Home):
+    """The home of an engine whose stores wait for nothing, and so belong to no event loop."""
+
+    @property
+    def is_open(self) -> bool:
+        return super().is_open and self.loop is not None and not self.loop.is_closed()
+
+    def is_elsewhere(self) -> bool:
+        return False
 
 
 class MemoryCache(TenantCache):
@@ -30,48 +43,42 @@ class MemoryCache(TenantCache):
     thread it comes from. It outlives event loops: test clients may run each request in one of its own.
     """
 
-    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
-        self.fake_clock = clock if clock is not None else FakeClock()
-        self.database = MemoryDatabase(self.fake_clock)
-        self.registry = MemoryRegistry(self.database, self.fake_clock)
+    _home_class = AnyLoop
+
+    def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
+        self.fake_clock: FakeClock = clock if clock is not None else FakeClock()
+        self.database: MemoryDatabase = MemoryDatabase(self.fake_clock.server_time, on_entry=self._apply)
+        self.registry: MemoryRegistry = MemoryRegistry(self.database, self.fake_clock)
+        database = self.database
         stores = Stores(
-            self.database,
-            self.database,
-            self.database,
-            MemoryCounters(),
-            registry=self.registry,
-            usage=MemoryUsage(),
+            database, database, database, MemoryCounters(), registry=self.registry, usage=database.usage, rows=database
         )
-        # A look-up costs nothing here, so there is no use for an index of hosts.
-        values = {"base_domains": [BASE_DOMAIN], "host_index_max_hosts": 0} | settings
-        values.setdefault("database_url", "postgresql://nobody@memory.invalid/none")
+        # A lookup costs nothing here, so an index of hosts would save nothing.
+        values: SettingsArguments = {
+            "database_url": "postgresql://nobody@memory.invalid/none",
+            "base_domains": [BASE_DOMAIN],
+            "host_index_max_hosts": 0,
+            **settings,
+        }
         super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)
         self.server_time.offset = self.fake_clock.server_time() - self.fake_clock()
-        self.database.on_entry = self._apply
-
-    @property
-    def is_open(self) -> bool:
-        return super().is_open and self._loop is not None and not self._loop.is_closed()
-
-    def is_elsewhere(self) -> bool:
-        return False  # its stores wait for nothing, and so belong to no loop
 
     async def open(self) -> None:
-        if self._is_open and self._loop is not asyncio.get_running_loop():
-            self._is_open, self._opening = False, None  # its tasks ended with their loop; what it holds is still true
+        if self._parts.home.loop is not asyncio.get_running_loop():
+            self._parts.home.abandon()  # its tasks ended with their loop; what it holds is still true
         await super().open()
 
     def _apply(self, entry: LogEntry) -> None:
         def apply() -> None:
             if self.freshness.epoch is not None:
                 self.freshness.apply(entry, entry.tenant_id, entry.aliases)
-                self.changed(entry)
+                self._parts.changes.changed(entry)
 
         self._call_in_loop(apply)
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
-        """Run `call` where the engine runs, and return when it is done."""
-        loop = self._loop
+        """Run `call` in the engine's event loop, and return when it is done."""
+        loop = self._parts.home.loop
         if loop is None or not loop.is_running() or loop is running_loop():
             call()
             return

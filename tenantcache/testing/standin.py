@@ -1,4 +1,4 @@
-"""An engine in place of those that an application's middlewares have."""
+"""An engine instead of those that an application's middlewares have."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ _serve = TenantMiddleware.__call__
 def standing_in(cache: TenantCache) -> Iterator[None]:
     """Make every `TenantMiddleware` in this process use `cache`, whenever and wherever it is made. For tests.
 
-    An application makes its middleware out of a test's reach, so the class is patched for as long as this lasts:
-    whatever is asked of a middleware is done by its like over `cache`. Outside of tests nothing of it is there to look
-    for.
+    A test cannot reach the middleware that an application makes, so the class is patched meanwhile. Each middleware
+    hands its requests to one of the same options over `cache`. Outside of tests a middleware does not look for it.
     """
     stands: WeakKeyDictionary[TenantMiddleware, TenantMiddleware] = WeakKeyDictionary()
 

@@ -1,4 +1,4 @@
-"""Tenants for a test, a line each. No coroutines: tests that are none use them as well."""
+"""Tenants for a test. The methods are not coroutines, so that any test can call them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tenantcache.testing.engine import MemoryCache
 
 
 class TenantTable:
-    """The tenants of a `MemoryCache`. Columns are those of `cache.tenants.create`, and so are the errors.
+    """The tenants of a `MemoryCache`. Columns and errors are those of `cache.tenants.create`.
 
-    Beside them are those that only adopted tenants have: `kind`, `slugs`, `old_names` and `old_slugs`.
+    The columns that only adopted tenants have can be given too: `kind`, `slugs`, `old_names` and `old_slugs`.
     """
 
     def __init__(self, cache: MemoryCache) -> None:
@@ -32,10 +32,10 @@ class TenantTable:
         old_slugs: Sequence[str] = (),
         **columns: Unpack[TenantChanges],
     ) -> Tenant:
-        """Add a tenant; its name and its subdomain are its id, unless told otherwise.
+        """Add a tenant. By default its name and its subdomain are its id.
 
-        A tenant of a kind has an id that begins with it: `add("acme", kind="team")` is `team:acme`. Unless told
-        otherwise it has no subdomain, and its slug is its id. The subdomain "" is the base domain itself.
+        The id of a tenant with a kind begins with the kind: `add("acme", kind="team")` is `team:acme`. By default it
+        has no subdomain, and its slug is its id. The subdomain "" is the base domain itself.
         """
         check = Check(self._cache.hosts)
         check.id(tenant_id)

@@ -2,14 +2,14 @@
 
     GET /ask?domain=shop.acme.io      200: get one; anything else: do not
 
-Without it, whoever points a name at the front makes it ask its certificate authority, until that one refuses all of
-ours. Rules:
+Without it, anyone who points a name at the front makes it ask its certificate authority. In the end the authority
+refuses all of our names. Rules:
 
-* 200 only for domains that are proven and whose tenant is active. A name is never repeated in an answer.
-* Names that cannot be a tenant's are answered without I/O; unknown ones are ruled out in memory, mostly.
-* 503 where nobody can say: the front asks again, and a "no" would be a lie.
-* Only the front may ask, by the address of its connection. What came through a proxy is somebody else's question, sent
-  by the front as any other request, and from the same address.
+* 200 only for domains that are proven and have an active tenant. A name is never repeated in an answer.
+* Names that cannot be a tenant's are answered without I/O. Most unknown ones are ruled out in memory.
+* 503 if the answer is not known: the front asks again, and a "no" would be a lie.
+* Only the front may ask, by the address of its connection. What came through a proxy is another client's question: the
+  front sends it on as any request, and from the same address.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError
+from tenantcache.lookup.core.alias import is_domain
 from tenantcache.lookup.core.hosts import HostMatch
-from tenantcache.tenant import DOMAIN_ALIAS
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.peers import Peers
 from tenantcache.web.problems import Problem
+
+__all__ = ["AskApp"]
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -46,7 +48,7 @@ class AskApp:
     """An ASGI application, to be mounted on a path that bypasses tenancy, or to be served by itself.
 
     `callers` are the networks (CIDR) that may ask. `subdomains` is for fronts without a wildcard certificate: the
-    subdomains of active tenants count as well. Raises ConfigurationError where `callers` are no networks.
+    subdomains of active tenants count as well. Raises ConfigurationError if `callers` are not networks.
     """
 
     def __init__(
@@ -79,10 +81,10 @@ class AskApp:
         return await self._look_up(match)
 
     def _may_be_served(self, name: bytes, match: HostMatch) -> bool:
-        # The parser takes a port, which a name has none of; and no domain that can be registered has a single label.
+        # The parser takes a port, and a name has none. A domain that can be registered has two labels or more.
         if match.alias is None or b":" in name or b"." not in name.removesuffix(b"."):
             return False
-        return self._subdomains or match.alias.startswith(DOMAIN_ALIAS)
+        return self._subdomains or is_domain(match.alias)
 
     async def _look_up(self, match: HostMatch) -> Problem | None:
         try:
@@ -101,7 +103,7 @@ class AskApp:
 
 
 def _asked_name(query: bytes) -> bytes | None:
-    """The one value of `domain`; None where the query is another."""
+    """The one value of `domain`; None if there is not exactly one."""
     if len(query) > MAX_QUERY_LENGTH:
         return None
     try:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT
+from tenantcache.lookup.fastpath import Serving
 from tenantcache.tenant import Tenant
-
-
-class Serving(NamedTuple):
-    """Whose request is being served, and by which engine (a `TenantCache`); tests may do without one.
-
-    `admitted_at` is a server time in the minute and the day in which its token was spent.
-    """
-
-    tenant: Tenant
-    cache: object
-    admitted_at: float = NOTHING_SPENT
-
 
 serving: ContextVar[Serving | None] = ContextVar("tenantcache_serving", default=None)
 begin, end = serving.set, serving.reset
 
 
 def serving_of(scope: Mapping[str, Any]) -> Serving | None:
-    """What the context holds, where the request of `scope` is meant by it.
+    """What the context holds, if that is of the request of `scope`.
 
     A context may still have another request's: servers begin a pipelined request within the task of the one before it.
     """
@@ -36,7 +24,7 @@ def serving_of(scope: Mapping[str, Any]) -> Serving | None:
 
 
 def current_tenant() -> Tenant | None:
-    """The tenant of this request; None outside of one, and where the request bypassed tenancy.
+    """The tenant of this request; None outside of one, and if the request bypassed tenancy.
 
     Seen as well by tasks that the request starts and by endpoints that run in a thread pool.
     """

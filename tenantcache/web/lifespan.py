@@ -4,8 +4,8 @@ Rules:
 
 * A start that fails is told to the server (`lifespan.startup.failed`) and raised, as Starlette does it: servers want
   the message, and test clients the exception.
-* An application that takes no lifespan events (Django raises, others return) is answered for. Otherwise the server
-  would send none, the engine would never be closed, and an orderly stop would lose usage and unspent tokens.
+* If an application takes no lifespan events (Django raises, others return), they are answered for it. Otherwise the
+  server would send none, the engine would never be closed, and an orderly stop would lose usage and unspent tokens.
 * What the application itself raises in its own start or stop is passed on.
 """
 

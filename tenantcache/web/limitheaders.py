@@ -8,15 +8,17 @@ from math import ceil
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.lookup.fastpath import LeaseHeaders
+from tenantcache.ratelimit.core.decision import Quota
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, MINUTE
-from tenantcache.web.problems import QUOTA_EXCEEDED, TEMPORARY_REDUCED_CAPACITY, Problem
+from tenantcache.settings.model import Settings
+from tenantcache.tenant import Limits
 
-Header = tuple[bytes, bytes]
+HeaderLine = tuple[bytes, bytes]
 
-LINES = "tenantcache.lines"
-"""The key in a scope under which the header lines of routes' own limits wait for the answer to start."""
+HEADER_LINES = "tenantcache.lines"
+"""The key in a scope under which the header lines of routes' own limits wait until the answer starts."""
 
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
@@ -31,8 +33,8 @@ def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
     return ", ".join(f'"{name}";q={limit};w={window}' for (name, limit), window in parts).encode()
 
 
-def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
-    """`RateLimit-Policy` and `RateLimit`; nothing where nothing is limited."""
+def ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
+    """`RateLimit-Policy` and `RateLimit`; none if nothing is limited."""
     if not quotas:
         return []
     state = ", ".join(f'"{quota.name}";r={quota.remaining};t={ceil(quota.reset)}' for quota in quotas)
@@ -42,47 +44,66 @@ def ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
     ]
 
 
+class LimitHeaders:
+    """What the answers of one engine tell, as its settings have it. `server_now`: as `TenantCache.server_now`."""
+
+    def __init__(self, settings: Settings, server_now: Callable[[], float]) -> None:
+        self.shows_standard = settings.rate_limit_headers
+        self._shows_older = settings.x_rate_limit_headers
+        self._server_now = server_now
+
+    def of(self, quotas: Sequence[Quota]) -> list[HeaderLine]:
+        headers = ratelimit_headers(quotas) if self.shows_standard else []
+        return headers + x_ratelimit_headers(quotas) if self._shows_older else headers
+
+    def of_lease(self, reservation: Reservation, now: float) -> LeaseHeaders | None:
+        """What makes the headers of hot requests, as of server time `now`; None if there are none to send."""
+        if reservation.limits == Limits():
+            return None
+        if self._shows_older:
+            return FreshHeaders(self.of, self._server_now)
+        return HotHeaders(reservation, now) if self.shows_standard else None
+
+
 class HotHeaders:
     """The two headers of a tenant's hot requests: between two looks at the counters, only tokens and time change.
 
-    Made of a reservation at server time `now`, in seconds; holds until that one sets its `shown` to None. Making the
-    headers of fresh quotas for each request costs 3.5 times as much as all else that a hot request does.
+    Made of a reservation at server time `now`, in seconds; holds until that ends its lease. Making the headers of fresh
+    quotas for each request costs 3.5 times as much as all else that a hot request does.
     """
 
-    __slots__ = ("_day_later", "_day_more", "_minute_more", "_policy", "_shown", "_state")
+    __slots__ = ("_day_more", "_more", "_parts", "_policy", "_state", "_tells_one")
 
-    def __init__(self, meter: Reservation, now: float) -> None:
-        quotas = meter.quotas(now)
-        more = {quota.name: quota.remaining for quota in quotas}
+    def __init__(self, reservation: Reservation, now: float) -> None:
+        quotas = reservation.quotas(now)
         self._policy = (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas)))
-        self._shown = frozenset(more)
-        left = min(meter.minute, meter.day)
-        self._minute_more = more.get("minute", 0) - left
-        self._day_more = more.get("day", 0) - left
-        # Minutes and days end on whole seconds.
-        self._day_later = round(now + quotas[-1].reset - meter.until)
+        left = min(reservation.minute, reservation.day)
+        more = [quota.remaining - left for quota in quotas]
+        self._more, self._day_more = more[0], more[-1]
+        self._tells_one = len(quotas) == 1
+        # Minutes and days end on whole seconds, so one ends so many seconds after the other.
+        until = reservation.until
+        self._parts = [(quota.name.encode(), round(now + quota.reset - until)) for quota in quotas]
         self._state = b""
 
-    def turn(self, meter: Reservation, now: float) -> float:
+    def turn(self, reservation: Reservation, now: float) -> float:
         """Tell the seconds that are left at server time `now`; return the server time from which they are fewer."""
-        seconds = ceil(meter.until - now)
-        # A format for the tokens of both, the same for a second: half of what it takes to write all numbers. "%.0a"
-        # writes nothing of a number.
-        minute = b'"minute";r=%%d;t=%d' % seconds if "minute" in self._shown else b"%.0a"
-        day = b'"day";r=%%d;t=%d' % (seconds + self._day_later) if "day" in self._shown else b"%.0a"
-        self._state = (b", " if len(self._shown) > 1 else b"").join((minute, day))
-        return meter.until - seconds + 1
+        until = reservation.until
+        seconds = ceil(until - now)
+        # A format for the tokens alone, the same for a second: half of what it takes to write all numbers.
+        self._state = b", ".join([b'"%b";r=%%d;t=%d' % (name, seconds + later) for name, later in self._parts])
+        return until - seconds + 1
 
-    def add_to(self, send: Send, meter: Reservation) -> Send:
-        """As `adding`, with the headers of an HTTP request that `meter` has just admitted; after a `turn` only.
+    def add_to(self, send: Send, reservation: Reservation) -> Send:
+        """As `adding`, with the headers of an HTTP request that `reservation` has just admitted; after a `turn` only.
 
         Going through `adding` takes 0.07 us of 1.6 more, and a closure over the three 0.06: defaults need no cells.
         """
-        left = meter.left
-        state = self._state % (left + self._minute_more, left + self._day_more)
+        left = reservation.left
+        state = self._state % (left + self._more if self._tells_one else (left + self._more, left + self._day_more))
 
         def send_with_headers(
-            message: Message, send: Send = send, policy: Header = self._policy, state: bytes = state
+            message: Message, send: Send = send, policy: HeaderLine = self._policy, state: bytes = state
         ) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message = {**message}
@@ -93,22 +114,22 @@ class HotHeaders:
 
 
 class FreshHeaders:
-    """In the place of `HotHeaders`, for headers that are made anew by `make` for each request."""
+    """In place of `HotHeaders`, for headers that are made anew by `make` for each request."""
 
     __slots__ = ("_make", "_server_now")
 
-    def __init__(self, make: Callable[[Sequence[Quota]], list[Header]], server_now: Callable[[], float]) -> None:
+    def __init__(self, make: Callable[[Sequence[Quota]], list[HeaderLine]], server_now: Callable[[], float]) -> None:
         self._make = make
         self._server_now = server_now
 
-    def turn(self, meter: Reservation, now: float) -> float:
-        return meter.until
+    def turn(self, reservation: Reservation, now: float) -> float:
+        return reservation.until
 
-    def add_to(self, send: Send, meter: Reservation) -> Send:
-        return adding(self._make(meter.quotas(self._server_now())), send)
+    def add_to(self, send: Send, reservation: Reservation) -> Send:
+        return adding(self._make(reservation.quotas(self._server_now())), send)
 
 
-def adding(headers: Sequence[Header], send: Send) -> Send:
+def adding(headers: Sequence[HeaderLine], send: Send) -> Send:
     """`send`, with `headers`, as they are by then, on the response's start.
 
     Not a coroutine: that saves one for every message.
@@ -125,21 +146,21 @@ def adding(headers: Sequence[Header], send: Send) -> Send:
 
 
 def collecting(app: ASGIApp) -> ASGIApp:
-    """`app`, each answer of which starts with the lines that were put into its `scope[LINES]` before.
+    """`app`, each answer of which starts with the lines that were put into its `scope[HEADER_LINES]` before.
 
-    A route's limit is spent deep in the application, and what answers may not be the route: a handler of exceptions,
-    say. So the lines travel with the request.
+    A route's limit is spent deep in the application, and the answer may not come from the route, but from a handler of
+    exceptions, say. So the lines travel with the request.
     """
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        lines: list[Header] = []
-        scope[LINES] = lines
+        lines: list[HeaderLine] = []
+        scope[HEADER_LINES] = lines
         return app(scope, receive, adding(lines, send))
 
     return call
 
 
-def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
+def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
     """The older `X-RateLimit-*`, which have room for one policy: the one with the least left. Reset is in seconds."""
     if not quotas:
         return []
@@ -149,30 +170,3 @@ def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[Header]:
         (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
         (b"x-ratelimit-reset", b"%d" % ceil(tightest.reset)),
     ]
-
-
-def limit_refusal(decision: Decision, headers: list[Header]) -> Problem:
-    """503 if no counter could be asked, else 429 with `headers`."""
-    if not decision.unavailable:
-        return quota_exceeded(decision, headers)
-    return Problem(
-        503,
-        "Service Unavailable",
-        "The tenant's requests cannot be counted at the moment.",
-        type=TEMPORARY_REDUCED_CAPACITY,
-        retry_after=max(1, ceil(decision.retry_after or 0.0)),
-    )
-
-
-def quota_exceeded(decision: Decision, headers: list[Header]) -> Problem:
-    """429 for a refusal. Without `Retry-After` where the request costs more than a limit and can never succeed."""
-    never = decision.retry_after is None
-    return Problem(
-        429,
-        "Too Many Requests",
-        "This request costs more than a limit allows." if never else "The tenant has used up its quota.",
-        type=QUOTA_EXCEEDED,
-        retry_after=None if decision.retry_after is None else max(1, ceil(decision.retry_after)),
-        members={"violated-policies": list(decision.violated)},
-        headers=tuple(headers),
-    )

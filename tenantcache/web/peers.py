@@ -1,15 +1,15 @@
 """Whether a request came over a connection from certain networks: a proxy that may be believed, a front that may ask.
 
-`scope["client"]` is the other end of the connection, unless something in front of us has replaced it by what a header
-says: uvicorn does so for X-Forwarded-For by default (`--proxy-headers`, FORWARDED_ALLOW_IPS), and with
-FORWARDED_ALLOW_IPS=* whoever writes that header chooses the address. Nothing in the scope says that it happened. But an
-address that was taken from a header still stands in that header, so:
+`scope["client"]` is the other end of the connection, unless a server or middleware has replaced it by what a header
+says. uvicorn does so for X-Forwarded-For by default (`--proxy-headers`, FORWARDED_ALLOW_IPS). With
+FORWARDED_ALLOW_IPS=* the client that writes that header chooses the address. Nothing in the scope says that it
+happened. But an address that was taken from a header still stands in that header, so:
 
 * An address that the request itself names counts as claimed, and a claim is never enough.
 * A request with more of such headers than any chain of proxies writes counts as one that names the address. What is
   looked at is bounded for all of its lines together, and each look is linear in it.
-* The price: a proxy that is asked from its own address is not believed. Who spoofs a header to that end gets
-  no more than the Host line that the proxy sent.
+* The price: a proxy that is asked from its own address is not believed. A client that spoofs a header to that end
+  gets no more than the Host line that the proxy sent.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-from tenantcache.lookup.core.hosts import FORWARDED_HEADERS, Headers, forwarded_lines
+from tenantcache.web.forwarded import FORWARDED_HEADERS, Headers, forwarded_lines
 
 ADDRESS_HEADERS = FORWARDED_HEADERS - {b"x-forwarded-host"}
-"""Where servers, their middlewares and platforms take a client's address from."""
+"""From these, servers, their middlewares and platforms take a client's address."""
 
 MAX_EFFORT = 512
 """For all lines of a request: 1 for each word, WORD_EFFORT more for each different one that may be an address. A hop
-of Forwarded takes some 20, one of X-Forwarded-For 7, and no chain of proxies has more than ten."""
+of Forwarded takes some 20, one of X-Forwarded-For 7, and a chain of proxies has ten at most."""
 
 WORD_EFFORT = 6
 """Such a word takes some 2 microseconds, another one 0.2."""
@@ -41,10 +41,10 @@ MAX_REMEMBERED = 1_024
 """Addresses, and header values, whose meaning is remembered: proxies are few, and their clients ask again and again."""
 
 MAX_REMEMBERED_LENGTH = 128
-"""Octets of a header value that is remembered, so that strangers cannot fill the memory with long ones."""
+"""Octets of a header value that is remembered, so that clients cannot fill the memory with long ones."""
 
 # Leaves of a list, a Forwarded pair, quotes or brackets the octets that an address, with a port or without, is made of.
-# What the letters of other words leave over is no address. A regular expression for this was quadratic.
+# What the letters of other words leave over is not an address. A regular expression for this was quadratic.
 _WORDS_ALONE = bytes(octet if octet in b"0123456789ABCDEFabcdef:." else ord(" ") for octet in range(256))
 
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -69,7 +69,7 @@ class Peers:
         self._known = lru_cache(maxsize=MAX_REMEMBERED)(self._find)
 
     def sent(self, scope: Scope) -> bool:
-        """Did one of them send this request, as far as that can be known? Never raises."""
+        """Whether one of them sent this request, as far as that can be known. Never raises."""
         client = scope.get("client")
         # Port 0, which no connection has, is uvicorn's for an address that it took from a header.
         if not client or client[1] in (0, "0") or len(client[0]) > MAX_ADDRESS_LENGTH:
@@ -78,7 +78,7 @@ class Peers:
         return address is not None and not _is_claimed(address, scope["headers"])
 
     def _find(self, text: str) -> Address | None:
-        """The address, where it lies in the networks; None for others, a Unix socket's path, or a name."""
+        """The address, if it lies in the networks; None for others, a Unix socket's path, or a name."""
         # Without its zone (RFC 4007 11): that would make two of one address.
         packed = _parse(text.partition("%")[0])
         if packed is None:

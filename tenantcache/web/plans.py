@@ -14,11 +14,14 @@ from tenantcache.tenant import Tenant
 from tenantcache.web.context import current_tenant
 from tenantcache.web.problems import UNKNOWN_HOST, Problem
 
+__all__ = ["RequirePlan"]
+
 PLAN_NEEDED = "The tenant's plan does not include this."
 
 
 class RequirePlan:
-    """Lets requests through whose tenant has one of `plans`; answers others with `status`, and 404 without a tenant.
+    """Passes on the requests of tenants that have one of `plans`; answers others with `status`, or with 404 if they
+    have no tenant.
 
     To be used behind `TenantMiddleware`. Raises TypeError without a plan.
     """

@@ -1,6 +1,6 @@
 """CORS preflights: what a browser asks before it sends a request to another origin (https://fetch.spec.whatwg.org).
 
-Clients cannot leave them out, and a request that waits for one which is refused is never sent. So they spend nothing.
+Clients cannot leave them out. If one is refused, the request that waits for it is never sent. So they spend nothing.
 """
 
 from __future__ import annotations

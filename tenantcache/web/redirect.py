@@ -2,13 +2,13 @@
 
 Rules:
 
-* 308: method and body stay as they are (RFC 9110 15.4.9), and so do path and query, octet for octet, an old name aside.
-* An old name leads on always, any other name only to the primary domain and if it is asked for (`to_primary`).
+* 308: method and body stay as they are (RFC 9110 15.4.9). So do path and query, octet for octet, an old name aside.
+* An old name always leads on. Any other name leads only to the primary domain, and only if that is set (`to_primary`).
 * No loop: the target is a present name of the same tenant, so that it leads to this tenant, and from there no further.
-  If a proxy has replaced the Host by another name of the tenant, the client is at the target already; what such proxies
-  say in X-Forwarded-Host or Forwarded is believed for that alone, from anybody: not to redirect is always safe.
-* A name in the path is replaced there, and the location has no host, because a proxy may have replaced the host. A name
-  in a header stays, and is served.
+  If a proxy has replaced the Host by another name of the tenant, the client is at the target already. What a request
+  says of that in X-Forwarded-Host or Forwarded is believed, from any peer: not to redirect is always safe.
+* A name in the path is replaced there. The location has no host, because a proxy may have replaced the host. A name in
+  a header stays, and is served.
 * Not to be stored: a name may change, and two permanent redirects in a browser's cache are a loop.
 """
 
@@ -19,11 +19,11 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Receive, Scope, Send
 
-from tenantcache.lookup.core.hosts import HostRules, forwarded_host
-from tenantcache.tenant import DOMAIN_ALIAS, Tenant
+from tenantcache.lookup.core.alias import domain_alias
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostRules
+from tenantcache.tenant import Tenant
+from tenantcache.web.forwarded import forwarded_host
 from tenantcache.web.strategies import NameInPath
-
-_NO_BASE = HostRules(())
 
 
 class Redirect:
@@ -39,7 +39,7 @@ class Redirect:
 
 
 class Redirects:
-    """Of one middleware. `to_primary`: names that a tenant has now lead to its primary domain, too."""
+    """Of one middleware. With `to_primary`, names that a tenant has now lead to its primary domain, too."""
 
     def __init__(self, hosts: HostRules, *, to_primary: bool) -> None:
         self._hosts = hosts
@@ -48,8 +48,11 @@ class Redirects:
     def find(
         self, scope: Scope, host: bytes | None, at: NameInPath | None, alias: str | None, tenant: Tenant
     ) -> Redirect | None:
-        """Where the request should go instead, if anywhere. `alias` led to the tenant; it stands in the raw `host`, or
-        `at` a place in the path, or in neither. WebSockets stay: browsers do not follow redirects with them."""
+        """To where the request should go instead; None if it is to be served.
+
+        `alias` led to the tenant. It stands in the raw `host`, or `at` a place in the path, or in neither. WebSockets
+        are served: browsers do not follow redirects with them.
+        """
         if scope["type"] != "http":
             return None
         is_old = tenant.leads_on(alias)
@@ -77,7 +80,7 @@ def redirect_of(scope: Scope, raw_host: bytes, alias: str | None, tenant: Tenant
 
 def leaves(alias: str | None, tenant: Tenant) -> bool:
     """Whether `alias` is another name of the tenant than its primary domain, and there is one to go to."""
-    return tenant.primary_domain in tenant.domains and alias != f"{DOMAIN_ALIAS}{tenant.primary_domain}"
+    return tenant.primary_domain in tenant.domains and alias != domain_alias(tenant.primary_domain)
 
 
 def present_host(scope: Scope, raw_host: bytes, hosts: HostRules, tenant: Tenant) -> Redirect | None:
@@ -90,7 +93,7 @@ def present_host(scope: Scope, raw_host: bytes, hosts: HostRules, tenant: Tenant
     own = (tenant.primary_domain or "", *tenant.domains)
     near = _under(tenant, () if base is None else (base,))
     for name in (*near, *own, *_under(tenant, hosts.base_domains)):
-        # That it is classified to a present name says all: it can be sent, is not reserved, and leads to this tenant.
+        # It is classified to a present name, so it can be sent, is not reserved, and leads to this tenant.
         if hosts.classify(name.encode("ascii", "replace")).alias in present:
             return _to_host(scope, raw_host, name)
     return None
@@ -145,4 +148,4 @@ def _target(scope: Scope) -> bytes | None:
 
 def _is_at(scope: Scope, primary: str) -> bool:
     said = forwarded_host(scope["headers"])
-    return said is not None and _NO_BASE.classify(said).alias == DOMAIN_ALIAS + primary
+    return said is not None and NO_BASE_DOMAINS.classify(said).alias == domain_alias(primary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
 from tenantcache.engine import TenantCache
-from tenantcache.errors import ConfigurationError, TenantCacheError
+from tenantcache.errors import ConfigurationError
 from tenantcache.ratelimit.core.arguments import MAX_COST
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
-from tenantcache.settings.model import MAX_PER_DAY, MAX_PER_MINUTE
-from tenantcache.tenant import Limits, Tenant
+from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, Tenant
 from tenantcache.web.context import serving_of
-from tenantcache.web.limitheaders import LINES, Header, limit_refusal, ratelimit_headers
+from tenantcache.web.limitheaders import HEADER_LINES, HeaderLine, ratelimit_headers
+from tenantcache.web.limitrefusal import LimitExceededError, limit_refusal
 from tenantcache.web.problems import REPLY, Reply
 
 __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
@@ -31,23 +31,10 @@ Endpoint = Callable[..., Any]
 
 UNLIMITED = Limits()
 
-MAX_DEPTH = 20
-"""Applications and middlewares within one another that are looked into: one may be mounted within itself."""
-
 MARK = "tenantcache_spending"
-"""What a function has that spends before an endpoint: its `Spending`, for `declare_routes`."""
+"""What a function has that spends before an endpoint: its `Spending`, for `declare_limits`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-
-
-class LimitExceededError(TenantCacheError):
-    """A route's own limit or cost refuses this request; `TenantMiddleware` answers with 429, as it answers others, or
-    with 503 if no counter could be asked (`decision.unavailable`)."""
-
-    def __init__(self, decision: Decision, named_quotas: tuple[Quota, ...] = ()) -> None:
-        super().__init__(f"refused by {', '.join(decision.violated) or 'the limiter: no counter store answers'}")
-        self.decision = decision
-        self.named_quotas = named_quotas
 
 
 class _Spent(NamedTuple):
@@ -60,13 +47,13 @@ class _Spent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own where that is None."""
+    """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own if that is None."""
 
     tokens: int
     name: str | None = None
     limits: Limits = UNLIMITED
 
-    async def spend(self, connection: HTTPConnection) -> list[Header]:
+    async def spend(self, connection: HTTPConnection) -> list[HeaderLine]:
         """Return the headers that tell of a named limit, unless the middleware adds them to whatever answers.
 
         Raises `LimitExceededError`, and as `declare` does.
@@ -86,7 +73,7 @@ class Spending:
             quotas = decision.quotas
             spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
         headers = ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
-        lines: list[Header] | None = connection.scope.get(LINES)
+        lines: list[HeaderLine] | None = connection.scope.get(HEADER_LINES)
         if lines is not None:
             lines += headers
         if not decision.allowed:
@@ -97,7 +84,7 @@ class Spending:
         return headers if lines is None else []
 
     def declare(self, name: str, cache: TenantCache) -> None:
-        """Tell `cache` of this limit. Raises `ConfigurationError` where another route gives that name other figures."""
+        """Tell `cache` of this limit. Raises `ConfigurationError` if another route gives that name other figures."""
         if (known := cache.route_limits.setdefault(name, self.limits)) != self.limits:
             raise ConfigurationError(
                 f"limit {name!r} has other figures on another route: {known}, not {self.limits}; use one name for one"
@@ -106,8 +93,10 @@ class Spending:
         cache.limiter.names.add(name)
 
     async def _spend_more(self, cache: TenantCache, tenant: Tenant, spent: list[_Spent]) -> Decision:
-        """The request gives its token back and asks for all it needs at once: of many that come together, each holding
-        the one that it came in with, none could get the rest."""
+        """The request gives its token back and asks for all that it needs at once.
+
+        If many came together and each kept the token that it came in with, none of them could get the rest.
+        """
         if cache.settings.limits == "enforce" and (never := policies_below(tenant.limits, self.tokens)):
             return Decision(False, never)
         own = spent[0]
@@ -123,7 +112,7 @@ class Spending:
 
 
 _SPENT = "tenantcache.spent"
-"""Where a request's scope has what its routes have spent: the tenant's own tokens first, then those of named limits."""
+"""The key in a scope of what the request's routes have spent: the tenant's own tokens, then those of named limits."""
 
 
 def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
@@ -134,7 +123,7 @@ def _give_back(cache: TenantCache, tenant: Tenant, spent: _Spent) -> None:
 def _answer_within(scope: Scope) -> None:
     """Let the application that the route belongs to answer as the middleware would, unless it has a handler itself.
 
-    A mounted application answers 500 to whatever it does not know; the middleware would be too late.
+    A mounted application answers 500 to every error that it does not know, so the middleware would be too late.
     """
     handlers: tuple[dict[Any, Any], Any] | None = scope.get("starlette.exception_handlers")
     if handlers is not None:
@@ -142,55 +131,20 @@ def _answer_within(scope: Scope) -> None:
 
 
 async def _answer(connection: HTTPConnection, error: LimitExceededError) -> ASGIApp:
-    """For whichever middleware serves the request: its engine is in the context, and its reply in the scope."""
+    """For the middleware that serves the request: its engine is in the context, and its reply in the scope."""
     served = serving_of(connection.scope)
     shown = served is not None and isinstance(served.cache, TenantCache) and served.cache.settings.rate_limit_headers
-    shown = shown and LINES not in connection.scope  # where they are, the middleware adds them
+    shown = shown and HEADER_LINES not in connection.scope  # otherwise the middleware adds them
     problem = limit_refusal(error.decision, ratelimit_headers(error.named_quotas) if shown else [])
     reply: Reply | None = connection.scope.get(REPLY)
     return (reply(connection.scope, problem) if reply is not None else None) or problem
 
 
-def declare_routes(app: object, cache: TenantCache) -> None:
-    """Tell `cache` of the named limits in `app`, as far as Starlette's and FastAPI's routes show them: of others it
-    learns when they are first asked for. Raises `ConfigurationError` where two routes disagree."""
-    for function in _functions_of(app):
-        spending: Spending | None = getattr(function, MARK, None)
-        if spending is not None and spending.name is not None:
-            spending.declare(spending.name, cache)
-
-
-def _functions_of(app: object, depth: int = MAX_DEPTH) -> Iterator[object]:
-    yield from _given_to(app)
-    routes = getattr(app, "routes", None)
-    if routes is None and depth:
-        yield from _functions_of(getattr(app, "app", None), depth - 1)  # a middleware, as most of them are made
-    for route in routes if isinstance(routes, list) and depth else ():
-        endpoint = getattr(route, "endpoint", None)
-        yield from (endpoint, *(vars(endpoint).values() if isinstance(endpoint, type) else ()))
-        yield from _dependencies_of(getattr(route, "dependant", None))
-        yield from _given_to(getattr(route, "include_context", None))
-        router = getattr(route, "original_router", None)  # FastAPI looks into the routers that it includes later
-        yield from _functions_of(router or route, depth - 1)
-
-
-def _given_to(owner: object) -> Iterator[object]:
-    """What stands in `dependencies=[...]` of an application, a router, or `include_router`."""
-    given = getattr(owner, "dependencies", None)
-    yield from (getattr(each, "dependency", None) for each in (given if isinstance(given, list) else ()))
-
-
-def _dependencies_of(dependant: Any) -> Iterator[object]:
-    for below in getattr(dependant, "dependencies", ()):
-        yield below.call
-        yield from _dependencies_of(below)
-
-
 def limit(name: str, *, per_minute: int | None = None, per_day: int | None = None, cost: int = 1) -> Dependency:
     """A dependency that spends `cost` tokens of the limit `name` in each request.
 
-    Routes of an engine that give the same name share one limit, and must give it the same figures: where they do not,
-    the application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
+    Routes of an engine that give the same name share one limit, and must give it the same figures. If they do not, the
+    application does not start, or the second one raises `ConfigurationError` when it is asked. Raises ValueError.
     """
     return _dependency(_named(name, per_minute, per_day, cost))
 

@@ -1,15 +1,15 @@
-"""How a request names its tenant, where its host does not: by a path prefix, a header, or a function of one's own.
+"""How a request names its tenant, if its host does not: by a path prefix, a header, or a function of one's own.
 
 Rules:
 
-* Strategies are asked in order, and the first that names a tenant decides. Whether there is one of that name is not
-  asked before: a name that leads nowhere is a 404, and never another tenant.
-* `Host` names none at the base domain itself and at its reserved labels, nor at an IP address. Where no strategy names
-  a tenant, its word holds: the request bypasses tenancy there, and is refused elsewhere.
+* Strategies are asked in order, and the first that names a tenant decides, whether or not there is one of that name. A
+  name that leads nowhere is a 404, and never another tenant.
+* `Host` names no tenant at the base domain itself, at its reserved labels, and at an IP address. If no other strategy
+  names one, the request bypasses tenancy at the base domain and its reserved labels, and is refused elsewhere.
 * Each ends in an alias (`id:1`, `subdomain:acme`, `domain:shop.acme.io`, `name:team:acme`), so that caching, freshness
-  and limits are the same. What comes over the wire is bounded and checked before it is looked up, and is always the
-  last part of the alias, whose other parts are the strategy's: no name leads to another sort of alias or another kind.
-* A header is believed from trusted proxies alone: any page can make a browser send one, and no page a Host.
+  and limits are the same. What comes over the wire is bounded and checked before it is looked up. It is always the last
+  part of the alias, and the other parts are the strategy's. So no name leads to another sort of alias or another kind.
+* A header counts only from trusted proxies: any page can make a browser send one, and no page can make it send a Host.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 from starlette.types import Scope
 
 from tenantcache.errors import ConfigurationError
-from tenantcache.lookup.core.hosts import HostMatch, HostRules
+from tenantcache.lookup.core.alias import id_alias
+from tenantcache.lookup.core.hosts import NO_BASE_DOMAINS, HostMatch
 from tenantcache.lookup.core.names import alias_of_label, alias_of_name, is_kind
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.strategytext import read_strategy
-from tenantcache.tenant import ID_ALIAS, MAX_ID_LENGTH, Tenant
+from tenantcache.tenant import MAX_ID_LENGTH, Tenant
+
+__all__ = ["By", "Finder", "Header", "Host", "PathPrefix"]
 
 By = Literal["subdomain", "slug", "id", "domain"]
 """What a name is: a tenant's subdomain (the label alone), its slug, its id, or one of its domains. Within a kind the
@@ -39,14 +42,13 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _PREFIX = re.compile(r"/[^/\\\0-\x1f](?:.*[^/])?")  # two slashes would begin a host (RFC 3986 4.2)
 
 UNKNOWN = HostMatch("unknown", under_base=True)
-"""Named for one of ours, and so no foreign host."""
-
+"""It was meant for a tenant of ours, and so is not a foreign host."""
 
 Finder = Callable[[Scope], str | Awaitable[str | None] | None]
 """A strategy of one's own: from a scope to an alias, or None. It may be a coroutine function."""
 
 
-class Request(NamedTuple):
+class StrategyRequest(NamedTuple):
     """What a strategy is asked about: the scope, what the host names, and whether the peer is a trusted proxy."""
 
     scope: Scope
@@ -55,7 +57,7 @@ class Request(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was named, and the scope to go on with. `at`: where in the path the name stands, if it does."""
+    """What was named, and the scope to go on with. `at` is the place of the name in the path, if it stands there."""
 
     match: HostMatch
     scope: Scope
@@ -71,12 +73,14 @@ class NameInPath(NamedTuple):
 
 
 class Strategy(Protocol):
-    """Names a request's tenant, or leaves it to the next strategy (None). `start` is called once, with the settings;
-    it raises ConfigurationError where they do not fit."""
+    """Names a request's tenant, or leaves it to the next strategy (None).
+
+    `start` is called once, with the settings. It raises ConfigurationError if they do not fit.
+    """
 
     def start(self, settings: Settings) -> None: ...
 
-    async def find(self, request: Request) -> Found | None: ...
+    async def find(self, request: StrategyRequest) -> Found | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Host:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         return Found(request.host, request.scope) if request.host.kind == "alias" else None
 
 
@@ -95,8 +99,8 @@ class PathPrefix:
     """By what follows on `prefix`: `/t/acme/orders` is `/orders` of the tenant acme.
 
     The application sees the path as below a mount: `root_path` ends in `/t/acme`, and routes match what follows. With
-    `keep=True` they match the whole path. With `kind="team"` the name is one within that kind. `segments` are those
-    that make a name: with 2, `/t/acme/sales/orders` is of the tenant `acme/sales`, and `/t/acme` names none.
+    `keep=True` they match the whole path. With `kind="team"` the name is one within that kind. `segments` is how many
+    make a name: with 2, `/t/acme/sales/orders` is of the tenant `acme/sales`, and `/t/acme` names none.
     """
 
     prefix: str
@@ -108,7 +112,7 @@ class PathPrefix:
     def __post_init__(self) -> None:
         if _PREFIX.fullmatch(self.prefix) is None:
             raise ConfigurationError(
-                f"path prefix {self.prefix!r} is none; give one like /t, without a / at its end or two at its beginning"
+                f"{self.prefix!r} is not a path prefix; give one like /t: one / at its beginning, none at its end"
             )
         if type(self.segments) is not int or not 1 <= self.segments <= MAX_SEGMENTS:
             raise ConfigurationError(f"segments is {self.segments!r}; give a whole number from 1 to {MAX_SEGMENTS}")
@@ -117,7 +121,7 @@ class PathPrefix:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         scope = request.scope
         root, path = scope.get("root_path", ""), scope["path"]
         start = root + self.prefix + "/"
@@ -135,7 +139,7 @@ class PathPrefix:
         present = tenant.present_aliases
         for name in (*tenant.slugs, *tenant.labels, tenant.primary_domain or "", *tenant.domains):
             parts = name.split("/")
-            # Browsers take "." and ".." for steps, also if they are percent-encoded (WHATWG URL 4.4).
+            # Browsers take "." and ".." for steps, even if they are percent-encoded (WHATWG URL 4.4).
             fits = len(parts) == self.segments and not {"", ".", ".."} & {*parts}
             if fits and _named(self.by, self.kind, name).alias in present:
                 return name
@@ -148,8 +152,9 @@ class Header:
 
     Its value is the name itself, in UTF-8. With `kind="team"` it is a name within that kind.
 
-    `from_anyone=True` believes every client. Only for an API whose every request proves by itself that it may act for
-    the tenant: a cookie proves nothing here, since any page of another tenant can have it sent with this header.
+    With `from_anyone=True` it counts from every client. That is only for an API of which each request proves by itself
+    that it may act for the tenant. A cookie proves nothing here: any page of another tenant can have it sent with this
+    header.
     """
 
     name: str
@@ -169,13 +174,13 @@ class Header:
                 " proxies that set it"
             )
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         wanted = self.name.lower().encode("ascii")
         values = [value for name, value in request.scope["headers"] if name == wanted]
         if not values or not (self.from_anyone or request.is_trusted()):
             return None
         if len(values) > 1:
-            return Found(UNKNOWN, request.scope)  # two names are none
+            return Found(UNKNOWN, request.scope)  # of two names neither counts
         try:
             name = values[0].decode("utf-8").strip(" \t")
         except UnicodeDecodeError:
@@ -192,7 +197,7 @@ class Custom:
     def start(self, settings: Settings) -> None:
         pass
 
-    async def find(self, request: Request) -> Found | None:
+    async def find(self, request: StrategyRequest) -> Found | None:
         alias = self.function(request.scope)
         if isawaitable(alias):
             alias = await alias
@@ -202,7 +207,7 @@ class Custom:
 def match_of(alias: str) -> HostMatch:
     """`alias` as the parser would give it; an unknown one if no tenant can have that name.
 
-    Raises ValueError for what is no alias at all: only code of one's own returns that.
+    Raises ValueError if it is not an alias at all: only code of one's own returns that.
     """
     by, colon, name = alias.partition(":")
     if by == "name":
@@ -220,13 +225,13 @@ _BY_HOST_OR_ID = ("id", "subdomain", "domain")
 
 
 def _named(by: By, kind: str, name: str) -> HostMatch:
-    """What `name` is the alias of; `kind` is believed to be one."""
+    """What `name` is the alias of; `kind` has been checked."""
     if by == "id":
         name = f"{kind}:{name}" if kind and name else name
         fits = 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
-        return HostMatch("alias", ID_ALIAS + name, True) if fits else UNKNOWN
+        return HostMatch("alias", id_alias(name), True) if fits else UNKNOWN
     if by == "domain":
-        found = _NO_BASE.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
+        found = NO_BASE_DOMAINS.classify(name.encode("utf-8", "replace")) if ":" not in name else UNKNOWN
         return found._replace(under_base=True) if found.kind == "alias" else UNKNOWN
     alias = alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)
     return UNKNOWN if alias is None else HostMatch("alias", alias, True)
@@ -241,11 +246,8 @@ def _check_names(by: str, kind: str) -> None:
         raise ConfigurationError(f"kind {kind!r} is given with domains, which are unique among all kinds; leave it out")
 
 
-_NO_BASE = HostRules(())
-
-
 def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple[Strategy, ...]:
-    """The strategies `given` to the middleware, else those of the settings, ready to be asked; () for the host alone.
+    """The strategies `given` to the middleware, else those of the settings, ready to be asked; () for only the host.
 
     Raises ConfigurationError, with every fault in its text.
     """
@@ -260,7 +262,7 @@ def make_strategies(given: Sequence[object] | None, settings: Settings) -> tuple
         except ConfigurationError as fault:
             faults.append(f"{label}: {fault}")
     if not faults and not strategies:
-        faults.append(f"{label}: there are none; leave them out for the host alone")
+        faults.append(f"{label}: there are none; to go only by the host, leave them out")
     if faults:
         raise ConfigurationError("\n".join(faults))
     return () if strategies == [Host()] else tuple(strategies)
@@ -273,17 +275,24 @@ def _strategy(given: object) -> Strategy:
         return cast(Strategy, given)
     if callable(given):
         return Custom(given)
-    raise ConfigurationError(f"{given!r} is none; give Host(), PathPrefix(...), Header(...) or a function of a scope")
+    raise ConfigurationError(
+        f"{given!r} is not a strategy; give Host(), PathPrefix(...), Header(...) or a function of a scope"
+    )
 
 
 def _from_text(text: str) -> Strategy:
-    """`host`, `path:/t`, `header:x-tenant`; the last two with `:slug`, `:id` or `:domain` for names that are those, and
-    with options: `,kind=team`, and for paths `,keep` and `,segments=2`."""
+    """`host`, `path:/t` or `header:x-tenant`.
+
+    The last two may end in `:slug`, `:id` or `:domain`, which is what names are, and in options: `,kind=team`, and for
+    paths `,keep` and `,segments=2`.
+    """
     what, name, by, options = read_strategy(text)
     if what == "host" and not (name or by or options):
         return Host()
     if what not in ("path", "header") or not name or by not in ("", *get_args(By)):
-        raise ConfigurationError(f"{text!r} is none; give host, path:/t, header:x-tenant, header:x-tenant-id:id")
+        raise ConfigurationError(
+            f"{text!r} is not a strategy; give host, path:/t, header:x-tenant, header:x-tenant-id:id"
+        )
     known = {"kind", "keep", "segments"} if what == "path" else {"kind"}
     if unknown := options.keys() - known:
         raise ConfigurationError(f"{text!r} has the unknown option {min(unknown)!r}; {_OPTIONS[what]}")

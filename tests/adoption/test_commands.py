@@ -339,8 +339,8 @@ class TestLooking:
 
 
 AMBIGUOUS = "".join(
-    f"WARN   schema    {column}: no unique index keeps two rows from having one name in other capitals (a host has"
-    " none); then it is served for neither; a unique index on lower(...) does\n"
+    f"WARN   schema    {column}: no unique index keeps two rows from names that differ in capitals only; a host has"
+    " no capitals, and such a name is served for neither; add a unique index on lower(...)\n"
     for column in ("public.orgs.slug", "public.sites.host")
 )
 

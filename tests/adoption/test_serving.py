@@ -17,7 +17,7 @@ import pytest
 from tenantcache import Settings, StoreUnavailableError, TenantCache
 from tenantcache.schema.adopt import Adoption
 from tenantcache.schema.adopt.explain import differing, repair
-from tenantcache.stores.postgres import PostgresLog
+from tenantcache.stores.changelog import PostgresLog
 from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
 
 MAX_STALENESS = 3.0
@@ -241,7 +241,7 @@ async def test_a_follower_compares_from_time_to_time(empty_database_url: str, db
     await adopt(db, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
     await db.execute("create or replace function slug_of(org) returns text stable language sql as 'select null'")
     log = PostgresLog(empty_database_url)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     try:
         await log.prune(86_400, 100)
         while len(await db.fetch("select from tenantcache.outbox")) < 3:

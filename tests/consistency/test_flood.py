@@ -1,4 +1,4 @@
-"""Twenty thousand made-up hosts beside real traffic, through the middleware, on a real Postgres and a real Redis."""
+"""Thousands of made-up hosts beside real traffic, through the middleware, on a real Postgres and a real Redis."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.asgi import get
 from tests.servers.billing import BilledCommands
 
 STRANGERS = 20_000
+PAST_THE_BUDGET = 6_000
 TENANTS = 20
 AT_ONCE = 50
 
@@ -51,13 +52,13 @@ async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncI
                 await asyncio.sleep(0.005)
             for number in range(TENANTS):
                 assert (await get(app, b"tenant-%d.localhost" % number)).status == 200
-            while cache.resolver._background:  # the copies on their way into Redis
+            while cache.resolver.is_sharing:  # the copies on their way into Redis
                 await asyncio.sleep(0.005)
         yield app
 
 
-async def flood(app: TenantMiddleware) -> Counter[int]:
-    """Answers to strangers, by status. A tenant asks after every tenth of them and must be served."""
+async def flood(app: TenantMiddleware, strangers: int) -> Counter[int]:
+    """Answers to unknown hosts, by status. A tenant asks after every tenth of them and must be served."""
     statuses: Counter[int] = Counter()
 
     async def some(numbers: range) -> None:
@@ -69,7 +70,7 @@ async def flood(app: TenantMiddleware) -> Counter[int]:
                 answer = await get(app, b"tenant-%d.localhost" % (number // 10 % TENANTS))
                 assert answer.body == b"Tenant %d" % (number // 10 % TENANTS)
 
-    await asyncio.gather(*(some(range(first, STRANGERS, AT_ONCE)) for first in range(AT_ONCE)))
+    await asyncio.gather(*(some(range(first, strangers, AT_ONCE)) for first in range(AT_ONCE)))
     return statuses
 
 
@@ -78,14 +79,16 @@ async def test_with_the_index_a_flood_of_unknown_hosts_touches_nothing(
 ) -> None:
     async with warm_app(database_url, redis_url) as app:
         billed_commands.reset()
-        before = app.cache.stats()
+        before, started = app.cache.stats(), time.monotonic()
         tracemalloc.start()
-        statuses = await flood(app)
+        statuses = await flood(app, STRANGERS)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        after = app.cache.stats()
+        after, seconds = app.cache.stats(), time.monotonic() - started
     assert statuses == {404: STRANGERS}
-    assert after["postgres"]["queries"] == before["postgres"]["queries"]
+    assert after["lookups"]["loads"] == before["lookups"]["loads"]
+    # Every 10 s the process says in one query that it is there, whatever it is asked.
+    assert after["postgres"]["queries"] - before["postgres"]["queries"] <= 1 + seconds // 10
     assert billed_commands.by_command() == {}
     assert after["memory"] == {"tenants": TENANTS, "negatives": 0, "evictions": 0}
     assert after["lookups"]["ruled_out"] == STRANGERS
@@ -98,13 +101,15 @@ async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
     async with warm_app(database_url, redis_url, host_index_max_hosts=0) as app:
         billed_commands.reset()
         before, started = app.cache.stats(), time.monotonic()
-        statuses = await flood(app)
+        statuses = await flood(app, PAST_THE_BUDGET)
         seconds = time.monotonic() - started
         after = app.cache.stats()
     looked_up = after["lookups"]["loads"] - before["lookups"]["loads"]
     assert 0 < looked_up <= 1_000 + 200 * seconds, "a burst, and then 200 a second"
-    assert statuses == {404: looked_up, 503: STRANGERS - looked_up}, "past the budget nobody says that there is none"
-    assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up
+    assert statuses == {404: looked_up, 503: PAST_THE_BUDGET - looked_up}, (
+        "past the budget nobody says that there is none"
+    )
+    assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up + 1 + seconds // 10
     assert billed_commands.by_command() == {"get": looked_up}
     assert after["memory"]["tenants"] == TENANTS
     assert after["memory"]["evictions"] == 0

@@ -1,11 +1,11 @@
-"""A fleet with two stores in virtual time: real `FleetStore`s and real reservations; all around them breaks.
+"""A fleet with two stores in virtual time: real `Failover`s and real reservations; all around them breaks.
 
-The fault model, which `storechoice.py` and `handover.py` state: processes stop, crash and start again, or leave in
+The fault model, which `failover.py` and `handover.py` state: processes stop, crash and start again, or leave in
 order; messages of each to the log and to the stores are late; the log is out of reach of some or of all, and the answer
 to what was written there may be lost; an announcement is long on its way and its commit takes its time; Redis fails for
-everybody at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are in
-Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says so,
-and what was admitted is sometimes given back.
+all processes at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are
+in Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says
+so, and what was admitted is sometimes given back.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from random import Random
 
-from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, Store, StoreChoice
+from tenantcache.ratelimit.core.agreement import NOTICE, Proposal, Store, StoreChoice
+from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, Debit, Window, minute_at
 from tenantcache.tenant import Limits
@@ -35,7 +37,7 @@ WAITS_FOR_ALL = True
 
 @dataclass
 class Process:
-    redis: FleetStore
+    failover: Failover
     reservation: Reservation | None = None
     paused_until: float = 0.0
     log_away_until: float = 0.0
@@ -46,6 +48,7 @@ class Process:
     """Another one after each crash."""
     next_hold: float = 0.0
     is_reporting: bool = False
+    redis_away_until: float = 0.0
     inbox: list[Callable[[], None]] = field(default_factory=list)
     """What came while it was paused."""
 
@@ -58,6 +61,12 @@ class World:
         self.locked_until = 0.0
         self.counters: dict[Store, Counter[Window]] = {"redis": Counter(), "postgres": Counter()}
         self.redis_away_until = self.log_away_until = 0.0
+        self.redis_mute_until = self.suspended_until = 0.0
+        """Until then Redis answers PING and counts nothing; until then the provider refuses the account."""
+        self.demand: tuple[int, ...] = (0, 0, 1, 3)
+        """Requests that a process may have to serve at a time."""
+        self.losers: tuple[str, ...] = ("acme",)
+        """Tenants whose counters are found missing with those of this one."""
         self.lose_redis = False
         self.silent = 0.0
         """How often a store counts and does not answer."""
@@ -77,7 +86,7 @@ class World:
         self.delays, self.commits = [0.0, 0.01, 0.2, 0.4], [0.0, 0.1, 2.0, 8.0]
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self.processes = [Process(FleetStore(has_redis=True), name=next(self._numbers)) for _ in range(size)]
+        self.processes = [Process(Failover(has_redis=True), name=next(self._numbers)) for _ in range(size)]
 
     def at(self, when: float, work: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), work))
@@ -95,9 +104,9 @@ class World:
                     self._step(process)
             self.now += STEP
 
-    def _deliver(self, process: Process, fleet: FleetStore, work: Callable[[], None]) -> None:
-        """To that incarnation of the process; late where it is paused."""
-        if process.redis is not fleet:
+    def _deliver(self, process: Process, fleet: Failover, work: Callable[[], None]) -> None:
+        """To that incarnation of the process; late if it is paused."""
+        if process.failover is not fleet:
             return
         if process.paused_until > self.now:
             process.inbox.append(lambda: self._deliver(process, fleet, work))
@@ -125,7 +134,7 @@ class World:
         self._serve(process)
 
     def _pull(self, process: Process) -> None:
-        fleet = process.redis
+        fleet = process.failover
 
         def read() -> None:
             if max(process.log_away_until, self.log_away_until) > self.now:
@@ -138,21 +147,27 @@ class World:
         self.at(self.now + self._delay(), read)
 
     def _watch_redis(self, process: Process) -> None:
-        fleet = process.redis
-        if self.now < process.next_probe or not fleet.is_silent(self.now, 0.4):
+        fleet = process.failover
+        if self.now < process.next_probe or not fleet.redis.is_silent(self.now, 0.4):
             return
         process.next_probe = self.now + 0.2
-        if self.redis_away_until > self.now:
-            fleet.redis_failed(self.now, "gone", asked=self.now)
-        else:
+        if self.suspended_until > self.now:
+            fleet.redis_failed(RedisEvent.ACCOUNT_REFUSED, "the account is refused", self.now, asked=self.now)
+        elif max(process.redis_away_until, self.redis_away_until) > self.now:
+            fleet.redis_failed(RedisEvent.SILENT, "gone", self.now, asked=self.now)
+        elif self.redis_mute_until <= self.now:
             fleet.redis_answered(self.now, self.now)
+        elif fleet.redis.ping_suffices:
+            fleet.redis_answered(self.now, self.now, RedisEvent.PINGED)
+        else:
+            fleet.redis_failed(RedisEvent.REFUSED, "does not count", self.now, asked=self.now)
 
     def _speak(self, process: Process) -> None:
         if max(process.log_away_until, self.log_away_until) > self.now:
             return
-        if (proposal := process.redis.propose(self.now)) is not None:
+        if (proposal := process.failover.propose(self.now)) is not None:
             self.at(self.now + self._delay(), lambda: self._lock(proposal))
-        if process.redis.complains(self.now):
+        if process.failover.has_to_report_unavailable(self.now):
             self.row = replace(self.row, complained_at=self.now)
 
     def _lock(self, proposal: Proposal) -> None:
@@ -197,7 +212,7 @@ class World:
 
     def _write(self, process: Process, work: Callable[[], Callable[[], None]], *, exclusive: bool) -> None:
         """Have `work` done in Postgres, once the lock is free, and then what it returns in the process."""
-        fleet = process.redis
+        fleet = process.failover
 
         def apply() -> None:
             if max(process.log_away_until, self.log_away_until) > self.now:
@@ -216,8 +231,8 @@ class World:
         self.at(self.now + self._delay(), apply)
 
     def _hold(self, process: Process) -> None:
-        fleet, name = process.redis, process.name
-        if self.now < process.next_hold or not fleet.redis_answers or fleet.choice.store is None:
+        fleet, name = process.failover, process.name
+        if self.now < process.next_hold or not fleet.redis.answers or fleet.choice.store is None:
             return
         process.next_hold = self.now + (1.0 if fleet.handover.through < minute_at(self.now) + LEASE - 1 else 30.0)
         version = fleet.choice.version
@@ -232,7 +247,7 @@ class World:
         self._write(process, write, exclusive=False)
 
     def _hand_over(self, process: Process) -> None:
-        fleet, name = process.redis, process.name
+        fleet, name = process.failover, process.name
         if process.is_reporting or not fleet.has_to_hand_over(self.now):
             return
         version, minute = fleet.choice.version, minute_at(self.now)
@@ -276,20 +291,20 @@ class World:
     # Its limits.
 
     def _serve(self, process: Process) -> None:
-        if process.redis.choice.store is None:
+        if process.failover.choice.store is None:
             return
         if process.reservation is None:
-            process.reservation = Reservation(self.limits, self.now, version_of=process.redis.version_of)
+            process.reservation = Reservation(self.limits, self.now, version_of=process.failover.version_of)
         reservation = process.reservation
-        process.redis.note_time(self.now)
-        for _ in range(self.random.choice([0, 0, 1, 3])):
+        process.failover.note_time(self.now)
+        for _ in range(self.random.choice(self.demand)):
             cost = self.random.choice(self.costs) if len(self.costs) > 1 else self.costs[0]
             decision = reservation.decide(self.now, cost)
             if decision is not None and decision.allowed:
                 self._admit(cost)
                 if cost > 1 and self.random.random() < 0.3:
                     self._refund_later(process, reservation, cost, self.now)
-            elif decision is None and self.local and process.redis.own_minute == minute_at(self.now):
+            elif decision is None and self.local and process.failover.isolation.own_minute == minute_at(self.now):
                 self._take_share(process)
             elif decision is None:
                 self._send(process, reservation, reservation.plan(self.now, cost, len(self.processes)))
@@ -304,7 +319,7 @@ class World:
         def refund() -> None:
             self._deliver(process, fleet, lambda: self._refund(reservation, cost, admitted_at))
 
-        fleet = process.redis
+        fleet = process.failover
         self.at(self.now + self._delay(), refund)
 
     def _refund(self, reservation: Reservation, cost: int, admitted_at: float) -> None:
@@ -325,12 +340,12 @@ class World:
     def _send(self, process: Process, reservation: Reservation, take: Take | None) -> None:
         if take is None:
             return
-        fleet = process.redis
+        fleet = process.failover
         stores = [self._route(fleet, debit) for debit in take.debits]
         minute = minute_at(self.now)
         counters = fleet.version_of(minute)
         is_known = counters is not None or all(debit.amount <= 0 for debit in take.debits)
-        if not is_known or None in stores or minute in (fleet.own_minute, fleet.lost_minute):
+        if not is_known or None in stores or minute in (fleet.isolation.own_minute, fleet.isolation.lost_minute):
             reservation.fail(take, self.now)
             return
 
@@ -358,34 +373,40 @@ class World:
                 return
             following = reservation.settle(take, values, self.now)
             if following is not None and following.repairs:
-                fleet.redis_lost("acme", following.debits[0].window)
+                self._lose(fleet, following.debits[0].window)
             self._send(process, reservation, following)
 
         self.at(self.now + self._delay(), apply)
 
-    def _hear_of_redis(self, fleet: FleetStore, stores: list[Store | None], values: list[int | None]) -> None:
+    def _lose(self, fleet: Failover, window: Window) -> None:
+        for owner in self.losers:
+            fleet.redis_lost(owner, window)
+
+    def _hear_of_redis(self, fleet: Failover, stores: list[Store | None], values: list[int | None]) -> None:
         if any(store == "redis" and value is None for store, value in zip(stores, values, strict=True)):
-            fleet.redis_failed(self.now, "gone")
+            fleet.redis_failed(RedisEvent.NOT_COUNTED, "gone", self.now)
 
     def _is_away(self, process: Process, store: Store) -> bool:
         if store == "redis":
-            return self.redis_away_until > self.now
+            return max(process.redis_away_until, self.redis_away_until, self.redis_mute_until) > self.now
         return max(process.log_away_until, self.log_away_until) > self.now
 
-    def _route(self, fleet: FleetStore, debit: Debit) -> Store | None:
+    def _route(self, fleet: Failover, debit: Debit) -> Store | None:
         if debit.window.policy == "day":
             return fleet.day_store(debit.window, self.now)
         return fleet.store_of(min(debit.window.number, minute_at(self.now)))
 
     def _debit(self, store: Store, debit: Debit) -> int:
         counters = self.counters[store]
+        if debit.window.policy == "day" and store == "postgres":  # what Redis has counted of it is written down before
+            counters[debit.window] = max(counters[debit.window], self.counters["redis"][debit.window])
         counters[debit.window] = max(0, counters[debit.window] + debit.amount)
         return counters[debit.window]
 
     # What goes wrong.
 
     def crash(self, process: Process) -> None:
-        process.redis = FleetStore(has_redis=True)
+        process.failover = Failover(has_redis=True)
         process.reservation, process.inbox = None, []
         process.name, process.next_hold, process.is_reporting = next(self._numbers), 0.0, False
 
@@ -419,7 +440,8 @@ class World:
         return {window: count for window, count in counted.items() if count > limits[window.policy]}
 
 
-def _follow(fleet: FleetStore, row: StoreChoice, settled: float | None) -> None:
+def _follow(fleet: Failover, row: StoreChoice, settled: float | None) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
-    if row.version >= fleet.choice.version:
+    known = fleet.choice
+    if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
         fleet.follow(row, settled)

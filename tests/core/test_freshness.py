@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, asof_of
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.core.logmark import LogMark
 
-EPOCH = "history-1"
+EPOCH = "timeline-1"
 ACME, ACME_HOST, ACME_DOMAIN = "acme", "subdomain:acme", "domain:shop.acme.io"
 GLOBEX, GLOBEX_HOST = "globex", "subdomain:globex"
 
 
 def mark(seq: int, *, lost: bool = False) -> LogMark:
-    """An entry of the log, or another one of that number: from a history that a restore has undone."""
+    """An entry of the log, or another one of that number: from a timeline that a restore has undone."""
     return LogMark(seq, 1_735_689_600_000_000 + seq * 60_000_000 + (1 if lost else 0))
 
 
@@ -26,12 +26,12 @@ def following(
     freshness = Freshness(max_staleness=3.0, stale_if_error=stale_if_error, max_floors=max_floors)
     freshness.restart(EPOCH, mark(tail_start))
     for seq in range(tail_start + 1, applied + 1):
-        freshness.apply(mark(seq), "somebody", ())
+        freshness.apply(mark(seq), "another", ())
     return freshness
 
 
 class TestFloors:
-    """A copy is current iff no entry after its `asof` names its alias or its tenant."""
+    """A copy is current iff no entry after its `watermark` names its alias or its tenant."""
 
     def test_a_change_refuses_older_copies_of_its_alias(self) -> None:
         freshness = following()
@@ -69,9 +69,9 @@ class TestFloors:
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert not freshness.accepts(4, ACME_DOMAIN, None)
 
-    def test_an_entry_that_names_nobody_refuses_everything_older(self) -> None:
+    def test_an_entry_that_names_no_tenant_refuses_everything_older(self) -> None:
         freshness = following()
-        freshness.apply(mark(5), None, None)
+        freshness.collapse(mark(5))
         assert not freshness.accepts(4, GLOBEX_HOST, GLOBEX)
         assert freshness.accepts(5, GLOBEX_HOST, GLOBEX)
 
@@ -99,7 +99,7 @@ class TestFloors:
         assert freshness.accepts(49, "subdomain:t1", "t1")
 
     def test_floors_of_what_reads_have_seen_are_bounded_too(self) -> None:
-        # Without a follower every read is ahead of the log, and anybody can ask for made-up hosts.
+        # Without a follower every read is ahead of the log, and any client can ask for made-up hosts.
         freshness = following(applied=1, max_floors=4)
         for number in range(50):
             freshness.observe(mark(5), None, f"domain:made-up-{number}.example")
@@ -178,7 +178,7 @@ class TestRule3:
 
 
 class TestRule4:
-    def test_a_shared_copy_of_this_history_up_to_what_was_applied(self) -> None:
+    def test_a_shared_copy_of_this_timeline_up_to_what_was_applied(self) -> None:
         freshness = following(applied=9)
         assert freshness.accepts_shared(EPOCH, mark(9), ACME_HOST, ACME)
 
@@ -186,9 +186,9 @@ class TestRule4:
         freshness = following(applied=9)
         assert not freshness.accepts_shared(EPOCH, mark(10), ACME_HOST, ACME)
 
-    def test_not_one_of_another_history(self) -> None:
+    def test_not_one_of_another_timeline(self) -> None:
         freshness = following(applied=9)
-        assert not freshness.accepts_shared("history-0", mark(9), ACME_HOST, ACME)
+        assert not freshness.accepts_shared("timeline-0", mark(9), ACME_HOST, ACME)
 
     def test_not_one_that_missed_a_change(self) -> None:
         freshness = following(applied=9)
@@ -205,19 +205,19 @@ class TestRule4:
         assert freshness.accepts_shared(EPOCH, mark(6), ACME_HOST, ACME)
         assert not freshness.accepts_shared(EPOCH, mark(5), ACME_HOST, ACME)
 
-    def test_nothing_before_the_history_is_known(self) -> None:
+    def test_nothing_before_the_timeline_is_known(self) -> None:
         freshness = Freshness(max_staleness=3.0, stale_if_error=0.0)
         assert not freshness.accepts_shared(EPOCH, mark(0), ACME_HOST, ACME)
 
 
 class TestRule5:
-    def test_another_history_forgets_everything(self) -> None:
+    def test_another_timeline_forgets_everything(self) -> None:
         freshness = following(stale_if_error=300.0)
         freshness.apply(mark(5), ACME, (ACME_HOST,))
         freshness.observe(mark(8), GLOBEX, GLOBEX_HOST)
         freshness.extend(sent_at=10.0)
-        freshness.restart("history-2", mark(1))
-        assert freshness.epoch == "history-2"
+        freshness.restart("timeline-2", mark(1))
+        assert freshness.epoch == "timeline-2"
         assert not freshness.is_valid(10.0)
         assert freshness.accepts(1, ACME_HOST, ACME)
         assert freshness.accepts(1, GLOBEX_HOST, GLOBEX)
@@ -245,8 +245,8 @@ class TestRule5OfAnswers:
     def test_another_epoch(self) -> None:
         freshness = following(applied=9)
         asked = freshness.question(10.0)
-        assert freshness.believes(asked, 10.0, "history-2", mark(12))
-        assert (freshness.epoch, freshness.applied, freshness.generation) == ("history-2", 12, asked.generation + 1)
+        assert freshness.believes(asked, 10.0, "timeline-2", mark(12))
+        assert (freshness.epoch, freshness.applied, freshness.generation) == ("timeline-2", 12, asked.generation + 1)
 
     def test_a_log_that_ends_before_what_was_known_when_it_was_asked(self) -> None:
         freshness = following(applied=8)
@@ -367,7 +367,7 @@ class TestRule7:
     def test_it_is_newer_than_its_entry_and_older_than_the_next(self) -> None:
         freshness, asked = self.asked()
         freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
-        assert asof_of(mark(3), pending=True) == 3.5
+        assert watermark_of(mark(3), pending=True) == 3.5
         assert not freshness.accepts(3, ACME_HOST, None)
         assert not freshness.accepts(3, ACME_DOMAIN, ACME)
         assert not freshness.accepts_shared(EPOCH, mark(3), ACME_HOST, ACME)
@@ -381,7 +381,13 @@ class TestRule7:
         freshness.extend(sent_at=10.0)
         assert freshness.state(12.0, 3.5, read_sent_at=8.0) is State.REFUSED
         assert freshness.state(12.0, 3.5, read_sent_at=9.5) is State.VALID
-        assert [freshness.vouches_for(asof) for asof in (3, 3.5, 4, 4.5, 5)] == [True, False, True, False, False]
+        assert [freshness.vouches_for(watermark) for watermark in (3, 3.5, 4, 4.5, 5)] == [
+            True,
+            False,
+            True,
+            False,
+            False,
+        ]
 
     @pytest.mark.parametrize("pending", [False, True])
     def test_another_of_the_same_names_follows_if_it_was_asked_after_that_answer(self, pending: bool) -> None:
@@ -470,22 +476,22 @@ names = st.integers(0, 3)
 entries = st.lists(st.one_of(st.none(), st.tuples(names, st.lists(names, max_size=2))), max_size=12)
 
 
-@given(entries=entries, start=st.integers(0, 12), asof=st.integers(0, 12), alias=names, tenant=st.none() | names)
+@given(entries=entries, start=st.integers(0, 12), watermark=st.integers(0, 12), alias=names, tenant=st.none() | names)
 def test_accepts_says_whether_a_copy_missed_a_change(
-    entries: list[tuple[int, list[int]] | None], start: int, asof: int, alias: int, tenant: int | None
+    entries: list[tuple[int, list[int]] | None], start: int, watermark: int, alias: int, tenant: int | None
 ) -> None:
     freshness = following(applied=start, tail_start=start)
-    missed = asof < start
+    missed = watermark < start
     for seq, entry in enumerate(entries, start=1):
         if seq <= start:
             continue
         if entry is None:
-            freshness.apply(mark(seq), None, None)
+            freshness.collapse(mark(seq))
         else:
             freshness.apply(mark(seq), str(entry[0]), [f"a{name}" for name in entry[1]])
         names_it = entry is None or entry[0] == tenant or alias in entry[1]
-        missed = missed or (seq > asof and names_it)
-    assert freshness.accepts(asof, f"a{alias}", None if tenant is None else str(tenant)) is not missed
+        missed = missed or (seq > watermark and names_it)
+    assert freshness.accepts(watermark, f"a{alias}", None if tenant is None else str(tenant)) is not missed
 
 
 @given(

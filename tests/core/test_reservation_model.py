@@ -26,6 +26,7 @@ from tenantcache.ratelimit.core.policy import DEFAULT_POLICY
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
+from tests.thorough import effort
 
 MIDNIGHT = 20_000 * DAY
 U32 = 2**32 - 1
@@ -437,7 +438,7 @@ class SlidingFleet(Fleet):
         process.reservation = None
 
 
-SETTINGS = settings(max_examples=100, stateful_step_count=60, deadline=None)
+SETTINGS = settings(max_examples=effort(25, 100), stateful_step_count=60, deadline=None)
 
 TestFleet = Fleet.TestCase
 TestFleet.settings = SETTINGS
@@ -455,7 +456,7 @@ TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
 
-WALKS = 1_000
+WALKS = effort(250, 1_000)
 STEPS = 80
 
 

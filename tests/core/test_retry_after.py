@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.tenant import Limits
-from tenantcache.web.limitheaders import quota_exceeded, ratelimit_headers
+from tenantcache.web.limitheaders import ratelimit_headers
+from tenantcache.web.limitrefusal import quota_exceeded
 from tests.core.test_reservation import Counters, minute
 
 SPRING = 1_774_741_200.0  # 2026-03-29 00:40 in Berlin, a day of 23 hours

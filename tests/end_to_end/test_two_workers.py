@@ -107,7 +107,9 @@ async def test_ten_thousand_requests_cost_no_query_and_hardly_a_command(
         looked_up = await look_ups(database)
         assert looked_up >= 2, "each worker looked the tenant up once, and this is how one counts it"
         billed_commands.reset()
+        started = time.monotonic()
         answers = await get_many(fleet.connections, 10_000, ACME)
+        seconds = time.monotonic() - started
         billed = billed_commands.by_command()
         after = [(await one.tell())["stats"]["postgres"]["queries"] for one in fleet.connections]
         workers = {one.worker for one in fleet.connections}
@@ -115,7 +117,8 @@ async def test_ten_thousand_requests_cost_no_query_and_hardly_a_command(
     assert {answer.status for answer in answers} == {200}
     assert {answer.body["worker"] for answer in answers} == workers
     # Every 10 s, what Redis has counted of the day is written to Postgres, in one batch.
-    assert all(late - early <= 1 for early, late in zip(before, after, strict=True)), (before, after)
+    batches = 1 + seconds // 10
+    assert all(late - early <= batches for early, late in zip(before, after, strict=True)), (before, after, seconds)
     assert await look_ups(database) == looked_up
     assert sum(billed.values()) <= 100, billed
     print(f"\n{len(answers)} requests: 0 look-ups, {sum(billed.values())} billed Redis commands {billed}")

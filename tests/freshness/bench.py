@@ -87,15 +87,15 @@ class Bench(World):
         self.process.links["log"].swallow()
         self.advance(3.1)
 
-    def copy_of(self, alias: str, *, epoch: str | None = None, asof: int | None = None) -> bytes:
+    def copy_of(self, alias: str, *, epoch: str | None = None, watermark: int | None = None) -> bytes:
         """What a fill would put into Redis now, unless told otherwise."""
         row = self.database.tables.row(alias)
         assert row is not None
         at = self.database.head.at
         mark = (
             self.database.head
-            if asof is None
-            else next((entry for entry in self.database.log if entry.seq == asof), LogMark(asof, at))
+            if watermark is None
+            else next((entry for entry in self.database.log if entry.seq == watermark), LogMark(watermark, at))
         )
         return codec.encode(codec.Copy(epoch or self.database.epoch, mark, row))
 

@@ -13,8 +13,9 @@ from typing import TypedDict, Unpack
 
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, Pull
-from tenantcache.lookup.sources import Snapshot
-from tenantcache.tenant import DOMAIN_ALIAS, ID_ALIAS, SUBDOMAIN_ALIAS, LimitTable, Row, Tenant, tenant_from_row
+from tenantcache.lookup.core.alias import cut, domain_alias, subdomain_alias
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
 
 LIMITS = LimitTable()
 START_OF_TIME = 1_735_689_600.0
@@ -55,12 +56,10 @@ class Tables:
         )
 
     def _tenant_id(self, alias: str) -> str | None:
-        if alias.startswith(SUBDOMAIN_ALIAS):
-            label = alias.removeprefix(SUBDOMAIN_ALIAS)
-            return next((key for key, columns in self.tenants.items() if columns.subdomain == label), None)
-        if alias.startswith(DOMAIN_ALIAS):
-            return self.domains.get(alias.removeprefix(DOMAIN_ALIAS))
-        return alias.removeprefix(ID_ALIAS)
+        kind, name = cut(alias)
+        if kind == "subdomain":
+            return next((key for key, columns in self.tenants.items() if columns.subdomain == name), None)
+        return self.domains.get(name) if kind == "domain" else name
 
     def tenant(self, alias: str) -> Tenant | None:
         row = self.row(alias)
@@ -68,9 +67,7 @@ class Tables:
 
     def aliases(self) -> list[str]:
         subdomains = [columns.subdomain for columns in self.tenants.values()]
-        return [SUBDOMAIN_ALIAS + label for label in subdomains if label] + [
-            DOMAIN_ALIAS + name for name in self.domains
-        ]
+        return [subdomain_alias(label) for label in subdomains if label] + [domain_alias(name) for name in self.domains]
 
 
 class NewColumns(TypedDict, total=False):
@@ -103,11 +100,11 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
         if before != after:
             sides = (before if old_hosts or after is None else None, after)
             labels = {side.subdomain for side in sides if side is not None and side.subdomain}
-            named.append((tenant_id, tuple(sorted(SUBDOMAIN_ALIAS + label for label in labels))))
+            named.append((tenant_id, tuple(sorted(subdomain_alias(label) for label in labels))))
     for domain in sorted(old.domains.keys() | new.domains.keys()):
         owners = [owner for owner in (new.domains.get(domain), old.domains.get(domain)) if owner is not None]
         if old.domains.get(domain) != new.domains.get(domain):
-            named += [(owner, (DOMAIN_ALIAS + domain,)) for owner in (owners if old_hosts else owners[:1])]
+            named += [(owner, (domain_alias(domain),)) for owner in (owners if old_hosts else owners[:1])]
     return named
 
 
@@ -124,12 +121,12 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Moment:
-    """What was visible from `since` on, until the next moment began. `history` counts the restores before it; `head` is
-    the newest entry, and half an entry more if changes were visible that were not in the log."""
+    """What was visible from `since` on, until the next moment began. `timeline` counts the restores before it. `head`
+    is the newest entry, and half an entry more if changes were visible that were not in the log."""
 
     since: float
     tables: Tables
-    history: int
+    timeline: int
     head: float
 
 
@@ -173,7 +170,7 @@ class Database:
         self._last_seq = 0
         self._drawn = 0
         self._incarnation = 0
-        self._history = 0
+        self._timeline = 0
         self.moments: list[Moment] = []
         self.open_transactions: list[Transaction] = []
         self.sessions: dict[object, Callable[[int | None], None]] = {}
@@ -201,11 +198,11 @@ class Database:
         self._last_seq += 1
         self._drawn += 1  # a restore does not take the clock back: no two entries were ever written at one time
         at = self._microseconds() + self._drawn
-        return LogEntry(self._last_seq, at, *named)
+        return LogEntry.from_columns(self._last_seq, at, *named)
 
     def _show(self) -> None:
         head = self.log[-1].seq + (0.5 if self.outbox else 0)
-        self.moments.append(Moment(self._clock(), self.tables, self._history, head))
+        self.moments.append(Moment(self._clock(), self.tables, self._timeline, head))
 
     # Writers.
 
@@ -295,7 +292,7 @@ class Database:
         self._last_seq = backup.last_seq
         self._published = 0
         self._incarnation += 0 if same_storage else 1
-        self._history += 1
+        self._timeline += 1
         self._show()
 
     def crash(self) -> None:

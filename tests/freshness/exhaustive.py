@@ -27,8 +27,8 @@ from tenantcache.freshness.core.freshness import Question
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.lookup.core import copies as codec
+from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.memory import Entry
-from tenantcache.lookup.sources import Snapshot
 from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
 from tests.freshness.network import Flight, Link
@@ -63,16 +63,28 @@ LONG_STORIES = {
 """The bound of the search: two processes, two updates, one fill."""
 
 
-COUNTERS = {"pulls", "_started", "_last_finished", "generation", "loads", "copy_hits", "copies_refused", "queries"}
-"""They only grow: `generation` is that of one catch-up. Nothing here waits for one of them."""
+COUNTERS = {
+    "pulls",
+    "_started",
+    "_last_finished",
+    "generation",
+    "number",
+    "loads",
+    "copy_hits",
+    "copies_refused",
+    "queries",
+}
+"""They only grow: `number` is that of one catch-up. Nothing here waits for one of them."""
 
 
 def state_of(process: Process) -> object:
     """All that decides what the process does next, as text."""
-    holders = (process.freshness, process.follower, process.follower._pace, process.resolver)
+    follower = process.follower
+    parts = (follower._notices, follower._publisher, follower._checks, follower._pace, follower._puller)
+    holders = (process.freshness, follower, *parts, process.resolver, process.resolver._flights)
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
-    memory = sorted(f"{entry.alias} {entry.tenant} {entry.asof} {entry.read_at}" for entry in entries)
+    memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
     seen = sorted(process.watch._seen.items())
     return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
@@ -225,8 +237,8 @@ class _Search:
         try:
             for number in prefix:
                 _take(path, number, told)
-            while path.point() not in self._known:
-                self._known.add(path.point())
+            while (point := path.point()) not in self._known:
+                self._known.add(point)
                 path.check()
                 choices = len(path.choices())
                 self.prefixes += [[*taken, number] for number in range(choices - 1, 0, -1)]

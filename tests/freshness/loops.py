@@ -21,7 +21,7 @@ class _Nothing:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """`clock` gives seconds. `failures` holds what tasks raised and nobody fetched."""
+    """`clock` gives seconds. `failures` holds what tasks raised and no caller fetched."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Nothing comes in but what the scheduler puts in."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps in a selector, so nobody is to be woken."""
+        """The loop never sleeps in a selector, so it need not be woken."""
 
     def _note_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")

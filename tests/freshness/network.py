@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeVar
 
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import Pull
-from tenantcache.lookup.sources import AliasStream, Snapshot
+from tenantcache.freshness.log import Publication, Pull
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.sources import AliasStream
 from tests.freshness.database import Database
 from tests.freshness.loops import VirtualLoop
 
@@ -163,7 +164,7 @@ class Redis:
         self.write(alias, value)
 
     def write(self, alias: str, value: bytes) -> None:
-        """By somebody's hand."""
+        """By hand."""
         self._values[alias] = value, self._clock() + self._ttl
 
     def unlink(self, aliases: Sequence[str]) -> None:
@@ -213,6 +214,9 @@ class SimulatedTenants:
     async def log_change(self, tenant_id: str, aliases: Sequence[str]) -> None:
         raise NotImplementedError("the simulation changes the database by itself")
 
+    async def log_reset(self, tenant_id: str) -> None:
+        raise NotImplementedError("the simulation counts nothing")
+
 
 class SimulatedLog:
     """`ChangeLog`, over one connection that also listens."""
@@ -255,9 +259,9 @@ class SimulatedLog:
             f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since, check)
         )
 
-    async def publish(self, most: int) -> str:
+    async def publish(self, most: int) -> Publication:
         most = min(most, MOST_PUBLISHED)
-        return await self._ask("publish", lambda: self._database.publish(most, self._link.name))
+        return Publication(await self._ask("publish", lambda: self._database.publish(most, self._link.name)))
 
     async def rebuild(self) -> None:
         self._database.rebuild()

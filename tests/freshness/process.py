@@ -7,17 +7,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypedDict
 
-from tenantcache.engine import REFRESH_INTERVAL
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness, State
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
 from tenantcache.freshness.log import LogEntry
+from tenantcache.lifecycle import REFRESH_INTERVAL
+from tenantcache.lookup.core.alias import id_in
 from tenantcache.lookup.core.lookupbudget import LookupBudget
+from tenantcache.lookup.fastpath import Serving
+from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.tenant import ID_ALIAS, Tenant
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.tenant import Limits, Tenant
 from tests.freshness.database import LIMITS, Database
 from tests.freshness.loops import VirtualLoop
 from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants
@@ -110,15 +114,24 @@ class Process:
             self.freshness,
             LIMITS,
             on_read=lambda _tenant: None,
-            rules_out=self._indexer.rules_out,
+            known=self._indexer,
             budget=LookupBudget(lookups, lookups),
-            on_future=self._wake_follower,
+            on_timeline=self._wake_follower,
             clock=clock,
+        )
+        self.server_time = ServerTime(0.0)
+        unlimited = Reservation(Limits(), 0.0)
+        self.fast_paths = FastPaths(
+            self.memory,
+            self.freshness,
+            self.server_time,
+            reservation_of=lambda _tenant: unlimited,
+            is_elsewhere=lambda: False,
         )
         self.follower = Follower(
             SimulatedLog(self.links["log"], database),
             self.freshness,
-            ServerTime(0.0),
+            self.server_time,
             self,
             clock=clock,
             tail_age=redis_ttl + 60.0,
@@ -243,7 +256,7 @@ class Process:
         finally:
             self.unfinished -= 1
         oldest = self._truth.oldest_allowed(invoked_at - (self.freshness.stale_if_error if is_stale else 0.0))
-        if self._truth.same_history(seen):
+        if self._truth.same_timeline(seen):
             oldest = max(oldest, seen)
         if after_sync:
             oldest = max(oldest, newest)
@@ -256,14 +269,14 @@ class Process:
 
     async def _find(self, alias: str) -> tuple[Tenant | None, bool]:
         """What `alias` leads to, and whether only `stale_if_error` allows that."""
-        if alias.startswith(ID_ALIAS):
-            tenant_id = alias.removeprefix(ID_ALIAS)
+        tenant_id = id_in(alias)
+        if tenant_id is not None:
             found = (await self.resolver.find_ids([tenant_id])).get(tenant_id)
             return found, not self.freshness.is_valid(self._clock())
         entry = await self.resolver.find(alias)
-        if entry.tenant is not None and self.freshness.vouches_for(entry.asof):
-            self.memory.spell(alias.encode(), entry)
-        state = self.freshness.state(self._clock(), entry.asof, entry.read_at)
+        if entry.tenant is not None:
+            self.fast_paths.open(alias.encode(), entry, Serving(entry.tenant, None))
+        state = self.freshness.state(self._clock(), entry.watermark, entry.read_at)
         return entry.tenant, entry.tenant is not None and state is not State.VALID
 
     def peek(self, alias: str) -> None:
@@ -271,7 +284,7 @@ class Process:
         oldest = max(self.watch.seen(alias), self._truth.oldest_allowed(self._clock()))
         hot = self.memory.hot.get(alias.encode())
         if hot is not None and self._clock() < self.freshness.valid_until:
-            self.watch.check(alias, hot.tenant, oldest, what=f"on the fast path from {hot.tier}")
+            self.watch.check(alias, hot.tenant, oldest, what="on the fast path")
         entry = None if self._hot_only else self.resolver.peek(alias)
         if entry is not None:
             self.watch.check(alias, entry.tenant, oldest, what=f"in memory from {entry.tier}")

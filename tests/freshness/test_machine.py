@@ -25,6 +25,7 @@ from tests.freshness.database import nothing, set_columns, set_domain
 from tests.freshness.network import Flight, Link
 from tests.freshness.process import MAX_STALENESS, Process, Sizes
 from tests.freshness.world import ALIASES, DOMAINS, LABELS, TENANTS, World
+from tests.thorough import effort
 
 any_index = st.integers(0, 5)
 any_tenant, any_label, any_domain = st.sampled_from(TENANTS), st.sampled_from(LABELS), st.sampled_from(DOMAINS)
@@ -72,7 +73,7 @@ class Freshness(RuleBasedStateMachine):
 
     @rule(tenant=any_tenant, is_left_alone=st.booleans())
     def update(self, tenant: str, is_left_alone: bool) -> None:
-        """Or create, after everybody knows that it is not there. Then, perhaps, time for everybody to see it."""
+        """Or create, after all know that it is not there. Then, perhaps, time for all to see it."""
         self.world.database.commit(set_columns(tenant, name=self.world.next_version()))
         if is_left_alone:
             self.world.settle(MAX_STALENESS + 1)
@@ -302,7 +303,7 @@ def test_no_story_breaks_a_promise() -> None:
     run_state_machine_as_test(
         Freshness,
         settings=settings(
-            max_examples=150,
+            max_examples=effort(40, 150),
             stateful_step_count=40,
             deadline=None,
             phases=PHASES,

@@ -1,4 +1,4 @@
-"""Thousands of seeds, each a story of its own. A seed that fails is printed with the command that tells its story.
+"""Hundreds of seeds, each a story of its own. A seed that fails is printed with the command that tells its story.
 
 `FRESHNESS_SEEDS=20000` runs more of them, `FRESHNESS_FIRST_SEED` starts elsewhere.
 """
@@ -13,8 +13,9 @@ import pytest
 from tests.freshness.database import Flaws
 from tests.freshness.storm import Storm
 from tests.freshness.truth import Violation
+from tests.thorough import effort
 
-SEEDS = int(os.environ.get("FRESHNESS_SEEDS", "700"))
+SEEDS = int(os.environ.get("FRESHNESS_SEEDS", effort(150, 700)))
 FIRST_SEED = int(os.environ.get("FRESHNESS_FIRST_SEED", "0"))
 BATCH = 50
 

@@ -44,11 +44,11 @@ class Truth:
         return index
 
     def index_of(self, applied: int) -> int:
-        """What a process that has applied the log up to there knows, in a single history."""
+        """What a process that has applied the log up to there knows, in a single timeline."""
         return max(index for index, moment in enumerate(self._database.moments) if moment.head <= applied)
 
-    def same_history(self, index: int) -> bool:
-        return self._database.moments[index].history == self._database.moments[-1].history
+    def same_timeline(self, index: int) -> bool:
+        return self._database.moments[index].timeline == self._database.moments[-1].timeline
 
     def matches(self, alias: str, tenant: Tenant | None, oldest: int) -> Iterator[int]:
         """The indexes from `oldest` on at which `alias` led to exactly that."""
@@ -78,7 +78,7 @@ class Watch:
     def seen(self, alias: str) -> int:
         """The index of the newest answer that has been given; 0 where a restore came in between."""
         index = self._seen.get(alias, 0)
-        return index if self._truth.same_history(index) else 0
+        return index if self._truth.same_timeline(index) else 0
 
     def check(self, alias: str, tenant: Tenant | None, oldest: int, *, what: str) -> None:
         """Raise `Violation` unless the answer was true at `oldest` or later; note what it shows to have been seen."""

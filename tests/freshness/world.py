@@ -28,7 +28,7 @@ DOMAINS = ("d1.io", "d2.io")
 ALIASES = [f"subdomain:{label}" for label in LABELS] + [f"domain:{domain}" for domain in DOMAINS] + ["id:t1"]
 
 QUIET_TIME = 12.0
-"""Seconds after which everybody must have found back: the longest backoff, a timeout to open, a pull, and room."""
+"""Seconds after which every process must have recovered: the longest backoff, a timeout to open, a pull, and room."""
 
 
 class World:
@@ -116,7 +116,7 @@ class World:
     # Operators.
 
     def restore_while_all_are_down(self, backup: Backup, changes: int) -> None:
-        """Put a storage snapshot back, and let as much be written as was lost, before anybody is there to see it.
+        """Put a storage snapshot back, and let as much be written as was lost, before any process is there to see it.
 
         Redis is kept: it holds copies from the lost future, under the numbers that are given again now.
         """
@@ -163,7 +163,7 @@ class World:
         raise Violation("the processes never come to rest")
 
     def check_agreement(self) -> None:
-        """Once all is quiet, everybody answers everything, and answers the truth of now."""
+        """Once all is quiet, every process answers everything, and answers the truth of now."""
         self.heal()
         self.settle(QUIET_TIME)
         for process in self.processes:

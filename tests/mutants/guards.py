@@ -18,15 +18,16 @@ SUITES = {
         "tests/test_follower_publishing.py",
         "tests/test_engine_races.py",
     ],
+    "scenarios": ["tests/freshness/test_scenarios.py"],
     "orders": ["tests/freshness/test_exhaustive.py"],
     "storms": ["tests/freshness/test_storms.py"],
     "machine": ["tests/freshness/test_machine.py"],
     "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
-    "web": ["tests/test_middleware.py", "tests/test_other_names.py"],
+    "web": ["tests/test_middleware.py", "tests/test_fastpaths.py", "tests/test_other_names.py"],
     "loops": ["tests/test_eventloops.py"],
-    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/core/test_hosts.py"],
-    "domains": ["tests/test_domains.py"],
+    "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
+    "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
         "tests/core/test_reservation.py",
         "tests/test_halfway.py",
@@ -36,6 +37,8 @@ SUITES = {
     ],
     "postgres": [
         "tests/stores/test_schema.py",
+        "tests/contracts/test_changelog.py",
+        "tests/contracts/test_sources.py",
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
         "tests/stores/test_writers.py",
@@ -43,16 +46,18 @@ SUITES = {
         "tests/test_restore.py",
     ],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
-    "handing over": ["tests/core/test_storechoice_fleet.py", "tests/stores/test_choices.py"],
+    "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
+    "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
-    "units": "resolver, follower and engine, with each message held back for as long as the test wants",
+    "units": "resolver, follower and engine, with each message delayed for as long as the test wants",
+    "scenarios": "what each rule prevents, message by message, as text that a person can read",
     "orders": "every interleaving of a fill and one or two updates between two processes (up to a bound, and all of "
     "those with one update)",
     "storms": "700 seeds of random schedules with faults, on the simulated network",
-    "machine": "the same as a Hypothesis state machine, which looks for the shortest story",
+    "machine": "the same as a Hypothesis state machine, which looks for the shortest scenario",
     "memory": "the tier in the process by itself, and on a real Postgres past its TTL",
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
@@ -63,10 +68,11 @@ WHAT_SUITES_DO = {
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
+    "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
-PROTOCOL = ("rules", "units", "orders", "storms", "machine")
+PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
@@ -74,6 +80,7 @@ AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
+OF_FAILOVER = ("failover",)
 ON_COUNTERS = "tests/test_fleetcounters.py::"
 RULES = ("tests/core/test_freshness.py",)
 UNITS = (
@@ -87,20 +94,24 @@ ON_WRITERS = "tests/stores/test_writers.py::"
 ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
-FOLLOWER = "tenantcache/freshness/follower.py"
-RESOLVER = "tenantcache/lookup/resolver.py"
+FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
+FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
+RESOLVER, JUDGEMENT = "tenantcache/lookup/resolver.py", "tenantcache/lookup/core/judgement.py"
 MEMORY = "tenantcache/lookup/memory.py"
 STORE = "tenantcache/stores/postgres.py"
+CHANGE_LOG, LOG_HEAD = "tenantcache/stores/changelog.py", "tenantcache/stores/loghead.py"
 INDEXER = "tenantcache/lookup/indexer.py"
-MIDDLEWARE = "tenantcache/web/middleware.py"
+FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
-STORE_CHOICE = "tenantcache/ratelimit/core/failover.py"
+COORDINATOR = "tenantcache/ratelimit/coordinator.py"
+FAILOVER = "tenantcache/ratelimit/core/failover.py"
+AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 SQL = "tenantcache/schema/schema.sql"
-HOSTS = "tenantcache/lookup/core/hosts.py"
+FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
 ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
@@ -121,7 +132,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("the floor test", FRESHNESS, "return asof >= floor", "return True", quick=RULES),
+    Mutant("the floor test", FRESHNESS, "return watermark >= floor", "return True", quick=RULES),
     Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
     Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
     Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, ", quick=RULES),
@@ -139,7 +150,9 @@ MUTANTS = [
         "return mark.seq in self._marks",
         quick=RULES,
     ),
-    Mutant("what reads have seen", FRESHNESS, "        if asof > self.applied or pending:\n", "        if False:\n"),
+    Mutant(
+        "what reads have seen", FRESHNESS, "        if watermark > self.applied or pending:\n", "        if False:\n"
+    ),
     Mutant(
         "what reads have seen must turn up in the log",
         FRESHNESS,
@@ -149,7 +162,7 @@ MUTANTS = [
     Mutant(
         "a log that ends before what reads have seen",
         FRESHNESS,
-        "return asked.newest_known < self._seen_asof  #",
+        "return asked.newest_known < self._seen_watermark  #",
         "return True  #",
     ),
     Mutant(
@@ -167,10 +180,10 @@ MUTANTS = [
     Mutant(
         "the log vouches for what it has come to",
         FRESHNESS,
-        "return asof <= self.applied and asof % 1 == 0",
-        "return asof % 1 == 0",
+        "return watermark <= self.applied and watermark % 1 == 0",
+        "return watermark % 1 == 0",
     ),
-    Mutant("the log never vouches for what was pending", FRESHNESS, " and asof % 1 == 0", "", quick=RULES),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and watermark % 1 == 0", "", quick=RULES),
     Mutant(
         "a pending read is newer than its entry",
         FRESHNESS,
@@ -181,72 +194,88 @@ MUTANTS = [
     Mutant(
         "the order of two pending reads",
         FRESHNESS,
-        "return not pending or self._follows(asked, asof, alias, tenant_id)",
+        "return not pending or self._follows(asked, watermark, alias, tenant_id)",
         "return True",
         quick=RULES,
     ),
     Mutant(
         "the order of pending reads whose floors are forgotten",
         FRESHNESS,
-        "if asof == self.tail_start and asked.answers < self._forgotten_at:",
+        "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
         quick=RULES,
     ),
     Mutant(
         "what was pending is not shared",
         RESOLVER,
-        "if copy and row is not None and not snapshot.pending:",
-        "if copy and row is not None:",
+        "if share and row is not None and not snapshot.pending:",
+        "if share and row is not None:",
         quick=UNITS,
     ),
     Mutant(
         "nothing is held that may be older than what was served",
         RESOLVER,
-        "        if snapshot.pending:\n            self._freshness.observe",
-        "        if False:\n            self._freshness.observe",
+        "                if snapshot.pending:\n                    self._drop_unordered",
+        "                if False:\n                    self._drop_unordered",
         quick=UNITS,
     ),
     Mutant(
         "pending changes prove nothing",
-        FOLLOWER,
+        PULLER,
         "        if not pull.pending:\n",
         "        if True:\n",
         quick=UNITS,
     ),
     Mutant(
         "what was pending counts once it is covered",
-        FOLLOWER,
+        PULLER,
         "if pull.covers and self._pending_since is not None:",
         "if self._pending_since is not None:",
         quick=UNITS,
     ),
     Mutant(
         "a pull that has not looked for faults proves no more than one that has",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(proves_from)",
         quick=UNITS,
     ),
     Mutant(
         "a fault proves nothing",
-        FOLLOWER,
-        "self._faultless_at = asked.sent_at if pull.fault is None else NEVER",
-        "self._faultless_at = asked.sent_at",
+        FAULT_CHECK,
+        "self.faultless_at = sent_at if pull.fault is None else NEVER",
+        "self.faultless_at = sent_at",
         quick=UNITS,
     ),
     Mutant(
         "pulls again while transactions run",
-        FOLLOWER,
-        "self._awaited, self._pause = self._running, MIN_PULL_PAUSE",
+        PACE,
+        "self._awaited, self._pause = running, MIN_PULL_PAUSE",
         "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
         ("units",),
         quick=UNITS,
     ),
     Mutant(
         "empty notifications wait",
-        FOLLOWER,
+        PACE,
         "if self._empty > EMPTY_NOTIFICATIONS:",
         "if False:",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "an entry that a notification has made up is forgotten",
+        PULLER,
+        "            self._notices.told = 0  # the answer",
+        "            pass  # the answer",
+        ("units",),
+        quick=UNITS,
+    ),
+    Mutant(
+        "a check that has made way for changes is made up for",
+        FAULT_CHECK,
+        "            if now < self._owed_since + self._may_wait:\n",
+        "            if True:\n",
         ("units",),
         quick=UNITS,
     ),
@@ -258,66 +287,66 @@ MUTANTS = [
     ),
     Mutant("answers of an earlier generation", FRESHNESS, "asked.generation != self.generation or ", ""),
     Mutant("answers that took too long", FRESHNESS, " or now >= asked.sent_at + self.max_staleness", ""),
-    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or asof_of", "if asof_of"),
+    Mutant("reads: another epoch", FRESHNESS, "if epoch != self.epoch or watermark_of", "if watermark_of"),
     Mutant(
         "reads: a log that ends too early",
         FRESHNESS,
-        " or asof_of(mark, pending=pending) < asked.newest_known",
+        " or watermark_of(mark, pending=pending) < asked.newest_known",
         "",
     ),
     Mutant(
         "a pull counts from its sending",
-        FOLLOWER,
-        "self._freshness.extend(min(proves_from, self._faultless_at))",
+        PULLER,
+        "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(self._clock())",
         quick=UNITS,
     ),
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'return self._install(alias, tenant, asof, asked.sent_at, "postgres")',
-        'return self._install(alias, tenant, asof, self._clock(), "postgres")',
+        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
         quick=UNITS,
     ),
     Mutant(
         "the log's epoch",
-        FOLLOWER,
+        PULLER,
         "pull.continuous and pull.epoch == self._freshness.epoch",
         "pull.continuous",
         quick=UNITS,
     ),
-    Mutant("the log's continuity", FOLLOWER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
+    Mutant("the log's continuity", PULLER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
     Mutant(
-        "a pull of an earlier generation", FOLLOWER, "if asked.generation != self._freshness.generation:", "if False:"
+        "a pull of an earlier generation", PULLER, "if asked.generation != self._freshness.generation:", "if False:"
     ),
-    Mutant("a mark of an earlier generation", FOLLOWER, "if asked.generation != self._generation:", "if False:"),
-    Mutant("a tail older than a read", FOLLOWER, "if overtaken and ", "if False and "),
+    Mutant("a mark of an earlier generation", PULLER, "if asked.generation != self._generation:", "if False:"),
+    Mutant("a tail older than a read", PULLER, "return overtaken and ", "return False and "),
     Mutant(
-        "a flush where a history begins",
-        FOLLOWER,
+        "a flush at the start of a timeline",
+        PULLER,
         "only floors here.\n        self._sink.flush()\n",
         "only floors here.\n",
     ),
     Mutant("a sync waits for a pull sent after it", FOLLOWER, "wanted = self._started + 1", "wanted = self._started"),
     Mutant(
         "an answer overtaken is read again",
-        RESOLVER,
-        "if not self._freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
+        JUDGEMENT,
+        "if not freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
         quick=UNITS,
     ),
     Mutant(
-        "a change cuts loads off",
+        "a change detaches loads in flight",
         RESOLVER,
-        "            self._loading.pop(alias, None)\n            held_here",
+        "            self._flights.detach(alias)\n            held_here",
         "            held_here",
         quick=UNITS,
     ),
     Mutant(
-        "a refused answer cuts its load off",
+        "a refused answer detaches its load",
         RESOLVER,
-        "                if alias not in found:\n                    self._loading.pop(alias, None)\n",
-        "                pass\n",
+        "            self._flights.detach(alias)\n            if step",
+        "            if step",
     ),
     Mutant(
         "a change evicts the tenant",
@@ -335,13 +364,11 @@ MUTANTS = [
     Mutant(
         "siblings of a pending read",
         RESOLVER,
-        "is_older = sibling.asof < asof or (sibling.asof == asof and asof % 1 > 0)",
-        "is_older = sibling.asof < asof",
+        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
+        "is_older = sibling.watermark < watermark",
         quick=UNITS,
     ),
-    Mutant(
-        "a copy belongs to its alias", RESOLVER, "alias in tenant.aliases\n            and", "True\n            and"
-    ),
+    Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
@@ -363,7 +390,7 @@ MUTANTS = [
         quick=UNITS,
     ),
     Mutant(
-        "the index is of the history that is followed",
+        "the index is of the timeline that is followed",
         INDEXER,
         "if self._meanwhile is not meanwhile or not self._freshness.knows(stream.mark):",
         "if self._meanwhile is not meanwhile:",
@@ -383,10 +410,10 @@ MUTANTS = [
         ("storms", "machine", "index"),
     ),
     Mutant(
-        "the short way is open to what the log vouches for",
-        ENGINE,
-        "if self.freshness.vouches_for(entry.asof):",
-        "if True:",
+        "the fast path is open to what the log vouches for",
+        FAST_PATHS,
+        "if not self._freshness.vouches_for(entry.watermark):",
+        "if False:",
     ),
     Mutant(
         "what has expired leaves every map at the next look",
@@ -419,7 +446,22 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an id that was not there", RESOLVER, "return alias[len(ID_ALIAS) :] if ", "return None if "),
+    Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n", quick=RULES),
+    Mutant(
+        "what has lapsed is refused in the end",
+        FRESHNESS,
+        "return State.LAPSED if now < until + self.stale_if_error else State.REFUSED",
+        "return State.LAPSED",
+        quick=RULES,
+    ),
+    Mutant(
+        "a copy is believed only while memory is valid",
+        JUDGEMENT,
+        "        and freshness.is_valid(now)\n",
+        "",
+        quick=("tests/freshness/test_scenarios.py",),
+    ),
+    Mutant("an id that was not there", JUDGEMENT, "return id_in(alias) if row is None", "return None if row is None"),
     Mutant(
         "one publisher at a time",
         LOG,
@@ -518,7 +560,7 @@ MUTANTS = [
     ),
     Mutant(
         "publishers are not serializable",
-        STORE,
+        CHANGE_LOG,
         'self._isolates = isolation != "read committed"',
         "self._isolates = False",
         SCHEMA,
@@ -558,7 +600,7 @@ MUTANTS = [
     ),
     Mutant(
         "an answer is bounded in bytes",
-        STORE,
+        CHANGE_LOG,
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n",
         "where true\n",
         SCHEMA,
@@ -566,7 +608,7 @@ MUTANTS = [
     ),
     Mutant(
         "a server in recovery proves nothing",
-        STORE,
+        LOG_HEAD,
         'if records[0]["in_recovery"]:',
         "if False:",
         SCHEMA,
@@ -574,17 +616,33 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: freshness",
-        MIDDLEWARE,
-        "if now >= valid_until or server_now >= meter.until",
-        "if server_now >= meter.until",
+        FAST_PATHS,
+        "if now >= valid_until or server_now >= reservation.until",
+        "if server_now >= reservation.until",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
     Mutant(
-        "hot requests: tokens are lent for as long as memory is fresh",
-        MIDDLEWARE,
-        "meter.lend(min(valid_until, ends - offset))",
-        "meter.lend(ends - offset)",
+        "hot requests: a fast path that is opened ends the lease",
+        FAST_PATHS,
+        "reservation.lend(NEVER)",
+        "pass",
+        WEB,
+        quick=("tests/test_fastpaths.py",),
+    ),
+    Mutant(
+        "hot requests: headers are made anew when a lease was ended",
+        FAST_PATHS,
+        "if reservation.hot_until == NEVER:",
+        "if headers is None:",
+        WEB,
+        quick=("tests/test_middleware.py",),
+    ),
+    Mutant(
+        "hot requests: a lease lasts as long as memory is fresh",
+        FAST_PATHS,
+        "reservation.lend(min(valid_until, ends - offset))",
+        "reservation.lend(ends - offset)",
         WEB,
         quick=("tests/test_middleware.py",),
     ),
@@ -614,43 +672,43 @@ MUTANTS = [
     ),
     Mutant(
         "hot requests: no lease is renewed in another event loop",
-        MIDDLEWARE,
-        " or self.cache.is_elsewhere()",
+        FAST_PATHS,
+        " or self._is_elsewhere()",
         "",
         LOOPS,
         quick=("tests/test_eventloops.py", "-k", "hot_request"),
     ),
     Mutant(
         "an engine is called in the event loop that has it open",
-        ENGINE,
-        "raise not_open()\n        self._require_here()",
+        "tenantcache/runtime/eventloops.py",
+        "raise not_open()\n        self.require_here()",
         "raise not_open()",
         LOOPS,
     ),
     Mutant(
         "an engine is closed with its event loop",
-        ENGINE,
-        "if self._is_open and self._loop is running_loop():",
+        "tenantcache/lifecycle.py",
+        "if self._home.is_open and self._home.loop is running_loop():",
         "if False:",
         LOOPS,
     ),
     Mutant(
         "forwarded headers: one budget of lines",
-        HOSTS,
+        FORWARDED,
         "if len(lines) > MAX_FORWARDED_LINES or sum(",
         "if sum(",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of octets",
-        HOSTS,
+        FORWARDED,
         " or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:",
         ":",
         ("floods",),
     ),
     Mutant(
         "forwarded headers: one budget of pairs",
-        HOSTS,
+        FORWARDED,
         "for line in lines]) > MAX_FORWARDED_PAIRS:",
         "for line in lines]) > 1e9:",
         ("floods",),
@@ -718,14 +776,14 @@ MUTANTS = [
     ),
     Mutant(
         "the mark is told by its time too",
-        STORE,
+        CHANGE_LOG,
         "where seq = $1 and at = $2) as continuous",
         "where seq = $1) as continuous",
         SCHEMA,
     ),
     Mutant(
         "the tail has no gaps",
-        STORE,
+        CHANGE_LOG,
         "(select max(seq) from newest where at <= now()",
         "(select min(seq) from newest where at <= now()",
         SCHEMA,
@@ -768,7 +826,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: 429 only if the counters say so",
-        "tenantcache/web/limitheaders.py",
+        "tenantcache/web/limitrefusal.py",
         "if not decision.unavailable:",
         "if True:",
         WEB,
@@ -790,7 +848,7 @@ MUTANTS = [
     ),
     Mutant(
         "limits: the time of an admission travels with the request",
-        MIDDLEWARE,
+        FAST_PATHS,
         "each.serving = each.serving._replace(admitted_at=server_now)",
         "pass",
         LIMITS,
@@ -805,30 +863,30 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.fleet.version_of(minute_at(asked)) != counters:",
+        "if self.failover.version_of(minute_at(asked)) != counters:",
         "if False:",
         COUNTERS,
         quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
     ),
     Mutant(
         "handing over: the day is written down before the report",
-        FLEET_COUNTERS,
-        "            await self._mirror()\n            if await self.holder.report(report):",
+        COORDINATOR,
+        "            await self.days.write(self._server_now())\n            if await self.holder.report(report):",
         "            if await self.holder.report(report):",
         COUNTERS,
     ),
     Mutant(
         "handing over: who decided alone does not report",
-        STORE_CHOICE,
-        "if minute in (self.own_minute, self.lost_minute):",
+        FAILOVER,
+        "if self.isolation.standing_of(minute) is not None:",
         "if False:",
         COUNTERS,
     ),
     Mutant(
         "handing over: a minute that begins again is not handed over",
-        STORE_CHOICE,
-        " or minute <= self._begun_before",
-        "",
+        HANDOVER,
+        "return minute > self._begun_before and ",
+        "return ",
         COUNTERS,
         quick=("tests/test_clock_set.py",),
     ),
@@ -869,6 +927,48 @@ MUTANTS = [
         "if holds then",
         HANDING_OVER,
         quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
+    ),
+    Mutant(
+        "failover: a minute is known no longer than the notice lasts",
+        AGREEMENT,
+        "if choice.store is None or minute * MINUTE >= self.settled_until:",
+        "if choice.store is None:",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: PING proves nothing once a take has failed",
+        REDIS_HEALTH,
+        "    RedisState.NOT_COUNTING: {\n",
+        "    RedisState.NOT_COUNTING: {\n        RedisEvent.PINGED: RedisState.ANSWERING,\n",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: silence alone proves nothing",
+        REDIS_HEALTH,
+        "return self._failing_until > self._failing_since + FAILING_FOR",
+        "return True",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: only an unbroken chain of answers vouches for Redis",
+        REDIS_HEALTH,
+        "return self._heard if self._answering_since <= then else -inf",
+        "return self._heard",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a minute is a process's own only after some seconds of isolation",
+        "tenantcache/ratelimit/core/isolation.py",
+        "max(self._since + ISOLATED_FOR, known_until)",
+        "known_until",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: no tokens of a day are taken just before a change",
+        FAILOVER,
+        "if begins is not None and now >= begins - GUARD:",
+        "if False:",
+        OF_FAILOVER,
     ),
 ]
 

@@ -2,7 +2,7 @@
 
 Counted are the instructions and the C calls of one request in all of Python's code, the standard library's too. LIMIT
 of them take less than a millisecond on a machine that does 30 million a second, which is slow. What as many lines of
-another name cost is not counted: every look at the headers passes over them, as the server and the application do.
+another name cost is not counted. Every look at the headers passes over them, and so do the server and the application.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import TenantMiddleware
-from tenantcache.lookup.core import hosts
 from tenantcache.web import peers
 from tenantcache.web.ask import AskApp
+from tenantcache.web.forwarded import forwarded_host
 from tests.asgi import Lines, http_scope
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row, until
 from tests.regressions.counting import drive
@@ -164,5 +164,5 @@ def test_a_chain_of_proxies_is_within_the_budget() -> None:
         (b"x-real-ip", chain[0].encode()),
         (b"cf-connecting-ip", chain[0].encode()),
     ]
-    assert hosts.forwarded_host(headers) == b"acme.example.com"
+    assert forwarded_host(headers) == b"acme.example.com"
     assert peers.Peers([ip_network("10.0.0.0/8")]).sent(http_scope(headers=headers, client=("10.1.2.3", 4711)))

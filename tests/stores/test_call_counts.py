@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.postgres import PostgresTenants
 
 ENTRIES = 300
 
@@ -35,7 +36,7 @@ async def calls(url: str) -> dict[str, int]:
 
 async def test_a_pull_asks_once_whether_the_log_can_be_relied_on(url: str, patience: None) -> None:
     log = PostgresLog(url)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     before = await calls(url)
     pull = await log.pull(LogMark(0, 0), 50_000, 1000)
     await log.close()  # a session tells of its calls when it ends

@@ -1,4 +1,4 @@
-"""The row that a fleet agrees on, in a real Postgres: who may change it, when that begins, what a pull may believe."""
+"""The row that a fleet agrees on, in a real Postgres: its changes, when they begin, and what a pull may believe."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import asyncpg
 import pytest
 
 from tenantcache.freshness.log import Pull
-from tenantcache.ratelimit.core.failover import NOTICE, FleetStore, Proposal, StoreChoice
+from tenantcache.ratelimit.core.agreement import NOTICE, Proposal, StoreChoice
+from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 
 DAY = Window("day", 20_000)
 
@@ -35,7 +37,7 @@ async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
 @pytest.fixture
 async def log(database_url: str) -> AsyncIterator[PostgresLog]:
     log = PostgresLog(database_url, timeout=5.0)
-    await log.open(lambda: None)
+    await log.open(lambda *_, **__: None)
     yield log
     await log.close()
 
@@ -62,7 +64,7 @@ async def begin_now(admin: asyncpg.Connection) -> None:
     await admin.execute("update tenantcache.counter_store set from_minute = 0")
 
 
-async def test_nobody_has_chosen_at_first_and_the_first_choice_holds_at_once(
+async def test_no_process_has_chosen_at_first_and_the_first_choice_holds_at_once(
     postgres: PostgresTenants, log: PostgresLog
 ) -> None:
     assert (await read(log))[0].store is None
@@ -84,7 +86,7 @@ async def test_a_change_begins_with_a_minute_that_is_the_notice_away(
     assert (choice.version, choice.store, choice.previous, choice.previous_from) == (2, "postgres", "redis", 0)
     assert choice.why == "to postgres"
     assert before <= choice.changed_at <= after
-    assert before <= choice.complained_at <= after  # to leave Redis is to complain
+    assert before <= choice.complained_at <= after  # to leave Redis is to report it unavailable
 
 
 async def test_a_pull_settles_the_notice_of_the_schema_and_of_the_core(log: PostgresLog) -> None:
@@ -94,7 +96,7 @@ async def test_a_pull_settles_the_notice_of_the_schema_and_of_the_core(log: Post
     assert before + NOTICE <= pull.settled_until <= pull.server_time + NOTICE
 
 
-async def test_of_several_who_change_it_at_once_one_does(postgres: PostgresTenants) -> None:
+async def test_of_several_that_change_it_at_once_one_does(postgres: PostgresTenants) -> None:
     choices = PostgresChoices(postgres)
     await choices.choose(proposal(0, "redis"))
     done = await asyncio.gather(*(choices.choose(proposal(1, "postgres")) for _ in range(10)))
@@ -112,27 +114,27 @@ async def test_no_change_is_made_before_the_last_one_has_begun(
     assert await choices.choose(proposal(2, "postgres"))
 
 
-async def test_nobody_goes_back_to_redis_while_somebody_complains(
+async def test_no_process_goes_back_to_redis_while_one_reports_it_unavailable(
     postgres: PostgresTenants, admin: asyncpg.Connection
 ) -> None:
     choices = PostgresChoices(postgres)
     await choices.choose(proposal(0, "postgres"))
-    await choices.complain()
+    await choices.report_unavailable()
     assert not await choices.choose(proposal(1, "redis", quiet=60))
     await admin.execute("update tenantcache.counter_store set complained_at = complained_at - interval '30 seconds'")
     assert not await choices.choose(proposal(1, "redis", quiet=60))
     await admin.execute("update tenantcache.counter_store set complained_at = complained_at - interval '30 seconds'")
     assert await choices.choose(proposal(1, "redis", quiet=60))
-    # From Redis to Redis, after its counters were lost, is no way back.
+    # From Redis to Redis, after its counters were lost, is not a way back.
     await begin_now(admin)
-    await choices.complain()
+    await choices.report_unavailable()
     assert await choices.choose(proposal(2, "redis"))
 
 
 async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
     postgres: PostgresTenants, log: PostgresLog, admin: asyncpg.Connection
 ) -> None:
-    """The commit may take as long as it likes: whoever pulls meanwhile knows that it does not know."""
+    """The commit may take as long as it likes: a pull meanwhile knows that it does not know."""
     await PostgresChoices(postgres).choose(proposal(0, "redis"))
     async with admin.transaction():
         await admin.execute("select tenantcache.choose_counter_store(1, 'postgres', 'slowly', 60)")
@@ -144,7 +146,7 @@ async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
     assert pull.settled_until is not None
 
 
-async def test_a_change_wakes_whoever_listens(database_url: str, postgres: PostgresTenants) -> None:
+async def test_a_change_wakes_listeners(database_url: str, postgres: PostgresTenants) -> None:
     woken = asyncio.Event()
     log = PostgresLog(database_url, timeout=5.0)
     await log.open(lambda *_, **__: woken.set())
@@ -243,7 +245,7 @@ async def test_a_holder_that_was_killed_is_waited_for_as_long_as_it_may_hold_tok
     assert await choices.hand_over(ONE, 2, minute)
 
 
-async def test_who_leaves_is_not_waited_for_and_what_it_spent_is_counted(
+async def test_a_process_that_leaves_is_not_waited_for_and_what_it_spent_is_counted(
     choices: PostgresChoices, postgres: PostgresTenants
 ) -> None:
     minute = await this_minute()
@@ -251,7 +253,7 @@ async def test_who_leaves_is_not_waited_for_and_what_it_spent_is_counted(
     await choices.report(ONE, minute, {"acme": 7})
     assert not await choices.hand_over(ONE, 1, minute, leaves=True)
     await choices.choose(proposal(1, "postgres"))
-    assert await choices.hand_over(OTHER, 2, minute), "nobody is left who holds anything"
+    assert await choices.hand_over(OTHER, 2, minute), "no process is left that holds anything"
     assert await counted(postgres, "acme", minute) == 7
 
 
@@ -308,12 +310,12 @@ async def test_where_nothing_can_be_written_no_process_needs_to_be_known(
     held = await PostgresChoices(reader).hold(ONE, 1, holds=True)
     assert held.through is not None
     assert held.through > 1 << 40
-    fleet = FleetStore(has_redis=True)
+    fleet = Failover(has_redis=True)
     fleet.follow(StoreChoice(1, "redis"), time.time() + 5)
     fleet.redis_answered(time.time(), time.time())
     holder, writer = Holder(fleet, PostgresChoices(reader)), Holder(fleet, choices)
     assert await holder.register(time.time())
-    assert fleet.may_take(await this_minute())
+    assert fleet.version_of(await this_minute()) is not None
     assert await writer.register(time.time())
     assert fleet.handover.through < 1 << 40, "once it can be written, it must be"
     await reader.close()

@@ -133,7 +133,7 @@ async def _until_it_answers(link: RedisLink) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str) -> None:
+async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str, patience: None) -> None:
     """Copies and counters of tenants on every master, by nothing but the URL of one node."""
     connection = await asyncpg.connect(database_url)
     await connection.executemany(
@@ -148,7 +148,8 @@ async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url:
             assert tenant is not None
             assert [(await cache.check(tenant)).allowed for _ in range(7)] == [True] * 5 + [False] * 2
         await until(lambda: redis_cluster.count_keys("tenantcache:tenant:*") == len(TENANTS))
-        assert cache.stats()["limits"]["counters"]["store"] == "redis"
+        counters = cache.stats()["limits"]["counters"]
+        assert counters is not None and counters["store"] == "redis"
     assert redis_cluster.count_keys("tenantcache:ratelimit:*") == len(TENANTS)
     async with TenantCache(settings) as cache:
         assert sorted(await cache.get_many(TENANTS)) == sorted(TENANTS)  # one command a slot

@@ -264,7 +264,9 @@ class TestNamesOfAnyLength:
         longest = "select max(octet_length(h)) from tenantcache.change_log, unnest(hosts) h"
         assert await db.fetchval(longest) < 300
 
-    async def test_an_answer_is_bounded_in_bytes(self, db: asyncpg.Connection, database_url: str) -> None:
+    async def test_an_answer_is_bounded_in_bytes(
+        self, db: asyncpg.Connection, database_url: str, patience: None
+    ) -> None:
         """Changes of 200 names of 250 octets: 15 MB of them are there at the start, and as many come."""
         await db.execute("""
             insert into tenantcache.change_log select nextval('tenantcache.change_seq'), 'acme',

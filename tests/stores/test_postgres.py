@@ -1,4 +1,4 @@
-"""What the two Postgres stores promise, on a real server."""
+"""What the two Postgres stores promise beyond their protocols (`tests/contracts`), on a real server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 from tenantcache.devservers import PostgresServer
 from tenantcache.errors import SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import ChangeKind
 from tenantcache.schema import install as schema
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import _READ as LOOK_UP
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tests.servers.publishing import publish
 from tests.servers.storage import put_back, take_snapshot
 
@@ -24,8 +26,8 @@ BOUND = 1000
 AN_HOUR = 3600.0
 
 
-def ignore() -> None:
-    """A wake-up that nobody waits for."""
+def ignore(published: int | None = None, *, checks: bool = False) -> None:
+    """A notification that is not waited for."""
 
 
 @pytest.fixture
@@ -70,34 +72,6 @@ async def head(log: PostgresLog) -> LogMark:
 
 
 class TestReading:
-    async def test_a_tenant_under_each_alias(self, tenants: PostgresTenants) -> None:
-        aliases = ["subdomain:acme", "domain:acme.io", "id:acme"]
-        expected = {
-            "id": "acme",
-            "name": "Acme",
-            "subdomain": "acme",
-            "domains": ["acme.io", "shop.acme.io"],
-            "primary_domain": "shop.acme.io",
-            "status": "active",
-            "plan": "pro",
-            "limit_per_minute": 5,
-            "limit_per_day": None,
-            "time_zone": None,
-            "attributes": {"colour": "red"},
-        }
-        assert (await tenants.read(aliases)).rows == dict.fromkeys(aliases, expected)
-
-    async def test_what_is_not_there_is_none_and_has_an_asof_too(
-        self, tenants: PostgresTenants, db: asyncpg.Connection
-    ) -> None:
-        snapshot = await tenants.read(["subdomain:nobody", "domain:acme", "id:shop.acme.io"])
-        assert snapshot.rows == {"subdomain:nobody": None, "domain:acme": None, "id:shop.acme.io": None}
-        newest = await db.fetchrow("""
-            select seq, (extract(epoch from at) * 1000000)::bigint from tenantcache.change_log order by seq desc limit 1
-        """)
-        assert snapshot.mark == LogMark(*newest)
-        assert snapshot.epoch == await db.fetchval("select tenantcache.epoch()")
-
     async def test_a_read_is_one_query(self, tenants: PostgresTenants) -> None:
         await tenants.read(["subdomain:acme", "domain:acme.io", "id:globex"])
         assert tenants.queries == 1
@@ -114,15 +88,6 @@ class TestReading:
         assert "find_tenants" not in plan
         assert plan.count('"Index Name": "tenants_subdomain_key"') == 1
         assert plan.count('"Index Name": "tenants_pkey"') == 2
-
-    async def test_a_logged_change_names_tenant_and_aliases(self, tenants: PostgresTenants, log: PostgresLog) -> None:
-        mark = await head(log)
-        await tenants.log_change("acme", ["subdomain:acme", "domain:acme.io"])
-        assert await log.publish(PAGE) == "published"
-        entries = (await log.pull(mark, BOUND, PAGE)).entries
-        assert [(entry.tenant_id, set(entry.aliases or ())) for entry in entries] == [
-            ("acme", {"subdomain:acme", "domain:acme.io"})
-        ]
 
     async def test_without_the_schema_it_says_what_to_do(self, empty_database_url: str) -> None:
         store = PostgresTenants(empty_database_url)
@@ -149,49 +114,19 @@ class TestReading:
 
 
 class TestPulling:
-    async def test_what_is_new_in_order(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        mark = await head(log)
-        await rename(db, "One")
-        await rename(db, "Two", "globex")
-        pull = await log.pull(mark, BOUND, PAGE)
-        assert [(entry.tenant_id, set(entry.aliases or ())) for entry in pull.entries] == [
-            ("acme", {"subdomain:acme"}),
-            ("globex", {"subdomain:globex"}),
-        ]
-        assert pull.head == LogMark(pull.entries[-1].seq, pull.entries[-1].at)
-        assert pull.continuous and not pull.truncated
-
-    async def test_nothing_new(self, log: PostgresLog) -> None:
-        mark = await head(log)
-        pull = await log.pull(mark, BOUND, PAGE)
-        assert (pull.entries, pull.head, pull.continuous, pull.truncated) == ([], mark, True, False)
-
-    async def test_page_by_page(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        mark = await head(log)
-        for number in range(5):
-            await rename(db, f"Name {number}")
-        first = await log.pull(mark, BOUND, 3)
-        assert len(first.entries) == 3
-        second = await log.pull(LogMark(first.entries[-1].seq, first.entries[-1].at), BOUND, 3)
-        assert len(second.entries) == 2
-        assert second.continuous
-
-    async def test_too_far_behind(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        mark = await head(log)
-        for number in range(5):
-            await rename(db, f"Name {number}")
-        within = await log.pull(mark, 5, PAGE)
-        assert (len(within.entries), within.truncated) == (5, False)
-        beyond = await log.pull(mark, 4, PAGE)
-        assert (len(beyond.entries), beyond.truncated) == (0, True)
-        assert beyond.head.seq == mark.seq + 5
-
     async def test_everything_changed(self, log: PostgresLog, db: asyncpg.Connection) -> None:
         mark = await head(log)
         await db.execute("truncate tenantcache.tenant_domains")
         await publish(db)
         (entry,) = (await log.pull(mark, BOUND, PAGE)).entries
-        assert (entry.tenant_id, entry.aliases) == (None, None)
+        assert (entry.kind, entry.tenant_id, entry.aliases) == (ChangeKind.EVERYTHING, "", ())
+
+    async def test_the_limits_of_a_tenant_were_reset(self, tenants: PostgresTenants, log: PostgresLog) -> None:
+        mark = await head(log)
+        await tenants.log_reset("acme")
+        await log.publish(PAGE)
+        (entry,) = (await log.pull(mark, BOUND, PAGE)).entries
+        assert (entry.kind, entry.tenant_id, entry.aliases) == (ChangeKind.RESET, "acme", ())
 
     async def test_the_servers_clock(self, log: PostgresLog) -> None:
         before = time.time()
@@ -206,20 +141,6 @@ class TestPulling:
 
 
 class TestTail:
-    async def test_by_age(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
-        newest = await db.fetchval("select max(seq) from tenantcache.change_log")
-        await rename(db, "One")
-        pull = await log.tail(AN_HOUR, PAGE)
-        assert [entry.seq for entry in pull.entries] == [newest, newest + 1], "the newest that is too old comes with it"
-        assert pull.continuous
-
-    async def test_the_newest_where_there_are_too_many(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        for number in range(5):
-            await rename(db, f"Name {number}")
-        pull = await log.tail(AN_HOUR, 2)
-        assert [entry.seq for entry in pull.entries] == [pull.head.seq - 1, pull.head.seq]
-
     async def test_it_has_no_gap_though_a_clock_was_set(self, log: PostgresLog, db: asyncpg.Connection) -> None:
         for number in range(3):
             await rename(db, f"Name {number}")
@@ -228,34 +149,8 @@ class TestTail:
         pull = await log.tail(AN_HOUR, PAGE)
         assert [entry.seq for entry in pull.entries] == [newest - 1, newest]
 
-    async def test_nothing_that_young(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
-        pull = await log.tail(AN_HOUR, PAGE)
-        newest = await db.fetchval("select max(seq) from tenantcache.change_log")
-        assert [entry.seq for entry in pull.entries] == [newest]
-        assert pull.head == LogMark(pull.entries[-1].seq, pull.entries[-1].at)
-
 
 class TestHistory:
-    async def test_a_lost_future_is_seen(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        await rename(db, "Lost")
-        mark = await head(log)
-        await lose_newest_entries(db, 1)
-        pull = await log.pull(mark, BOUND, PAGE)
-        assert not pull.continuous
-        assert pull.head.seq == mark.seq - 1
-
-    async def test_another_entry_of_the_same_number_is_told_apart(
-        self, log: PostgresLog, db: asyncpg.Connection
-    ) -> None:
-        await rename(db, "Lost")
-        mark = await head(log)
-        await lose_newest_entries(db, 1)
-        await rename(db, "Other")
-        pull = await log.pull(mark, BOUND, PAGE)
-        assert pull.head.seq == mark.seq
-        assert not pull.continuous
-
     async def test_a_database_made_from_this_one_has_another_epoch(
         self, database_url: str, postgres_server: PostgresServer
     ) -> None:
@@ -306,42 +201,13 @@ async def write_and_look(server: PostgresServer, name: str) -> tuple[str, LogMar
     return pull.epoch, pull.head
 
 
-async def lose_newest_entries(db: asyncpg.Connection, count: int) -> None:
-    """What a storage snapshot that is put back does to the log."""
-    kept = await db.fetchval("select max(seq) - $1 from tenantcache.change_log", count)
-    await db.execute("delete from tenantcache.change_log where seq > $1", kept)
-    await db.execute("select setval('tenantcache.change_seq', $1)", kept)
-
-
 class TestHousekeeping:
-    async def test_the_size_of_the_fleet(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        mine, other, dead = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-        for process in (mine, other, dead, mine):
+    async def test_a_process_that_has_died_is_not_counted(self, log: PostgresLog, db: asyncpg.Connection) -> None:
+        mine, dead = uuid.uuid4(), uuid.uuid4()
+        for process in (mine, dead):
             await log.beat(process)
         await db.execute("update tenantcache.processes set seen_at = now() - interval '31 seconds' where id = $1", dead)
-        assert (await log.pull(await head(log), BOUND, PAGE)).processes == 2
-        await log.leave(other)
         assert (await log.pull(await head(log), BOUND, PAGE)).processes == 1
-
-    async def test_pruning_keeps_the_young_and_the_newest(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        await rename(db, "One")
-        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
-        newest = await db.fetchval("select max(seq) from tenantcache.change_log")
-        await log.prune(AN_HOUR, PAGE)
-        assert await db.fetch("select seq from tenantcache.change_log") == [(newest,)]
-        await rename(db, "Two")
-        await log.prune(AN_HOUR, PAGE)
-        assert await db.fetch("select seq from tenantcache.change_log") == [(newest + 1,)]
-
-    async def test_pruning_takes_the_oldest_first_and_so_many_at_once(
-        self, log: PostgresLog, db: asyncpg.Connection
-    ) -> None:
-        for number in range(5):
-            await rename(db, f"Name {number}")
-        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
-        before = [row[0] for row in await db.fetch("select seq from tenantcache.change_log order by seq")]
-        await log.prune(AN_HOUR, 2)
-        assert [row[0] for row in await db.fetch("select seq from tenantcache.change_log order by seq")] == before[2:]
 
     async def test_pruning_leaves_no_gap_though_a_clock_was_set(self, log: PostgresLog, db: asyncpg.Connection) -> None:
         for number in range(3):
@@ -351,13 +217,6 @@ class TestHousekeeping:
         before = await db.fetch("select seq from tenantcache.change_log")
         await log.prune(AN_HOUR, PAGE)
         assert await db.fetch("select seq from tenantcache.change_log") == before
-
-    async def test_a_mark_that_was_pruned_is_not_continuous(self, log: PostgresLog, db: asyncpg.Connection) -> None:
-        mark = await head(log)
-        await db.execute("update tenantcache.change_log set at = at - interval '2 hours'")
-        await rename(db, "One")
-        await log.prune(AN_HOUR, PAGE)
-        assert not (await log.pull(mark, BOUND, PAGE)).continuous
 
     async def test_one_process_prunes_at_a_time(
         self, log: PostgresLog, db: asyncpg.Connection, database_url: str

@@ -11,7 +11,8 @@ import pytest
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stores import listener
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.postgres import PostgresTenants
 from tests.fakes import until
 from tests.freshness.proxy import SwallowingProxy
 from tests.ticks import ticking
@@ -21,8 +22,8 @@ BOUND = 1000
 AN_HOUR = 3600.0
 
 
-def ignore() -> None:
-    """A wake-up that nobody waits for."""
+def ignore(published: int | None = None, *, checks: bool = False) -> None:
+    """A notification that is not waited for."""
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ class TestListening:
     async def test_a_commit_wakes(self, database_url: str, db: asyncpg.Connection) -> None:
         woken = asyncio.Event()
         log = PostgresLog(database_url, timeout=2.0)
-        await log.open(woken.set)
+        await log.open(lambda *_, **__: woken.set())
         await rename(db, "One")
         async with asyncio.timeout(5):
             await woken.wait()
@@ -69,7 +70,7 @@ class TestListening:
         woken = asyncio.Event()
         async with SwallowingProxy(database_url) as direct:
             log = PostgresLog(database_url, listen_url=direct.url, timeout=2.0)
-            await log.open(woken.set)
+            await log.open(lambda *_, **__: woken.set())
             await rename(db, "One")
             async with asyncio.timeout(5):
                 await woken.wait()
@@ -92,7 +93,7 @@ class TestListening:
         woken = asyncio.Event()
         async with SwallowingProxy(database_url) as direct:
             log = PostgresLog(database_url, listen_url=direct.url, timeout=0.3)
-            await log.open(woken.set)
+            await log.open(lambda *_, **__: woken.set())
             async with asyncio.timeout(5):
                 await woken.wait()
             woken.clear()

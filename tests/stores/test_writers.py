@@ -19,10 +19,12 @@ import pytest
 
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
-from tenantcache.ratelimit.core.failover import Proposal
+from tenantcache.freshness.log import Publication
+from tenantcache.ratelimit.core.agreement import Proposal
 from tenantcache.schema import install as schema
+from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
-from tenantcache.stores.postgres import PostgresLog, PostgresTenants
+from tenantcache.stores.postgres import PostgresTenants
 from tests.servers.publishing import publish
 
 LOCKS = range(7307199741, 7307199750)
@@ -285,7 +287,7 @@ class TestTwoTransactions:
         name = database_url.rpartition("/")[2]
         await db.execute(f"alter database {name} set default_transaction_isolation = serializable")
         log = PostgresLog(database_url, timeout=10)
-        await log.open(lambda: None)
+        await log.open(lambda *_, **__: None)
         async with connections(database_url, 2) as (one, two):
             assert await one.fetchval("show transaction_isolation") == "serializable"
             for turn in range(20):
@@ -295,7 +297,7 @@ class TestTwoTransactions:
                 await one.execute("commit")
                 await log.publish(500)
                 await two.execute("commit")
-        assert await log.publish(500) == "published"
+        assert await log.publish(500) is Publication.PUBLISHED
         await log.close()
 
 

@@ -1,10 +1,10 @@
-"""Who takes part, and who does not and why.
+"""The contenders, and those that are left out and why.
 
 Rules:
 
 * Every contender is an ASGI app around the same endpoint, opened by `async with contender.open(env) as app`.
-* Each is set up as its own documentation recommends and in its favour: the asyncio client where there is one, hiredis,
-  fixed windows where there is a choice, no headers unless its own middleware sends them.
+* Each is set up as its own documentation recommends and in its favour. That is the asyncio client if there is one,
+  hiredis, fixed windows if there is a choice, and no headers unless its own middleware sends them.
 * A library that only limits gets its tenant from `LocalLookup`, which costs it next to nothing.
 * A contender that limits is timed only after it was seen to refuse the fourth request at a limit of three.
 """
@@ -35,7 +35,7 @@ Job = Literal["nothing", "bound", "floor", "lookup", "both"]
 @dataclass(frozen=True)
 class Contender:
     """`job`: what it does for a request. "both" is lookup and limits, and "bound" is not even a floor: it only shows
-    what a part of the job costs whoever does it. `on_redis`: whether a hot request asks Redis."""
+    what a part of the job costs in any library. `on_redis`: whether a hot request asks Redis."""
 
     name: str
     job: Job

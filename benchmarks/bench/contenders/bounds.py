@@ -1,4 +1,4 @@
-"""What parts of the job cost whoever does them: a call that does nothing, and the floor with no header and with both.
+"""What parts of the job cost in any library: a call that does nothing, and the floor with no header and with both.
 
 What they share is written out in each, because a call of it would be measured too.
 """

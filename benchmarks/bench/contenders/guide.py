@@ -1,7 +1,7 @@
 """The pattern that guides to Redis recommend: cache-aside for the tenant, a counter for each window.
 
-As such a guide has it, with its faults mended in its favour: both counters go in one pipeline, a counter's expiry is
-set once, and a request is counted where it is checked (a check by GET would let all through who come at once).
+As such a guide has it, with its faults mended in its favour. Both counters go in one pipeline, and a counter's expiry
+is set once. A request is counted when it is checked: a check by GET would admit all requests that come at once.
 """
 
 from __future__ import annotations

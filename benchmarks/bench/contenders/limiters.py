@@ -130,7 +130,7 @@ async def open_throttlekit(env: Env) -> AsyncIterator[ASGIApp]:
     from throttlekit.redis_backend_async import AsyncRedisClientLike
 
     def make(redis: Redis) -> Admits:
-        client = cast(AsyncRedisClientLike, redis)  # it wants coroutines where redis-py promises awaitables
+        client = cast(AsyncRedisClientLike, redis)  # it wants coroutines, but redis-py promises awaitables
         minute = AsyncRedisBackend(client, FixedWindow(env.per_minute, 60_000), prefix=f"{env.prefix}-kit:minute")
         day = AsyncRedisBackend(client, FixedWindow(env.per_day, 86_400_000), prefix=f"{env.prefix}-kit:day")
 
@@ -154,7 +154,7 @@ async def open_slowapi(env: Env) -> AsyncIterator[ASGIApp]:
     logging.getLogger("slowapi").setLevel(logging.ERROR)
     limiter = Limiter(
         key_func=lambda request: request.scope["state"]["tenant"]["id"],
-        # One set of counters for the whole application, as everybody else has it.
+        # One set of counters for the whole application, as all others have it.
         application_limits=[f"{env.per_minute}/minute;{env.per_day}/day"],
         storage_uri=env.redis_url,
         # It says that they are texts, and hands them to redis-py as they are.

@@ -47,7 +47,7 @@ def subdomain_of(host: str) -> str:
 
 @asynccontextmanager
 async def connect(env: Env) -> AsyncIterator[tuple[Redis, asyncpg.Pool]]:
-    """redis-py's asyncio client (it uses hiredis where that is installed) and a pool of asyncpg."""
+    """redis-py's asyncio client (it uses hiredis if that is installed) and a pool of asyncpg."""
     redis = Redis.from_url(env.redis_url, protocol=2, driver_info=None)
     async with asyncpg.create_pool(env.database_url, min_size=0, max_size=4) as postgres:
         try:
@@ -64,7 +64,7 @@ async def from_postgres(postgres: asyncpg.Pool, subdomain: str) -> dict[str, Any
 
 
 class LocalLookup:
-    """The tenant from a TTLCache, else from Redis, else from Postgres. Nobody invalidates it: 60 s out of date."""
+    """The tenant from a TTLCache, else from Redis, else from Postgres. Never invalidated: up to 60 s out of date."""
 
     def __init__(self, redis: Redis, postgres: asyncpg.Pool, prefix: str) -> None:
         self._redis = redis
@@ -149,7 +149,7 @@ async def open_fastapi_tenancy(env: Env) -> AsyncIterator[ASGIApp]:
         l1_cache_max_size=10_000,
     )
     manager = TenancyManager(config, SQLAlchemyTenantStore(url))
-    # As its documentation wants it where no proxy stands in front.
+    # As its documentation wants it if there is no proxy in front.
     manager.resolver = SubdomainTenantResolver(manager.store, "." + BASE_DOMAIN, trust_x_forwarded=False)
     await manager.initialize()
     try:

@@ -44,7 +44,7 @@ class Held:
 
 
 class Floor:
-    """The cheapest middleware that could be called one. It is no limiter: nobody refills it, nobody else knows."""
+    """The cheapest middleware that could be called one. Not a limiter: it is never refilled or shared."""
 
     def __init__(self, app: ASGIApp, held: dict[bytes, Held]) -> None:
         self.app = app

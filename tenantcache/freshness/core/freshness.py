@@ -3,56 +3,58 @@
 The theory
 ----------
 Postgres writes a log. Its order is the order in which commits became visible, so "the snapshot held entry n" says
-exactly which changes a read has seen. Every copy carries `asof`, the newest entry of the snapshot that it came
+exactly which changes a read has seen. Every copy carries a `watermark`, the newest entry of the snapshot that it came
 from. A process that has applied the log up to entry n therefore knows, of any copy, whether it missed a change:
 
-    a copy is current as of entry n  iff  no entry in (asof, n] names its alias or its tenant.
+    a copy is current as of entry n  iff  no entry in (watermark, n] names its alias or its tenant.
 
-The *floor* of a name is the newest entry that names it. So the test is `asof >= floor(alias)` and
-`asof >= floor(tenant)`. It holds for copies from anywhere: a slow load, Redis, a write that arrived late; for
-"there is no such tenant" as well (the alias alone is asked), and for a domain that moved (both tenants and the
+The *floor* of a name is the newest entry that names it. So the test is `watermark >= floor(alias)` and
+`watermark >= floor(tenant)`. It holds for copies from anywhere: a slow load, Redis, a write that arrived late. It holds
+for "there is no such tenant" as well (the alias alone is asked), and for a domain that moved (both tenants and the
 alias are named by the move).
 
-Floors cannot be kept for ever. `tail_start` stands for all the forgotten ones: every copy from before it is
+Floors cannot be kept forever. `tail_start` stands for all the forgotten ones: every copy from before it is
 refused. That costs reads, never truth.
 
 Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
 snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
-entry n, and at most as new as the next snapshot that is not pending: its `asof` is n + 1/2. For the same reason a
+entry n, and at most as new as the next snapshot that is not pending: its watermark is n + 1/2. For the same reason a
 pull proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published
-now: then it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes
+now. Then it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes
 n + 1.
 
 What was pending has no number and no time of its own. So if a restored backup, or a crash, undoes it, nothing in the
-log tells; and of two pending reads with the same `asof` either may be the newer one. Rule 7 sees to both.
+log tells. And of two pending reads with the same watermark either may be the newer one. Rule 7 sees to both.
 
 Rules
 -----
 1. A pull that was *sent* at time s and applied up to the newest entry proves that every copy in memory was true at
    some instant at or after s. So memory is valid until s + max_staleness. Send time, not receive time: the answer
-   may have been computed right after the request left and then have been a long time on its way.
+   may have been computed right after the request left, and then have been on its way for long.
 2. A direct read sent at s proves the same of its own entry.
-3. Past both, an entry has *lapsed*: it is read again, from Postgres only. If Postgres cannot be read it may be
+3. Past both, an entry has *lapsed*: it is read again, from Postgres only. If Postgres cannot be read, it may be
    served for `stale_if_error` more; after that it is *refused*.
 4. A copy from Redis may be believed only by a process whose memory is valid (rule 1), because only such a process
-   knows the floors, and only if the entry that it names, number and time, is in the log that this process has
-   applied. A copy from the future may come from a history that a restored backup has undone; its number will be given
-   again one day, but not with its time. Histories are equal up to any entry that they share. So this holds
-   even where everybody was down while the database was put back and Redis was kept.
+   knows the floors. And only if the entry that it names, number and time, is in the log that this process has applied.
+   A copy from the future may come from a timeline that a restored backup has undone. Its number will be given again one
+   day, but not with its time. Timelines are equal up to any entry that they share. So this holds even if all processes
+   were stopped while the database was put back and Redis was kept.
 5. Another epoch, a log that does not hold the entry applied last, a log that ends before an entry that was known
-   when it was asked, or another entry of a known number: that is another history, and everything is forgotten. Whoever
-   sees it first, pull or direct read, begins a new *generation*; the answer to a question of an earlier one is not
-   believed, because nobody can say any more which history it is from. Nor is one that took longer than max_staleness.
+   when it was asked, or another entry of a known number: that is another timeline, and everything is forgotten. The
+   pull or direct read that sees it first begins a new *generation*. The answer to a question of an earlier generation
+   is not believed, because its timeline cannot be told any more. Nor is one that took longer than max_staleness.
 6. A direct read may be newer than what was applied. What it has seen becomes the floor of its names, so that this
    process never answers with something older afterwards. The log does not vouch for it (rule 1) before it was applied
    that far, and the newest entry that was seen must then turn up in it (rule 5).
 7. What a pending read has found is true for as long as rule 2 says: the log never vouches for it, and it is not shared
-   (rule 4). It may follow another pending read of its names with the same `asof` only if it was sent after that one's
-   answer had come. An index that is kept up by the log may lack what such a read has seen, until a pull from after it
-   has found nothing pending (`settled`).
+   (rule 4). It may follow another pending read of its names with the same watermark only if it was sent after that
+   one's answer had come. An index that is kept up by the log may lack what such a read has seen, until a pull from
+   after it has found nothing pending (`settled`).
 
-The epoch and the times find the same restores: the epoch at once, by any answer at all; the times those that the
-server itself cannot tell (a storage snapshot that was put back), as soon as the log has come to that number.
+`tests/freshness/scenarios` shows what each rule prevents.
+
+The epoch and the times find the same restores. The epoch finds them at once, by any answer at all. The times find those
+that the server itself cannot tell (a storage snapshot that was put back), as soon as the log has come to that number.
 
 Times are seconds on one clock that never goes backwards and that runs while the machine is suspended.
 """
@@ -65,6 +67,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.stats import ValidityStats
 
 NEVER: Final = float("-inf")
 
@@ -77,7 +80,7 @@ class State(Enum):
     REFUSED = "refused"
 
 
-def asof_of(mark: LogMark, *, pending: bool) -> float:
+def watermark_of(mark: LogMark, *, pending: bool) -> float:
     """How new what a snapshot holds is: entry n, or n + 1/2 if it holds changes that are not in the log yet."""
     return mark.seq + 0.5 if pending else mark.seq
 
@@ -105,8 +108,8 @@ class Freshness:
         "_marks",
         "_max_floors",
         "_seen",
-        "_seen_asof",
         "_seen_pending",
+        "_seen_watermark",
         "_tenant_floors",
         "applied",
         "epoch",
@@ -135,45 +138,42 @@ class Freshness:
         # When each entry was written, oldest first, and as many as floors; a copy from before them is refused.
         self._marks: OrderedDict[int, int] = OrderedDict()
         self._seen: LogMark | None = None
-        self._seen_asof: float = 0
+        self._seen_watermark: float = 0
         self._answers = 0  # of direct reads
         # Floors that a pending read has raised, each with the number of its answer.
         self._seen_pending: dict[tuple[str, str], tuple[float, int]] = {}
         self._forgotten_at = 0
 
     def restart(self, epoch: str | None, mark: LogMark) -> None:
-        """Rule 5: begin a history at `mark`. Nothing is known of changes up to there."""
+        """Rule 5: begin a timeline at `mark`. Nothing is known of changes up to there."""
         self.lose()
         self.epoch = epoch
         self.applied = self.tail_start = mark.seq
         self._note(mark)
 
     def lose(self) -> None:
-        """Rule 5: believe nothing until a history begins."""
+        """Rule 5: believe nothing until a timeline begins."""
         self.generation += 1
         self.epoch = None
         self.applied = self.tail_start = self.settled = 0
         self.valid_until = NEVER
-        self._seen, self._seen_asof = None, 0
+        self._seen, self._seen_watermark = None, 0
         self._marks.clear()
         self._clear_floors()
 
     @property
     def newest_known(self) -> float:
-        """The newest entry of this history that a pull or a direct read has seen, and 1/2 more if that was pending."""
-        return max(self.applied, self._seen_asof)
+        """The newest entry of this timeline that a pull or a direct read has seen, and 1/2 more if that was pending."""
+        return max(self.applied, self._seen_watermark)
 
     def collapse(self, mark: LogMark) -> None:
-        """Skip to `mark` without having seen what lies between: one number stands for all floors."""
+        """Skip to `mark`: anything may have changed up to there. One number stands for all floors."""
         self.applied = max(self.applied, mark.seq)
         self._note(mark)
         self._forget_floors()
 
-    def apply(self, mark: LogMark, tenant_id: str | None, aliases: Iterable[str] | None) -> None:
-        """Note one log entry, in order. `tenant_id` None: everything may have changed."""
-        if tenant_id is None or aliases is None:
-            self.collapse(mark)
-            return
+    def apply(self, mark: LogMark, tenant_id: str, aliases: Iterable[str]) -> None:
+        """Note one log entry, in order: a tenant has changed, and `aliases` lead to it now or did before."""
         self.applied = max(self.applied, mark.seq)
         self._note(mark)
         if self._is_full():
@@ -182,24 +182,24 @@ class Freshness:
 
     def observe(self, mark: LogMark, tenant_id: str | None, alias: str, *, pending: bool = False) -> None:
         """Rule 6: note what a direct read has seen."""
-        asof = asof_of(mark, pending=pending)
-        if asof > self.newest_known:
-            self._seen, self._seen_asof = mark, asof
+        watermark = watermark_of(mark, pending=pending)
+        if watermark > self.newest_known:
+            self._seen, self._seen_watermark = mark, watermark
         # Of what was pending a part may be applied by now, and the part that this read has seen not.
-        if asof > self.applied or pending:
+        if watermark > self.applied or pending:
             if self._is_full():
                 self._forget_floors()
-            self._raise(asof, tenant_id, (alias,))
+            self._raise(watermark, tenant_id, (alias,))
         if pending:
             for name in _names(alias, tenant_id):
-                self._seen_pending[name] = max(self._seen_pending.get(name, (0, 0)), (asof, self._answers))
+                self._seen_pending[name] = max(self._seen_pending.get(name, (0, 0)), (watermark, self._answers))
 
     def _note(self, mark: LogMark) -> None:
         if len(self._marks) >= self._max_floors:
             self._marks.popitem(last=False)
         self._marks[mark.seq] = mark.at
-        if self._seen is not None and self._seen_asof <= self.applied:
-            self._seen, self._seen_asof = None, 0
+        if self._seen is not None and self._seen_watermark <= self.applied:
+            self._seen, self._seen_watermark = None, 0
 
     def _forget_floors(self) -> None:
         self.tail_start = self.newest_known
@@ -214,11 +214,11 @@ class Freshness:
     def _is_full(self) -> bool:
         return len(self._alias_floors) + len(self._tenant_floors) >= self._max_floors
 
-    def _raise(self, asof: float, tenant_id: str | None, aliases: Iterable[str]) -> None:
+    def _raise(self, watermark: float, tenant_id: str | None, aliases: Iterable[str]) -> None:
         for alias in aliases:
-            self._alias_floors[alias] = max(asof, self._alias_floors.get(alias, 0))
+            self._alias_floors[alias] = max(watermark, self._alias_floors.get(alias, 0))
         if tenant_id is not None:
-            self._tenant_floors[tenant_id] = max(asof, self._tenant_floors.get(tenant_id, 0))
+            self._tenant_floors[tenant_id] = max(watermark, self._tenant_floors.get(tenant_id, 0))
 
     def extend(self, sent_at: float) -> None:
         """Rule 1: a pull sent at `sent_at` was applied up to the newest entry that it saw."""
@@ -235,11 +235,11 @@ class Freshness:
     def believes(self, asked: Question, now: float, epoch: str, mark: LogMark, *, pending: bool = False) -> bool:
         """Rule 5: whether a direct read's answer that has come `now` may be looked at.
 
-        Begins another generation where the answer is from another history; the caller drops everything then.
+        Begins another generation if the answer is from another timeline; the caller drops everything then.
         """
         if asked.generation != self.generation or now >= asked.sent_at + self.max_staleness:
             return False
-        if epoch != self.epoch or asof_of(mark, pending=pending) < asked.newest_known:
+        if epoch != self.epoch or watermark_of(mark, pending=pending) < asked.newest_known:
             self.restart(epoch, mark)
         elif self._contradicts(mark):
             self.lose()  # which of the two came later, the next answer tells
@@ -259,37 +259,37 @@ class Freshness:
         seen = self._seen
         if seen is None:
             return True
-        if asof_of(head, pending=pending) < self._seen_asof:
-            return asked.newest_known < self._seen_asof  # it was asked before that was seen
+        if watermark_of(head, pending=pending) < self._seen_watermark:
+            return asked.newest_known < self._seen_watermark  # it was asked before that was seen
         if seen.seq <= self.applied or not entries or entries[-1].seq < seen.seq:
             return True  # it is known, or comes with a later page
         return any(entry.seq == seen.seq and entry.at == seen.at for entry in entries)
 
-    def accepts(self, asof: float, alias: str, tenant_id: str | None) -> bool:
+    def accepts(self, watermark: float, alias: str, tenant_id: str | None) -> bool:
         """Whether a copy has seen every change that this process knows of. `tenant_id` None: there was no tenant."""
         floor = max(self.tail_start, self._alias_floors.get(alias, 0))
         if tenant_id is not None:
             floor = max(floor, self._tenant_floors.get(tenant_id, 0))
-        return asof >= floor
+        return watermark >= floor
 
     def accepts_read(
         self, asked: Question, mark: LogMark, alias: str, tenant_id: str | None, *, pending: bool = False
     ) -> bool:
         """The same of what the last believed answer has found, which may be newer than the log that was applied."""
-        asof = asof_of(mark, pending=pending)
-        if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(asof, alias, tenant_id):
+        watermark = watermark_of(mark, pending=pending)
+        if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(watermark, alias, tenant_id):
             return False
-        return not pending or self._follows(asked, asof, alias, tenant_id)
+        return not pending or self._follows(asked, watermark, alias, tenant_id)
 
-    def _follows(self, asked: Question, asof: float, alias: str, tenant_id: str | None) -> bool:
-        """Rule 7: whether no other pending read of `asof` has seen those names since it was asked."""
-        if asof == self.tail_start and asked.answers < self._forgotten_at:
+    def _follows(self, asked: Question, watermark: float, alias: str, tenant_id: str | None) -> bool:
+        """Rule 7: whether no other pending read of `watermark` has seen those names since it was asked."""
+        if watermark == self.tail_start and asked.answers < self._forgotten_at:
             return False
         seen = (self._seen_pending.get(name, (0, 0)) for name in _names(alias, tenant_id))
-        return all(at != asof or answer <= asked.answers or answer == self._answers for at, answer in seen)
+        return all(at != watermark or answer <= asked.answers or answer == self._answers for at, answer in seen)
 
     def accepts_shared(self, epoch: str, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
-        """Rule 4, for a copy that somebody else has made. The caller asks only while `is_valid`."""
+        """Rule 4, for a copy that another process has made. The caller asks only while `is_valid`."""
         return epoch == self.epoch and self.knows(mark) and self.accepts(mark.seq, alias, tenant_id)
 
     def knows(self, mark: LogMark) -> bool:
@@ -299,25 +299,25 @@ class Freshness:
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until
 
-    def stats(self, now: float) -> dict[str, bool | float]:
+    def stats(self, now: float) -> ValidityStats:
         return {
             "valid": self.is_valid(now),
             "valid_for": max(0.0, self.valid_until - now),
             "applied": self.applied,
         }
 
-    def until(self, asof: float, read_sent_at: float) -> float:
-        """When an entry of `asof` that was read at `read_sent_at` lapses (rules 1, 2, 6 and 7)."""
+    def until(self, watermark: float, read_sent_at: float) -> float:
+        """When an entry of `watermark` that was read at `read_sent_at` lapses (rules 1, 2, 6 and 7)."""
         own = read_sent_at + self.max_staleness
-        return max(self.valid_until, own) if self.vouches_for(asof) else own
+        return max(self.valid_until, own) if self.vouches_for(watermark) else own
 
-    def vouches_for(self, asof: float) -> bool:
+    def vouches_for(self, watermark: float) -> bool:
         """Rules 6 and 7: whether pulls prove anything of what was read as of then."""
-        return asof <= self.applied and asof % 1 == 0
+        return watermark <= self.applied and watermark % 1 == 0
 
-    def state(self, now: float, asof: float, read_sent_at: float) -> State:
+    def state(self, now: float, watermark: float, read_sent_at: float) -> State:
         """Rule 3, of an entry that was accepted and not evicted since."""
-        until = self.until(asof, read_sent_at)
+        until = self.until(watermark, read_sent_at)
         if now < until:
             return State.VALID
         return State.LAPSED if now < until + self.stale_if_error else State.REFUSED

@@ -1,9 +1,8 @@
 """How a tenant is written into Redis, and read back.
 
-A copy is JSON: `[schema version, epoch, asof, at, row]`, where asof is the number of a log entry and at its time in
-microseconds since the Unix epoch. Whoever reads it decides from these whether to believe it; anything that does not
-look like this is no copy at all, never an error: Redis belongs to others too, and to older and newer versions of
-this library.
+A copy is JSON: `[schema version, epoch, watermark, at, row]`. The watermark is the number of a log entry, and `at` its
+time in microseconds since the Unix epoch. The reader decides from these whether to believe it. Anything else is not a
+copy, and never an error: Redis may hold values of other programs, and of older and newer versions of this library.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _ADOPTED_COLUMNS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A row as some process saw it when `mark` was the newest entry of the log that `epoch` names."""
+    """A row as a process saw it when `mark` was the newest entry of the log that `epoch` names."""
 
     epoch: str
     mark: LogMark
@@ -58,17 +57,17 @@ def encode(copy: Copy) -> bytes:
 
 
 def decode(value: bytes) -> Copy | None:
-    """The copy in `value` (bytes of any origin), or None where that is not one of ours. Never raises."""
+    """The copy in `value` (bytes of any origin), or None if that is not one of ours. Never raises."""
     try:
         parts = json.loads(value)
     except (ValueError, RecursionError):
         return None
     if not isinstance(parts, list) or len(parts) != 5 or parts[0] != SCHEMA_VERSION:
         return None
-    _, epoch, asof, at, row = parts
-    if not isinstance(epoch, str) or type(asof) is not int or type(at) is not int or not _is_row(row):
+    _, epoch, watermark, at, row = parts
+    if not isinstance(epoch, str) or type(watermark) is not int or type(at) is not int or not _is_row(row):
         return None
-    return Copy(epoch, LogMark(asof, at), row)
+    return Copy(epoch, LogMark(watermark, at), row)
 
 
 def _is_row(row: Any) -> bool:

@@ -1,20 +1,19 @@
-"""From the Host line of a request to the alias of a tenant, and from a name that somebody types to a domain.
+"""From a Host value to the alias of a tenant, and from a name that a person types to a domain.
 
 Rules:
 
 * What comes over the wire is compared, never interpreted: length bound first, ASCII only, case folded, one root
   dot dropped (RFC 9110 4.2.3, RFC 3986 3.2.2). Nothing is mapped by IDNA: U+017F folds to "s" and U+00AD
-  vanishes, so a mapped name could reach another tenant than the proxy in front saw.
+  vanishes. So a mapped name could reach another tenant than the proxy in front saw.
 * What is registered is mapped once, by UTS-46, to the A-labels that a browser sends. Every name that
   `normalise_domain` returns is one that `classify` finds, letter for letter.
 * Hosts are names of LDH labels (letters, digits, inner hyphens; RFC 952, RFC 1123 2.1) or IP literals. RFC 3986
   allows more in a reg-name; DNS does not, and what no tenant can have is refused before it is looked up.
-* A base domain itself and its reserved labels bypass; or a tenant is on the base domain itself: its subdomain is "".
-  Exactly one label under a base domain is a subdomain.
-  Deeper names and addresses are no tenant and need no look-up, because registering refuses them. Every other
-  name is a custom domain or nothing, and only a look-up knows.
-* The longest base domain wins. No sorting is needed for that: what is left of a name without its first label is
-  its longest parent, so if that is a base domain there is no longer one, save the name itself, tried first.
+* A base domain itself and its reserved labels bypass. A tenant may be on the base domain itself: its subdomain is "".
+  Exactly one label under a base domain is a subdomain. Deeper names and addresses cannot be a tenant's and need no
+  lookup, because registering refuses them. Every other name is a custom domain or nothing, and only a lookup knows.
+* The longest base domain wins, without sorting. What is left of a name without its first label is its longest parent.
+  If that is a base domain, only the name itself could be a longer one, and that is tried first.
 * A port is not part of the identity: it is checked (digits, at most 65535, may be empty) and dropped.
 * Nothing that takes bytes from a request raises.
 """
@@ -22,14 +21,14 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
 import idna
 
-from tenantcache.tenant import DOMAIN_ALIAS, SUBDOMAIN_ALIAS
+from tenantcache.lookup.core.alias import domain_alias, subdomain_alias
 
 MAX_NAME_LENGTH = 253
 """Octets of a name without its root dot: 255 on the wire (RFC 1035 2.3.4) less the first length octet and the root."""
@@ -39,48 +38,14 @@ MAX_PORT = 65_535
 MAX_HOST_LENGTH = MAX_NAME_LENGTH + len(".:65535")
 """Octets of a Host value that is looked at: the longest name, its root dot, and a port. An IPv6 literal is shorter."""
 
-FORWARDED_HEADERS = frozenset(
-    {
-        b"x-forwarded-host",
-        b"x-forwarded-for",
-        b"forwarded",
-        b"x-real-ip",
-        b"x-client-ip",
-        b"true-client-ip",
-        b"cf-connecting-ip",
-        b"fastly-client-ip",
-        b"fly-client-ip",
-    }
-)
-"""What proxies, servers and platforms say of a request's host and client."""
-
-# One budget for all these lines of a request: a bound on each line would be none on a request of many lines. A chain of
-# ten proxies is a long one; a hop takes about 100 octets of Forwarded, in four pairs, and 40 of X-Forwarded-For.
-MAX_FORWARDED_LINES = 32
-MAX_FORWARDED_LENGTH = 4_096
-MAX_FORWARDED_PAIRS = 128
-"""Counted by "," and ";", each of which costs a match and perhaps a dict, some 2 microseconds."""
-
 # Possessive, and a dot is in no label: a name is matched in one pass, whatever is sent.
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
 _LABEL_ALONE = re.compile(_LABEL)
 _HOST = re.compile(rf"(?:({_LABEL}(?:\.{_LABEL})*+)\.?|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*+))?".encode())
 
-# Clients read a last label like these as part of an IPv4 address (WHATWG URL, "ends in a number"); no top-level
+# Clients read a last label like these as part of an IPv4 address (WHATWG URL, "ends in a number"). No top-level
 # domain is all digits (RFC 3696 2).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-
-_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
-
-# One forwarded-pair of RFC 7239 4, or nothing, and what ends it. The grammar has no space around ";", but proxies
-# write it; RFC 9110 5.6.1 allows it around ",".
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_QUOTED = rb'"((?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*)"'
-_FORWARDED_PAIR = re.compile(rb"[ \t]*+(?:(%b)=(?:(%b)|%b))?[ \t]*+(;|,|\Z)" % (_TOKEN, _TOKEN, _QUOTED))
-_QUOTED_OCTET = re.compile(rb"\\?(.)", re.DOTALL)
-
-Headers = Iterable[tuple[bytes, bytes]]
-"""Header lines as ASGI has them: names in lower case."""
 
 
 class HostMatch(NamedTuple):
@@ -92,8 +57,8 @@ class HostMatch(NamedTuple):
     * `unknown`: well-formed, and no tenant can have it; nothing to look up.
     * `malformed`: to be answered with 400.
 
-    `under_base` is true for names at or under a base domain. Where it is false and there is no tenant, the request
-    is for somebody else's host, and 421 (RFC 9110 15.5.20) is as good an answer as 404.
+    `under_base` is true for names at or under a base domain. If it is false and there is no tenant, the request is for
+    a foreign host, and 421 (RFC 9110 15.5.20) is as good an answer as 404.
     """
 
     kind: Literal["bypass", "alias", "unknown", "malformed"]
@@ -103,7 +68,7 @@ class HostMatch(NamedTuple):
 
 _MALFORMED = HostMatch("malformed")
 BYPASS = HostMatch("bypass", under_base=True)
-BASE_DOMAIN = HostMatch("alias", SUBDOMAIN_ALIAS, True)
+BASE_DOMAIN = HostMatch("alias", subdomain_alias(""), True)
 """What a base domain itself names if a tenant may be there."""
 _NESTED = HostMatch("unknown", under_base=True)
 _ADDRESS = HostMatch("unknown")
@@ -111,7 +76,7 @@ _ADDRESS = HostMatch("unknown")
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """Which hosts are ours: built once from the settings, which it normalises.
+    """Which hosts are ours: made once from the settings, which it normalises.
 
     `base_domains` are names like `example.com` or `localhost`; with none, every tenant has a custom domain.
     `reserved_subdomains` are single labels, reserved under each base domain. `base_domain_tenant`: a tenant may be on
@@ -139,7 +104,7 @@ class HostRules:
             "_reserved": frozenset(reserved),
         }
         for name, value in derived.items():
-            object.__setattr__(self, name, value)  # frozen for everybody else
+            object.__setattr__(self, name, value)  # it is frozen from here on
 
     def classify(self, raw: bytes) -> HostMatch:
         """Say what one Host value (without the header's name, as received) names. Never raises."""
@@ -150,12 +115,12 @@ class HostRules:
             return BASE_DOMAIN if self.base_domain_tenant else BYPASS
         label, _, parent = name.partition(".")
         if parent in self._bases:
-            return BYPASS if label in self._reserved else HostMatch("alias", SUBDOMAIN_ALIAS + label, True)
+            return BYPASS if label in self._reserved else HostMatch("alias", subdomain_alias(label), True)
         if name.endswith(self._suffixes):
             return _NESTED
         if name[0] == "[" or _ends_in_number(name):
             return _ADDRESS
-        return HostMatch("alias", DOMAIN_ALIAS + name)
+        return HostMatch("alias", domain_alias(name))
 
     def base_of(self, raw: bytes) -> str | None:
         """The base domain that a Host value is, or is one label below; None if there is none."""
@@ -174,7 +139,7 @@ class HostRules:
     def normalise_subdomain(self, name: str) -> str:
         """Return the label that requests for `name` carry: `Büro` becomes `xn--bro-hoa`.
 
-        Raises ValueError where `name` is not a single label that can be sent, or where it is reserved.
+        Raises ValueError if `name` is not a single label that can be sent, or if it is reserved.
         """
         label = _single_label(name)
         if label in self._reserved:
@@ -182,86 +147,12 @@ class HostRules:
         return label
 
 
-def single_host(headers: Headers) -> bytes | None:
-    """Return the value of the one Host line; None, which is to be a 400, if it is missing or repeated (RFC 9112 3.2).
-
-    Servers of HTTP/2 and 3 put `:authority` into a Host line, as ASGI asks them to.
-    """
-    found = None
-    for name, value in headers:
-        if name == b"host":
-            if found is not None:
-                return None
-            found = value
-    return found
-
-
-def forwarded_lines(headers: Headers) -> list[tuple[bytes, bytes]] | None:
-    """Return the lines that proxies write, or None if they are more, or longer, than a chain of proxies makes them."""
-    lines = [line for line in headers if line[0] in FORWARDED_HEADERS]
-    if len(lines) > MAX_FORWARDED_LINES or sum([len(value) for _, value in lines]) > MAX_FORWARDED_LENGTH:
-        return None
-    return lines
-
-
-def forwarded_host(headers: Headers) -> bytes | None:
-    """Return the host that the nearest proxy says was asked for, or None where it says nothing.
-
-    Only for requests whose peer is trusted. Of X-Forwarded-Host the last value counts, and of Forwarded (RFC 7239) the
-    last element: it is the peer's own, and those before it may come from the client. A peer that writes one of the two
-    headers may pass the client's own of the other kind on, and nobody can tell which is which: where they disagree,
-    and where one is ill-formed or there is too much of them, b"" is returned, which `classify` calls malformed.
-    """
-    last_x_forwarded = None
-    forwarded = []
-    lines = forwarded_lines(headers)
-    if lines is None:
-        return b""
-    for name, value in lines:
-        if name == b"x-forwarded-host":
-            last_x_forwarded = value
-        elif name == b"forwarded":
-            forwarded.append(value)
-    by_rfc = _nearest_forwarded(forwarded)
-    if last_x_forwarded is None:
-        return by_rfc
-    by_custom = last_x_forwarded.rpartition(b",")[2].strip(b" \t")
-    return by_custom if by_rfc is None or _same_name(by_rfc, by_custom) else b""
-
-
-def _nearest_forwarded(lines: Sequence[bytes]) -> bytes | None:
-    """The host in the last element of Forwarded; b"" where a line is ill-formed."""
-    if sum([line.count(b",") + line.count(b";") + 1 for line in lines]) > MAX_FORWARDED_PAIRS:
-        return b""
-    nearest: dict[bytes, bytes] = {}
-    for line in lines:
-        # Each line is a list in itself; joined first, an open quote in the client's line would swallow the proxy's.
-        elements = _forwarded_elements(line)
-        if not elements:
-            return b""
-        nearest = elements[-1]
-    return nearest.get(b"host")
-
-
-def target_conflicts(raw_target: bytes, host: bytes) -> bool:
-    """Is the request target in absolute-form (`GET http://a/ HTTP/1.1`) and of another host than the Host line?
-
-    RFC 9112 3.2.2 has a server take the target's host, while the application and its logs see the Host line: where
-    the two differ a 400 is the one answer that they cannot disagree about. Ports are not compared, and an address is
-    compared as it is spelt (RFC 9112 3.2 wants the two identical). Never raises.
-    """
-    match = _AUTHORITY.match(raw_target)
-    if match is None:
-        return False
-    return not _same_name(match[1], host)
-
-
 def normalise_domain(name: str) -> str:
     """Return the custom domain `name` as requests carry it: A-labels, lower case, no root dot.
 
-    Mapped by UTS-46, so that `BÜCHER.example` becomes `xn--bcher-kva.example`. Raises ValueError for what is empty,
-    an IP address, a single label, or no host name. Labels with hyphens in the third and fourth place are
-    taken as they are, as browsers do: such domains exist, though RFC 5891 would not have them registered.
+    Mapped by UTS-46, so that `BÜCHER.example` becomes `xn--bcher-kva.example`. Labels with hyphens in the third and
+    fourth place are taken as they are, as browsers do. Such domains exist, though RFC 5891 would not have them
+    registered. Raises ValueError if the name is empty, an IP address, a single label, or not a host name.
     """
     domain = _to_ascii("domain", name)
     _refuse_address("domain", name, domain)
@@ -270,8 +161,8 @@ def normalise_domain(name: str) -> str:
     return domain
 
 
-def _same_name(one: bytes, other: bytes) -> bool:
-    """Do both name the same host, well-formed, whatever their ports?"""
+def same_name(one: bytes, other: bytes) -> bool:
+    """Whether both are well-formed and name the same host; ports are not compared."""
     name = _parse(one)
     return name is not None and name == _parse(other)
 
@@ -302,30 +193,6 @@ def _parse_ipv6(literal: str) -> str | None:
 
 def _ends_in_number(name: str) -> bool:
     return _NUMBER.fullmatch(name, name.rfind(".") + 1) is not None
-
-
-def _forwarded_elements(line: bytes) -> list[dict[bytes, bytes]]:
-    """Return the elements of a Forwarded line, names in lower case, empty ones left out; [] where it is ill-formed."""
-    elements: list[dict[bytes, bytes]] = [{}]
-    end, separator = 0, b","
-    while separator:
-        pair = _FORWARDED_PAIR.match(line, end)
-        if pair is None:
-            return []
-        name, token, quoted, separator = pair.groups()
-        end = pair.end()
-        if name is not None:
-            if name.lower() in elements[-1]:  # "MUST NOT occur more than once per field-value", RFC 7239 4
-                return []
-            elements[-1][name.lower()] = _unquoted(quoted) if token is None else token
-        if separator == b",":
-            elements.append({})
-    return [element for element in elements if element]
-
-
-def _unquoted(text: bytes) -> bytes:
-    """The text of a quoted-string (RFC 9110 5.6.4) without its quotes."""
-    return b"".join(_QUOTED_OCTET.findall(text)) if b"\\" in text else text
 
 
 def _normalise_each(
@@ -376,7 +243,7 @@ def _to_ascii(what: str, name: str) -> str:
         ascii_name = ".".join(_to_a_label(label) for label in mapped.split("."))
     except ValueError as error:
         hint = "give the name alone, without scheme, port, path or wildcard"
-        raise ValueError(f"{what} {name!r} is no host name: {error}; {hint}") from error
+        raise ValueError(f"{what} {name!r} is not a host name: {error}; {hint}") from error
     if len(ascii_name) > MAX_NAME_LENGTH:
         raise ValueError(
             f"{what} {name!r} has {len(ascii_name)} octets in ASCII; at most {MAX_NAME_LENGTH} are possible"
@@ -398,3 +265,7 @@ def _to_a_label(label: str) -> str:
             raise ValueError(f"label {label!r} is not 1 to 63 letters, digits and inner hyphens")
         return label
     return idna.alabel(label).decode("ascii")
+
+
+NO_BASE_DOMAINS = HostRules(())
+"""By which every name is a custom domain, or nothing."""

@@ -1,14 +1,14 @@
-"""How many look-ups a second strangers may cause (a token bucket, as in ITU-T I.371).
+"""How many lookups a second unknown hosts may cause (a token bucket, as in ITU-T I.371).
 
-Where the index of known hosts cannot rule a host out, each new one costs a query. The bucket bounds what a flood of
-made-up hosts does to the stores: past it a look-up is refused, which says "not now", never "no such tenant".
+If the index of known hosts cannot rule a host out, each new one costs a query. The bucket bounds what a flood of
+made-up hosts does to the stores. Past it a lookup is refused, which says "not now", never "no such tenant".
 """
 
 from __future__ import annotations
 
 
 class LookupBudget:
-    """`rate` look-ups a second, `burst` at once. `now` is in seconds on any clock that does not go backwards."""
+    """`rate` lookups a second, `burst` at once. `now` is in seconds on any clock that does not go backwards."""
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
 

@@ -2,9 +2,9 @@
 
 Rules:
 
-* A name is a text of 1 to 253 octets in UTF-8. Two names are the same if they are so after A to Z became a to z: that
-  is how the database writes them, and no other letter is mapped. So `Größe` and `größe` are one, `GRÖSSE` is another.
-* Control characters, NUL and halves of surrogate pairs are in no name.
+* A name is a text of 1 to 253 octets in UTF-8. Two names are the same if they are equal with A to Z as a to z. The
+  database writes them so, and no other letter is mapped: `Größe` and `größe` are one name, `GRÖSSE` is another.
+* No name has control characters, NUL, or halves of surrogate pairs.
 * A kind has no colon. So `name:team:a:b` is the name `a:b` within `team`, and nothing else.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 
+from tenantcache.lookup.core.alias import name_alias, subdomain_alias
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH
-from tenantcache.tenant import NAME_ALIAS, SUBDOMAIN_ALIAS
 
 KIND_PATTERN = "[a-z0-9_-]{1,63}"
 _KIND = re.compile(KIND_PATTERN)
@@ -36,12 +36,12 @@ def fold(name: str) -> str | None:
 
 
 def alias_of_label(name: str) -> str | None:
-    """The alias of a subdomain, which need not be one that a host can carry; None if no tenant can have it."""
+    """The alias of a subdomain, even of one that a host cannot carry; None if no tenant can have it."""
     folded = fold(name)
-    return None if folded is None else SUBDOMAIN_ALIAS + folded
+    return None if folded is None else subdomain_alias(folded)
 
 
 def alias_of_name(name: str, kind: str) -> str | None:
     """The alias of a name within a kind, "" for tenants without one; None if no tenant can have it."""
     folded = fold(name)
-    return None if folded is None or (kind and not is_kind(kind)) else f"{NAME_ALIAS}{kind}:{folded}"
+    return None if folded is None or (kind and not is_kind(kind)) else name_alias(kind, folded)

@@ -2,63 +2,75 @@
 
 The theory
 ----------
-A minute that began in Redis can be counted on in Postgres at once if Postgres knows every token of it that was granted
-(`storechoice.py` has the rest: which store a minute belongs to, and changes at a minute's edge). So each process that
-may be granted tokens by Redis stands in a table of **holders** before it takes the first one; and once a change from
-Redis to Postgres is announced, each of them **reports**, in one statement: "of minute m I was granted so many tokens of
-each tenant, and I take no more of it from Redis." Postgres moves the change to the running minute when the last holder
-has reported, in the transaction that enters the sum of all reports into its counters. From then on the minute's counter
-in Postgres says what the one in Redis said, less what was debited there and granted to no process.
+A minute that began in Redis can be counted on in Postgres at once if Postgres knows every token of it that was
+granted. (`failover.py` has the rest: which store a minute belongs to, and changes at a minute's edge.) So each process
+stands in a table of **holders** before it takes the first token from Redis. Once a change from Redis to Postgres is
+announced, each of them **reports**: "of minute m I was granted so many tokens of each tenant, and I take no more of it
+from Redis." Postgres moves the change to the running minute when the last holder has reported. The same transaction
+enters the sum of all reports into its counters. From then on the minute's counter in Postgres says what the one in
+Redis said, less what was debited there and granted to no process.
 
 Rules
 -----
 1. A process takes from Redis for minute m, and enters m with tokens that were taken in advance, only if it is a holder
-   *through* m. It becomes one, for LEASE minutes and against the version of the row that it knows, under the lock under
-   which minutes are handed over: so either the hand-over waits for it, or it hears that the row is another one. It
-   renews that each minute. A minute that only Redis vouches for (rule 6 there: the log is out of reach) needs no
-   renewal: it is not known whether anybody can be told.
-2. A process gives up before it reports, in one step: it counts what it was granted, and from then on takes nothing from
-   Redis for any minute before the change begins. An answer of Redis that arrives afterwards is not used, neither for
-   the minute nor for the day. What is held, and was reported, is spent as before.
-3. A report names the version of the change and the minute. Made again (its answer was lost) it replaces itself.
-4. Who does not report, because it was killed, stopped or cut off, keeps the minute from being handed over: the change
-   begins at the edge that was agreed on. It is waited for through the last minute that it may hold, so a process that
-   comes back later has to become a holder again, and hears what has happened.
-   A process to which Redis answers does not give it up if Postgres has not heard of a holder lately: it would be in
-   vain.
-5. A process that leaves in order reports what it has spent of the running minute, and is a holder no more.
+   *through* m. It becomes one for LEASE minutes and against the version of the row that it knows, under the lock under
+   which minutes are handed over. So either the hand-over waits for it, or it learns that the row is another one. It
+   renews that each minute. A minute that only Redis vouches for (rule 6 there: the log is unavailable) needs no
+   renewal: it is not known whether any process can be told.
+2. A process gives up before it reports, in one step: it counts what it was granted, and from then on takes nothing
+   from Redis for any minute before the change begins. An answer of Redis that arrives afterwards is not used, neither
+   for the minute nor for the day. What is held, and was reported, is spent as before.
+3. A report names the version of the change and the minute. If it is made again (its answer was lost), it replaces
+   itself.
+4. A holder that does not report, because it was killed, stopped or cut off, keeps the minute from being handed over:
+   the change begins at the edge that was agreed on. The others wait for it through the last minute that it may hold.
+   If it comes back later, it has to become a holder again, and learns what has happened. A process to which Redis
+   answers does not give it up if Postgres has not heard of a holder lately: it would be in vain.
+5. A process that leaves in order reports what it has spent of the running minute, and is not a holder any more.
 6. A process that has decided by itself in this minute (rule 7 there) admitted tokens that no counter has: it does not
-   report.
+   report. Nor does it report a minute that begins again because the server's clock was set back: it knows only what it
+   was granted the second time.
 
-What remains, two faults at once: a process that could not reach Postgres for more than LEASE minutes, while Redis
-answered it, and Redis is lost before it has reached Postgres again. The others do not wait for it then, and what it was
-granted of that one minute is admitted once more.
+What remains are two faults at once: a process could not reach Postgres for more than LEASE minutes, while Redis
+answered it, and Redis is lost before it has reached Postgres again. The others do not wait for it then, and what it
+was granted of that one minute is admitted once more.
 """
 
 from __future__ import annotations
 
+from tenantcache.ratelimit.core.windows import minute_at
+
 LEASE = 5
-"""Minutes after the one in which it was last heard of for which a holder is waited for: an outage of Postgres that is
-longer meets rule "what remains", and a process that was killed delays nothing for longer. `schema.sql` has the same."""
+"""Minutes after the one in which it was last heard of for which a holder is waited for. An outage of Postgres that is
+longer meets "what remains", and a process that was killed delays nothing for longer. `schema.sql` has the same."""
 
 
 class Handover:
     """What one process has told Postgres. Minutes are numbers of minutes, `version` that of the row in Postgres."""
 
-    __slots__ = ("_given_up", "_reported", "through")
+    __slots__ = ("_begun_before", "_given_up", "_reported", "through")
 
     def __init__(self) -> None:
+        self._begun_before = -1
+        """The last minute that may have begun before, by a clock that was set back since."""
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """This process is not a holder."""
         self.through = -1
         """The last minute that this process is waited for (rule 1)."""
         self._given_up: int | None = None
         self._reported: tuple[int, int] | None = None
 
+    def clock_moved(self, seconds: float, now: float) -> None:
+        """The server's clock was set by so much, to `now`. If it was set back over an edge, minutes begin again."""
+        before = minute_at(now - seconds)
+        if minute_at(now) < before:
+            self._begun_before = max(self._begun_before, before)
+
     def covers(self, minute: int, *, is_vouched_for: bool) -> bool:
         """Rule 1. `is_vouched_for`: the minute is known by answers of Redis alone."""
         return minute <= self.through or (is_vouched_for and self.through >= 0)
-
-    def is_due_for_renewal(self, minute: int) -> bool:
-        return 0 <= self.through < minute + LEASE
 
     def has_given_up(self, version: int) -> bool:
         """Whether the minutes before the change to `version` are given up here."""
@@ -72,5 +84,6 @@ class Handover:
         """Postgres has confirmed the report."""
         self._reported = version, minute
 
-    def has_reported(self, version: int, minute: int) -> bool:
-        return self._reported == (version, minute)
+    def has_to_report(self, version: int, minute: int) -> bool:
+        """Rules 3 and 6. Whether a report of this minute would be right, and has not been made."""
+        return minute > self._begun_before and self._reported != (version, minute)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tenantcache.freshness.core.freshness import NEVER
 
 
@@ -17,16 +15,14 @@ class Lease:
     anything else.
     """
 
-    __slots__ = ("_leased", "hot_until", "left", "shown")
+    __slots__ = ("_leased", "hot_until", "left")
 
     def __init__(self) -> None:
         self._leased = 0
         self.left = 0
         """Tokens that may be spent until `hot_until`."""
         self.hot_until = NEVER
-        """In the fast path's own time, in seconds."""
-        self.shown: Any = None
-        """Where a face keeps what it tells clients; None once anything else than spending may have changed it."""
+        """In the fast path's own time, in seconds. `NEVER` once the lease has ended: more than time may be another."""
 
     def begin(self, tokens: int, until: float) -> None:
         """Lease `tokens` until `until`. What was spent of another lease has been collected."""
@@ -41,4 +37,4 @@ class Lease:
     def end(self) -> None:
         """Leave the fast path nothing to spend, so that it asks. What it has spent has been collected."""
         self.left = self._leased = 0
-        self.hot_until, self.shown = NEVER, None
+        self.hot_until = NEVER

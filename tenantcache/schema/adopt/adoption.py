@@ -291,7 +291,7 @@ async def script(connection: asyncpg.Connection, plan: Plan, *, beside: bool) ->
             if not beside or row["kind"] == plan.adoption.kind:
                 old.append(row["number"])
     parts = [
-        "-- A long transaction of somebody's must not make every other one wait behind us.",
+        "-- Another session's long transaction must not make every other one wait behind us.",
         "set local lock_timeout = '5s';",
     ]
     if old:
@@ -318,7 +318,7 @@ call tenantcache.share();
 
 
 async def remove_kind(connection: asyncpg.Connection, kind: str) -> None:
-    """Serve tenants of this kind no longer. Raises `AdoptionError` if there is no such kind, or it is the only one."""
+    """Stop serving tenants of this kind. Raises `AdoptionError` if there is no such kind, or it is the only one."""
     async with connection.transaction():
         await connection.execute(schema.LOCK)
         rows = await connection.fetch("select number, kind from tenantcache.adoptions")

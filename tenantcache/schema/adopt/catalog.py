@@ -1,4 +1,4 @@
-"""What a table of somebody else's looks like: its columns and indexes, as PostgreSQL's catalogue has them."""
+"""A table of the application's: its columns and indexes, as PostgreSQL's catalogue has them."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ class Table:
 
 
 async def read_table(connection: asyncpg.Connection, given: str) -> Table:
-    """The table that `given` names. Raises `CatalogError` where there is none, or none that triggers can follow."""
+    """The table that `given` names. Raises `CatalogError` if there is none, or none that triggers can follow."""
     try:
         found = await connection.fetchrow(_FIND, given)
     except asyncpg.InsufficientPrivilegeError:
         raise  # the schema is there, and closed to this user
     except (asyncpg.SyntaxOrAccessError, asyncpg.InvalidNameError, asyncpg.FeatureNotSupportedError):
-        raise CatalogError(f'{given!r} is no table name; give one like public.tenants or public."Tenants"') from None
+        raise CatalogError(f'{given!r} is not a table name; give one like public.tenants or public."Tenants"') from None
     if found is None:
         raise CatalogError(f"there is no table {given!r}; {await _close_to(connection, given)}")
     if found["schema"] == "tenantcache":

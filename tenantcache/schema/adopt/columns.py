@@ -1,6 +1,6 @@
 """From the columns of an adopting query to what a tenant is made of, as SQL over a row `q` of it.
 
-Names are in lower case (of ASCII alone: that is what host names are made of), and those that no name can be are left
+Names are in lower case (of ASCII alone: host names consist of it). Impossible names are left
 out. Numbers out of range are cut to what is possible, and a status that means nothing here counts as suspended.
 """
 
@@ -55,7 +55,7 @@ def members(query: AnalysedQuery, kind: str) -> dict[str, str]:
 
 
 def attributes(query: AnalysedQuery) -> str:
-    """The attributes as text, so that nothing has to be made of what stands in them."""
+    """The attributes as text, so that their content need not be parsed."""
     column = query.columns.get("attributes")
     if column is None:
         return "null::text"

@@ -58,8 +58,8 @@ async def followed_ways(connection: asyncpg.Connection) -> list[FollowedWay]:
 
 
 async def differing(connection: asyncpg.Connection) -> AsyncIterator[tuple[int, list[str]]]:
-    """Compare all tenants with what the query says now, some at a time: how many were compared so far, and which of
-    the last ones differ. Those that are missing, or too many, come last."""
+    """Compare all tenants with what the query says now, some at a time. Yields how many were compared so far, and
+    which of the last ones differ. Missing and surplus ones come last."""
     ids = [row[0] for row in await connection.fetch("select tenantcache.tenant_ids()")]
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]

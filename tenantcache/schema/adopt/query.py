@@ -23,10 +23,10 @@ COLUMNS = {
     "subdomains": "several of them",
     "domains": "hosts of its own",
     "primary_domain": "the one that others lead to",
-    "old_names": "names it had before, which lead on: a label, or a host with a dot",
+    "old_names": "earlier names, which redirect to the present one: a label, or a host with a dot",
     "slug": "a name that only path and header strategies use",
     "slugs": "several of them",
-    "old_slugs": "those it had before, which lead on",
+    "old_slugs": "earlier slugs, which redirect",
     "status": "active, suspended, maintenance or deleted; NULL is active, all else suspended",
     "plan": "a key of TENANTCACHE_PLANS",
     "limit_per_minute": "NULL: the plan's; 0: unlimited",
@@ -48,8 +48,8 @@ _EQUALS = """coalesce((
         ), '=') as equals"""
 
 # With a search path that is empty, so that names of types are qualified. A domain type is followed down to the type
-# that its values are stored as: operators and indexes are that one's. -1 is no length; NULL would make `character` one
-# of a single letter.
+# that its values are stored as: operators and indexes are that one's. -1 is not a length; NULL would make `character`
+# one of a single letter.
 _SHAPE = f"""
     with recursive stored (attnum, type) as (
         select attnum, atttypid from pg_attribute where attrelid = $1 and attnum > 0

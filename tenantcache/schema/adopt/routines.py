@@ -1,8 +1,8 @@
 """The functions and triggers of one adopting query, as SQL.
 
 Each function holds the query as text: PostgreSQL binds it when it runs, so that nothing keeps the application from
-changing its tables. `adopted_N(ids)` reads tenants by id, `adopted_ids_N()` lists their ids, `watched_N(keys)` walks
-the way from a key to ids, and `follow_N()` is the trigger function of a table.
+changing its tables. `adopted_N(ids)` reads tenants by id, and `adopted_ids_N()` lists their ids. `watched_N(keys)`
+walks the way from a key to ids. `follow_N()` is the trigger function of a table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_ID_BYTES = 1000
 2,700."""
 
 BIND_COLUMNS = "#variable_conflict use_column"
-"""Where a query reads one table, PostgreSQL prints columns without its name: they are not our variables."""
+"""If a query reads one table, PostgreSQL prints columns without its name: they are not our variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class FollowedTable:
 
 
 def reader(number: int, query: AnalysedQuery, kind: str) -> Routine:
-    """`adopted_N(ids)`. If the query fails for what is in a row, each half of the ids is asked for by itself, down to
-    one id, and then each column; `unread` are those that cannot be read."""
+    """`adopted_N(ids)`. If the query fails on a row, each half of the ids is read separately, down to one id, and then
+    each column. `unread` are the columns that cannot be read."""
     shown = members(query, kind)
     pairs = ", ".join(f"{literal(name)}, {expression}" for name, expression in shown.items())
     source, condition = f"({query.text}) as q", _by_id(query, "$1")

@@ -1,4 +1,4 @@
-"""`--adopt public.customers --subdomain slug ...`: the short way to write an adopting query over one table."""
+"""`--adopt public.customers --subdomain slug ...`: options that stand for an adopting query over one table."""
 
 from __future__ import annotations
 

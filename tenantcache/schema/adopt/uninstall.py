@@ -1,4 +1,4 @@
-"""Taking tenantcache out of a database: its schema, and its triggers on an adopted table, which is not touched else."""
+"""Taking tenantcache out of a database: its schema, and its triggers on adopted tables, and nothing else of those."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenantcache.schema import install as schema
 from tenantcache.schema.adopt.catalog import AdoptionError
 
 DATA = ("tenants", "tenant_domains", "domain_challenges", "usage")
-"""What somebody may want to keep. Everything else in the schema can be made again from nothing."""
+"""What an operator may want to keep. Everything else in the schema can be made again from nothing."""
 
 _TRIGGERS = r"""
     select format('drop trigger %I on %s;', t.tgname, t.tgrelid::regclass)
@@ -51,8 +51,8 @@ class Uninstall:
     drop_data: bool
 
     async def run(self, connection: asyncpg.Connection) -> None:
-        """Raises `AdoptionError` where something of somebody else's depends on it, where somebody holds a lock, and
-        where it is not what was planned any more: a table may have got its first rows while a person was asked."""
+        """Raises `AdoptionError` if an object of the application's depends on it, if another session holds a lock, or
+        if the plan has changed. A table may have got its first rows while a person was asked."""
         try:
             async with connection.transaction():
                 await connection.execute(schema.LOCK)
@@ -66,7 +66,7 @@ class Uninstall:
 
 
 async def plan_uninstall(connection: asyncpg.Connection, *, drop_data: bool) -> Uninstall | None:
-    """What there is to take away; None where there is nothing. Tables with rows stay unless `drop_data`."""
+    """What there is to take away; None if there is nothing. Tables with rows stay unless `drop_data`."""
     async with connection.transaction():
         await connection.execute(schema.LOCK)
         return await _plan(connection, drop_data=drop_data)

@@ -1,4 +1,4 @@
-"""What a person should know before tenants are served: nothing here keeps it from working, all of it may surprise."""
+"""What a person should know before tenants are served. Nothing here is a fault; all of it may surprise."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_doma
         if table.restricted
     ]
     if plan.has_clock:
-        found.append(
-            "the query depends on the time, and time writes no row: such a change is seen by `adopt verify` only"
-        )
+        found.append("the query depends on the time, which writes no row: only `adopt verify` sees such a change")
     found += [f"the query calls {name}, whose answer may change at any time" for name in plan.query.volatile]
     found += await find_ambiguous_names(connection, sorted(plan.names))
     try:
@@ -42,9 +40,7 @@ async def find_warnings(connection: asyncpg.Connection, plan: Plan, *, base_doma
             found += [warning async for warning in _of_rows(connection, plan, base_domains)]
             found += [warning async for warning in _of_indexes(connection, plan)]
     except asyncpg.ReadOnlySQLTransactionError as error:
-        raise AdoptionError(
-            f"the query writes, which one that is read at any time must not ({error.args[0]})"
-        ) from None
+        raise AdoptionError(f"the query writes, but it is read at any time and must not ({error.args[0]})") from None
     return found
 
 
@@ -153,7 +149,7 @@ async def _of_indexes(connection: asyncpg.Connection, plan: Plan) -> AsyncIterat
     except asyncpg.PostgresError:
         return
     for table in sorted(_scanned(json.loads(explained)[0]["Plan"])):
-        yield f"a look-up of one tenant reads {table} from one end to the other; an index on what joins it helps"
+        yield f"a lookup of one tenant reads {table} from one end to the other; an index on what joins it helps"
     for way in plan.ways:
         for hop in way.hops:
             if not await connection.fetchval(_IS_INDEXED, hop.table, hop.enter):

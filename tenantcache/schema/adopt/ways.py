@@ -1,15 +1,15 @@
 """How a changed row leads to tenants, derived from a query.
 
-A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a
-way of equalities (`d.project_id = p.id and p.org_id = o.id`, or `in` a subquery of one column) to the column that is
-the id:
+A row matters to a tenant only if the query's conditions tie it to the tenant's id. So from each table we look for a way
+of equalities to the column that is the id. `d.project_id = p.id and p.org_id = o.id` is one, and so is `in` a subquery
+of one column. It consists of:
 
 * equalities that every result needs: those in `on`, `where` and `using` that stand under no `or`, `not` or `case`;
 * between columns, through subqueries and common table expressions to the columns that they hand on;
-* in the direction in which they are needed: a row on the optional side of an outer join, or in a subquery, matters only
+* in the direction in which they are needed. A row on the optional side of an outer join, or in a subquery, matters only
   with the row that it is tied to, and not the other way round.
 
-The first column of the way is the table's key: the trigger notes its value, and the rest of the way is walked when the
+The first column of the way is the table's key. The trigger notes its value, and the rest of the way is walked when the
 change is published. What else the query asks of those rows can only make fewer tenants of them, never others.
 """
 
@@ -121,7 +121,7 @@ class _Graph:
         """The columns of tables that `column` is, seen from `scope`."""
         while scope is not None:
             source = scope.sources.get(column.table)
-            if not column.table and len(scope.sources) == 1:  # PostgreSQL leaves the name out where there is only one
+            if not column.table and len(scope.sources) == 1:  # PostgreSQL leaves the name out if there is only one
                 source = next(iter(scope.sources.values()))
             if isinstance(source, exp.Table):
                 return frozenset({Place(id(source), column.name)})

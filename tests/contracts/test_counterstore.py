@@ -1,4 +1,4 @@
-"""One contract for every counter store: in memory, in a real Redis, in a Redis Cluster, in a real Postgres."""
+"""`CounterStore`, in memory, in a real Redis, in a Redis Cluster and in a real Postgres."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ NEXT_DAY = Window("day", HOUR_START // 1440 + 1)
 @pytest.fixture(params=["memory", "redis", "cluster", "postgres"])
 def server(request: pytest.FixtureRequest) -> tuple[str, str]:
     """What kind of store, and the URL of its server."""
-    fixture = {"redis": "redis_url", "cluster": "redis_cluster_url", "postgres": "database_url"}.get(request.param)
-    return request.param, "" if fixture is None else request.getfixturevalue(fixture)
+    fixtures = {"redis": "redis_url", "cluster": "redis_cluster_url", "postgres": "shared_database_url"}
+    kind = request.param
+    return kind, request.getfixturevalue(fixtures[kind]) if kind in fixtures else ""
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ async def counters(server: tuple[str, str]) -> AsyncIterator[CounterStore]:
     else:
         postgres = PostgresTenants(url, timeout=5.0)
         await postgres.open()
+        await postgres.fetch("emptying the counters", "delete from tenantcache.counters")
         yield PostgresCounters(postgres)
         await postgres.close()
 

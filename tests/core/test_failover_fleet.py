@@ -9,11 +9,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from tenantcache.ratelimit.core.failover import StoreChoice
+from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Window, minute_at
 from tests.core.fleet_of_stores import World
+from tests.thorough import effort
 
 
 def misfortune(world: World) -> None:
@@ -63,17 +64,17 @@ def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = m
     return world
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(effort(10, 30)))
 def test_no_minute_is_over_its_limit(seed: int) -> None:
     assert live(seed).over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(effort(14, 40)))
 def test_no_minute_that_is_handed_over_is_over_its_limit(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=effort(4, 15), deadline=None)
 @given(st.integers(min_value=1000))
 def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
@@ -86,7 +87,7 @@ def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
     assert 5 <= handed_over <= left - 5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=effort(4, 15), deadline=None)
 @given(st.integers(min_value=1000))
 def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed).over_admitted() == {}
@@ -193,7 +194,7 @@ def test_a_fleet_comes_back_after_a_minute_of_quiet_and_not_before() -> None:
     back_at = world.now
     world.run(200)
     assert [change.store for change in world.changes] == ["redis", "postgres", "redis"]
-    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last complaint is up to 12 s older
+    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last report is up to 12 s older
     world.run(120)
     assert max(world.admitted[minute] for minute in sorted(world.admitted)[-3:]) == 40
 
@@ -217,7 +218,7 @@ def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
     assert world.over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(effort(5, 16)))
 def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> None:
     """Neither on its own shares, nor on the way there and back."""
     world = World(Random(seed), size=4)
@@ -231,7 +232,7 @@ def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> N
     assert any(process.shares for process in world.processes)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(effort(4, 12)))
 def test_no_take_over_two_stores_exceeds_a_limit(seed: int) -> None:
     """The day is in Postgres and the minutes are in Redis; requests cost up to 5, and some are given back."""
     assert two_stores(seed).over_admitted() == {}
@@ -271,14 +272,14 @@ def test_the_walks_find_what_was_granted_without_an_answer(monkeypatch: pytest.M
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_of_stores.NOTICE_GIVEN", 0.0),
     "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.FleetStore.version_of", lambda *_: 0
+        "tenantcache.ratelimit.core.failover.Failover.version_of", lambda *_: 0
     ),
-    "what was known once is known for ever": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.FleetStore.store_of",
+    "what was known once is known forever": lambda patch: patch.setattr(
+        "tenantcache.ratelimit.core.agreement.Agreement.store_of",
         lambda self, minute: self.choice.store if minute >= self.choice.from_minute else self.choice.previous,
     ),
     "a pause breaks no chain of answers": lambda patch: patch.setattr(
-        "tenantcache.ratelimit.core.failover.WITNESS_GAP", 1e9
+        "tenantcache.ratelimit.core.redishealth.WITNESS_GAP", 1e9
     ),
 }
 SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -1,0 +1,53 @@
+"""What a hot request needs, in one object: found by the bytes of its Host, and good for as long as its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from tenantcache.ratelimit.core.decision import NOTHING_SPENT
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.tenant import Tenant
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+"""ASGI's `send`."""
+
+
+class Serving(NamedTuple):
+    """Which tenant's request is being served, and by which engine (a `TenantCache`); tests may do without one.
+
+    `admitted_at` is a server time in the minute and the day in which its token was spent.
+    """
+
+    tenant: Tenant
+    cache: object
+    admitted_at: float = NOTHING_SPENT
+
+
+class LeaseHeaders(Protocol):
+    """The limit headers of requests that spend one lease. Times are server times, in seconds."""
+
+    def turn(self, reservation: Reservation, now: float) -> float:
+        """Tell the time that is left at `now`; return when that is out of date."""
+        ...
+
+    def add_to(self, send: Send, reservation: Reservation) -> Send:
+        """`send`, with the headers of a request that `reservation` has just admitted."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class FastPath:
+    """Of one entry in memory, which owns it: of an active tenant, and of a host that is never redirected.
+
+    A request spends a token of `reservation`, see there; when its lease is over, `FastPaths.renew` is asked.
+    `headers` and `serving` are those of the lease; `headers` are None if there are none to send. `used` is set by
+    each request, and taken back when memory looks for what to evict.
+    """
+
+    tenant: Tenant
+    reservation: Reservation
+    serving: Serving
+    headers: LeaseHeaders | None = None
+    used: bool = False

@@ -1,0 +1,56 @@
+"""A process that sees neither store: which minutes are its own, and which are lost to it (rule 7 of `failover.py`).
+
+All times are server time, in seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from tenantcache.ratelimit.core.minutestanding import MinuteStanding
+from tenantcache.ratelimit.core.windows import MINUTE, minute_at
+
+SURE_AFTER, ISOLATED_FOR = 1.0, 3.0
+"""Seconds of isolation after which it is not a pause of this process, and after which all others know of theirs too:
+they pull the log at other times of the second."""
+
+
+class Isolation:
+    """Both minutes are -1 until there is one."""
+
+    __slots__ = ("_last", "_since", "lost_minute", "own_minute")
+
+    def __init__(self) -> None:
+        self.own_minute = self.lost_minute = -1
+        """The last minute in which this process decides by itself, and in which it spends what it holds."""
+        self._since: float | None = None
+        # When it last was isolated.
+        self._last = -inf
+
+    def note(self, now: float, *, isolated: bool, known_until: float) -> None:
+        """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
+        have been taken in advance."""
+        minute = minute_at(now)
+        if not isolated:
+            self._since = None
+            if minute * MINUTE <= self._last + ISOLATED_FOR and self.own_minute != minute:
+                self.lost_minute = minute
+            return
+        if self._since is None:
+            self._since = now
+        if minute * MINUTE >= max(self._since + ISOLATED_FOR, known_until):
+            self.own_minute, self._last = minute, now
+        elif now >= self._since + SURE_AFTER:
+            self.lost_minute, self._last = minute, now
+
+    def standing_of(self, minute: int) -> MinuteStanding | None:
+        """None if the row decides."""
+        if minute == self.own_minute:
+            return MinuteStanding.OWN
+        return MinuteStanding.LOST if minute == self.lost_minute else None
+
+    def clock_moved(self, seconds: float) -> None:
+        """The server's clock was set by so much."""
+        self._last += seconds
+        if self._since is not None:
+            self._since += seconds

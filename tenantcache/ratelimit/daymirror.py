@@ -1,0 +1,54 @@
+"""What Redis has counted of each day, on its way into Postgres (rule 5 of `core/failover.py`)."""
+
+from __future__ import annotations
+
+from tenantcache.ratelimit.core.failover import MIRROR_INTERVAL
+from tenantcache.ratelimit.counterstore import CounterChoices
+
+
+class DayMirror:
+    """`days` are counts that Postgres does not have yet, by tenant and number of the day."""
+
+    def __init__(self, choices: CounterChoices) -> None:
+        self.days: dict[tuple[str, int], int] = {}
+        self._choices = choices
+        self._next = 0.0
+
+    def start(self, now: float) -> None:
+        self._next = now + MIRROR_INTERVAL
+
+    def hasten(self) -> None:
+        """A change is announced: what Redis has counted is wanted before it begins."""
+        self._next = 0.0
+
+    def clock_moved(self, seconds: float) -> None:
+        """The server's clock was set by so much."""
+        self._next += seconds
+
+    def note(self, tenant_id: str, number: int, value: int) -> None:
+        """Redis has counted so much of the day of that number."""
+        self.days[tenant_id, number] = value
+
+    def forget(self, tenant_id: str, number: int) -> None:
+        """That day is reset."""
+        self.days.pop((tenant_id, number), None)
+
+    def clear(self) -> None:
+        self.days.clear()
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._next
+
+    async def write_rest(self, now: float) -> None:
+        """The same as `write`, if there is something that Postgres does not have."""
+        if self.days:
+            await self.write(now)
+
+    async def write(self, now: float) -> None:
+        """Raise the counts in Postgres to those of Redis, which is done for now. Raises `StoreError`."""
+        self.start(now)
+        if days := dict(self.days):
+            await self._choices.mirror(days)
+            for key, value in days.items():
+                if self.days.get(key) == value:
+                    del self.days[key]

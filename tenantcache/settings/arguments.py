@@ -1,0 +1,49 @@
+"""What `Settings(...)` takes: for each setting the types that are read, which are more than those that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal, TypedDict
+
+Items = str | Iterable[str]
+"""A list, or its text as the variable has it: "a, b"."""
+
+
+class SettingsArguments(TypedDict, total=False):
+    """Keyword arguments of `Settings`, in the order of its fields. Units and meanings: docs/settings.md."""
+
+    database_url: str
+    redis_url: str | None
+    listen_url: str | None
+    base_domains: Items
+    reserved_subdomains: Items
+    base_domain_tenant: bool
+    strategies: Items
+    redirect_to_primary: bool
+    status_codes: str | Mapping[str, int]
+    bypass_paths: Items
+    unlimited_paths: Items
+    limit_per_minute: int
+    limit_per_day: int
+    plans: str | Mapping[str, Mapping[str, int | None]]
+    limits: Literal["enforce", "shadow", "off"]
+    minute_window: Literal["fixed", "sliding"]
+    on_limiter_error: Literal["local", "allow", "deny"]
+    rate_limit_headers: bool
+    limit_preflights: bool
+    x_rate_limit_headers: bool
+    memory_max_tenants: int
+    memory_ttl: float
+    warm_up: bool
+    redis_ttl: float
+    negative_ttl: float
+    host_index_max_hosts: int
+    max_staleness: float
+    stale_if_error: float
+    max_value_bytes: int
+    key_prefix: str
+    trusted_proxies: str | Iterable[str | IPv4Network | IPv6Network]
+    usage_interval: float
+    redis_monthly_budget: int | None
+    redis_pricing: Literal["per-command"]

@@ -1,0 +1,141 @@
+"""What `TenantCache.stats` returns: a dict of dicts, with a type. docs/api.md says what each key counts.
+
+Counts are since the start of this process; states are as they are now. Everything is ready for JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+__all__ = ["Stats"]
+
+
+class MemoryStats(TypedDict):
+    """The tier in the process, in entries: one for each alias that leads to a tenant, or to none."""
+
+    tenants: int
+    negatives: int
+    evictions: int
+
+
+class ResolverStats(TypedDict):
+    """Lookups that memory did not answer."""
+
+    loads: int
+    ruled_out: int
+    over_budget: int
+    redis_hits: int
+    redis_refused: int
+    stale_served: int
+
+
+class LookupStats(ResolverStats):
+    """All lookups, and the tenants that came by the query that warms memory up."""
+
+    warmed_up: int
+
+
+class ValidityStats(TypedDict):
+    """Whether memory may be served: `valid_for` in seconds, `applied` is the number of a log entry."""
+
+    valid: bool
+    valid_for: float
+    applied: int
+
+
+class FollowerStats(TypedDict):
+    """How this process follows the log."""
+
+    following: bool
+    pulls: int
+    processes: int
+    fault: str | None
+    last_error: str | None
+
+
+class FreshnessStats(ValidityStats, FollowerStats):
+    """What vouches for memory."""
+
+
+class IndexStats(TypedDict):
+    """The index of known hosts."""
+
+    ready: bool
+    hosts: int
+    bytes: int
+    loads: int
+
+
+StoreName = Literal["redis", "postgres"]
+RedisState = Literal["none", "answering", "failing", "gone", "refusing", "suspended"]
+
+
+class CounterStats(TypedDict):
+    """Which store counts limits. `since` and `changes_at` are server times, in seconds since the Unix epoch."""
+
+    store: StoreName | None
+    alone: bool
+    known: bool
+    since: int
+    why: str
+    changes_to: StoreName | None
+    changes_at: float | None
+    postgres: Literal["answering", "failing"]
+    redis: RedisState
+
+
+class LimiterStats(TypedDict):
+    """What the limiter has done."""
+
+    tenants: int
+    takes: int
+    denied: int
+    unavailable: int
+    errors: int
+    degraded: bool
+
+
+class LimitStats(LimiterStats):
+    """Limits. `counters` is None if the application brought its own counters along."""
+
+    shadowed: int
+    counters: CounterStats | None
+
+
+class UsageStats(TypedDict):
+    """Usage on its way into Postgres."""
+
+    batches: int
+    waiting: int
+
+
+class LinkStats(TypedDict):
+    """The connection to Redis."""
+
+    billed_commands: int
+    breaker: Literal["closed", "open", "probing"]
+
+
+class RedisStats(LinkStats):
+    """Redis, configured or not."""
+
+    configured: bool
+
+
+class PostgresStats(TypedDict):
+    """Postgres."""
+
+    queries: int
+
+
+class Stats(TypedDict):
+    """A snapshot of one engine."""
+
+    memory: MemoryStats
+    lookups: LookupStats
+    freshness: FreshnessStats
+    index: IndexStats
+    limits: LimitStats
+    usage: UsageStats
+    redis: RedisStats
+    postgres: PostgresStats
