@@ -24,7 +24,7 @@ demo: install
 
 # Many tests wait for servers of their own, so that four at a time suit two cores.
 WORKERS ?= 4
-PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test: install-bench
 	$(PYTEST)

@@ -28,45 +28,13 @@ from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
 from tests.thorough import effort
 
-pytest_plugins = ["tests.hangs", "tests.patience"]
+pytest_plugins = ["tests.hangs", "tests.patience", "tests.schedule"]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
 settings.register_profile(
     "any machine", deadline=None, max_examples=effort(25, 100), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
-
-
-TOGETHER = {
-    "test_bench.py": "bench",
-    "test_loadtest.py": "bench",
-    "consistency/test_real_processes.py": "fleets",
-    "over_admission/": "fleets",
-    "end_to_end/test_two_workers.py": "fleets",
-    "test_fleet_on_servers.py": "engines",
-    "test_bulk_update.py": "engines",
-    "test_stalled.py": "engines",
-    "stores/test_cluster.py": "cluster",
-    "stores/test_counters.py": "cluster",
-    "end_to_end/test_servers.py": "HTTP servers",
-    "end_to_end/test_proxies.py": "proxies",
-    "test_cli.py": "commands",
-}
-"""Files below `tests` whose tests run in one process, one after the other: they share what takes long to start, or
-each starts a fleet. The first begin first, since they take longest. Any other test runs where there is room."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    below = Path(__file__).parent
-    places = {}
-    for item in items:
-        path = item.path.relative_to(below).as_posix()
-        place = next((place for place, start in enumerate(TOGETHER) if path.startswith(start)), len(TOGETHER))
-        if place < len(TOGETHER):
-            item.add_marker(pytest.mark.xdist_group(list(TOGETHER.values())[place]))
-        places[item] = place
-    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(autouse=True)

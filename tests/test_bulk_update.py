@@ -1,4 +1,4 @@
-"""One statement that changes 20,000 tenants, while a process answers: `benchmarks/bulk_update.py` in short."""
+"""One statement that changes 11,000 tenants, while a process answers: `benchmarks/bulk_update.py` in short."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenantcache.freshness import puller
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.logmark import LogMark
 
-TENANTS = 20_000
+TENANTS = 11_000
 
 
 class Bursts:

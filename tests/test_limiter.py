@@ -79,7 +79,7 @@ async def test_one_take_is_in_flight_however_many_wait(counters: FakeCounters, m
     counters.gate.set()
     assert all(decision.allowed for decision in await asyncio.gather(*tasks))
     assert counters.most_in_flight == 1
-    assert len(counters.takes) == 2, "the second take is for everybody who came while the first was on its way"
+    assert len(counters.takes) == 2, "the second take is for all that came while the first was on its way"
 
 
 async def test_the_line_is_served_in_order(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
@@ -96,7 +96,7 @@ async def test_the_line_is_served_in_order(counters: FakeCounters, make_limiter:
     assert limiter.denied == 3
 
 
-async def test_nobody_overtakes_a_large_request_at_the_head(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+async def test_a_large_request_at_the_head_is_not_overtaken(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_minute=10)
     counters.gate.clear()
     large = asyncio.create_task(limiter.check(tenant, cost=8))
@@ -156,7 +156,7 @@ async def test_an_answer_that_comes_after_the_minute_is_worth_nothing(
 # Limits.
 
 
-async def test_an_unlimited_tenant_asks_nobody(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
+async def test_an_unlimited_tenant_asks_no_counter(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
     limiter = make_limiter()
     assert await admitted_of(limiter, limited(), 1000) == 1000
     assert counters.takes == []
@@ -301,7 +301,7 @@ async def test_a_raised_limit_ends_a_denial(make_limiter: MakeLimiter) -> None:
     admitted = []
     for per_minute, per_day in ((5, 7), (50, 7), (50, 12), (None, None)):
         tenant = limited(per_minute=per_minute, per_day=per_day)
-        limiter.update(tenant)  # as whoever reads the tenant does
+        limiter.update(tenant)  # as every read of the tenant does
         admitted.append(await admitted_of(limiter, tenant, 20))
     assert admitted == [5, 2, 5, 20]
 
@@ -813,7 +813,7 @@ async def test_sliding_minutes_have_no_edge(clock: FakeClock, counters: FakeCoun
     await limiter.close()
 
 
-# Tenants that nobody asks for any more.
+# Tenants that are not asked for any more.
 
 
 async def idle_limiter(
@@ -836,7 +836,7 @@ async def test_who_is_gone_from_memory_gives_everything_back(clock: FakeClock, c
     assert len(limiter) == 0
     assert counters.total("day") == 1, "what was spent, and nothing more"
     assert [spent.tokens for _, drained in limiter.drain() for spent in drained] == [1], "usage is not lost"
-    assert (await limiter.check(tenant)).allowed, "whoever comes back is served as anybody"
+    assert (await limiter.check(tenant)).allowed, "a tenant that comes back is served as any other"
     await limiter.close()
 
 

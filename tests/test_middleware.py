@@ -330,6 +330,29 @@ async def test_the_older_headers_tell_of_the_scarcest_policy() -> None:
         assert answer.header("x-ratelimit-reset") == "6000"
 
 
+@pytest.mark.parametrize("standard", [True, False])
+@pytest.mark.parametrize(
+    ("limits", "resets"), [((50, 60), ["60", "60", "59", "58"]), ((60, 50), ["6000", "6000", "5999", "5998"])]
+)
+async def test_the_older_headers_of_hot_requests_count_down(
+    standard: bool, limits: tuple[int, int], resets: list[str]
+) -> None:
+    minute, day = limits
+    tenant = row("both", limit_per_minute=minute, limit_per_day=day)
+    async with world(tenant, rate_limit_headers=standard, x_rate_limit_headers=True) as made:
+        told = []
+        for seconds in (0.0, 0.0, 1.5, 0.5):
+            made.clock.advance(seconds)
+            answer = await get(made.app, b"both.example.com")
+            told.append([answer.header(f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")])
+            names = [name for name, _ in answer.headers if b"ratelimit" in name]
+            assert len(names) == (5 if standard else 3)
+            assert names[-3:] == [b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"]
+        assert told == [
+            ["50", remaining, reset] for remaining, reset in zip(("49", "48", "47", "46"), resets, strict=True)
+        ]
+
+
 async def test_shadow_only_counts() -> None:
     async with world(limits="shadow") as made:
         statuses = [(await get(made.app, b"limited.example.com")).status for _ in range(5)]

@@ -108,7 +108,7 @@ def test_what_is_no_zone_is_utc_and_said_once(name: str, caplog: pytest.LogCaptu
         assert [calendar_of(name) for _ in range(3)] == [utc_day] * 3
     assert find_zone(name) is None
     assert len(caplog.records) == 1
-    assert f"{name!r} is no time zone" in caplog.text
+    assert f"{name!r} is not a time zone" in caplog.text
 
 
 def test_one_calendar_a_zone() -> None:

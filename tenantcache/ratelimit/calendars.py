@@ -1,8 +1,8 @@
-"""Days in a tenant's time zone. Zone data is the system's, or that of the `tzdata` package where it has none.
+"""Days in a tenant's time zone. Zone data is the system's, or that of the `tzdata` package if the system has none.
 
-A day lasts from one local midnight to the next: 23 or 25 hours where the clocks change. Where they are moved forward
-at midnight, the day begins at the first time that there is; where they are moved back over it, at the first midnight.
-So the days of a zone follow each other without gap or overlap.
+A day lasts from one local midnight to the next: 23 or 25 hours when the clocks change. If they are moved forward at
+midnight, the day begins at the first time that there is. If they are moved back over it, it begins at the first
+midnight. So the days of a zone follow each other without gap or overlap.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 EPOCH = date(1970, 1, 1).toordinal()
 
 
-@lru_cache(maxsize=1024)  # also of names that are none: looking for those reads directories
+@lru_cache(maxsize=1024)  # also of names that are not zones: looking for those reads directories
 def find_zone(name: str) -> tzinfo | None:
-    """The zone of that IANA name, or None where there is none."""
+    """The zone of that IANA name, or None if there is none."""
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # not found, a directory or unreadable, no relative path
@@ -31,12 +31,12 @@ def find_zone(name: str) -> tzinfo | None:
 
 @lru_cache(maxsize=1024)
 def calendar_of(time_zone: str | None) -> Calendar:
-    """What tells a tenant's days; UTC where it has no zone, or one that is not known here (which is logged once)."""
+    """What tells a tenant's days; UTC if it has no zone, or one that is not known here (which is logged once)."""
     if time_zone is None or time_zone == "UTC":
         return utc_day
     zone = find_zone(time_zone)
     if zone is None:
-        logger.warning("%r is no time zone (an IANA name like Europe/Berlin): days end at midnight UTC", time_zone)
+        logger.warning("%r is not a time zone (an IANA name like Europe/Berlin): days end at midnight UTC", time_zone)
         return utc_day
 
     def local_day(server_time: float) -> Day:

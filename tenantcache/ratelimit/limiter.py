@@ -161,12 +161,12 @@ class Limiter:
         return len(self._meters.of_tenants)
 
     def meter_of(self, tenant: Tenant) -> Reservation:
-        """The reservation of `tenant`, made where there is none yet; one for all tenants that need none."""
+        """The reservation of `tenant`, made if there is none yet; one for all tenants that need none."""
         meter = self._meters.of_tenant(tenant)
         return self._unmetered if meter is None else meter.reservation
 
     def clock_moved(self) -> None:
-        """The server's time is another than was thought: what was lent is of windows that end at another time."""
+        """The server's time is another than was thought: what was leased is of windows that end at another time."""
         for meter in self._meters:
             meter.reservation.clock_moved(self._server_now())
 
@@ -266,7 +266,7 @@ class Limiter:
             await self._store.reset(owner, [Debit(window, 0) for window in windows])
 
     def restart(self, tenant_id: str) -> None:
-        """Begin anew in this minute and this day: somebody has reset the tenant's counters."""
+        """Begin anew in this minute and this day: the tenant's counters have been reset."""
         for meter in self._meters.all_of(tenant_id):
             meter.reservation.restart(self._server_now())
 

@@ -25,7 +25,7 @@ from tenantcache.ratelimit.supply import Supply
 from tenantcache.tenant import Limits
 
 NAME_SEPARATOR = "\x1f"
-"""Stands between a tenant's id and a limit's name where counters are called by both: U+001F, the unit separator, which
+"""Separates a tenant's id from a limit's name if counters are called by both: U+001F, the unit separator, which
 no id has that a person can type."""
 
 

@@ -1,7 +1,7 @@
 """The meters of this process: one for each tenant that was served, and for each of its named limits.
 
-A tenant that is in memory keeps its meter: requests find it there. One that is not, and that no request has asked for
-in `IDLE` seconds, gives its tokens back and is forgotten, so that what limits take is bounded like memory is.
+A tenant that is in memory keeps its meter: requests find it there. Another one gives its tokens back and is forgotten
+after `IDLE` seconds without a request. So what limits take is bounded like memory is.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from math import ceil
 
@@ -45,12 +45,11 @@ def ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
 
 
 class LimitHeaders:
-    """What the answers of one engine tell, as its settings have it. `server_now`: as `TenantCache.server_now`."""
+    """What the answers of one engine tell, as its settings have it."""
 
-    def __init__(self, settings: Settings, server_now: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.shows_standard = settings.rate_limit_headers
         self._shows_older = settings.x_rate_limit_headers
-        self._server_now = server_now
 
     def of(self, quotas: Sequence[Quota]) -> list[HeaderLine]:
         headers = ratelimit_headers(quotas) if self.shows_standard else []
@@ -60,9 +59,8 @@ class LimitHeaders:
         """What makes the headers of hot requests, as of server time `now`; None if there are none to send."""
         if reservation.limits == Limits():
             return None
-        if self._shows_older:
-            return FreshHeaders(self.of, self._server_now)
-        return HotHeaders(reservation, now) if self.shows_standard else None
+        standard = HotHeaders(reservation, now) if self.shows_standard else None
+        return HotOlderHeaders(reservation, now, standard) if self._shows_older else standard
 
 
 class HotHeaders:
@@ -113,20 +111,36 @@ class HotHeaders:
         return send_with_headers
 
 
-class FreshHeaders:
-    """In place of `HotHeaders`, for headers that are made anew by `make` for each request."""
+class HotOlderHeaders:
+    """As `HotHeaders`, for `X-RateLimit-*` after the `standard` ones, if there are any.
 
-    __slots__ = ("_make", "_server_now")
+    All limits are spent alike, so the one with the least left stays that one.
+    """
 
-    def __init__(self, make: Callable[[Sequence[Quota]], list[HeaderLine]], server_now: Callable[[], float]) -> None:
-        self._make = make
-        self._server_now = server_now
+    __slots__ = ("_later", "_limit", "_more", "_reset", "_standard")
+
+    def __init__(self, reservation: Reservation, now: float, standard: HotHeaders | None) -> None:
+        tightest = _tightest(reservation.quotas(now))
+        self._limit = (b"x-ratelimit-limit", b"%d" % tightest.limit)
+        self._more = tightest.remaining - min(reservation.minute, reservation.day)
+        self._later = round(now + tightest.reset - reservation.until)
+        self._reset = (b"x-ratelimit-reset", b"")
+        self._standard = standard
 
     def turn(self, reservation: Reservation, now: float) -> float:
-        return reservation.until
+        """As `HotHeaders.turn`."""
+        if self._standard is not None:
+            self._standard.turn(reservation, now)
+        until = reservation.until
+        seconds = ceil(until - now)
+        self._reset = (b"x-ratelimit-reset", b"%d" % (seconds + self._later))
+        return until - seconds + 1
 
     def add_to(self, send: Send, reservation: Reservation) -> Send:
-        return adding(self._make(reservation.quotas(self._server_now())), send)
+        """As `HotHeaders.add_to`."""
+        remaining = (b"x-ratelimit-remaining", b"%d" % (reservation.left + self._more))
+        send = adding([self._limit, remaining, self._reset], send)
+        return send if self._standard is None else self._standard.add_to(send, reservation)
 
 
 def adding(headers: Sequence[HeaderLine], send: Send) -> Send:
@@ -164,9 +178,13 @@ def x_ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
     """The older `X-RateLimit-*`, which have room for one policy: the one with the least left. Reset is in seconds."""
     if not quotas:
         return []
-    tightest = min(quotas, key=lambda quota: quota.remaining)
+    tightest = _tightest(quotas)
     return [
         (b"x-ratelimit-limit", b"%d" % tightest.limit),
         (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
         (b"x-ratelimit-reset", b"%d" % ceil(tightest.reset)),
     ]
+
+
+def _tightest(quotas: Sequence[Quota]) -> Quota:
+    return min(quotas, key=lambda quota: quota.remaining)

@@ -90,7 +90,7 @@ class TenantMiddleware:
         self.cache = cache
         self._has_proxies = bool(settings.trusted_proxies)
         self._request_host = RequestHost(settings.trusted_proxies)
-        self._headers = LimitHeaders(settings, cache.server_now)
+        self._headers = LimitHeaders(settings)
         strategies = make_strategies(self._given_strategies, settings)
         self._admission = Admission(cache, self._request_host, strategies, self._headers)
         self._special_paths = self._admission.special_paths

@@ -3,8 +3,9 @@ migrated."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Any
 
 import asyncpg
@@ -13,11 +14,37 @@ import pytest
 from tenantcache.schema.adopt import Adoption, install, prepare
 from tests.adoption.applications import Application, Found, Migration, Write
 from tests.adoption.test_applications_fixtures import APPLICATIONS, load, migrate, named
+from tests.servers.databases import Databases
+
+
+@pytest.fixture(scope="session")
+def adopted_databases() -> dict[str, str]:
+    """By application the database in which it is adopted: each test gets a copy of it."""
+    return {}
 
 
 @pytest.fixture
-async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_database_url)
+def adopted_url(databases: Databases, adopted_databases: dict[str, str], application: Application) -> Iterator[str]:
+    """The application's tables with its rows, adopted."""
+
+    async def make(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await load(connection, application)
+        await adopt(connection, application)
+        await connection.close()
+
+    if application.name not in adopted_databases:
+        original = databases.create(template="template1")
+        asyncio.run(make(original))
+        adopted_databases[application.name] = original.rpartition("/")[2]
+    url = databases.create(template=adopted_databases[application.name])
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+async def db(adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(adopted_url)
     yield connection
     await connection.close()
 
@@ -86,8 +113,6 @@ async def changed(db: asyncpg.Connection) -> set[str | None]:
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=named)
 async def test_every_name_leads_to_its_tenant(db: asyncpg.Connection, application: Application) -> None:
-    await load(db, application)
-    await adopt(db, application)
     check(await look_up(db, application.found), application.found)
 
 
@@ -101,8 +126,6 @@ def writes() -> list[Any]:
 
 @pytest.mark.parametrize(("application", "write"), writes())
 async def test_a_write_is_seen(db: asyncpg.Connection, application: Application, write: Write) -> None:
-    await load(db, application)
-    await adopt(db, application)
     await db.execute(write.sql)
     if "*" not in application.queries[0].watch.values():
         check(await look_up(db, write.becomes), write.becomes)  # before it is published, too
@@ -124,8 +147,6 @@ def migrations() -> list[Any]:
 
 @pytest.mark.parametrize(("application", "migration"), migrations())
 async def test_a_migration_runs(db: asyncpg.Connection, application: Application, migration: Migration) -> None:
-    await load(db, application)
-    await adopt(db, application)
     await migrate(db, migration)
     while await db.fetchval("select tenantcache.publish(1000)") == "more":
         pass

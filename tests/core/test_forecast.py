@@ -81,7 +81,7 @@ def test_pace_tells_how_much_did_not_come() -> None:
         (100.0, 150.0, 100),  # a third of the fair share stays for others
         (400.0, 150.0, 150),  # all of it will be spent here
         (400.0, 2.0, 6),  # the last tokens of the limit: a hundredth of it at a time
-        (1.0, 400.0, 15),  # a seldom tenant: as much as stands in a minute
+        (1.0, 400.0, 15),  # a seldom tenant: as much as is reserved of a minute
         (1.0, 4.0, 4),
         (0.0, 4.0, 4),
         (1.0, 0.0, 0),

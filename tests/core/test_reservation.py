@@ -69,7 +69,7 @@ def test_a_store_may_be_too_dear_to_take_ahead() -> None:
     assert narrow.settle(here, [60], NOON) is None
     assert narrow.decide(NOON, 1) is not None
     next_minute = narrow.plan(NOON + 60, 1, 1, horizon=0)
-    assert next_minute is not None, "nothing stood for it"
+    assert next_minute is not None, "nothing was reserved for it"
     assert [debit.window for debit in next_minute.debits] == [minute(1)]
 
 
@@ -143,7 +143,7 @@ def test_whatever_changes_tokens_ends_the_lease(counters: Counters, change: str)
     assert (r.minute, r.day) == left[change]
 
 
-def test_whoever_looks_at_the_counters_ends_the_lease(counters: Counters) -> None:
+def test_looking_at_the_counters_ends_the_lease(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON)
     r.lend(NOON + 3)
@@ -262,7 +262,7 @@ def test_the_tokens_of_a_day_end_at_midnight(counters: Counters) -> None:
     assert counters.exhaust(r, MIDNIGHT + DAY) == 1_000
 
 
-def test_standing_tokens_serve_the_next_hour_without_a_take(counters: Counters) -> None:
+def test_an_advance_reservation_serves_the_next_hour_without_a_take(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON, processes=4)
     assert [debit.window.number - MINUTE for debit in counters.takes[0]] == list(range(61))
@@ -273,12 +273,12 @@ def test_standing_tokens_serve_the_next_hour_without_a_take(counters: Counters) 
     assert len(counters.takes) == 1
 
 
-def test_each_take_moves_the_end_of_what_stands(counters: Counters) -> None:
+def test_each_take_moves_the_end_of_the_advance_reservation(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON, processes=4)
     counters.exhaust(r, NOON + 120, processes=2)
     later = [debit.window.number - MINUTE for debit in counters.takes[1][1:]]
-    assert later == [*range(3, 61), 61, 62], "the fleet has shrunk: more stands here, and for two minutes more"
+    assert later == [*range(3, 61), 61, 62], "the fleet has shrunk: more is reserved here, and for two minutes more"
     r = Reservation(Limits(6_000, None), NOON)
     counters.takes.clear()
     counters.serve(r, NOON, processes=4)
@@ -295,7 +295,7 @@ def test_what_has_run_out_is_not_counted_on(counters: Counters) -> None:
         assert sum(r.spend(NOON + (start + 1) * 60, 1) for _ in range(40)) == 15
 
 
-def test_nothing_stands_over_midnight_utc(counters: Counters) -> None:
+def test_nothing_is_reserved_over_midnight_utc(counters: Counters) -> None:
     """There other counters begin, and a take of both would be two commands."""
     r = Reservation(Limits(600, None), MIDNIGHT - 180)
     counters.serve(r, MIDNIGHT - 180, processes=4)
@@ -305,12 +305,12 @@ def test_nothing_stands_over_midnight_utc(counters: Counters) -> None:
     assert not r.spend(MIDNIGHT, 1)
 
 
-@pytest.mark.parametrize(("before", "stands"), [(180, 60), (121, 60), (120, 119), (61, 60), (2, 1), (1, 0)])
-def test_what_stands_reaches_midnight_where_that_is_near(counters: Counters, before: int, stands: int) -> None:
-    """So that nobody takes in the hour before midnight, and again after it, only for that."""
+@pytest.mark.parametrize(("before", "reserved"), [(180, 60), (121, 60), (120, 119), (61, 60), (2, 1), (1, 0)])
+def test_an_advance_reservation_reaches_a_near_midnight(counters: Counters, before: int, reserved: int) -> None:
+    """So that no process takes in the hour before midnight, and again after it, only for that."""
     r = Reservation(Limits(600, None), MIDNIGHT - before * 60)
     counters.serve(r, MIDNIGHT - before * 60, processes=4)
-    assert len(counters.takes[0]) == 1 + stands
+    assert len(counters.takes[0]) == 1 + reserved
 
 
 def test_a_minute_that_others_hold_is_not_added(counters: Counters) -> None:
@@ -335,7 +335,7 @@ def test_a_reply_that_comes_in_the_next_minute_grants_only_that_minute(counters:
     assert r.minute + r.low == 0
 
 
-def test_near_the_limit_standing_tokens_go_back_with_the_next_take(counters: Counters) -> None:
+def test_near_the_limit_an_advance_reservation_goes_back_with_the_next_take(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON, processes=4)
     assert [counters.values[minute(n)] for n in (1, 30, 59)] == [15, 15, 15]
@@ -456,7 +456,7 @@ def test_a_lost_day_that_others_gave_back_to_is_lifted_above_zero(counters: Coun
     assert r.settle(repair, [asked - 300 + debit.amount], NOON) is None
 
 
-def test_lost_standing_tokens_are_dropped(counters: Counters) -> None:
+def test_a_lost_advance_reservation_is_dropped(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON)
     counters.serve(r, NOON, processes=4)
     counters.values.clear()
@@ -524,7 +524,7 @@ def test_a_lowered_day_drops_the_tokens_above_it(counters: Counters) -> None:
     assert counters.exhaust(r, NOON) == 4
 
 
-def test_standing_tokens_of_a_lowered_limit_are_not_spent_and_go_back(counters: Counters) -> None:
+def test_an_advance_reservation_of_a_lowered_limit_is_not_spent_and_goes_back(counters: Counters) -> None:
     fleet = [Reservation(Limits(600, None), NOON) for _ in range(4)]
     for r in fleet:
         counters.serve(r, NOON, processes=4)
@@ -570,7 +570,7 @@ def test_tokens_go_back_when_the_demand_has_gone(counters: Counters) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(100, 1000), Limits(1000, 100), Limits(None, 100), Limits(100, 100)])
-def test_what_a_dear_request_took_in_vain_is_there_for_others(counters: Counters, limits: Limits) -> None:
+def test_the_overshoot_of_a_dear_request_is_there_for_others(counters: Counters, limits: Limits) -> None:
     """It was refused for want of more: two seconds later the counters are as if it had not come."""
     r, other = Reservation(limits, NOON), Reservation(limits, NOON)
     assert [counters.serve(other, NOON, processes=2).allowed for _ in range(60)] == [True] * 60
@@ -582,12 +582,12 @@ def test_what_a_dear_request_took_in_vain_is_there_for_others(counters: Counters
             r.settle(take, counters.send(take), NOON + second)
     third = Reservation(limits, NOON + 3)
     left = counters.exhaust(third, NOON + 3)
-    assert left >= 35, "40, and as much may stay where it is held as stands there for later minutes"
+    assert left >= 35, "40, and as much may stay where it is held as is reserved there for later minutes"
     assert counters.exhaust(r, NOON + 3) + left in (39, 40)
 
 
 def test_dear_requests_of_several_processes_leave_what_is_left_to_cheap_ones(counters: Counters) -> None:
-    """Each has asked in vain for more than there is; no token is buried under what they have asked for."""
+    """Each has asked for more than there is; no token is buried under what they have asked for."""
     limits = Limits(100, 100)
     first = Reservation(limits, NOON)
     assert [counters.serve(first, NOON).allowed for _ in range(60)] == [True] * 60

@@ -177,7 +177,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(number=pick, times=st.sampled_from([1, 5, 50, 500]), seconds=st.sampled_from([0.5, 3.0, 90.0]))
     def spend_on_the_hot_path(self, number: int, times: int, seconds: float) -> None:
-        """As the middleware does. What is lent stays so while other things happen, and is spent by later calls."""
+        """As the middleware does. What is leased stays so while other things happen, and is spent by later calls."""
         r = self._reservation(number)
         for _ in range(times):
             if self.now >= r.hot_until and self.now < r.until:
@@ -212,7 +212,7 @@ class Fleet(RuleBasedStateMachine):
             assert 0 <= tokens <= min(cost, process.admitted[window])
             self.admitted[window] -= tokens
             process.admitted[window] -= tokens
-        assert back[0][1] == 0 or ago == 0.0, "what was admitted in another minute, or nobody knows when"
+        assert back[0][1] == 0 or ago == 0.0, "what was admitted in another minute, or it is not known when"
         if ago is not None and process.calendar(self.now - ago) != process.calendar(self.now):
             assert back[1][1] == 0, "what was admitted yesterday"
 
@@ -321,7 +321,7 @@ class LosingFleet(Fleet):
 
     @rule()
     def reset(self) -> None:
-        """Somebody resets the tenant: its counters of now are gone. Processes hear of it later."""
+        """The tenant is reset: its counters of now are gone. Processes hear of it later."""
         calendar = self.processes[0].calendar
         self._lose([Window("minute", minute_at(self.now)), Window("day", calendar(self.now).number)])
 

@@ -1,4 +1,4 @@
-"""`Retry-After` from both sides: then there is room, and a moment before there is none. Nobody else asks meanwhile."""
+"""`Retry-After` from both sides: then there is room, and a moment before there is none. No other request comes."""
 
 from __future__ import annotations
 

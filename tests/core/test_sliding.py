@@ -43,7 +43,7 @@ def test_free_at_is_neither_early_nor_late(limit: int, previous: int, used: int,
     assert at <= 0.001 or limit - previous * (1 - (at - 0.0011) / 60) < used + tokens + 1e-6
 
 
-def test_the_previous_minute_is_read_with_each_take_and_nothing_stands(counters: Counters) -> None:
+def test_the_previous_minute_is_read_with_each_take_and_nothing_is_reserved(counters: Counters) -> None:
     r = Reservation(Limits(600, None), NOON, slides=True)
     counters.serve(r, NOON, processes=4)
     assert [debit.window for debit in counters.takes[0]] == [minute(0), minute(-1)]
@@ -54,7 +54,7 @@ def test_half_a_minute_later_half_of_it_is_free(counters: Counters) -> None:
     counters.values[minute(-1)] = 100
     r = Reservation(Limits(100, None), NOON, slides=True)
     assert counters.exhaust(r, NOON + 30) == 50
-    assert counters.values[minute(0)] == 50, "what was asked for in vain went back"
+    assert counters.values[minute(0)] == 50, "the overshoot went back"
 
 
 def test_no_burst_at_the_minutes_edge(counters: Counters) -> None:

@@ -1,8 +1,7 @@
 """Every guard of the freshness protocol, and those of handing a minute over, and how to take it away.
 
 A mutant is a piece of text that is replaced in a copy of the package. `suites` are those that may kill it; a guard of
-the database itself can only be missed by tests on a real one. `quick` names the tests that are enough to kill it in a
-short run, for the guards that everything else rests on.
+the database itself can only be missed by tests on a real one.
 """
 
 from __future__ import annotations
@@ -81,17 +80,6 @@ LIMITS = ("limits",)
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
 OF_FAILOVER = ("failover",)
-ON_COUNTERS = "tests/test_fleetcounters.py::"
-RULES = ("tests/core/test_freshness.py",)
-UNITS = (
-    "tests/test_follower.py",
-    "tests/test_follower_publishing.py",
-    "tests/test_resolver.py",
-    "tests/test_resolver_races.py",
-)
-ON_SCHEMA = "tests/stores/test_schema.py::"
-ON_WRITERS = "tests/stores/test_writers.py::"
-ON_FAULTS = "tests/stores/test_faults.py::"
 
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -114,7 +102,6 @@ SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
 REGISTRY = "tenantcache/stores/registry.py"
-ON_DOMAINS = "tests/test_domains.py::TestOtherTenants"
 LOG = "tenantcache/schema/log.sql"
 SERVE = "tenantcache/schema/serve.sql"
 
@@ -128,15 +115,14 @@ class Mutant:
     old: str
     new: str
     suites: tuple[str, ...] = PROTOCOL
-    quick: tuple[str, ...] = ()
 
 
 MUTANTS = [
-    Mutant("the floor test", FRESHNESS, "return watermark >= floor", "return True", quick=RULES),
+    Mutant("the floor test", FRESHNESS, "return watermark >= floor", "return True"),
     Mutant("the alias's floor", FRESHNESS, "max(self.tail_start, self._alias_floors.get(alias, 0))", "self.tail_start"),
     Mutant("the tenant's floor", FRESHNESS, "floor = max(floor, self._tenant_floors.get(tenant_id, 0))", "pass"),
-    Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, ", quick=RULES),
-    Mutant("shared copies: not of another epoch", FRESHNESS, "return epoch == self.epoch and ", "return ", quick=RULES),
+    Mutant("the tail's start", FRESHNESS, "floor = max(self.tail_start, ", "floor = max(0, "),
+    Mutant("shared copies: not of another epoch", FRESHNESS, "return epoch == self.epoch and ", "return "),
     Mutant(
         "shared copies: their entry is in the log",
         FRESHNESS,
@@ -148,7 +134,6 @@ MUTANTS = [
         FRESHNESS,
         "return self._marks.get(mark.seq) == mark.at",
         "return mark.seq in self._marks",
-        quick=RULES,
     ),
     Mutant(
         "what reads have seen", FRESHNESS, "        if watermark > self.applied or pending:\n", "        if False:\n"
@@ -183,69 +168,60 @@ MUTANTS = [
         "return watermark <= self.applied and watermark % 1 == 0",
         "return watermark % 1 == 0",
     ),
-    Mutant("the log never vouches for what was pending", FRESHNESS, " and watermark % 1 == 0", "", quick=RULES),
+    Mutant("the log never vouches for what was pending", FRESHNESS, " and watermark % 1 == 0", ""),
     Mutant(
         "a pending read is newer than its entry",
         FRESHNESS,
         "return mark.seq + 0.5 if pending else mark.seq",
         "return mark.seq",
-        quick=RULES,
     ),
     Mutant(
         "the order of two pending reads",
         FRESHNESS,
         "return not pending or self._follows(asked, watermark, alias, tenant_id)",
         "return True",
-        quick=RULES,
     ),
     Mutant(
         "the order of pending reads whose floors are forgotten",
         FRESHNESS,
         "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
-        quick=RULES,
     ),
     Mutant(
         "what was pending is not shared",
         RESOLVER,
         "if share and row is not None and not snapshot.pending:",
         "if share and row is not None:",
-        quick=UNITS,
     ),
     Mutant(
         "nothing is held that may be older than what was served",
         RESOLVER,
         "                if snapshot.pending:\n                    self._drop_unordered",
         "                if False:\n                    self._drop_unordered",
-        quick=UNITS,
     ),
     Mutant(
         "pending changes prove nothing",
         PULLER,
         "        if not pull.pending:\n",
         "        if True:\n",
-        quick=UNITS,
     ),
     Mutant(
         "what was pending counts once it is covered",
         PULLER,
         "if pull.covers and self._pending_since is not None:",
         "if self._pending_since is not None:",
-        quick=UNITS,
     ),
     Mutant(
         "a pull that has not looked for faults proves no more than one that has",
         PULLER,
         "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(proves_from)",
-        quick=UNITS,
     ),
     Mutant(
         "a fault proves nothing",
         FAULT_CHECK,
         "self.faultless_at = sent_at if pull.fault is None else NEVER",
         "self.faultless_at = sent_at",
-        quick=UNITS,
     ),
     Mutant(
         "pulls again while transactions run",
@@ -253,7 +229,6 @@ MUTANTS = [
         "self._awaited, self._pause = running, MIN_PULL_PAUSE",
         "self._awaited, self._pause = frozenset(), MIN_PULL_PAUSE",
         ("units",),
-        quick=UNITS,
     ),
     Mutant(
         "empty notifications wait",
@@ -261,7 +236,6 @@ MUTANTS = [
         "if self._empty > EMPTY_NOTIFICATIONS:",
         "if False:",
         ("units",),
-        quick=UNITS,
     ),
     Mutant(
         "an entry that a notification has made up is forgotten",
@@ -269,7 +243,6 @@ MUTANTS = [
         "            self._notices.told = 0  # the answer",
         "            pass  # the answer",
         ("units",),
-        quick=UNITS,
     ),
     Mutant(
         "a check that has made way for changes is made up for",
@@ -277,7 +250,6 @@ MUTANTS = [
         "            if now < self._owed_since + self._may_wait:\n",
         "            if True:\n",
         ("units",),
-        quick=UNITS,
     ),
     Mutant(
         "what reads have seen outlives a collapse",
@@ -299,21 +271,18 @@ MUTANTS = [
         PULLER,
         "self._freshness.extend(min(proves_from, self._checks.faultless_at))",
         "self._freshness.extend(self._clock())",
-        quick=UNITS,
     ),
     Mutant(
         "a read counts from its sending",
         RESOLVER,
         'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
         'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
-        quick=UNITS,
     ),
     Mutant(
         "the log's epoch",
         PULLER,
         "pull.continuous and pull.epoch == self._freshness.epoch",
         "pull.continuous",
-        quick=UNITS,
     ),
     Mutant("the log's continuity", PULLER, "pull.continuous and pull.epoch ==", "pull.epoch =="),
     Mutant(
@@ -333,14 +302,12 @@ MUTANTS = [
         JUDGEMENT,
         "if not freshness.accepts_read(asked, snapshot.mark, alias, tenant_id, pending=snapshot.pending):",
         "if False:",
-        quick=UNITS,
     ),
     Mutant(
         "a change detaches loads in flight",
         RESOLVER,
         "            self._flights.detach(alias)\n            held_here",
         "            held_here",
-        quick=UNITS,
     ),
     Mutant(
         "a refused answer detaches its load",
@@ -366,7 +333,6 @@ MUTANTS = [
         RESOLVER,
         "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
         "is_older = sibling.watermark < watermark",
-        quick=UNITS,
     ),
     Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
@@ -380,14 +346,12 @@ MUTANTS = [
         RESOLVER,
         "self._freshness.accepts(self._freshness.settled, alias, None):",
         "self._freshness.accepts(self._freshness.applied, alias, None):",
-        quick=UNITS,
     ),
     Mutant(
         "the index is not taken from a snapshot with changes pending",
         INDEXER,
         "if stream.pending:",
         "if False:",
-        quick=UNITS,
     ),
     Mutant(
         "the index is of the timeline that is followed",
@@ -421,7 +385,6 @@ MUTANTS = [
         "            self.expire(now)\n            return self.get(alias)",
         "            return self.get(alias)",
         AGES,
-        quick=("tests/stores/test_memory.py",),
     ),
     Mutant(
         "what is dropped is gone, whatever its age",
@@ -429,7 +392,6 @@ MUTANTS = [
         '            self.expire(now)\n            return cast("Entry | None", self.pop(alias, None))',
         '            return cast("Entry | None", self.pop(alias, None))',
         ("memory",),  # of a change, the look that goes before it is enough
-        quick=("tests/stores/test_memory.py",),
     ),
     Mutant(
         "what leaves for its age leaves every map",
@@ -437,7 +399,6 @@ MUTANTS = [
         "        for _, entry in expired:\n            self._on_leave(entry)\n",
         "",
         AGES,
-        quick=("tests/stores/test_memory.py",),
     ),
     Mutant(
         "what is due is held until it is read again",
@@ -446,20 +407,18 @@ MUTANTS = [
         "grace, clock",
         ("memory",),
     ),
-    Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n", quick=RULES),
+    Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n"),
     Mutant(
         "what has lapsed is refused in the end",
         FRESHNESS,
         "return State.LAPSED if now < until + self.stale_if_error else State.REFUSED",
         "return State.LAPSED",
-        quick=RULES,
     ),
     Mutant(
         "a copy is believed only while memory is valid",
         JUDGEMENT,
         "        and freshness.is_valid(now)\n",
         "",
-        quick=("tests/freshness/test_scenarios.py",),
     ),
     Mutant("an id that was not there", JUDGEMENT, "return id_in(alias) if row is None", "return None if row is None"),
     Mutant(
@@ -468,7 +427,6 @@ MUTANTS = [
         "perform from tenantcache.publisher p for update skip locked;",
         "perform from tenantcache.publisher p;",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
     ),
     Mutant(
         "a publisher does not wait for another",
@@ -476,7 +434,6 @@ MUTANTS = [
         "perform from tenantcache.publisher p for update skip locked;",
         "perform from tenantcache.publisher p for update;",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
     ),
     Mutant(
         "the floor: below every transaction under way",
@@ -484,7 +441,6 @@ MUTANTS = [
         "floor = case when is_all then pg_snapshot_xmin(seen) else floor end",
         "floor = case when is_all then pg_snapshot_xmax(seen) else floor end",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_what_is_committed_late_is_above_no_floor",),
     ),
     Mutant(
         "the floor: not of another server",
@@ -492,7 +448,6 @@ MUTANTS = [
         "case when p.floor <= pg_snapshot_xmax(pg_current_snapshot()) then p.floor else '0' end",
         "p.floor",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOtherServers",),
     ),
     Mutant(
         "a snapshot tells what is not published",
@@ -500,7 +455,6 @@ MUTANTS = [
         "select exists (select from tenantcache.outbox o where o.xid >= (select tenantcache.floor()))",
         "select false",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOrder::test_a_publisher_that_has_drawn_its_number_is_not_overtaken",),
     ),
     Mutant(
         "covered: nothing that was under way at the publication",
@@ -508,7 +462,6 @@ MUTANTS = [
         "pg_visible_in_snapshot(x.xid, nullif(earlier, '')::pg_snapshot)",
         "false",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestCovers",),
     ),
     Mutant(
         "covered: nothing of which only a part is published",
@@ -516,7 +469,6 @@ MUTANTS = [
         "published = case when is_all then seen else published end",
         "published = seen",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestCovers",),
     ),
     Mutant(
         "covered: nothing by another server's publication",
@@ -524,7 +476,6 @@ MUTANTS = [
         "            and pg_snapshot_xmax(p.published) <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (",
         "            and not exists (",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestOtherServers",),
     ),
     Mutant(
         "a transaction that stays open silences no others",
@@ -532,7 +483,6 @@ MUTANTS = [
         "7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000",
         "7307199742000000",
         SCHEMA,
-        quick=(ON_WRITERS + "TestTwoTransactions::test_one_that_stays_open_does_not_silence_the_others",),
     ),
     Mutant(
         "a full queue of notifications",
@@ -540,7 +490,6 @@ MUTANTS = [
         "if pg_notification_queue_usage() < 0.5 then",
         "if true then",
         SCHEMA,
-        quick=(ON_WRITERS + "TestNeverFails::test_a_full_queue_of_notifications",),
     ),
     Mutant(
         "the outbox may be dropped",
@@ -548,7 +497,6 @@ MUTANTS = [
         "if to_regclass('tenantcache.outbox') is null then\n        return;",
         "if false then\n        return;",
         SCHEMA,
-        quick=(ON_WRITERS + "TestNeverFails::test_without_the_outbox",),
     ),
     Mutant(
         "publications of all tables",
@@ -556,7 +504,6 @@ MUTANTS = [
         "alter table tenantcache.outbox replica identity full;",
         "null;",
         SCHEMA,
-        quick=(ON_WRITERS + "TestNeverFails::test_a_publication_of_all_tables",),
     ),
     Mutant(
         "publishers are not serializable",
@@ -564,7 +511,6 @@ MUTANTS = [
         'self._isolates = isolation != "read committed"',
         "self._isolates = False",
         SCHEMA,
-        quick=(ON_WRITERS + "TestTwoTransactions::test_serializable_writers_are_not_refused",),
     ),
     Mutant(
         "nobody may call our routines unasked",
@@ -572,7 +518,6 @@ MUTANTS = [
         "execute format('revoke execute on routine %s from public', routine);",
         "null;",
         SCHEMA,
-        quick=(ON_WRITERS + "TestForeigners::test_nobody_may_call_our_routines_unasked",),
     ),
     Mutant(
         "faults: triggers are enabled ALWAYS",
@@ -580,7 +525,6 @@ MUTANTS = [
         "where t.tgrelid = w.relation and t.tgenabled in ('A', 'O')\n",
         "where t.tgrelid = w.relation\n",
         SCHEMA,
-        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
     ),
     Mutant(
         "faults: another table of that name",
@@ -588,7 +532,6 @@ MUTANTS = [
         "when to_regclass(w.name) <> w.relation then",
         "when false then",
         SCHEMA,
-        quick=(ON_FAULTS + "TestWhatTheLogRestsOn",),
     ),
     Mutant(
         "faults: triggers that were off for a moment",
@@ -596,7 +539,6 @@ MUTANTS = [
         "t.tgenabled, t.xmin, md5(p.prosrc)",
         "t.tgenabled",
         SCHEMA,
-        quick=(ON_FAULTS + "TestWhatTheLogRestsOn::test_triggers_that_were_off_for_a_moment",),
     ),
     Mutant(
         "an answer is bounded in bytes",
@@ -604,7 +546,6 @@ MUTANTS = [
         "where bytes <= {MAX_PAGE_BYTES} or bytes is null or place = 1\n",
         "where true\n",
         SCHEMA,
-        quick=(ON_FAULTS + "TestNamesOfAnyLength::test_an_answer_is_bounded_in_bytes",),
     ),
     Mutant(
         "a server in recovery proves nothing",
@@ -612,7 +553,6 @@ MUTANTS = [
         'if records[0]["in_recovery"]:',
         "if False:",
         SCHEMA,
-        quick=(ON_FAULTS + "TestAReplica",),
     ),
     Mutant(
         "hot requests: freshness",
@@ -620,7 +560,6 @@ MUTANTS = [
         "if now >= valid_until or server_now >= reservation.until",
         "if server_now >= reservation.until",
         WEB,
-        quick=("tests/test_middleware.py",),
     ),
     Mutant(
         "hot requests: a fast path that is opened ends the lease",
@@ -628,7 +567,6 @@ MUTANTS = [
         "reservation.lend(NEVER)",
         "pass",
         WEB,
-        quick=("tests/test_fastpaths.py",),
     ),
     Mutant(
         "hot requests: headers are made anew when a lease was ended",
@@ -636,7 +574,6 @@ MUTANTS = [
         "if reservation.hot_until == NEVER:",
         "if headers is None:",
         WEB,
-        quick=("tests/test_middleware.py",),
     ),
     Mutant(
         "hot requests: a lease lasts as long as memory is fresh",
@@ -644,7 +581,6 @@ MUTANTS = [
         "reservation.lend(min(valid_until, ends - offset))",
         "reservation.lend(ends - offset)",
         WEB,
-        quick=("tests/test_middleware.py",),
     ),
     Mutant(
         "hot requests: an old name of a tenant never becomes hot",
@@ -652,7 +588,6 @@ MUTANTS = [
         " and not tenant.leads_on(alias)\n",
         "\n",
         WEB,
-        quick=("tests/test_other_names.py",),
     ),
     Mutant(
         "names: the database's lower case is that of A to Z alone",
@@ -660,7 +595,6 @@ MUTANTS = [
         "name.translate(_ASCII_LOWER)",
         "name.lower()",
         WEB,
-        quick=("tests/test_other_names.py",),
     ),
     Mutant(
         "names: no name leads into another kind",
@@ -668,7 +602,6 @@ MUTANTS = [
         'alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)',
         'alias_of_name(name, kind) if by == "slug" else alias_of_label(name)',
         WEB,
-        quick=("tests/test_other_names.py",),
     ),
     Mutant(
         "hot requests: no lease is renewed in another event loop",
@@ -676,7 +609,6 @@ MUTANTS = [
         " or self._is_elsewhere()",
         "",
         LOOPS,
-        quick=("tests/test_eventloops.py", "-k", "hot_request"),
     ),
     Mutant(
         "an engine is called in the event loop that has it open",
@@ -720,7 +652,6 @@ MUTANTS = [
         "tenant_domains where domain = $1 and tenant_id = $2 returning true",
         "tenant_domains where domain = $1 returning true",
         ("domains",),
-        quick=(ON_DOMAINS,),
     ),
     Mutant(
         "a tenant takes back its own claim only",
@@ -742,7 +673,6 @@ MUTANTS = [
         "'subdomain:' || old.subdomain, ",
         "",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_rename_names_the_old_and_the_new",),
     ),
     Mutant(
         "OLD in the trigger: the domain",
@@ -750,7 +680,6 @@ MUTANTS = [
         "array['domain:' || old.domain, ",
         "array[",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_is_renamed_names_both_domains",),
     ),
     Mutant(
         "OLD in the trigger: the tenant",
@@ -758,7 +687,6 @@ MUTANTS = [
         "old_id := old.tenant_id;",
         "",
         SCHEMA,
-        quick=(ON_SCHEMA + "TestWhatIsNamed::test_a_domain_that_moves_names_both_tenants",),
     ),
     Mutant(
         "triggers fire always",
@@ -801,7 +729,6 @@ MUTANTS = [
         "if not isinstance(error, StoreError) or not error.values:",
         "if True:",
         LIMITS,
-        quick=("tests/test_halfway.py",),
     ),
     Mutant(
         "limits: Postgres is asked before Redis",
@@ -837,7 +764,6 @@ MUTANTS = [
         "self.restart(now)",
         "self._forecast.forget_usage(now)",
         LIMITS,
-        quick=("tests/core/test_reservation.py",),
     ),
     Mutant(
         "limits: a later minute that grants nothing is asked once",
@@ -866,7 +792,6 @@ MUTANTS = [
         "if self.failover.version_of(minute_at(asked)) != counters:",
         "if False:",
         COUNTERS,
-        quick=(ON_COUNTERS + "test_an_answer_that_comes_after_the_report_is_not_used",),
     ),
     Mutant(
         "handing over: the day is written down before the report",
@@ -888,7 +813,6 @@ MUTANTS = [
         "return minute > self._begun_before and ",
         "return ",
         COUNTERS,
-        quick=("tests/test_clock_set.py",),
     ),
     Mutant(
         "handing over: what was spent in a loop that has ended",
@@ -896,7 +820,6 @@ MUTANTS = [
         "(*self._meters, *self._left, *self._released)",
         "(*self._meters, *self._released)",
         LIMITS,
-        quick=("tests/test_limiter.py",),
     ),
     Mutant(
         "handing over: a holder is known to Postgres",
@@ -918,7 +841,6 @@ MUTANTS = [
         "(reported_version, reported_minute) is distinct from (known_version, of_minute));",
         "false);",
         HANDING_OVER,
-        quick=("tests/stores/test_choices.py::test_the_last_report_hands_the_minute_over_with_the_sum_of_all",),
     ),
     Mutant(
         "handing over: a holder is one of the row that it knows",
@@ -926,7 +848,6 @@ MUTANTS = [
         "if holds and exists (select from tenantcache.counter_store where version = known_version) then",
         "if holds then",
         HANDING_OVER,
-        quick=("tests/stores/test_choices.py::test_a_process_becomes_no_holder_while_a_minute_is_being_handed_over",),
     ),
     Mutant(
         "failover: a minute is known no longer than the notice lasts",
@@ -976,8 +897,6 @@ ROUTINES = "tenantcache/schema/adopt/routines.py"
 ADOPTED_SQL = "tenantcache/schema/adopted.sql"
 LOG_SQL = "tenantcache/schema/log.sql"
 ADOPTED = ("adopted",)
-ON_ROWS = "tests/adoption/test_rows.py::"
-ON_SERVING = "tests/adoption/test_serving.py::"
 MUTANTS += [
     Mutant(
         "an adopted row is found by its old key too",
@@ -985,7 +904,6 @@ MUTANTS += [
         """(("old", "INSERT"), ("new", "DELETE"))""",
         """(("new", "DELETE"),)""",
         ADOPTED,
-        ("tests/adoption/test_meeting.py::test_whoever_commits_last_is_served",),
     ),
     Mutant(
         "changes that are not published yield candidates",
@@ -993,7 +911,6 @@ MUTANTS += [
         "        union select unnest(changed_ids)\n",
         "",
         ADOPTED,
-        (ON_ROWS + "test_each_way_to_write_is_seen",),
     ),
     Mutant(
         "the names that a tenant had are named",
@@ -1001,7 +918,6 @@ MUTANTS += [
         "        union select b.tenant_id::text, b.alias::text from before b\n",
         "",
         ADOPTED,
-        (ON_SERVING + "test_a_change_of_a_row_names_its_domains_and_both_its_names",),
     ),
     Mutant(
         "a failed trigger is told for each transaction",
@@ -1010,7 +926,6 @@ MUTANTS += [
         "    if (select p.incomplete is null from tenantcache.publisher p)"
         " and not exists (select from tenantcache.outbox o where o.xid",
         ADOPTED,
-        (ON_ROWS + "test_what_a_failed_trigger_says_is_not_lost_in_a_rebuild",),
     ),
     Mutant(
         "a look-up gives up waiting for a table",
@@ -1018,7 +933,6 @@ MUTANTS += [
         " set lock_timeout = '800ms'",
         "",
         ADOPTED,
-        (ON_ROWS + "test_a_table_that_is_held_for_long_costs_no_connections",),
     ),
     Mutant(
         "a trigger that was off in between is another one",
@@ -1026,7 +940,6 @@ MUTANTS += [
         "t.tgenabled, t.xmin, md5",
         "t.tgenabled, md5",
         ADOPTED,
-        (ON_ROWS + "test_triggers_that_were_off_in_between_show",),
     ),
     Mutant(
         "tenants that share a row are published some at a time",
@@ -1034,6 +947,5 @@ MUTANTS += [
         "if cardinality(changes) > 2 * most then",
         "if false then",
         ADOPTED,
-        (ON_ROWS + "test_a_plan_that_many_share_is_published_some_at_a_time",),
     ),
 ]

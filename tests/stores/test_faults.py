@@ -157,7 +157,7 @@ class TestWhatTheLogRestsOn:
             """)
             await seen(cache, "Other")
 
-    async def test_replicated_writes_are_seen(self, db: asyncpg.Connection, database_url: str) -> None:
+    async def test_replicated_writes_are_seen(self, db: asyncpg.Connection, database_url: str, patience: None) -> None:
         async with make(database_url) as cache:
             assert await name_of(cache) == "Acme"
             await db.execute("set session_replication_role = replica")

@@ -1,14 +1,14 @@
-"""Tokens taken in advance for the minutes that follow.
+"""Tokens reserved in advance, for the minutes that follow.
 
 Rules:
 
-* They reach some minutes ahead, and never over midnight UTC, where other counters begin (another key in Redis). Each
+* They reach some minutes ahead, and never over midnight UTC, when other counters begin (another key in Redis). Each
   take that is sent anyway moves their end on, and near the end of the day to midnight.
-* One number stands for all of these minutes. A minute is added only where it was granted as many tokens as the others
+* One number is kept for all of these minutes. A minute is added only if it was granted as many tokens as the others
   hold; what it was granted otherwise is given up. What is dropped meanwhile was debited there too: a new minute is
   debited as much as the others hold and are asked for together.
 * The first minute that grants less than was asked for is a `wall` until it has begun: it is not asked again, nor is any
-  behind it, nor are the others for more. What each take debits there in vain would be missing when they come.
+  behind it, nor are the others for more. The overshoot of each take would be missing when these minutes come.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Advance(Ledger):
         self._version = None
 
     def _check_version(self, minute: int) -> None:
-        """Forget what is in counters of another version than `minute`, the current one, has (rule 7 there)."""
+        """Forget what is in counters of another version than the current minute's (rule 7 of `reservation.py`)."""
         version = self._version_of(minute)
         if version != self._version:
             self.forget(minute)
@@ -136,7 +136,7 @@ class Advance(Ledger):
 
 
 def _reach(minute: int, horizon: int) -> int:
-    """The first minute that is too far ahead: at midnight, where the horizon would end within a horizon of it.
+    """The first minute that is too far ahead: midnight if the horizon would end within a horizon of it.
 
     Else a tenant with a request now and then would pay for a take shortly before midnight and for one after it.
     """

@@ -17,11 +17,11 @@ from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.windows import MINUTE
 
 PAST_WEIGHT = 30.0
-"""Seconds of evidence that the past minutes stand for: half a minute, so that a demand that has changed
+"""Seconds of evidence that the past minutes count for: half a minute, so that a demand that has changed
 outweighs its past within the minute in which it changes."""
 
 COLD_WEIGHT = 2.0
-"""Seconds without demand assumed before a process first saw the tenant: one request is no flood."""
+"""Seconds without demand assumed before a process first saw the tenant: one request is not a flood."""
 
 SMOOTHING = 0.3
 """Share of the newest minute in the mean of the past: a demand that ends is forgotten (to 3 %) after ten minutes."""

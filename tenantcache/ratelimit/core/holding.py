@@ -23,7 +23,7 @@ that was less exact than another, should not cost what is held."""
 
 
 class Holding:
-    """Two windows, those of the server time at which `enter` was called last. Every method but `spend` needs that."""
+    """Two windows, those of the server time at which `enter` was called last: it is called before anything else is."""
 
     __slots__ = ("_cut_until", "day", "limits", "minute", "pace", "policy", "refill", "until")
 

@@ -22,7 +22,7 @@ class Lease:
         self.left = 0
         """Tokens that may be spent until `hot_until`."""
         self.hot_until = NEVER
-        """In the fast path's own time, in seconds."""
+        """In the fast path's own time, in seconds. `NEVER` once the owner has ended the lease."""
 
     def begin(self, tokens: int, until: float) -> None:
         """Lease `tokens` until `until`. What was spent of another lease has been collected."""

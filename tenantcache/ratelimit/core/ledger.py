@@ -3,7 +3,7 @@
 Rules:
 
 * A debit of `claim` tokens that brings the counter to `value` took the positions `value - claim + 1 ... value`.
-  Those up to the limit are granted; the others are nobody's, so asking for too much is harmless.
+  Those up to the limit are granted; the others belong to no process, so asking for too much is harmless.
 * For every limit L, at most L tokens at positions up to L are out at once, whatever is returned and taken again:
   a debit adds positions above the counter, and no more tokens than the counter's value are out when it does.
 * A counter below what this process knows to be in it has been lost (a flush, a failover).
@@ -19,7 +19,7 @@ from tenantcache.ratelimit.core.windows import Debit, Window
 
 
 class Line(NamedTuple):
-    """One debit of a take, and the tokens that it claims: the amount, and what earlier debits had claimed in vain."""
+    """One debit of a take, and the tokens that it claims: the amount, and overshoot of earlier debits."""
 
     debit: Debit
     claim: int
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 class Take:
     """What to send to the counters in one go. Hand it back to `settle` with the reply, or to `fail`, exactly once.
 
-    `version` is that of the counters which the current minute had when it was planned (`storechoice.py`).
+    `version` is that of the counters which the current minute had when it was planned (`failover.py`).
     """
 
     lines: tuple[Line, ...]
@@ -42,7 +42,7 @@ class Take:
 
 
 class Ledger:
-    """What this process has in the counter of one window (for standing tokens: of each later minute)."""
+    """What this process has in the counter of one window (for an advance reservation: of each later minute)."""
 
     __slots__ = ("has_lost", "overshoot", "taken", "top")
 
@@ -60,7 +60,7 @@ class Ledger:
         self.taken, self.overshoot, self.top = other.taken, other.overshoot, other.top
 
     def claim(self, window: Window, tokens: int) -> Line:
-        """Ask for `tokens`; what was debited in vain before counts as paid."""
+        """Ask for `tokens`; the overshoot of earlier debits counts as paid."""
         line = Line(Debit(window, tokens - self.overshoot), tokens)
         self.overshoot = 0
         return line
@@ -87,9 +87,9 @@ class Ledger:
     def settle(self, line: Line, value: int, limit: int, repaired: bool) -> tuple[int, bool, list[Line]]:
         """Return the tokens granted, whether the window is used up, and what to send to repair a lost counter.
 
-        `repaired`: the line was such a repair. Where that is lost too, the window counts as used up, so that a
-        store that keeps nothing is not asked, and paid, for ever; so does a minute whose counter is lost for the second
-        time, since each loss may admit more.
+        `repaired`: the line was such a repair. If that is lost too, the window counts as used up, so that a store
+        that keeps nothing is not asked, and paid, forever. So does a minute whose counter is lost for the second time,
+        since each loss may admit more.
         """
         lost = self.lost(line, value)
         again = repaired or (self.has_lost and line.debit.window.policy == "minute")

@@ -15,25 +15,25 @@ class ReservePolicy:
     """How much a process takes, leaves and gives back."""
 
     reserve: float = 0.1
-    """Share of a limit that may stand in idle processes, all of them together: at least 90 % must stay usable."""
+    """Share of a limit that all idle processes together may reserve in advance: at least 90 % must stay usable."""
 
     horizon: int = 60
-    """Minutes ahead for which tokens stand. 10,000 Zipf(1.0) tenants at 1,000 requests/s cost 0.018 commands a request
-    with 60, 0.015 with 120 and 0.012 with 240; but a process that is killed leaves them behind, and in Postgres each
-    is a row."""
+    """Minutes ahead for which tokens are reserved. 10,000 Zipf(1.0) tenants at 1,000 requests/s cost 0.018 commands a
+    request with 60, 0.015 with 120 and 0.012 with 240. But a process that is killed leaves them behind, and in
+    Postgres each is a row."""
 
     pressure: float = 0.9
-    """Use of the limit above which nothing stands in advance: near the limit an idle token is a refused request."""
+    """Use of the limit above which nothing is reserved in advance: there an idle token is a refused request."""
 
     margin: float = 2.0
     """Standard deviations of a Poisson demand asked for on top of its mean: 1 minute in 40 needs a second take."""
 
     held_back: float = 1 / 3
-    """Share of a fair share left in the counter while demand may stay below it, for whoever turns out to need more.
+    """Share of a fair share left in the counter while demand may stay below it, for processes that need more.
     At 1/2 a demand of two thirds of the limit needs two takes a minute; at 0 a demand of just the limit loses 3 %."""
 
     least: float = 0.01
-    """Share of a limit asked for at least where all of it will be spent: fewer takes for the last tokens."""
+    """Share of a limit asked for at least when all of it will be spent: fewer takes for the last tokens."""
 
     lead: float = 0.25
     """Seconds of demand left when a background refill starts: several round trips to a remote Redis."""
@@ -68,7 +68,7 @@ class ReservePolicy:
     def wanted(self, expected: float, fair: float, least: int, limit: int) -> int:
         """Return the tokens to hold, given the `expected` demand and a `fair` share of what is left of `limit`.
 
-        Where the demand is above the fair share for certain, all of the share will be spent here: take it at once.
+        If the demand is above the fair share for certain, all of the share will be spent here: take it at once.
         """
         noise = self.margin * sqrt(expected)
         if expected - noise >= fair:

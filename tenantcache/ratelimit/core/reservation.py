@@ -12,9 +12,9 @@ Rules, each of which keeps "never exceeded" true by itself:
    counts and does not answer is not emptied by repeated takes.
 5. A counter below what this process knows to be in it has been lost. What is held, spent or not, is debited again
    before anything new is granted. If that is lost too, the window counts as used up. So one process alone never exceeds
-   a limit even then. Several may: each loss of a window's counter lets at most one more `limit` through in that window,
-   or the value that was lost, if more had been claimed. In practice that is what the other processes had been granted
-   and have not debited again, which each does with its next take.
+   a limit even then. Several may: each loss of a window's counter lets at most one more `limit` through in that window.
+   If more had been claimed, it lets the value that was lost through. In practice that is what the other processes had
+   been granted and have not debited again, which each does with its next take.
 6. A lowered limit ends all tokens of its window and gives them back: those above it must go, and those below it would
    be refused to all other processes for the rest of a day. Until all processes have done so (`cut_settles`), a refusal
    is not final. A window's bound is the highest limit that was in force in it. Tokens reserved in advance belong to
@@ -260,8 +260,8 @@ class Reservation(Lease):
         """Return what to ask for so that `cost` can be spent (0: the background refill), sized by forecast.
 
         `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
-        fleet, at least 1, and `horizon` the minutes ahead for which tokens may be reserved, if the policy's are too
-        many for the store that counts. None when there is nothing to ask: enough is held, a limit is known to be
+        fleet, at least 1. `horizon` is the minutes ahead for which tokens may be reserved, if the policy's are too many
+        for the store that counts. None when there is nothing to ask: enough is held, a limit is known to be
         used up, a take is in flight, or after `release`. Every take returned must be settled or failed.
         """
         if not cost:
@@ -284,9 +284,8 @@ class Reservation(Lease):
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
 
-        Returns a take to send next, and settle likewise, when a counter was lost (nothing of that debit is granted
-        before), when overshoot must not stay, or when the reservation was released meanwhile (it gives everything
-        back).
+        Returns a take to send next, and to settle likewise: when a counter was lost (nothing of that debit is granted
+        before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
         """
         self._happen(Event.FAILED if None in values else Event.ANSWERED)
         if self.released:

@@ -10,8 +10,8 @@ Rules:
    to what the weight leaves at that time. As the weight only falls, the token may be spent at any later time.
 2. Nothing is reserved in advance for later minutes: what will be left of them is not known.
 3. Overshoot goes back at once. The counter will be the previous minute's, and must not weigh too much.
-4. A refusal is final until the weight has fallen by `slide` of the limit, which bounds what a tenant at its limit
-   costs, or by as much as the request needs. It goes on into the next minute, in which this one weighs.
+4. A refusal is final until the weight has fallen by `slide` of the limit, or by as much as the request needs. That
+   bounds what a tenant at its limit costs. It goes on into the next minute, in which this one weighs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Fixed windows on the server's clock.
 
-A window is named by its policy and its number since the Unix epoch, so that two processes that agree on the
-server's time agree on the window without talking. Minutes are UTC minutes. Days are those of the tenant's time zone:
-a day's number is that of its date (1970-01-01 is 0), and when it starts and ends is told by a `Calendar`, because zones
-come from files. Times are seconds since the Unix epoch, as floats.
+A window is named by its policy and its number since the Unix epoch. So two processes that agree on the server's time
+agree on the window without talking. Minutes are UTC minutes. Days are those of the tenant's time zone: a day's number
+is that of its date (1970-01-01 is 0). A `Calendar` tells when it starts and ends, because zones come from files.
+Times are seconds since the Unix epoch, as floats.
 """
 
 from __future__ import annotations
