@@ -20,6 +20,7 @@ from tenantcache.lifecycle import LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
+from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Entry, Memory
 from tenantcache.lookup.resolver import Resolver
@@ -61,6 +62,7 @@ class TenantCache:
     server_time: ServerTime
     memory: Memory
     limiter: Limiter
+    fast_paths: FastPaths
     route_limits: dict[str, Limits]
 
     _home_class: type[Home] = Home

@@ -24,7 +24,7 @@ class FaultCheck:
 
     def __init__(self, log: ChangeLog, pull_interval: float, on_rebuilt: Callable[[], None]) -> None:
         self.fault: str | None = None
-        self.faultless_at = NEVER
+        self.faultless_at: float = NEVER
         """When the last pull was sent that has looked for faults, and found none."""
         self._log = log
         self._on_rebuilt = on_rebuilt

@@ -61,8 +61,8 @@ class Follower:
         pull_interval: float = 1.0,
         on_pull: Callable[[Pull], None] = lambda _: None,
     ) -> None:
-        self.process_id = uuid.uuid4()
-        self.connected = False
+        self.process_id: uuid.UUID = uuid.uuid4()
+        self.connected: bool = False
         self.last_error: str | None = None
         self._is_lost = False
         self._log = log

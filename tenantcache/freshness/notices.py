@@ -11,9 +11,9 @@ class Notices:
     """Notifications of commits, of entries that were published, and calls that want a pull now."""
 
     def __init__(self, freshness: Freshness) -> None:
-        self.told = 0
+        self.told: int = 0
         """The newest entry that a publisher has told of; 0 once an answer of the database accounts for it."""
-        self.is_notified = False
+        self.is_notified: bool = False
         self._freshness = freshness
         self._any = asyncio.Event()
         self._asked = asyncio.Event()

@@ -18,7 +18,7 @@ class Pace:
     """
 
     def __init__(self, interval: float) -> None:
-        self.patience = 0.0
+        self.patience: float = 0.0
         self._empty = 0
         self._interval = interval
         self._awaited: frozenset[int] = frozenset()

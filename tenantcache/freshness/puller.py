@@ -72,8 +72,8 @@ class Puller:
         tail_age: float,
         on_pull: Callable[[Pull], None],
     ) -> None:
-        self.processes = 1
-        self.pulls = 0
+        self.processes: int = 1
+        self.pulls: int = 0
         self.running: frozenset[int] = frozenset()
         """Transactions that were under way in the last pull."""
         self._log = log

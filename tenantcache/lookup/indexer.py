@@ -47,8 +47,8 @@ FOLLOWING = 0.02
 
 class Indexer:
     def __init__(self, source: HostSource, freshness: Freshness, *, clock: Clock, max_hosts: int) -> None:
-        self.hosts = 0
-        self.loads = 0
+        self.hosts: int = 0
+        self.loads: int = 0
         self._source = source
         self._freshness = freshness
         self._clock = clock

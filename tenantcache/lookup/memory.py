@@ -124,7 +124,7 @@ class Memory:
     ) -> None:
         self.ttl = ttl
         self.hot: dict[bytes | None, FastPath] = {}
-        self.evictions = 0
+        self.evictions: int = 0
         self._clock = clock
         self._entries = _TenantEntries(max_tenants, max(grace, ttl), clock, self._left)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)

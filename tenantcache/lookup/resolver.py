@@ -81,12 +81,12 @@ class Resolver:
         clock: Clock,
         deadline: float = 2.0,
     ) -> None:
-        self.loads = 0
-        self.ruled_out = 0
-        self.over_budget = 0
-        self.copy_hits = 0
-        self.copies_refused = 0
-        self.stale_served = 0
+        self.loads: int = 0
+        self.ruled_out: int = 0
+        self.over_budget: int = 0
+        self.copy_hits: int = 0
+        self.copies_refused: int = 0
+        self.stale_served: int = 0
         self._origin = Origin(origin, clock)
         self._sharing = Sharing(copies)
         self._memory = memory

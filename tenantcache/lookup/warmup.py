@@ -48,8 +48,8 @@ class WarmUp:
         *,
         most: int,
     ) -> None:
-        self.tenants = 0
-        self.done = False
+        self.tenants: int = 0
+        self.done: bool = False
         self._source = source
         self._resolver = resolver
         self._memory = memory

@@ -35,9 +35,9 @@ class Coordinator:
     def __init__(
         self, failover: Failover, postgres: CounterStore, choices: CounterChoices, probe: Probe | None
     ) -> None:
-        self.watch = RedisWatch(probe, failover)
-        self.holder = Holder(failover, choices)
-        self.days = DayMirror(choices)
+        self.watch: RedisWatch = RedisWatch(probe, failover)
+        self.holder: Holder = Holder(failover, choices)
+        self.days: DayMirror = DayMirror(choices)
         self._failover = failover
         self._postgres, self._choices = postgres, choices
         self._server_now: Callable[[], float] = lambda: 0.0

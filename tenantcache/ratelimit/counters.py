@@ -46,8 +46,8 @@ class FleetCounters:
     def __init__(
         self, redis: CounterStore | None, postgres: CounterStore, choices: CounterChoices, probe: Probe | None = None
     ) -> None:
-        self.failover = Failover(has_redis=redis is not None)
-        self.coordinator = Coordinator(self.failover, postgres, choices, probe)
+        self.failover: Failover = Failover(has_redis=redis is not None)
+        self.coordinator: Coordinator = Coordinator(self.failover, postgres, choices, probe)
         self.holder = self.coordinator.holder
         self._days = self.coordinator.days
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}

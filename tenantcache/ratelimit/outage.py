@@ -38,7 +38,7 @@ class Outage:
     """`going_on` says what is admitted meanwhile."""
 
     def __init__(self, going_on: str) -> None:
-        self.active = False
+        self.active: bool = False
         self._going_on = going_on
         self._failures: dict[str, Failure] = {}
 

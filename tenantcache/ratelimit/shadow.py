@@ -16,7 +16,7 @@ class ShadowLog:
     """`count` is the number of requests that would have been refused."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._logged_until: dict[tuple[str, str], float] = {}
 
     def admit(self, tenant_id: str, decision: Decision, now: float) -> Decision:

@@ -175,7 +175,7 @@ class PostgresLog:
         self._is_direct = False  # no pooler in between, so that statements may be prepared
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
         self._verifier: asyncio.Task[None] | None = None
-        self.queries = 0
+        self.queries: int = 0
 
     async def open(self, on_change: OnChange) -> None:
         """Connect and listen; `on_change` is called, from the event loop, whenever a change was committed."""

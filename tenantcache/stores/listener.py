@@ -44,7 +44,7 @@ class Listener:
     """`connect` opens a connection or raises one of `FAULTS`; `on_change` is called from the event loop."""
 
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], on_change: OnChange) -> None:
-        self.listening = False
+        self.listening: bool = False
         self._connect = connect
         self._on_change = on_change
         self._has_warned = False

@@ -58,7 +58,7 @@ class PostgresTenants:
         self._max_connections = max_connections
         self._pool: asyncpg.Pool | None = None
         self._rows = RowReader()
-        self.queries = 0
+        self.queries: int = 0
 
     async def open(self) -> None:
         async with translate_errors("connecting"):

@@ -92,8 +92,8 @@ class RedisLink:
         self._redis = self._make_client()
         self._cluster: ClusterClient | None = None
         self._parents: list[Redis | ClusterClient] = []
-        self.breaker = Breaker()
-        self.billed = 0
+        self.breaker: Breaker = Breaker()
+        self.billed: int = 0
 
     def _make_client(self) -> Redis:
         pool = BlockingConnectionPool.from_url(

@@ -30,7 +30,7 @@ class MemoryDatabase:
 
     def __init__(self, server_time: Callable[[], float], *, on_entry: Callable[[LogEntry], None] | None = None) -> None:
         self.rows: dict[str, Row] = {}
-        self.usage = MemoryUsage()
+        self.usage: MemoryUsage = MemoryUsage()
         self.epoch = "in memory"
         self._server_time = server_time
         self._on_entry = on_entry

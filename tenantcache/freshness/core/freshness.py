@@ -122,14 +122,14 @@ class Freshness:
     )
 
     def __init__(self, *, max_staleness: float, stale_if_error: float, max_floors: int = 50_000) -> None:
-        self.max_staleness = max_staleness
-        self.stale_if_error = stale_if_error
+        self.max_staleness: float = max_staleness
+        self.stale_if_error: float = stale_if_error
         self.epoch: str | None = None
-        self.generation = 0
-        self.applied = 0
-        self.settled = 0
+        self.generation: int = 0
+        self.applied: int = 0
+        self.settled: int = 0
         self.tail_start: float = 0
-        self.valid_until = NEVER
+        self.valid_until: float = NEVER
         self._alias_floors: dict[str, float] = {}
         self._tenant_floors: dict[str, float] = {}
         # A floor costs some 200 bytes: 50,000 of them 10 MB. A process that sees more changes than that within the

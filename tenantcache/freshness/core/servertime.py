@@ -17,8 +17,8 @@ class ServerTime:
     __slots__ = ("_observed_at", "error", "offset")
 
     def __init__(self, offset: float) -> None:
-        self.offset = offset
-        self.error = float("inf")
+        self.offset: float = offset
+        self.error: float = float("inf")
         self._observed_at = 0.0
 
     def observe(self, sent: float, received: float, server_time: float) -> float:

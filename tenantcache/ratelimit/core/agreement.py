@@ -109,10 +109,10 @@ class Agreement:
     __slots__ = ("_timeline", "choice", "pulled", "settled_until")
 
     def __init__(self) -> None:
-        self.choice = StoreChoice(0, None)
-        self.settled_until = -inf
+        self.choice: StoreChoice = StoreChoice(0, None)
+        self.settled_until: float = -inf
         """Minutes that start before this are known (rules 1 and 6 of `failover.py`)."""
-        self.pulled = -inf
+        self.pulled: float = -inf
         """When the row was read that is known here."""
         self._timeline = 0
 

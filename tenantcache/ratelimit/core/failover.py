@@ -105,11 +105,11 @@ class Failover:
     __slots__ = ("_lost", "_postgres_failing_since", "agreement", "handover", "has_counted", "isolation", "redis")
 
     def __init__(self, *, has_redis: bool) -> None:
-        self.redis = RedisHealth(has_redis=has_redis)
-        self.agreement = Agreement()
-        self.handover = Handover()
-        self.isolation = Isolation()
-        self.has_counted = False
+        self.redis: RedisHealth = RedisHealth(has_redis=has_redis)
+        self.agreement: Agreement = Agreement()
+        self.handover: Handover = Handover()
+        self.isolation: Isolation = Isolation()
+        self.has_counted: bool = False
         """Whether this process has counted anything: one that never does needs no store."""
         self._lost = LostCounters()
         self._postgres_failing_since: float | None = None
