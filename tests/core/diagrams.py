@@ -13,6 +13,7 @@ from pathlib import Path
 from tenantcache.ratelimit.core.agreement import CHANGES
 from tenantcache.ratelimit.core.minutestanding import BECOMES
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS
+from tenantcache.ratelimit.core.reservation import TRANSITIONS as RESERVATION
 
 PAGE = Path(__file__).parents[2] / "docs" / "failover.md"
 
@@ -23,6 +24,9 @@ DIAGRAMS: Mapping[str, list[Edge]] = {
     "fleet": [(before, after, cause.value) for before, row in CHANGES.items() for cause, after in row.items()],
     "redis": [(before, after, event.value) for before, row in TRANSITIONS.items() for event, after in row.items()],
     "minute": [(before, after, why) for before, row in BECOMES.items() for after, why in row.items()],
+    "reservation": [
+        (before, after, event.value) for before, row in RESERVATION.items() for event, after in row.items()
+    ],
 }
 """By the markers between which they stand."""
 

@@ -19,7 +19,7 @@ Way = tuple[MinuteStanding, MinuteStanding]
 
 def test_the_page_has_the_diagrams_as_they_are_generated() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text.count("```mermaid") == 3
+    assert text.count("```mermaid") == 4
     assert with_diagrams(text) == text
 
 

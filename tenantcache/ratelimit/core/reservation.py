@@ -66,13 +66,12 @@ class State(Enum):
 
 
 class Event(Enum):
-    SENT = "sent"
-    """A take leaves."""
-    ANSWERED = "answered"
-    """All of its debits were answered."""
-    FAILED = "failed"
-    """At least one of its debits was not answered."""
-    RELEASED = "released"
+    """What happens to it."""
+
+    SENT = "a take is sent"
+    ANSWERED = "all of it is answered"
+    FAILED = "at least a part of it is not answered"
+    RELEASED = "everything is given back"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
