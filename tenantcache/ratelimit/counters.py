@@ -23,6 +23,7 @@ from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
 from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
+from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
 from tenantcache.stats import CounterStats
@@ -48,7 +49,7 @@ class FleetCounters:
     ) -> None:
         self.failover: Failover = Failover(has_redis=redis is not None)
         self.coordinator: Coordinator = Coordinator(self.failover, postgres, choices, probe)
-        self.holder = self.coordinator.holder
+        self.holder: Holder = self.coordinator.holder
         self._days = self.coordinator.days
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}
         self._server_now: Callable[[], float] = lambda: 0.0

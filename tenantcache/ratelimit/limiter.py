@@ -70,8 +70,8 @@ class Limiter:
         newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
         is_cached: Callable[[str], bool] = lambda tenant_id: True,
     ) -> None:
-        self.denied = 0
-        self.unavailable = 0
+        self.denied: int = 0
+        self.unavailable: int = 0
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now

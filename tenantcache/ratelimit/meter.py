@@ -39,8 +39,8 @@ class Meter:
     __slots__ = ("_line", "_supply", "owner", "reservation", "task")
 
     def __init__(self, owner: str, reservation: Reservation, supply: Supply) -> None:
-        self.owner = owner
-        self.reservation = reservation
+        self.owner: str = owner
+        self.reservation: Reservation = reservation
         self.task: asyncio.Task[None] | None = None
         self._supply = supply
         # Costs that wait, in their order. An empty deque takes 600 bytes, and most tenants never need one.

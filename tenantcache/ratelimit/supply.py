@@ -34,10 +34,10 @@ class Supply:
         """The minutes for which tokens may be taken in advance now; None: as many as the policy says."""
         self.on_lost: OnLost = lambda owner, window: None
         """Told of each window whose counter turned out to be lost."""
-        self.local_share = LocalShare(on_error, processes)
-        self.outage = Outage(on_error)
-        self.takes = 0
-        self.errors = 0
+        self.local_share: LocalShare = LocalShare(on_error, processes)
+        self.outage: Outage = Outage(on_error)
+        self.takes: int = 0
+        self.errors: int = 0
         self._store = store
 
     async def debit(self, owner: str, take: Take) -> list[int]:

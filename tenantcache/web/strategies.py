@@ -15,10 +15,10 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Literal, NamedTuple, Protocol, cast, get_args
+from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 from starlette.types import Scope
 
@@ -44,7 +44,7 @@ _PREFIX = re.compile(r"/[^/\\\0-\x1f](?:.*[^/])?")  # two slashes would begin a 
 UNKNOWN = HostMatch("unknown", under_base=True)
 """It was meant for a tenant of ours, and so is not a foreign host."""
 
-Finder = Callable[[Scope], str | Awaitable[str | None] | None]
+Finder = Callable[[MutableMapping[str, Any]], str | Awaitable[str | None] | None]
 """A strategy of one's own: from a scope to an alias, or None. It may be a coroutine function."""
 
 

@@ -29,6 +29,12 @@ class Advance(Ledger):
     Its debits are in counters of one version.
     """
 
+    end: int
+    overshoot: int
+    taken: int
+    top: int
+    wall: int
+
     __slots__ = ("_version", "_version_of", "end", "wall")
 
     def __init__(self, minute: int, version_of: VersionOf) -> None:

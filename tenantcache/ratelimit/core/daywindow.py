@@ -10,11 +10,15 @@ from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import Refusal
 from tenantcache.ratelimit.core.spending import Spending, Spent
-from tenantcache.ratelimit.core.windows import UNLIMITED, Calendar, Window
+from tenantcache.ratelimit.core.windows import UNLIMITED, Calendar, Day, Window
 
 
 class DayWindow:
     """A fixed window of the tenant's calendar. The rules are those of `reservation.py`."""
+
+    held: int
+    refusal: Refusal
+    spent: int
 
     __slots__ = (
         "_ledger",
@@ -30,8 +34,8 @@ class DayWindow:
 
     def __init__(self, limit: int | None, now: float, calendar: Calendar) -> None:
         self.limit = limit
-        self.calendar = calendar
-        self.today = calendar(now)
+        self.calendar: Calendar = calendar
+        self.today: Day = calendar(now)
         self._spending = Spending()
         self._begin()
 

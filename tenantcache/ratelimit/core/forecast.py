@@ -39,11 +39,11 @@ class Demand:
     __slots__ = ("denied", "mean", "since")
 
     def __init__(self, now: float) -> None:
-        self.since = now
+        self.since: float = now
         """Server time from which the current minute is observed."""
         self.mean: float | None = None
         """Tokens a minute over the past minutes, the newest weighing most; None until one is over."""
-        self.denied = 0
+        self.denied: int = 0
         """Tokens asked for and refused in the current minute."""
 
     def close(self, spent: int, minutes: int, start: int) -> None:
@@ -76,10 +76,10 @@ class Usage:
     __slots__ = ("at", "before", "value")
 
     def __init__(self, now: float) -> None:
-        self.value = 0
-        self.at = now
+        self.value: int = 0
+        self.at: float = now
         """Server time when `value` was seen."""
-        self.before = 0
+        self.before: int = 0
         """The last value seen of the previous minute; 0 when none was."""
 
     def see(self, value: int, now: float) -> None:
@@ -107,6 +107,10 @@ class Usage:
 class Pace:
     """Looks about once a second whether tokens are still being spent."""
 
+    at: float
+    rate: float
+    spent: int
+
     __slots__ = ("at", "rate", "spent")
 
     def __init__(self, spent: int, rate: float, now: float) -> None:
@@ -125,10 +129,13 @@ class Pace:
 class Forecast:
     """What is asked of one process and taken by all of them, and the size of a minute's takes that follows."""
 
+    demand: Demand
+    usage: Usage
+
     __slots__ = ("demand", "policy", "usage")
 
     def __init__(self, policy: ReservePolicy, now: float) -> None:
-        self.policy = policy
+        self.policy: ReservePolicy = policy
         self.demand, self.usage = Demand(now), Usage(now)
 
     def forget_usage(self, now: float) -> None:

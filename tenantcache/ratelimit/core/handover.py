@@ -48,6 +48,8 @@ longer meets "what remains", and a process that was killed delays nothing for lo
 class Handover:
     """What one process has told Postgres. Minutes are numbers of minutes, `version` that of the row in Postgres."""
 
+    through: int
+
     __slots__ = ("_begun_before", "_given_up", "_reported", "through")
 
     def __init__(self) -> None:

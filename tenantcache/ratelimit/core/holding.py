@@ -25,18 +25,21 @@ that was less exact than another, should not cost what is held."""
 class Holding:
     """Two windows, those of the server time at which `enter` was called last: it is called before anything else is."""
 
+    day: DayWindow
+    minute: MinuteWindow
+
     __slots__ = ("_cut_until", "day", "limits", "minute", "pace", "policy", "refill", "until")
 
     def __init__(self, limits: Limits, minute: MinuteWindow, day: DayWindow, policy: ReservePolicy) -> None:
-        self.limits = limits
+        self.limits: Limits = limits
         self.minute, self.day = minute, day
-        self.refill = False
+        self.refill: bool = False
         """The low-water mark was passed."""
         self.pace: Pace | None = None
         """How fast tokens are spent, while more is held than may be left idle; else None."""
-        self.policy = policy
+        self.policy: ReservePolicy = policy
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
-        self.until = self._end_of_validity()
+        self.until: float = self._end_of_validity()
 
     # Time.
 

@@ -18,6 +18,9 @@ they pull the log at other times of the second."""
 class Isolation:
     """Both minutes are -1 until there is one."""
 
+    lost_minute: int
+    own_minute: int
+
     __slots__ = ("_last", "_since", "lost_minute", "own_minute")
 
     def __init__(self) -> None:

@@ -19,9 +19,9 @@ class Lease:
 
     def __init__(self) -> None:
         self._leased = 0
-        self.left = 0
+        self.left: int = 0
         """Tokens that may be spent until `hot_until`."""
-        self.hot_until = NEVER
+        self.hot_until: float = NEVER
         """In the fast path's own time, in seconds. `NEVER` once the owner has ended the lease."""
 
     def begin(self, tokens: int, until: float) -> None:

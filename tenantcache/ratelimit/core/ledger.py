@@ -47,13 +47,13 @@ class Ledger:
     __slots__ = ("has_lost", "overshoot", "taken", "top")
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.taken: int = 0
         """Tokens granted and not given back, spent or not."""
-        self.overshoot = 0
+        self.overshoot: int = 0
         """Tokens debited and not granted, or dropped when the limit was lowered."""
-        self.top = 0
+        self.top: int = 0
         """Highest position of a granted token."""
-        self.has_lost = False
+        self.has_lost: bool = False
         """The counter has been lost once."""
 
     def copy(self, other: Ledger) -> None:

@@ -21,6 +21,9 @@ class MinuteWindow:
     The rules are those of `reservation.py`.
     """
 
+    low: int
+    spent: int
+
     __slots__ = (
         "_advance",
         "_edge",
@@ -36,8 +39,8 @@ class MinuteWindow:
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
-        self.number = minute_at(now)
-        self.refusal = Refusal()
+        self.number: int = minute_at(now)
+        self.refusal: Refusal = Refusal()
         self._edge = edge
         self._forecast = Forecast(policy, now)
         self._advance = Advance(self.number, version_of)

@@ -38,6 +38,8 @@ NOT_TOO_DEAR = TooDear(1 << 62, 0.0, 0.0)
 class Refusal:
     """A counter's answers of one window."""
 
+    is_used_up: bool
+
     __slots__ = ("_too_dear", "is_used_up")
 
     def __init__(self) -> None:

@@ -67,6 +67,8 @@ class FixedEdge:
 class SlidingEdge:
     """Minutes slide: the previous one weighs. The methods are those of `FixedEdge`."""
 
+    is_assumed: bool
+
     __slots__ = ("_previous", "is_assumed")
 
     slides: Literal[True] = True
