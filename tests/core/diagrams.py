@@ -1,6 +1,6 @@
-"""The diagrams of docs/failover.md, made from the tables that the code acts on.
+"""The diagrams of docs/failover.md and a table of docs/consistency.md, made from the tables that the code acts on.
 
-`python -m tests.core.diagrams` writes them into the page.
+`python -m tests.core.diagrams` writes them into the pages.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
+from tenantcache.lookup.core.judgement import STEPS, Answer
 from tenantcache.ratelimit.core.agreement import CHANGES
 from tenantcache.ratelimit.core.minutestanding import BECOMES
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS
 from tenantcache.ratelimit.core.reservation import TRANSITIONS as RESERVATION
 
-PAGE = Path(__file__).parents[2] / "docs" / "failover.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 Edge = tuple[Enum, Enum, str]
 
@@ -46,14 +47,29 @@ def _id_of(state: str) -> str:
     return re.sub(r"\W+", "_", state)
 
 
-def with_diagrams(text: str) -> str:
-    """The page's text, with each diagram between its markers."""
-    for name, edges in DIAGRAMS.items():
+def steps() -> str:
+    """What becomes of each answer of Postgres."""
+    rows = [(answer.value, STEPS[answer, False].value, STEPS[answer, True].value) for answer in Answer]
+    lines = [f"| {' | '.join(row)} |" for row in (("an answer of Postgres", "then", "at the last attempt"), *rows)]
+    return "\n".join([lines[0], "|---|---|---|", *lines[1:]])
+
+
+PAGES: Mapping[Path, Mapping[str, str]] = {
+    DOCS / "failover.md": {name: mermaid(edges) for name, edges in DIAGRAMS.items()},
+    DOCS / "consistency.md": {"steps": steps()},
+}
+"""What stands in each page, by the markers between which it stands."""
+
+
+def filled(text: str, blocks: Mapping[str, str]) -> str:
+    """A page's text, with each block between its markers."""
+    for name, block in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{mermaid(edges)}\n{end}{rest.partition(end)[2]}"
+        text = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_diagrams(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, blocks in PAGES.items():
+        page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
+
+import pytest
 
 from tenantcache.ratelimit.core.agreement import CHANGES, STORE_OF_CHANGE, Agreement, Cause, Phase, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.minutestanding import BECOMES, MinuteStanding
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
-from tests.core.diagrams import PAGE, mermaid, with_diagrams
+from tests.core.diagrams import PAGES, filled, mermaid
 from tests.core.fleet_of_stores import Process, World
 from tests.core.test_failover import HOUR, IN_REDIS, MINUTE, following
 from tests.core.test_failover_fleet import mild_misfortune, misfortune
@@ -17,10 +20,11 @@ from tests.core.test_failover_fleet import mild_misfortune, misfortune
 Way = tuple[MinuteStanding, MinuteStanding]
 
 
-def test_the_page_has_the_diagrams_as_they_are_generated() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert text.count("```mermaid") == 4
-    assert with_diagrams(text) == text
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page_has_what_is_generated_for_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert all(text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->") == 1 for name in PAGES[page])
+    assert filled(text, PAGES[page]) == text
 
 
 def test_a_diagram_names_states_and_causes() -> None:
