@@ -89,7 +89,7 @@ def test_a_real_run_counts_what_the_server_admits(database_url: str, redis_url: 
     # 40 a day: no minute that ends meanwhile lets more through.
     with Worker(by_name("tenantcache"), Env(database_url, redis_url, 1_000_000, 40), None) as worker:
         worker.wait()
-        done = run(f"http://127.0.0.1:{worker.port}", "--hosts", str(hosts), "--seconds", "2", "--users", "4")
+        done = run(f"http://127.0.0.1:{worker.port}", "--hosts", str(hosts), "--seconds", "5", "--users", "4")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     for host in ("tenant-0.example.com", "tenant-1.example.com"):

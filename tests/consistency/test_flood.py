@@ -106,9 +106,9 @@ async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
         after = app.cache.stats()
     looked_up = after["lookups"]["loads"] - before["lookups"]["loads"]
     assert 0 < looked_up <= 1_000 + 200 * seconds, "a burst, and then 200 a second"
-    assert statuses == {404: looked_up, 503: PAST_THE_BUDGET - looked_up}, (
-        "past the budget nobody says that there is none"
-    )
+    # On a machine that is slow enough, the budget lets all of them through.
+    expected = Counter({404: looked_up, 503: PAST_THE_BUDGET - looked_up})
+    assert statuses == expected, "past the budget, no answer says that there is none"
     assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up + 1 + seconds // 10
     assert billed_commands.by_command() == {"get": looked_up}
     assert after["memory"]["tenants"] == TENANTS

@@ -14,6 +14,9 @@ from tests.freshness.exhaustive import LONG_STORIES, SHORT_STORIES, explore
 from tests.freshness.truth import Violation
 from tests.thorough import THOROUGH
 
+# A complete search takes five seconds of a processor, and a minute and a half on a machine with much else to do.
+pytestmark = pytest.mark.timeout(300)
+
 MAX_RUNS = 200_000
 EVERYTHING = bool(os.environ.get("FRESHNESS_EXHAUSTIVE"))
 ALWAYS_COMPLETE = ("an update", "a domain leaves", "created after it was missed")
