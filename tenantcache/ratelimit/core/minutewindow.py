@@ -24,18 +24,7 @@ class MinuteWindow:
     low: int
     spent: int
 
-    __slots__ = (
-        "_advance",
-        "_edge",
-        "_forecast",
-        "_ledger",
-        "held",
-        "limit",
-        "low",
-        "number",
-        "refusal",
-        "spent",
-    )
+    __slots__ = ("_advance", "_edge", "_forecast", "_ledger", "held", "limit", "low", "number", "refusal", "spent")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
