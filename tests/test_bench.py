@@ -63,8 +63,8 @@ def test_commands_are_those_that_each_library_sends(results: dict[str, Any]) -> 
 def test_our_own_meter_agrees_with_the_server(results: dict[str, Any]) -> None:
     for load in ("busy", "zipf"):
         found = results["commands"][OURS][load]
-        # A SET that is on its way when the process stops is counted by one of the two. So is what Redis was too slow for,
-        # because its connection is dropped: a take of two windows is up to four commands.
+        # A SET that is on its way when the process stops is counted by one of the two. So is what Redis was too slow
+        # for, because its connection is dropped: a take of two windows is up to four commands.
         dropped = 4 * found["statuses"].get("503", 0)
         assert abs(found["own_meter"] - found["commands"]) <= 0.02 * found["commands"] + dropped, found
 
