@@ -19,10 +19,10 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from tenantcache.admin.dns import DnspythonResolver, TxtResolver
-from tenantcache.admin.registry import Registry
+from tenantcache.admin.registry import Claim, Registry
 from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.errors import (
     DnsUnreachableError,
@@ -69,9 +69,9 @@ class Challenge:
         return PREFIX + self.token
 
     @classmethod
-    def from_record(cls, record: Any) -> Self:
-        verified = record["verified_at"] is not None
-        return cls(record["domain"], record["tenant_id"], record["token"], verified, record.get("served", False))
+    def of(cls, claim: Claim) -> Self:
+        verified = claim["verified_at"] is not None
+        return cls(claim["domain"], claim["tenant_id"], claim["token"], verified, claim["served"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Domains:
         if len(domain) > longest:
             raise InvalidDomainError(f"domain {name!r} is too long to be proven; at most {longest} octets are possible")
         claim = await self._registry.claim(domain, tenant_id, secrets.token_urlsafe(TOKEN_BYTES))
-        return Challenge.from_record(claim)
+        return Challenge.of(claim)
 
     async def verify(self, name: str, tenant_id: str | None = None) -> Verification:
         """Ask the DNS whether a tenant that has asked for the domain owns it, and serve it if so.
@@ -125,7 +125,7 @@ class Domains:
         """
         self._require_open()
         domain = self._normalise(name)
-        claims = [Challenge.from_record(record) for record in await self._registry.claims(domain, tenant_id)]
+        claims = [Challenge.of(record) for record in await self._registry.claims(domain, tenant_id)]
         if not claims:
             raise UnknownDomainError(f"no tenant has asked for the domain {domain!r}; add it first")
         found = await self._ask(claims)
@@ -140,7 +140,7 @@ class Domains:
         One that has failed for `grace` seconds is served no longer. To be called from time to time, by one process.
         """
         self._require_open()
-        claims = [Challenge.from_record(record) for record in await self._registry.claims_to_check(limit)]
+        claims = [Challenge.of(record) for record in await self._registry.claims_to_check(limit)]
         gate = asyncio.Semaphore(MAX_QUESTIONS)
 
         async def check(claim: Challenge) -> Verification:
@@ -152,7 +152,7 @@ class Domains:
     async def challenges(self, tenant_id: str) -> list[Challenge]:
         """What the tenant has asked for, proven or not."""
         self._require_open()
-        return [Challenge.from_record(record) for record in await self._registry.claims_of(tenant_id)]
+        return [Challenge.of(record) for record in await self._registry.claims_of(tenant_id)]
 
     async def set_primary(self, tenant_id: str, name: str) -> None:
         """Make a domain of the tenant its primary one. Raises `UnknownDomainError` if the tenant does not have it."""

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, TypedDict
 
 from tenantcache.tenant import Row
+
+
+class Claim(TypedDict):
+    """What is known of a tenant's claim to a domain. `served`: the domain is that tenant's."""
+
+    domain: str
+    tenant_id: str
+    token: str
+    verified_at: datetime | None
+    served: bool
 
 
 class Registry(Protocol):
@@ -31,22 +42,22 @@ class Registry(Protocol):
         """
         ...
 
-    async def claim(self, domain: str, tenant_id: str, token: str) -> Any:
+    async def claim(self, domain: str, tenant_id: str, token: str) -> Claim:
         """Note that a tenant asks for a domain; return its claim, which keeps an older token.
 
         Raises `NameTakenError` and `UnknownTenantError`.
         """
         ...
 
-    async def claims(self, domain: str, tenant_id: str | None) -> list[Any]:
+    async def claims(self, domain: str, tenant_id: str | None) -> list[Claim]:
         """A tenant's claim to a domain, or (None) those of all tenants in the order in which they were made."""
         ...
 
-    async def claims_of(self, tenant_id: str) -> list[Any]:
+    async def claims_of(self, tenant_id: str) -> list[Claim]:
         """A tenant's claims, by domain."""
         ...
 
-    async def claims_to_check(self, limit: int) -> list[Any]:
+    async def claims_to_check(self, limit: int) -> list[Claim]:
         """Claims that were verified and are served, those that were checked longest ago first."""
         ...
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import asyncpg
 
+from tenantcache.admin.registry import Claim
 from tenantcache.errors import (
     AdoptedTableError,
     NameTakenError,
@@ -75,7 +76,7 @@ _CLAIM = """
         on conflict (domain, tenant_id) do update set domain = excluded.domain
         returning domain, tenant_id, token, verified_at
     )
-    select * from made
+    select *, false as served from made
 """
 
 _CLAIMS = """
@@ -161,7 +162,7 @@ class PostgresRegistry:
         gone = _first(await self._run("deleting a tenant", _DELETE, tenant_id), tenant_id)
         return gone["subdomain"], gone["domains"]
 
-    async def claim(self, domain: str, tenant_id: str, token: str) -> Any:
+    async def claim(self, domain: str, tenant_id: str, token: str) -> Claim:
         """Note that a tenant asks for a domain; return its claim, which keeps an older token.
 
         Raises `NameTakenError` and `UnknownTenantError`.
@@ -169,17 +170,20 @@ class PostgresRegistry:
         found = await self._run("adding a domain", _CLAIM, domain, tenant_id, token)
         if not found:
             raise NameTakenError(f"domain {domain!r} is taken by another tenant")
-        return found[0]
+        return cast("Claim", dict(found[0]))
 
-    async def claims(self, domain: str, tenant_id: str | None) -> list[Any]:
-        return await self._run("reading domain challenges", _CLAIMS_ON_DOMAIN, domain, tenant_id)
+    async def claims(self, domain: str, tenant_id: str | None) -> list[Claim]:
+        return await self._claims(_CLAIMS_ON_DOMAIN, domain, tenant_id)
 
-    async def claims_of(self, tenant_id: str) -> list[Any]:
-        return await self._run("reading domain challenges", _CLAIMS_OF_TENANT, tenant_id)
+    async def claims_of(self, tenant_id: str) -> list[Claim]:
+        return await self._claims(_CLAIMS_OF_TENANT, tenant_id)
 
-    async def claims_to_check(self, limit: int) -> list[Any]:
+    async def claims_to_check(self, limit: int) -> list[Claim]:
         """Claims that were verified and are served, those that were checked longest ago first."""
-        return await self._run("reading domain challenges", _CLAIMS_TO_CHECK, limit)
+        return await self._claims(_CLAIMS_TO_CHECK, limit)
+
+    async def _claims(self, query: str, *args: object) -> list[Claim]:
+        return [cast("Claim", dict(found)) for found in await self._run("reading domain challenges", query, *args)]
 
     async def note_verified(self, domain: str, tenant_id: str) -> bool:
         """Serve a claimed domain; False if it is another tenant's by now."""

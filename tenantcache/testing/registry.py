@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Any, cast
 
-from tenantcache.admin.registry import Registry
+from tenantcache.admin.registry import Claim, Registry
 from tenantcache.errors import NameTakenError, UnknownTenantError
 from tenantcache.lookup.core.alias import cut, domain_alias
 from tenantcache.tenant import LimitTable, Row, tenant_from_row
@@ -19,7 +19,7 @@ from tenantcache.testing.database import MemoryDatabase
 
 
 @dataclass(slots=True)
-class Claim:
+class _Held:
     """A tenant's claim to a domain. `check` is the number of the last check: time may stand still between two."""
 
     domain: str
@@ -36,7 +36,7 @@ class MemoryRegistry(Registry):
     def __init__(self, database: MemoryDatabase, clock: FakeClock) -> None:
         self._database = database
         self._clock = clock
-        self._claims: dict[tuple[str, str], Claim] = {}
+        self._claims: dict[tuple[str, str], _Held] = {}
         """By domain and tenant, oldest first."""
         self._checks = count(1)
 
@@ -86,23 +86,23 @@ class MemoryRegistry(Registry):
 
     # Domains.
 
-    async def claim(self, domain: str, tenant_id: str, token: str) -> Any:
+    async def claim(self, domain: str, tenant_id: str, token: str) -> Claim:
         if self._owner_of(domain) not in (None, tenant_id):
             raise NameTakenError(f"domain {domain!r} is taken by another tenant")
         self._row(tenant_id)
-        return self._shown(self._claims.setdefault((domain, tenant_id), Claim(domain, tenant_id, token)))
+        return self._shown(self._claims.setdefault((domain, tenant_id), _Held(domain, tenant_id, token)))
 
-    async def claims(self, domain: str, tenant_id: str | None) -> list[Any]:
+    async def claims(self, domain: str, tenant_id: str | None) -> list[Claim]:
         return [
             self._shown(claim)
             for claim in self._claims.values()
             if claim.domain == domain and tenant_id in (None, claim.tenant_id)
         ]
 
-    async def claims_of(self, tenant_id: str) -> list[Any]:
+    async def claims_of(self, tenant_id: str) -> list[Claim]:
         return [self._shown(claim) for key, claim in sorted(self._claims.items()) if claim.tenant_id == tenant_id]
 
-    async def claims_to_check(self, limit: int) -> list[Any]:
+    async def claims_to_check(self, limit: int) -> list[Claim]:
         oldest = sorted(self._claims.values(), key=lambda claim: claim.check)
         return [self._shown(claim) for claim in oldest if claim.verified_at is not None and self._serves(claim)][:limit]
 
@@ -161,8 +161,14 @@ class MemoryRegistry(Registry):
         self._put({**row, "domains": [name for name in row["domains"] if name != domain], "primary_domain": primary})
         return True
 
-    def _serves(self, claim: Claim) -> bool:
+    def _serves(self, claim: _Held) -> bool:
         return self._owner_of(claim.domain) == claim.tenant_id
 
-    def _shown(self, claim: Claim) -> dict[str, Any]:
-        return asdict(claim) | {"served": self._serves(claim)}
+    def _shown(self, claim: _Held) -> Claim:
+        return Claim(
+            domain=claim.domain,
+            tenant_id=claim.tenant_id,
+            token=claim.token,
+            verified_at=claim.verified_at,
+            served=self._serves(claim),
+        )
