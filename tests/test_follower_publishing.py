@@ -209,7 +209,7 @@ class TestLeaving:
             self.follow_another(bench)
             assert bench.process.freshness.applied == 2
             valid_until = bench.process.freshness.valid_until
-            bench.settle(0.08)
+            bench.settle(0.2)
             assert bench.process.freshness.valid_until >= valid_until + 0.9
 
     def test_changes_without_end_do_not_keep_it_from_that(self) -> None:
@@ -254,9 +254,9 @@ class TestWhoLeavesTheNotifyingToAnother:
             bench.rename()
             bench.settle()
             bench.database.begin(nothing, frozenset({"t2"}))
-            bench.settle(0.1)  # the check that has made way for the change
+            bench.settle(0.2)  # the check that has made way for the change
             before = bench.process.follower.pulls
-            bench.settle(0.8)
+            bench.settle(0.7)
             assert bench.process.follower.pulls == before
 
 

@@ -59,7 +59,7 @@ class FaultCheck:
     @property
     def pause(self) -> float:
         """Seconds until a check that has made way for a change; others of the fleet have one due as well."""
-        return inf if self._owed_since is None else self._may_wait / 4 * random.uniform(0.5, 1.5)
+        return inf if self._owed_since is None else self._may_wait * random.uniform(0.5, 1.0)
 
     def lose(self) -> None:
         """Rely on nothing until the next check."""
