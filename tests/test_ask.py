@@ -16,6 +16,8 @@ from tests.asgi import Answer, Lifespan, connect, http_scope, request
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 from tests.servers.billing import BilledCommands
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 LOOPBACK = ("127.0.0.1", 40_000)
 
 

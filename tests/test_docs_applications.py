@@ -20,6 +20,8 @@ from tenantcache import Settings, TenantCache
 from tenantcache.testing import MemoryCache, TenantTable
 from tests.asgi import Lifespan, get
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 TEXT = (Path(__file__).parents[1] / "docs" / "applications.md").read_text(encoding="utf-8")
 
 

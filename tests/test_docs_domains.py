@@ -22,6 +22,8 @@ from starlette.testclient import TestClient
 from tenantcache import Settings, TenantCache, TenantMiddleware, UnknownDomainError
 from tenantcache.web.ask import AskApp
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 

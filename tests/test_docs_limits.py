@@ -17,6 +17,8 @@ from starlette.testclient import TestClient
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.settings.model import variables
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
 
 

@@ -22,6 +22,8 @@ from tenantcache.errors import (
 from tenantcache.testing.engine import MemoryCache
 from tests.servers.nameserver import Nameserver
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 SHOP = "shop.acme.io"
 RECORD = f"_tenantcache-challenge.{SHOP}"
 

@@ -11,6 +11,8 @@ from tenantcache import Settings, TenantCache
 from tenantcache.lookup import indexer
 from tests.fakes import until
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 OFF_AND_ON = """
     alter table tenantcache.tenants disable trigger all;
     insert into tenantcache.tenants (id, name, subdomain) values ('2', 'Globex', 'globex');

@@ -10,6 +10,8 @@ from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.runtime import clock as clocks
 from tests.asgi import get
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 TTL = 100.0
 
 

@@ -22,6 +22,8 @@ from tenantcache.tenant import Limits
 from tests.fakes import FakeClock, FakeDatabase, make_cache
 from tests.servers.billing import BilledCommands
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 PLANS = {"pro": {"per_minute": 50, "per_day": None}}
 
 

@@ -24,6 +24,8 @@ from tests.end_to_end.workers import Fleet
 from tests.fakes import FakeCounters, until
 from tests.servers.billing import BilledCommands
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 TENANTS = {"both": (1000, 1000), "minute": (1000, 0), "day": (0, 1000), "unlimited": (0, 0), "few": (5, 0)}
 
 EXPECTED = {"both": 40, "minute": 40, "day": 40, "unlimited": 40, "few": 5}
