@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.model import Settings, variable_of, variables
-from tenantcache.settings.postgresurl import postgres_url_fault
-from tenantcache.settings.redisurl import redis_url_fault
+from tenantcache.settings.postgresurl import postgres_url
+from tenantcache.settings.redisurl import redis_url
 from tenantcache.settings.urls import address, mask
 from tenantcache.tenant import Limits, Row
+from tests.faults import fault_of
 
 URL = "postgresql://user:secret@db.example:5433/app"
 
@@ -391,7 +392,7 @@ def test_no_message_and_no_mask_holds_a_password(odd: list[str]) -> None:
     secret = "".join(f"HUNTER{mark}" for mark in odd) + "HUNTER"
     for url in (f"postgresql://u:{secret}@h.example:5432/app", f"redis://:{secret}@h.example", f"u:{secret}@h"):
         assert "HUNTER" not in mask(url)
-        assert "HUNTER" not in address(url, 1) or postgres_url_fault(url) or redis_url_fault(url)
+        assert "HUNTER" not in address(url, 1) or fault_of(postgres_url, url) or fault_of(redis_url, url)
         try:
             Settings.load({"DATABASE_URL": url, "REDIS_URL": url})
         except ConfigurationError as error:

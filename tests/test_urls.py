@@ -13,10 +13,11 @@ from redis.asyncio import Redis
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.errors import ConfigurationError
-from tenantcache.settings.postgresurl import postgres_url, postgres_url_fault
-from tenantcache.settings.redisurl import redis_url, redis_url_fault
+from tenantcache.settings.postgresurl import postgres_url
+from tenantcache.settings.redisurl import redis_url
 from tenantcache.settings.urls import address
 from tenantcache.stores.redis import RedisLink
+from tests.faults import fault_of
 
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -87,7 +88,7 @@ def test_the_certificates_of_the_system_are_found() -> None:
     ],
 )
 def test_what_is_wrong_with_a_postgres_url_is_named(url: str, expected: str) -> None:
-    assert expected in (postgres_url_fault(url) or "")
+    assert expected in (fault_of(postgres_url, url) or "")
 
 
 def test_an_account_without_a_name_needs_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,13 +97,13 @@ def test_an_account_without_a_name_needs_a_user(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(getpass, "getuser", unknown)
     monkeypatch.delenv("PGUSER", raising=False)
-    assert "names no user, and this account has no name" in (postgres_url_fault("postgresql://h/d") or "")
-    assert postgres_url_fault("postgresql://u@h/d") is None
-    assert postgres_url_fault("postgresql://h/d?user=u") is None
+    assert "names no user, and this account has no name" in (fault_of(postgres_url, "postgresql://h/d") or "")
+    assert fault_of(postgres_url, "postgresql://u@h/d") is None
+    assert fault_of(postgres_url, "postgresql://h/d?user=u") is None
 
 
 def test_all_unknown_options_are_named_at_once() -> None:
-    lines = (postgres_url_fault("postgresql://h/d?sslmod=x&a=secret&sslmode=require&b=secret") or "").splitlines()
+    lines = (fault_of(postgres_url, "postgresql://h/d?sslmod=x&a=secret&sslmode=require&b=secret") or "").splitlines()
     assert [line.split()[4].rstrip(";") for line in lines] == ["sslmod", "a", "b"]
     assert "secret" not in "".join(lines)
 
@@ -146,7 +147,7 @@ def test_a_redis_url_becomes_one_that_redis_takes_as_it_should(given: str, expec
     ],
 )
 def test_what_is_wrong_with_a_redis_url_is_named(url: str, expected: str) -> None:
-    assert expected in (redis_url_fault(url) or "")
+    assert expected in (fault_of(redis_url, url) or "")
 
 
 @pytest.mark.parametrize("url", ["postgresql://%2Frun%2Fpg/d", "postgresql:///d?host=/run/pg"])

@@ -47,7 +47,7 @@ MIN_BACKOFF, MAX_BACKOFF = 0.05, 2.0
 
 
 class Follower:
-    """Times are in seconds. `tail_age` is the longest that a copy in Redis can live; `on_pull` gets each answer."""
+    """Times are in seconds. `tail_age` and `on_pull` are those of `Puller`."""
 
     def __init__(
         self,

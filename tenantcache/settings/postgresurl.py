@@ -17,6 +17,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tenantcache.settings.urls import (
+    NO,
+    YES,
     authority_fault,
     read_options,
     split,
@@ -82,17 +84,7 @@ REFUSED = {
 }
 _KNOWN = sorted(HONOURED | WITHOUT_EFFECT | SERVER_SETTINGS | REFUSED.keys())
 
-_YES, _NO = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-
-
-def postgres_url_fault(url: str) -> str | None:
-    """Say what is wrong with a Postgres URL and what would be right, a line each; None if nothing is."""
-    try:
-        postgres_url(url)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def postgres_url(url: str) -> str:
@@ -175,7 +167,7 @@ def _settle_tls(options: dict[str, str]) -> None:
     ssl_option, required = options.pop("ssl", ""), options.pop("requiressl", "")
     if ssl_option and "sslmode" not in options:
         word = ssl_option.lower()
-        options["sslmode"] = "require" if word in _YES else "disable" if word in _NO else ssl_option
+        options["sslmode"] = "require" if word in YES else "disable" if word in NO else ssl_option
     if required == "1":
         options.setdefault("sslmode", "require")
     if options.get("sslmode") == "no-verify":  # node-postgres

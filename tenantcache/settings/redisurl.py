@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenantcache.settings.urls import (
+    NO,
+    YES,
     UrlParts,
     authority_fault,
     read_options,
@@ -40,16 +42,6 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 _CERT_REQS = ("none", "optional", "required")
 _TLS_VERSIONS = {"TLSv1.2": "771", "TLSv1.3": "772", "771": "771", "772": "772"}
-_YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-
-
-def redis_url_fault(url: str) -> str | None:
-    """Say what is wrong with a Redis URL and what would be right, a line each; None if nothing is."""
-    try:
-        redis_url(url)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def redis_url(url: str) -> str:
@@ -68,7 +60,7 @@ def redis_url(url: str) -> str:
     unknown = [unknown_option(name, _KNOWN) for name in options if name not in _KNOWN]
     scheme = SCHEMES[parts.scheme]
     wants_tls = options.pop("ssl", "").lower()
-    if wants_tls in _YES and scheme == "redis":
+    if wants_tls in YES and scheme == "redis":
         scheme = "rediss"
     options = {name: value for name, value in options.items() if name in HONOURED}
     if faults := [*unknown, *_tls_faults(scheme, wants_tls, options), *_settle(options)]:
@@ -90,9 +82,9 @@ def _place_fault(parts: UrlParts) -> str | None:
 
 
 def _tls_faults(scheme: str, wants_tls: str, options: dict[str, str]) -> Iterator[str]:
-    if wants_tls and wants_tls not in _YES + _NO:
+    if wants_tls and wants_tls not in YES + NO:
         yield "has an option ssl with an unknown value; there are true and false"
-    if wants_tls in _NO and scheme == "rediss":
+    if wants_tls in NO and scheme == "rediss":
         yield "has ssl=false, but rediss:// is TLS; give redis://"
     if scheme != "rediss" and (names := [name for name in options if name.startswith("ssl_")]):
         yield f"has {', '.join(names)}, but {scheme}:// is without TLS; give rediss://"

@@ -17,6 +17,9 @@ ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.%-]*)(?::([0-9]{0,5}))?"
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 _MAX_PORT = 65_535
 
+YES, NO = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
+"""What libpq and redis-py take for a boolean option."""
+
 
 class UrlParts(NamedTuple):
     """`user` is what stands before the `@`, as it is written; `rest` begins with the path."""

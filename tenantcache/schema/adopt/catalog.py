@@ -139,14 +139,6 @@ class Table:
             raise CatalogError(f"{self.name} has no column {given!r}; it has {names}")
         return found
 
-    def is_indexed(self, key: str) -> bool:
-        """Does an index begin with `key`, a column or an expression as SQL?"""
-        return any(index.keys[0] == key for index in self.indexes)
-
-    def is_lowered(self, column: Column) -> bool:
-        """Does an index begin with `lower(column)`?"""
-        return self.is_indexed(f"lower({column.quoted})") or self.is_indexed(f"lower({column.quoted}::text)")
-
     def is_unique(self, keys: Sequence[str]) -> bool:
         """Does a unique index keep two rows from having the same `keys`?"""
         return any(index.is_unique and set(index.keys) <= set(keys) for index in self.indexes)
