@@ -1,9 +1,9 @@
-"""A table of the application's: its columns and indexes, as PostgreSQL's catalogue has them."""
+"""A table of the application's: its columns and primary key, as PostgreSQL's catalogue has them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -47,12 +47,11 @@ _COLUMNS = """
     order by a.attnum
 """
 
-_INDEXES = """
-    select i.indisunique as is_unique, i.indisprimary as is_primary,
-        array(select pg_get_indexdef(i.indexrelid, key, true) from generate_series(1, i.indnkeyatts) key) as keys
-    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
-    where i.indrelid = $1 and i.indisvalid and i.indpred is null and m.amname in ('btree', 'hash')
-    order by i.indisprimary desc, i.indexrelid
+_PRIMARY_KEY = """
+    select a.attname from pg_index i cross join unnest(i.indkey::smallint[]) with ordinality as k (number, place)
+        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+    where i.indrelid = $1 and i.indisprimary and i.indisvalid and k.place <= i.indnkeyatts
+    order by k.place
 """
 
 _KINDS = {
@@ -109,15 +108,6 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
-    """An index over the whole table that answers `=`. `keys` are column names or expressions, as SQL."""
-
-    keys: tuple[str, ...]
-    is_unique: bool
-    is_primary: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
     """`name` is qualified and quoted. `owned`: this user may do what the owner may. `restricted`: row security hides
     rows from this user."""
@@ -127,7 +117,7 @@ class Table:
     owned: bool
     restricted: bool
     columns: Mapping[str, Column]
-    indexes: Sequence[Index]
+    primary_key: tuple[Column, ...]
 
     def column(self, given: str) -> Column:
         """The column that `given` names, as it is stored or as one would write it in SQL. Raises `CatalogError`."""
@@ -138,16 +128,6 @@ class Table:
             names = ", ".join(column.quoted for column in self.columns.values())
             raise CatalogError(f"{self.name} has no column {given!r}; it has {names}")
         return found
-
-    def is_unique(self, keys: Sequence[str]) -> bool:
-        """Does a unique index keep two rows from having the same `keys`?"""
-        return any(index.is_unique and set(index.keys) <= set(keys) for index in self.indexes)
-
-    @property
-    def primary_key(self) -> tuple[Column, ...]:
-        by_quoted = {column.quoted: column for column in self.columns.values()}
-        keys = next((index.keys for index in self.indexes if index.is_primary), ())
-        return tuple(by_quoted[key] for key in keys)
 
 
 async def read_table(connection: asyncpg.Connection, given: str) -> Table:
@@ -168,13 +148,9 @@ async def read_table(connection: asyncpg.Connection, given: str) -> Table:
     if found["inherits"]:
         raise CatalogError(f"{found['name']} has parent or child tables; triggers would miss what is written to those")
     oid = found["oid"]
-    columns = [Column(**row) for row in await connection.fetch(_COLUMNS, oid)]
-    indexes = [
-        Index(tuple(row["keys"]), row["is_unique"], row["is_primary"]) for row in await connection.fetch(_INDEXES, oid)
-    ]
-    return Table(
-        oid, found["name"], found["owned"], found["restricted"], {column.name: column for column in columns}, indexes
-    )
+    columns = {row["name"]: Column(**row) for row in await connection.fetch(_COLUMNS, oid)}
+    primary_key = tuple(columns[row["attname"]] for row in await connection.fetch(_PRIMARY_KEY, oid))
+    return Table(oid, found["name"], found["owned"], found["restricted"], columns, primary_key)
 
 
 async def _close_to(connection: asyncpg.Connection, given: str) -> str:
