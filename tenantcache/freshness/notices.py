@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.runtime.tasks import set_within
 
 
 class Notices:
@@ -42,7 +43,7 @@ class Notices:
 
     async def wait(self, seconds: float) -> bool:
         """Wait for anything; False if nothing has come within `seconds`."""
-        return await _set_within(self._any, seconds)
+        return await set_within(self._any, seconds)
 
     def drop_applied(self) -> bool:
         """Forget what has been applied since it was told, as a rule because this process has published it; whether
@@ -53,7 +54,7 @@ class Notices:
         return True
 
     async def wait_for_caller(self, seconds: float) -> None:
-        await _set_within(self._asked, seconds)
+        await set_within(self._asked, seconds)
 
     def take(self) -> tuple[bool, bool]:
         """Whether a caller has asked, and whether a commit was notified; from now on neither."""
@@ -68,14 +69,4 @@ class Notices:
         self._news.clear()
 
     async def wait_for_news(self, seconds: float) -> None:
-        await _set_within(self._news, seconds)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event`; False if it was not set within `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+        await set_within(self._news, seconds)

@@ -18,7 +18,7 @@ from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.daymirror import DayMirror
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
-from tenantcache.runtime.tasks import stop
+from tenantcache.runtime.tasks import set_within, stop
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,7 @@ class Coordinator:
 
     async def _coordinate(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
-                    await self._news.wait()
+            await set_within(self._news, TICK)
             self._news.clear()
             self._failover.note_time(self._server_now())
             try:

@@ -26,6 +26,7 @@ from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
+from tenantcache.runtime.tasks import set_within
 from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
@@ -274,9 +275,7 @@ class FleetCounters:
         assert self._pulled is not None
         self._pulled.clear()
         self._ask_log()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PULL_WAIT):
-                await self._pulled.wait()
+        await set_within(self._pulled, PULL_WAIT)
 
     def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""

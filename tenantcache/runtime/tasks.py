@@ -1,4 +1,4 @@
-"""Ends background tasks."""
+"""Ends background tasks, and waits for what they are told."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     for ended in tasks:
         if ended is not None and not ended.cancelled():
             ended.exception()  # not of interest here; without this look it would be logged
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`; False if it was not set within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
