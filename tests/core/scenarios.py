@@ -1,8 +1,8 @@
 """Scenarios of counter-store failover as text: commands to a simulated fleet, with their recorded answers.
 
-A file begins with comments that say what it proves, among them `# proves: failover 2, handover 4`: the rules of
-`core/failover.py` and `core/handover.py`. Then come commands; below `----` stands what happened, up to an empty line.
-Times are minutes and seconds since the minute in which the scenario begins. The commands:
+The form is that of `tests/recorded.py`. A file says what it proves, `# proves: failover 2, handover 4`: the rules of
+`core/failover.py` and `core/handover.py`. Times are minutes and seconds since the minute in which the scenario begins.
+The commands:
 
     fleet 3 limit=600 at=0:20     so many processes; also per_day=, and `local` for shares of isolated processes
     run 0:45                      until that time
@@ -13,13 +13,10 @@ Times are minutes and seconds since the minute in which the scenario begins. The
     register p1 off               it cannot tell Postgres that it may be granted tokens by Redis
     demand p1 0
     counters                      what each store has counted
-
-`python -m tests.core.scenarios` records all answers anew; read the difference.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from math import inf
 from pathlib import Path
@@ -29,6 +26,7 @@ from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.redishealth import RedisState
 from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at
 from tests.core.fleet_of_stores import START, STEP, Process, World
+from tests.recorded import named, replay
 
 FILES = sorted((Path(__file__).parent / "failover").glob("*.txt"))
 FIRST_MINUTE = minute_at(START)
@@ -183,27 +181,11 @@ def time_of(now: float) -> str:
     return f"{minutes:.0f}:{seconds:05.2f}".removesuffix(".00")
 
 
-def replay(text: str) -> str:
+def play(text: str) -> str:
     """The file's text, with the answers that its commands give now."""
-    scenario, lines = Scenario(), iter(text.splitlines())
-    replayed: list[str] = []
-    for line in lines:
-        if line == "----":
-            while next(lines, ""):
-                pass
-            continue
-        replayed.append(line)
-        if line and not line.startswith("#") and (answers := scenario.do(line)):
-            replayed += ["----", *answers, ""]
-    return "\n".join(replayed).rstrip() + "\n"
+    return replay(text, Scenario().do)
 
 
 def rules_of(text: str) -> set[str]:
     """Those that it says it proves: "failover 2"."""
-    found = re.search(r"^# proves: (.*)$", text, re.MULTILINE)
-    return set(found[1].split(", ")) if found else set()
-
-
-if __name__ == "__main__":
-    for file in FILES:
-        file.write_text(replay(file.read_text()))
+    return set(named(text, "proves", ", "))

@@ -15,14 +15,16 @@ from tenantcache.ratelimit.core.handover import Handover
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
 from tests.core.fleet_of_stores import World
-from tests.core.scenarios import FILES, replay, rules_of
+from tests.core.scenarios import FILES, play, rules_of
+from tests.recorded import compare
 
 CORE = "tenantcache.ratelimit.core"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_happens_is_as_recorded(file: Path) -> None:
-    assert replay(file.read_text()) == file.read_text()
+    now, recorded = compare(file, play)
+    assert now == recorded
 
 
 Patch = pytest.MonkeyPatch
@@ -137,7 +139,7 @@ def test_a_scenario_dies_without_its_rule(what: str, monkeypatch: Patch) -> None
     rule, break_it = BROKEN[what]
     proofs = [text for text in (file.read_text() for file in FILES) if rule in rules_of(text)]
     break_it(monkeypatch)
-    assert any(replay(text) != text for text in proofs)
+    assert any(play(text) != text for text in proofs)
 
 
 def test_each_rule_has_a_scenario_and_a_way_to_break_it() -> None:

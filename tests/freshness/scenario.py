@@ -1,8 +1,7 @@
 """Scenarios as text: commands, each with the answer that was recorded, over one process on the simulated network.
 
-The form is that of etcd-io/raft's testdata: a command, a line `----`, what follows from it, an empty line. A file
-begins with what it shows, the rules of `core/freshness.py` that it proves (`proves:`), and the guards without which it
-fails (`dies without:`, as `tests/mutants/guards.py` calls them).
+The form is that of `tests/recorded.py`. A file begins with what it shows, the rules of `core/freshness.py` that it
+proves (`proves:`), and the guards without which it fails (`dies without:`, as `tests/mutants/guards.py` calls them).
 
     find ALIAS as NAME      a request; it ends at once if memory has the answer
     find-id TENANT as NAME  the same by id
@@ -33,9 +32,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from tenantcache.errors import StoreUnavailableError
 from tenantcache.lookup.core import copies as codec
@@ -44,43 +40,13 @@ from tests.freshness.bench import Bench
 from tests.freshness.database import Backup, delete, set_columns
 from tests.freshness.network import Flight
 from tests.freshness.process import Sizes
-
-SEPARATOR = "----"
-
-
-@dataclass
-class Scenario:
-    """A file: its head, and its commands, each with the lines that were recorded for it."""
-
-    path: Path
-    head: list[str]
-    steps: list[tuple[str, list[str]]] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path) -> Scenario:
-        head, *blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
-        scenario = cls(path, head.split("\n"))
-        for block in blocks:
-            command, _, told = block.partition(f"\n{SEPARATOR}")
-            scenario.steps.append((command, told.strip("\n").split("\n") if told.strip() else []))
-        return scenario
-
-    def named(self, key: str) -> list[str]:
-        """What stands behind `key:` in the head, separated by commas."""
-        lines = [line.removeprefix(f"# {key}: ") for line in self.head if line.startswith(f"# {key}: ")]
-        return [item.strip() for line in lines for item in line.split("; ")]
-
-    def write(self, answers: list[list[str]]) -> None:
-        blocks = ["\n".join(self.head)]
-        for (command, _), told in zip(self.steps, answers, strict=True):
-            blocks.append("\n".join([command, SEPARATOR, *told]))
-        self.path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+from tests.recorded import named, replay
 
 
-def play(scenario: Scenario) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Each command, what was recorded for it, and what has followed from it now."""
+def play(text: str) -> str:
+    """The file's text, with what follows from its commands now."""
     sizes: Sizes = {}
-    for option in scenario.named("with"):
+    for option in named(text, "with"):
         name, _, value = option.partition("=")
         sizes[name] = float(value) if value else True  # type: ignore[literal-required]  # the file's own words
     if "max_floors" in sizes:
@@ -88,18 +54,12 @@ def play(scenario: Scenario) -> Iterator[tuple[str, list[str], list[str]]]:
     state = random.getstate()
     random.seed(0)  # of the pauses between two attempts to connect
     try:
-        yield from _play(scenario, sizes)
+        with Bench(**sizes) as bench:
+            if sizes.get("has_index"):
+                bench.settle(2.0)
+            return replay(text, Player(bench).do)
     finally:
         random.setstate(state)
-
-
-def _play(scenario: Scenario, sizes: Sizes) -> Iterator[tuple[str, list[str], list[str]]]:
-    with Bench(**sizes) as bench:
-        if sizes.get("has_index"):
-            bench.settle(2.0)
-        player = Player(bench)
-        for command, recorded in scenario.steps:
-            yield command, recorded, player.do(command)
 
 
 class Player:
