@@ -70,8 +70,8 @@ class StoreError(Exception):
 
     `refused`: it answered, and refuses to do what it was asked for. `suspended`: the provider refuses to serve this
     account. `starved`: this process did not run for so long that the failure tells nothing about the store.
-    `values`: one for each debit of the call, or none if no debit was made for certain. Each is the counter's new value
-    if the debit was made all the same, in another store, and None otherwise.
+    `values`: a list for each account of a debit, or none if no debit was made for certain. In it there is one for each
+    debit: the counter's new value if the debit was made all the same, in another store, and None otherwise.
     """
 
     def __init__(self, message: str, *, suspended: bool = False, refused: bool = False, starved: bool = False) -> None:
@@ -79,7 +79,7 @@ class StoreError(Exception):
         self.suspended = suspended
         self.refused: bool = refused or suspended
         self.starved = starved
-        self.values: Sequence[int | None] = ()
+        self.values: Sequence[Sequence[int | None]] = ()
 
 
 class RejectedError(StoreError):

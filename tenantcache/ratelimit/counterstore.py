@@ -7,25 +7,39 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from tenantcache.ratelimit.core.agreement import Proposal
-from tenantcache.ratelimit.core.windows import Debit
+from tenantcache.ratelimit.core.windows import Debit, Window
+
+
+class Account(NamedTuple):
+    """Whose counters they are: `owner` is a tenant's id or that of a named limit, `slot` its place (`slots.py`)."""
+
+    owner: str
+    slot: int
+
+
+class AccountDebits(NamedTuple):
+    account: Account
+    debits: Sequence[Debit]
 
 
 class CounterStore(Protocol):
     """Counters that many processes debit.
 
-    Each debit is atomic by itself and is applied exactly once when the call returns. When the call raises, each
-    debit may or may not have been applied: the caller must count it as spent and as not granted, unless the error's
-    `values` hold its counter's new value.
-    Counters start at 0 and expire some time after their window has ended. A past window that is only read may be
-    `OUT_OF_REACH`.
+    The debits of one account that lie in one quarter of an hour are applied together: no other process's are applied
+    between them. Each debit is applied exactly once when the call returns. When the call raises, each may or may not
+    have been applied: the caller must count it as spent and as not granted, unless the error's `values` hold its
+    counter's new value.
+    Counters start at 0 and never fall below. They expire some time after their window has ended. A past window that is
+    only read may be `OUT_OF_REACH`.
     """
 
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        """Add each amount to its window's counter; return the new values in the same order."""
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+        """Add each amount to its window's counter; return the new values, for each account in the same order. An
+        account comes once. Raises `StoreError`."""
         ...
 
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        """Forget the counters of the named windows (amounts are ignored)."""
+    async def reset(self, account: Account, windows: Sequence[Window]) -> None:
+        """Forget the counters of the named windows. Raises `StoreError`."""
         ...
 
 

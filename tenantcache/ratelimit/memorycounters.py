@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.counterstore import Account, AccountDebits
 
 
 class MemoryCounters:
@@ -14,18 +15,18 @@ class MemoryCounters:
         self._values: dict[tuple[str, Window], int] = {}
         self._max_windows = max_windows
 
-    def add(self, tenant_id: str, debit: Debit) -> int:
+    def add(self, owner: str, debit: Debit) -> int:
         """Add the debit's amount; return the new value, which is never below 0."""
-        key = (tenant_id, debit.window)
+        key = (owner, debit.window)
         value = max(0, self._values.pop(key, 0) + debit.amount)
         while len(self._values) >= self._max_windows:
             del self._values[next(iter(self._values))]  # what was touched longest ago
         self._values[key] = value
         return value
 
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        return [self.add(tenant_id, debit) for debit in debits]
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+        return [[self.add(account.owner, debit) for debit in debits] for account, debits in batch]
 
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        for window, _ in debits:
-            self._values.pop((tenant_id, window), None)
+    async def reset(self, account: Account, windows: Sequence[Window]) -> None:
+        for window in windows:
+            self._values.pop((account.owner, window), None)

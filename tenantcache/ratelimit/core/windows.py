@@ -1,37 +1,43 @@
 """Fixed windows on the server's clock.
 
-A window is named by its policy and its number since the Unix epoch. So two processes that agree on the server's time
-agree on the window without talking. Minutes are UTC minutes. Days are those of the tenant's time zone: a day's number
-is that of its date (1970-01-01 is 0). A `Calendar` tells when it starts and ends, because zones come from files.
-Times are seconds since the Unix epoch, as floats.
+A window is named by its unit and its number since the Unix epoch. So two processes that agree on the server's time
+agree on the window without talking. Minutes and quarters of an hour are those of UTC. Days are those of the tenant's
+time zone: a day's number is that of its date (1970-01-01 is 0). A `Calendar` tells when it starts and ends, because
+zones come from files. Limits are of minutes and days. The counter of a quarter holds what is reserved of each of its
+minutes at once (`advance.py`). Times are seconds since the Unix epoch, as floats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Policy = Literal["minute", "day"]
+Unit = Literal["minute", "quarter", "day"]
 
 MINUTE = 60
+QUARTER = 900
+MINUTES_PER_QUARTER = 15
 DAY = 86_400
 MINUTES_PER_DAY = 1440
+
+SECONDS: Mapping[Unit, int] = {"minute": MINUTE, "quarter": QUARTER, "day": DAY}
 
 UNLIMITED = 1 << 62
 """Tokens of a window without a limit: more than any process can spend."""
 
 
 class Window(NamedTuple):
-    """One window of one policy: `Window("minute", 29_000_000)`."""
+    """`Window("minute", 29_000_000)`."""
 
-    policy: Policy
+    unit: Unit
     number: int
 
     @property
     def start(self) -> int:
         """When it starts in UTC; a day in another time zone starts up to 14 hours earlier or 12 later."""
-        return self.number * (MINUTE if self.policy == "minute" else DAY)
+        return self.number * SECONDS[self.unit]
 
 
 def minute_at(server_time: float) -> int:
@@ -66,6 +72,11 @@ def minute_end(number: int) -> int:
 
 OUT_OF_REACH = -1
 """Read in place of a past minute's counter that is in another store, which the fleet has left."""
+
+
+def quarter_of(minute: int) -> int:
+    """The number of the quarter of an hour in which the minute of that number lies."""
+    return minute // MINUTES_PER_QUARTER
 
 
 class Debit(NamedTuple):
