@@ -151,7 +151,7 @@ class Changes:
 
     def clock_moved(self) -> None:
         moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset
-        self._limiter.clock_moved()
+        self._limiter.clock_moved(moved_by)
         self._shadow.forget()
         if self._fleet_counters is not None:
             self._fleet_counters.clock_moved(moved_by)
@@ -308,7 +308,7 @@ def _make_limiter(
         is_cached=lambda tenant_id: bool(memory.of_tenant(tenant_id)),
     )
     if isinstance(store, FleetCounters):
-        limiter.share_counters(store.version_of, store.note_lost, store.horizon)
+        limiter.share_counters(store.version_of, store.note_lost)
         limiter.local_share.place = store.holder.place
         store.holder.count_granted = limiter.hand_over
     return limiter

@@ -14,7 +14,7 @@ from contextlib import suppress
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at
-from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.daymirror import DayMirror
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
@@ -140,7 +140,8 @@ class Coordinator:
         now = self._server_now()
         if self._failover.postgres_fails and now >= self._next_try:
             self._next_try = now + POSTGRES_INTERVAL
-            await self._postgres.debit("", [Debit(Window("minute", minute_at(now)), 0)])
+            nothing = Debit(Window("minute", minute_at(now)), 0)
+            await self._postgres.debit([AccountDebits(Account("", 0), [nothing])])
             self._failover.postgres_answered()
 
     async def _watch_redis(self) -> None:

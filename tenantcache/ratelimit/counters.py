@@ -7,7 +7,6 @@ does in the background what makes the fleet agree.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,9 +19,10 @@ from tenantcache.ratelimit.core.agreement import Store, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
-from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window, minute_at, minute_end
+from tenantcache.ratelimit.core.routing import Routing
+from tenantcache.ratelimit.core.windows import Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
-from tenantcache.ratelimit.counterstore import CounterChoices, CounterStore
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
@@ -109,58 +109,62 @@ class FleetCounters:
         """For reservations: which counters that minute has; None if that is not known now."""
         return self.failover.version_of(minute)
 
-    def horizon(self) -> int | None:
-        """For reservations: how many minutes ahead tokens may be taken. In Postgres each of them is a row to write, and
-        a take is not billed: 4 processes that met 10,000 tenants wrote 2 million rows, and waited for them."""
-        return 0 if self.failover.store_of(minute_at(self._server_now())) == "postgres" else None
-
     def note_lost(self, owner: str, window: Window) -> None:
         """A counter did not hold what was debited there."""
         self.failover.redis_lost(owner, window)
 
     # `CounterStore`.
 
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
         """Raises `FailoverError` while nothing may be taken because another store is about to take over.
 
         If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
         asked first: if it fails, Redis is not billed for what cannot be used.
         """
-        takes = any(debit.amount > 0 for debit in debits)
+        takes = any(debit.amount > 0 for _, debits in batch for debit in debits)
         if takes:  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
         self.failover.has_counted = True
         self._require_a_store(now, takes=takes)
-        positions: dict[Store, list[int]] = {}
-        for position, debit in enumerate(debits):
-            if debit.amount or not self._is_out_of_reach(debit.window, now):
-                positions.setdefault(self._store_of(debit.window, now), []).append(position)
-        values = [OUT_OF_REACH] * len(debits)
+        stores, unreachable = self._stores_of(batch, now)
+        if not unreachable and len(used := set(stores.values())) == 1:
+            return await self._debit_in(used.pop(), batch)
+        routing = Routing(
+            [debits for _, debits in batch],
+            lambda debit: stores[debit.window] if debit.amount or debit.window not in unreachable else None,
+        )
         for store in ASKED_FIRST:
-            if places := positions.pop(store, None):
+            if part := routing.part(store):
+                accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
                 try:
-                    found = await self._debit_in(store, tenant_id, [debits[place] for place in places])
+                    routing.enter(store, await self._debit_in(store, accounts))
                 except StoreError as error:
-                    error.values = _without(values, [*places, *itertools.chain(*positions.values())])
+                    if error.values:
+                        routing.enter(store, error.values)
+                    error.values = routing.give_up()
                     raise
-                for place, value in zip(places, found, strict=True):
-                    values[place] = value
-        return values
+        return [[value for value in values if value is not None] for values in routing.values]
 
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
+    def _stores_of(self, batch: Sequence[AccountDebits], now: float) -> tuple[dict[Window, Store], set[Window]]:
+        """The store of each window, and the windows that cannot be read."""
+        windows = {debit.window for _, debits in batch for debit in debits}
+        unreachable = {window for window in windows if self._is_out_of_reach(window, now)}
+        return {window: self._store_of(window, now) for window in windows}, unreachable
+
+    async def reset(self, account: Account, windows: Sequence[Window]) -> None:
         now = self._server_now()
-        by_store: dict[Store, list[Debit]] = {}
-        for debit in debits:
-            if self._is_out_of_reach(debit.window, now):
+        by_store: dict[Store, list[Window]] = {}
+        for window in windows:
+            if self._is_out_of_reach(window, now):
                 continue
-            by_store.setdefault(self._store_of(debit.window, now), []).append(debit)
-            if debit.window.policy == "day":
-                self._days.forget(tenant_id, debit.window.number)
-                if debit not in by_store.setdefault("postgres", []):
-                    by_store["postgres"].append(debit)  # it may hold what Redis had counted
-        for store, windows in by_store.items():
-            await self._require(store).reset(tenant_id, windows)
+            by_store.setdefault(self._store_of(window, now), []).append(window)
+            if window.unit == "day":
+                self._days.forget(account.owner, window.number)
+                if window not in by_store.setdefault("postgres", []):
+                    by_store["postgres"].append(window)  # it may hold what Redis had counted
+        for store, found in by_store.items():
+            await self._require(store).reset(account, found)
 
     def _require_a_store(self, now: float, *, takes: bool) -> None:
         """Raise if no store may be asked in this minute, by what the minute is to this process."""
@@ -177,16 +181,17 @@ class FleetCounters:
         """A past minute that was counted elsewhere."""
         current = minute_at(now)
         return (
-            window.policy == "minute"
+            window.unit == "minute"
             and window.number < current
             and self.failover.version_of(window.number) != self.failover.version_of(current)
         )
 
     def _store_of(self, window: Window, now: float) -> Store:
-        if window.policy == "day":
+        if window.unit == "day":
             store = self.failover.day_store(window, now)
         else:
-            store = self.failover.store_of(min(window.number, minute_at(now)))
+            current = minute_at(now)
+            store = self.failover.store_of(min(window.number, current) if window.unit == "minute" else current)
         if store is not None:
             return store
         if self.failover.begins(now) is not None:
@@ -199,51 +204,56 @@ class FleetCounters:
             raise self._unanswered("the fleet counts in Redis, and this process has no Redis URL")
         return found
 
-    async def _debit_in(self, store: Store, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+    async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> list[list[int]]:
         if store == "redis":
-            return await self._debit_in_redis(tenant_id, debits)
+            return await self._debit_in_redis(batch)
         try:
-            if any(debit.window.policy == "day" for debit in debits):
+            if any(debit.window.unit == "day" for _, debits in batch for debit in debits):
                 await self._days.write_rest(self._server_now())
-            values = await self._require("postgres").debit(tenant_id, debits)
+            values = await self._require("postgres").debit(batch)
         except RejectedError as error:
-            raise self._unanswered(str(error)) from error  # not a failure of Postgres: others are served
+            raise self._unanswered(str(error), error.values) from error  # not a failure of Postgres: others are served
         except StoreError as error:
             self.failover.postgres_failed(self._server_now())
-            raise self._unanswered(str(error)) from error
+            raise self._unanswered(str(error), error.values) from error
         self.failover.postgres_answered()
         return values
 
-    async def _debit_in_redis(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
+    async def _debit_in_redis(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
         asked = self._server_now()
         counters = self.failover.version_of(minute_at(asked))
         try:
-            values = await self._require("redis").debit(tenant_id, debits)
+            values = await self._require("redis").debit(batch)
         except FailoverError:
             raise
         except RejectedError as error:
-            raise self._unanswered(str(error)) from error  # not a failure of Redis: others are served
+            raise self._unanswered(str(error), error.values) from error  # not a failure of Redis: others are served
         except StoreError as error:
             self.coordinator.watch.note_failed_take(error, self._server_now())
-            raise self._unanswered(str(error)) from error
+            raise self._unanswered(str(error), error.values) from error
         self.failover.redis_answered(asked, self._server_now())
         if self.failover.version_of(minute_at(asked)) != counters:
             raise self._unanswered("this minute has been given up since Redis was asked")  # rule 2 of handover.py
-        for debit, value in zip(debits, values, strict=True):
-            if debit.window.policy == "day":
-                self._days.note(tenant_id, debit.window.number, value)
+        for (account, debits), found in zip(batch, values, strict=True):
+            for debit, value in zip(debits, found, strict=True):
+                if debit.window.unit == "day":
+                    self._days.note(account.owner, debit.window.number, value)
         return values
 
-    def _unanswered(self, why: str) -> StoreError:
+    def _unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)
+        error: StoreError
         match self.failover.standing_of(minute_at(now)):
             case MinuteStanding.OWN:
-                return StoreError(why)
+                error = StoreError(why)
             case MinuteStanding.LOST:
-                return FailoverError(why, until=minute_end(minute_at(now)))
-        return FailoverError(why, until=self._resumes(now))
+                error = FailoverError(why, until=minute_end(minute_at(now)))
+            case _:
+                error = FailoverError(why, until=self._resumes(now))
+        error.values = values
+        return error
 
     def _resumes(self, now: float) -> float:
         """When to ask again while nothing may be taken: when a change begins, if one is announced."""
@@ -293,11 +303,3 @@ def _log_change(before: StoreChoice, choice: StoreChoice) -> None:
             "limits are counted in %s instead of %s from %s on: %s",
             *(choice.store, choice.previous, begins, choice.why),
         )
-
-
-def _without(values: Sequence[int], missing: Sequence[int]) -> list[int | None]:
-    """`values` with None at the `missing` places; empty if no place is left."""
-    known: list[int | None] = list(values)
-    for place in missing:
-        known[place] = None
-    return known if any(value is not None for value in known) else []

@@ -23,11 +23,12 @@ from tenantcache.ratelimit.core.arguments import require_cost, require_limits, r
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.spending import Spent
-from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at
-from tenantcache.ratelimit.counterstore import CounterStore
+from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, quarter_of
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
 from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
 from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.meters import Meters
+from tenantcache.ratelimit.slots import Slots
 from tenantcache.ratelimit.supply import OnLost, Supply
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import LimiterStats
@@ -37,10 +38,6 @@ ADMITTED = Decision(True, at=NOTHING_SPENT)
 
 SURPLUS_INTERVAL = 1.0
 """Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
-
-MAX_RETURNS = 32
-"""Reservations that give their tokens back at once on an orderly stop."""
-
 
 SWEEP_INTERVAL = 60.0
 """Seconds between looks for tenants that are not asked for any more."""
@@ -60,6 +57,7 @@ class Limiter:
     def __init__(
         self,
         store: CounterStore,
+        slots: Slots,
         *,
         server_now: Callable[[], float],
         processes: Callable[[], int],
@@ -75,7 +73,7 @@ class Limiter:
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now
-        self._supply = Supply(store, server_now, processes, on_error)
+        self._supply = Supply(store, slots, server_now, processes, on_error)
         self._slides = sliding
         self._is_cached = is_cached
         self._meters = Meters(
@@ -88,15 +86,12 @@ class Limiter:
         self._left: list[Meter] = []
         self._released: list[Meter] = []
 
-    def share_counters(
-        self, version_of: VersionOf, on_lost: OnLost, horizon: Callable[[], int | None] = lambda: None
-    ) -> None:
+    def share_counters(self, version_of: VersionOf, on_lost: OnLost) -> None:
         """To be called before the first request if a fleet may change its counters.
 
         `version_of` tells which ones a minute has. `on_lost` is told of each window whose counter was lost.
-        `horizon` bounds the minutes for which tokens may be reserved in advance now.
         """
-        self._supply.version_of, self._supply.on_lost, self._supply.horizon = version_of, on_lost, horizon
+        self._supply.version_of, self._supply.on_lost = version_of, on_lost
 
     @property
     def local_share(self) -> LocalShare:
@@ -117,10 +112,10 @@ class Limiter:
     async def close(self) -> None:
         """Give back what is unspent, as far as the store answers."""
         await stop(self._watcher)
+        await self._meters.groups.finish()
         meters = list(self._meters)
-        self._meters.clear()
-        await asyncio.gather(*(meter.task for meter in meters if meter.task is not None), return_exceptions=True)
         await self._release(meters)
+        self._meters.clear()
         self._left, self._released = [], [*self._left, *meters]
 
     def forget(self) -> None:
@@ -165,10 +160,11 @@ class Limiter:
         meter = self._meters.of_tenant(tenant)
         return self._unmetered if meter is None else meter.reservation
 
-    def clock_moved(self) -> None:
-        """The server's time is another than was thought: what was leased is of windows that end at another time."""
+    def clock_moved(self, seconds: float) -> None:
+        """The server's time is by so much another than was thought: what was leased is of windows that end at another
+        time."""
         for meter in self._meters:
-            meter.reservation.clock_moved(self._server_now())
+            meter.reservation.clock_moved(seconds, self._server_now())
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""
@@ -232,15 +228,25 @@ class Limiter:
 
     # Beside the requests.
 
+    async def warm(self, tenants: Iterable[Tenant]) -> None:
+        """Take the first tokens of `tenants`, a command for a group of them. Raises `StoreError`."""
+        meters = [meter for tenant in tenants if (meter := self._meters.of_tenant(tenant)) is not None]
+        await self._meters.groups.take_for_all(meters)
+
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each limit, from one look at the counters. Raises `StoreError`."""
         meter = self._meters.of_tenant(tenant)
         if meter is None or meter.reservation.limits == Limits():
             return ()
         windows = [window for window, _, _ in limited_windows(meter.reservation, self._server_now())]
+        minutes = [window.number for window in windows if window.unit == "minute"]
         if self._slides:
-            windows += [Window("minute", window.number - 1) for window in windows if window.policy == "minute"]
-        values = await self._store.debit(tenant.id, [Debit(window, 0) for window in windows])
+            windows += [Window("minute", number - 1) for number in minutes]
+        else:
+            windows += [Window("quarter", quarter_of(number)) for number in minutes]
+        await self._meters.groups.place([meter])
+        debits = [Debit(window, 0) for window in windows]
+        [values] = await self._store.debit([AccountDebits(meter.account, debits)])
         meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
         return meter.reservation.quotas(self._server_now())
 
@@ -262,8 +268,9 @@ class Limiter:
         now = self._server_now()
         minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
         windows = (Window("minute", minute), Window("minute", minute - 1), Window("day", day))
-        for owner in (tenant.id, *(owner_of(tenant.id, name) for name in sorted(self.names.union(named)))):
-            await self._store.reset(owner, [Debit(window, 0) for window in windows])
+        owners = [tenant.id, *(owner_of(tenant.id, name) for name in sorted(self.names.union(named)))]
+        for owner, slot in zip(owners, await self._supply.slots.assign(owners), strict=True):
+            await self._store.reset(Account(owner, slot), windows)
 
     def restart(self, tenant_id: str) -> None:
         """Begin anew in this minute and this day: the tenant's counters have been reset."""
@@ -274,8 +281,7 @@ class Limiter:
 
     async def _release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
-        for start in range(0, len(meters), MAX_RETURNS):
-            await asyncio.gather(*(meter.release() for meter in meters[start : start + MAX_RETURNS]))
+        await self._meters.groups.give_back(meters)
         self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named]
 
     async def _watch(self) -> None:
@@ -291,7 +297,7 @@ class Limiter:
         """Give back what is held for a demand that has gone elsewhere."""
         for meter in self._meters:
             if meter.reservation.watched:
-                meter.work()
+                meter.worker.work(meter)
 
     async def sweep(self) -> None:
         """Forget tenants that are neither in memory nor asked for any more, and give their tokens back."""

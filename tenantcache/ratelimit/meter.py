@@ -1,9 +1,9 @@
-"""A reservation, the requests that wait for it, and the task that talks to the counters for it.
+"""A reservation, and the requests that wait for it.
 
 Rules:
 
-* One take is in flight at a time. Requests that need it wait in a line. When the answer is there they are served in the
-  order in which they came, within one step, so that none overtakes another.
+* Requests that need a take wait in a line. When the answer is there they are served in the order in which they came,
+  within one step, so that none overtakes another.
 * A request that finds tokens never waits. A refill runs in the background.
 * What a store did not answer is not granted.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Sequence
+from typing import Protocol
 
-from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Calendar
+from tenantcache.ratelimit.counterstore import Account
 from tenantcache.ratelimit.outage import Failure
 from tenantcache.ratelimit.supply import Supply
 from tenantcache.tenant import Limits
@@ -28,23 +28,39 @@ NAME_SEPARATOR = "\x1f"
 """Separates a tenant's id from a limit's name if counters are called by both: U+001F, the unit separator, which
 no id has that a person can type."""
 
+UNPLACED = -1
+"""The slot of a meter that has not asked for one yet."""
+
 
 def owner_of(tenant_id: str, name: str) -> str:
     return tenant_id + NAME_SEPARATOR + name
 
 
+class Worker(Protocol):
+    """Takes tokens for meters, in the background."""
+
+    def work(self, meter: Meter) -> None:
+        """Take what its line waits for, refill it, or give back what is idle."""
+        ...
+
+
 class Meter:
     """`owner` is what its counters are called by: a tenant's id, or `owner_of` a named limit."""
 
-    __slots__ = ("_line", "_supply", "owner", "reservation", "task")
+    __slots__ = ("_line", "_supply", "owner", "reservation", "slot", "worker")
 
-    def __init__(self, owner: str, reservation: Reservation, supply: Supply) -> None:
+    def __init__(self, owner: str, reservation: Reservation, supply: Supply, worker: Worker) -> None:
         self.owner: str = owner
         self.reservation: Reservation = reservation
-        self.task: asyncio.Task[None] | None = None
+        self.slot: int = UNPLACED
+        self.worker: Worker = worker
         self._supply = supply
         # Costs that wait, in their order. An empty deque takes 600 bytes, and most tenants never need one.
         self._line: deque[tuple[int, asyncio.Future[Decision]]] | None = None
+
+    @property
+    def account(self) -> Account:
+        return Account(self.owner, self.slot)
 
     @property
     def is_named(self) -> bool:
@@ -52,13 +68,18 @@ class Meter:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._line) or (self.task is not None and not self.task.done())
+        return bool(self._line) or self.reservation.is_taking
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a take is to be sent for it."""
+        return bool(self._line) or self.reservation.refill
 
     def put_in_force(self, limits: Limits, calendar: Calendar) -> None:
         """Go on with new limits, or with the days of another calendar."""
         if self.reservation.limits != limits or self.reservation.calendar is not calendar:
             self.reservation.change(limits, self._supply.server_now(), calendar)
-            self.work()
+            self.worker.work(self)
 
     # Deciding.
 
@@ -71,16 +92,16 @@ class Meter:
         if self._line is None:
             self._line = deque()
         self._line.append((cost, waiter))
-        self.work()
+        self.worker.work(self)
         return await waiter
 
     def _decide(self, cost: int) -> Decision | None:
         decision = self.reservation.decide(self._supply.server_now(), cost)
         if self.reservation.refill:
-            self.work()
+            self.worker.work(self)
         return decision
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         """Serve the line, from its head, as far as what is held goes."""
         while self._line:
             cost, waiter = self._line[0]
@@ -90,14 +111,17 @@ class Meter:
                     return
                 waiter.set_result(decision)
             self._line.popleft()
+        self._line = None
 
-    def _answer_without_store(self, failure: Failure | None) -> None:
+    def answer_without_store(self, failure: Failure | None) -> None:
+        """Serve all of the line."""
         resumes = None if failure is None else failure.resumes
         while self._line:
             cost, waiter = self._line.popleft()
             if not waiter.done():
                 decision = self._decide(cost)
                 waiter.set_result(decision or self._share(cost, resumes))
+        self._line = None
 
     def _share(self, cost: int, resumes: float | None) -> Decision:
         share, now = self._supply.local_share, self._supply.server_now()
@@ -105,32 +129,13 @@ class Meter:
 
     # Taking.
 
-    def work(self) -> None:
-        """Take what the line waits for, refill, and give back what is idle, in a task."""
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self._work(), name="tenantcache take")
-
-    async def _work(self) -> None:
-        """Send takes until the line is empty and nothing is to be refilled or given back."""
-        failure = self._supply.outage.paused(self.owner, self._supply.server_now())
-        try:
-            self._answer()
-            while failure is None and (take := self._next_take()) is not None:
-                await self._send(take)
-                self._answer()
-        except StoreError as error:
-            failure = self._supply.note_error(self.owner, error)
-        finally:
-            self._answer_without_store(failure)
-            # No request can come in between: there is no await from here to the end of the task.
-            self._line, self.task = None, None
-
-    def _next_take(self) -> Take | None:
+    def next_take(self, *, ahead: bool) -> Take | None:
+        """What the line waits for, a refill, or what is to be given back. `ahead` is that of `Reservation.plan`."""
         supply, now = self._supply, self._supply.server_now()
         if self._line:
-            return self.reservation.plan(now, self._waiting_cost(), supply.processes(), supply.horizon())
+            return self.reservation.plan(now, self._waiting_cost(), supply.processes(), ahead=ahead)
         if self.reservation.refill:
-            return self.reservation.plan(now, 0, supply.processes(), supply.horizon())
+            return self.reservation.plan(now, 0, supply.processes(), ahead=ahead)
         return self.reservation.surplus(now)
 
     def _waiting_cost(self) -> int:
@@ -139,30 +144,3 @@ class Meter:
         most = min(limit for limit in (limits.per_minute, limits.per_day, sys.maxsize) if limit is not None)
         costs = [cost for cost, _ in self._line or ()]
         return max(costs[0], min(most, sum(costs)))
-
-    async def _send(self, take: Take) -> None:
-        """Raises `StoreError`, after what was granted all the same has been entered."""
-        supply = self._supply
-        following: Take | None = take
-        failure: StoreError | None = None
-        while following is not None:
-            values: Sequence[int | None]
-            try:
-                values = await supply.debit(self.owner, following)
-            except BaseException as error:
-                if not isinstance(error, StoreError) or not error.values:
-                    self.reservation.fail(following, supply.server_now())
-                    raise
-                failure, values = error, error.values
-            following = self.reservation.settle(following, values, supply.server_now())
-            if following is not None and following.repairs:
-                supply.on_lost(self.owner, following.debits[0].window)
-        if failure is not None:
-            raise failure
-        supply.outage.end(self.owner, supply.server_now())
-
-    async def release(self) -> None:
-        """Give back what is held, as far as the store answers. It was taken out, and is dead afterwards."""
-        take = self.reservation.release(self._supply.server_now())
-        if take is not None:
-            await self._supply.give_back(self.owner, take)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Calendar
+from tenantcache.ratelimit.groups import Groups
 from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.supply import Supply
 from tenantcache.tenant import Limits, Tenant
@@ -37,6 +38,7 @@ class Meters:
     ) -> None:
         self.of_tenants: dict[str, Meter] = {}
         self.of_names: dict[str, Meter] = {}
+        self.groups: Groups = Groups(supply)
         self._supply = supply
         self._enforced, self._sliding = enforced, sliding
         self._counts_unlimited = counts_unlimited
@@ -80,7 +82,7 @@ class Meters:
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
         reservation = Reservation(limits, now, calendar=calendar, version_of=version_of, slides=self._sliding)
-        return Meter(owner, reservation, self._supply)
+        return Meter(owner, reservation, self._supply, self.groups)
 
     def all_of(self, tenant_id: str) -> list[Meter]:
         """The tenant's own, and those of its named limits."""
@@ -90,12 +92,15 @@ class Meters:
     def clear(self) -> None:
         self.of_tenants.clear()
         self.of_names.clear()
+        self.groups.clear()
 
     def take_busy(self) -> list[Meter]:
         """Take out the meters that requests wait for, or that wait for the counters themselves."""
         busy = [meter for meter in self if meter.is_busy]
         for meter in busy:
             (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
+            self.groups.discard(meter)
+        self.groups.abandon()
         return busy
 
     async def take_idle(self, is_cached: Callable[[str], bool]) -> list[Meter]:

@@ -3,8 +3,8 @@
 Rules:
 
 * After a failure the store is asked again at once, and then ever less often: once in `MAX_PAUSE` seconds at last, for
-  each owner of counters. A take that is not answered may have been counted, so each of them costs the tenant tokens.
-* One line is logged when it begins, with the reason, and one when it is over: when each owner that had failed has been
+  each group of counters. A take that is not answered may have been counted, so each of them costs tokens.
+* One line is logged when it begins, with the reason, and one when it is over: when each group that had failed has been
   answered, or has not been asked for in `FORGET_AFTER` seconds.
 
 Times are server time, in seconds since the Unix epoch.
@@ -27,7 +27,7 @@ FORGET_AFTER = 60.0
 
 @dataclass(slots=True)
 class Failure:
-    """The last one of an owner's takes. `resumes` is when another store takes over, if one does."""
+    """The last one of a group's takes. `resumes` is when another store takes over, if one does."""
 
     at: float
     pause: float
@@ -40,31 +40,31 @@ class Outage:
     def __init__(self, going_on: str) -> None:
         self.active: bool = False
         self._going_on = going_on
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[int, Failure] = {}
 
-    def begin(self, owner: str, error: StoreError, now: float) -> Failure:
-        """A take of `owner` has failed."""
-        last = self._failures.pop(owner, None)
+    def begin(self, group: int, error: StoreError, now: float) -> Failure:
+        """A take of `group` has failed."""
+        last = self._failures.pop(group, None)
         pause = 0.0 if last is None else min(MAX_PAUSE, max(MIN_PAUSE, 2 * last.pause))
         failure = Failure(now, pause, error.until if isinstance(error, FailoverError) else None)
-        self._failures[owner] = failure  # behind all others, which are older
+        self._failures[group] = failure  # behind all others, which are older
         if not self.active:
             self.active = True
             until = "only tokens that are held" if failure.resumes is not None else repr(self._going_on)
             logger.error("limits cannot be counted in the store (%s): going on with %s", error, until)
         return failure
 
-    def paused(self, owner: str, now: float) -> Failure | None:
-        """The last failure of `owner`, if its counters should not be asked yet."""
-        failure = self._failures.get(owner)
+    def paused(self, group: int, now: float) -> Failure | None:
+        """The last failure of `group`, if its counters should not be asked yet."""
+        failure = self._failures.get(group)
         # A clock that was set back must not make it a long pause.
         return failure if failure is not None and 0 <= now - failure.at < failure.pause else None
 
-    def end(self, owner: str, now: float) -> None:
-        """A take of `owner` was answered."""
+    def end(self, group: int, now: float) -> None:
+        """A take of `group` was answered."""
         if not self.active:
             return
-        self._failures.pop(owner, None)
+        self._failures.pop(group, None)
         while self._failures:
             oldest = next(iter(self._failures))
             if abs(now - self._failures[oldest].at) < FORGET_AFTER:

@@ -1,6 +1,6 @@
 """The places of accounts in the groups of counters.
 
-Redis holds the counters of a whole group in one string, so that one command, billed once, takes tokens for many tenants.
+Redis holds the counters of a whole group in one string. So one command, billed once, takes tokens for many tenants.
 Each account (a tenant, or one of its named limits) has a slot, which it keeps. `GROUP_SIZE` slots are a group.
 """
 

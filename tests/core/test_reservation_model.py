@@ -24,7 +24,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY
 from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.ratelimit.core.windows import DAY, MINUTE, Calendar, Day, Debit, Window, minute_at, utc_day
+from tenantcache.ratelimit.core.windows import (
+    DAY,
+    MINUTE,
+    MINUTES_PER_QUARTER,
+    Calendar,
+    Day,
+    Debit,
+    Window,
+    minute_at,
+    quarter_of,
+    utc_day,
+)
 from tenantcache.tenant import Limits
 from tests.thorough import effort
 
@@ -65,7 +76,7 @@ class Counters:
         replies = []
         for window, amount in debits:
             value = self.values[window] + amount
-            self.values[window] = min(U32, max(0, value)) if window.policy == "minute" else value
+            self.values[window] = min(U32, max(0, value)) if window.unit != "day" else value
             replies.append(self.values[window])
         return replies
 
@@ -333,13 +344,19 @@ class LosingFleet(Fleet):
         process.admitted.clear()
 
     def _lose(self, windows: list[Window]) -> None:
+        lost: Counter[Window] = Counter()
         for window in windows:
             value = self.counters.values.pop(window, 0)
+            # What was reserved of a quarter counted in each of its minutes, those to come included.
+            first = window.number * MINUTES_PER_QUARTER
+            minutes = [Window("minute", number) for number in range(first, first + MINUTES_PER_QUARTER)]
+            lost.update(dict.fromkeys(minutes if window.unit == "quarter" else [window], value))
+        for window, value in lost.items():
             self.lost[window] += value and max(value, self._limit(window))
 
     def _limit(self, window: Window) -> int:
         limits = self.processes[0].limits
-        return (limits.per_minute if window.policy == "minute" else limits.per_day) or 0
+        return (limits.per_day if window.unit == "day" else limits.per_minute) or 0
 
     @rule(number=pick)
     def stop(self, number: int) -> None:
@@ -362,8 +379,8 @@ class LosingProcess(Fleet):
 
 
 class FleetOfTwoStores(CrashingFleet):
-    """A take's debits lie in two stores, or in two keys of one: each may be made and answered, be made and not be
-    answered, or not be made."""
+    """A take's debits lie in two stores, or in two keys of one: those of each may be made and answered, be made and not
+    be answered, or not be made."""
 
     @precondition(lambda self: any(m.values is None for m in self.messages))
     @rule(index=pick, seed=st.integers(0, 1 << 30))
@@ -371,16 +388,22 @@ class FleetOfTwoStores(CrashingFleet):
         waiting = [message for message in self.messages if message.values is None]
         message, random = waiting[index % len(waiting)], Random(seed)
         by_store = random.random() < 0.7
-        fates = {policy: random.choice(FATES) for policy in ("minute", "day")}
+        fates: dict[object, str] = {}
         values: list[int | None] = []
         for debit in message.take.debits:
-            fate = fates[debit.window.policy] if by_store else random.choice(FATES)
+            store = "day" if debit.window.unit == "day" else "minute" if by_store else _key_of(debit.window)
+            fate = fates.setdefault(store, random.choice(FATES))
             found = self.counters.debit((debit,)) if fate != "not made" else [None]
             values += found if fate == "answered" else [None]
         message.values = values
 
 
 FATES = ("answered", "not answered", "not made")
+
+
+def _key_of(window: Window) -> int:
+    """A minute is in the key of its quarter."""
+    return window.number if window.unit == "quarter" else quarter_of(window.number)
 
 
 class FleetOnASetClock(FleetOfTwoStores):
@@ -394,7 +417,7 @@ class FleetOnASetClock(FleetOfTwoStores):
         self.now -= seconds
         for process in self.processes:
             if process.reservation is not None:
-                process.reservation.clock_moved(self.now)
+                process.reservation.clock_moved(-seconds, self.now)
         self._see_limits()
 
     def _windows(self, process: Process) -> tuple[Window, Window]:

@@ -1,159 +1,140 @@
-"""Tokens reserved in advance, for the minutes that follow.
+"""Tokens reserved in advance: so many of each minute of a quarter of an hour, by one debit.
 
 Rules:
 
-* They reach some minutes ahead, and never over midnight UTC, when other counters begin (another key in Redis). Each
-  take that is sent anyway moves their end on, and near the end of the day to midnight.
-* One number is kept for all of these minutes. A minute is added only if it was granted as many tokens as the others
-  hold; what it was granted otherwise is given up. What is dropped meanwhile was debited there too: a new minute is
-  debited as much as the others hold and are asked for together.
-* The first minute that grants less than was asked for is a `wall` until it has begun: it is not asked again, nor is any
-  behind it, nor are the others for more. The overshoot of each take would be missing when these minutes come.
+* A quarter has a counter beside those of its minutes. Tokens debited there may be spent in each minute of the quarter,
+  from the one in which they were granted on. So a minute's positions are those of the sum of both counters, its level.
+  A command that debits one of them reads the other one too, and no other process's debit comes between.
+* What is granted in advance must fit into this minute's level. It fits into the later minutes, because none has been
+  debited yet. That needs a reply within the minute: `SKEW` before its end, since other processes may be in the next one
+  by then. A later reply grants nothing.
+* All processes together reserve a part of the limit, the pool. Nothing is granted at a position above it.
+* The next quarter is reserved in the last minutes of this one, once. Its counter is in another key, which costs
+  another command.
+* A quarter that grants less than was asked for is not asked again. What it has debited in vain goes back at once: it
+  would be missing in each of the minutes.
+* Tokens are lost if their counters are of another version than the minute's, or if the server's clock was set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import takewhile
+from collections.abc import Callable
 
 from tenantcache.ratelimit.core.ledger import Ledger, Line
-from tenantcache.ratelimit.core.windows import MINUTES_PER_DAY, Debit, Window
+from tenantcache.ratelimit.core.windows import MINUTE, QUARTER, Debit, Window, minute_at, quarter_of
 
 VersionOf = Callable[[int], object]
 """The version of the counters of a minute, by its number; None if it is not known now. It never changes."""
 
+SKEW = 1.0
+"""Seconds that the server time of two processes differs by at most: each is exact to half a pull, of 0.5 s at most."""
+
+REPLY = 1.0
+"""Seconds that a reply may take and still grant something."""
+
+AHEAD = 180.0
+"""Seconds before its start from which a quarter is reserved, by a take that is sent anyway: there is one a minute."""
+
+
+def is_settled(now: float, minute: int) -> bool:
+    """Whether all processes are in `minute`, or in one before it, at server time `now`."""
+    return now + SKEW < (minute + 1) * MINUTE
+
+
+def may_reserve(now: float) -> bool:
+    """Whether a reply to what is sent now will come before the minute ends."""
+    return is_settled(now + REPLY, minute_at(now))
+
+
+def is_next_due(now: float) -> bool:
+    """Whether the next quarter may be reserved now."""
+    return may_reserve(now) and QUARTER - now % QUARTER <= AHEAD
+
 
 class Advance(Ledger):
-    """The ledger of each minute from the one after `minute`, the current one, to the one before `end`.
+    """The ledger of the quarter's counter, and what is reserved of the next quarter."""
 
-    Its debits are in counters of one version.
-    """
+    next_overshoot: int
+    next_taken: int
+    quarter: int
 
-    end: int
-    overshoot: int
-    taken: int
-    top: int
-    wall: int
+    __slots__ = ("_asked", "_version", "next_overshoot", "next_taken", "quarter")
 
-    __slots__ = ("_version", "_version_of", "end", "wall")
-
-    def __init__(self, minute: int, version_of: VersionOf) -> None:
+    def __init__(self, minute: int) -> None:
         super().__init__()
-        self._version_of = version_of
         self._version: object = None  # not known
         self.forget(minute)
 
     def forget(self, minute: int) -> None:
-        """Nothing is reserved for the minutes after `minute`."""
-        self.taken = self.overshoot = self.top = 0
-        self.end = minute + 1
-        self.wall = 0
+        """Nothing is reserved."""
+        self.taken = self.overshoot = self.next_taken = self.next_overshoot = 0
+        self.quarter = quarter_of(minute)
+        self._asked = 0  # the last quarter that is not to be asked again
 
-    def go_back(self, minute: int) -> None:
-        """An earlier minute is entered: what was reserved would be spent in minutes that had it before."""
-        self.forget(minute)
-        self._version = None
-
-    def _check_version(self, minute: int) -> None:
-        """Forget what is in counters of another version than the current minute's (rule 7 of `reservation.py`)."""
-        version = self._version_of(minute)
-        if version != self._version:
-            self.forget(minute)
-            self._version = version
-
-    def enter(self, minute: int, current: Ledger) -> None:
-        """`minute` begins: what was reserved for it goes to `current`, its ledger, if both have the same counters."""
-        version = self._version_of(minute)
-        if version is None:
-            current = Ledger()  # lost; what is reserved for later minutes may be known when they begin
-        elif version != self._version:
-            self.go_back(minute)
+    def enter(self, minute: int) -> None:
+        """A later minute begins, perhaps in a later quarter."""
+        quarter = quarter_of(minute)
+        if quarter == self.quarter:
             return
-        if minute < self.end:
-            current.copy(self)
-        if minute + 1 >= self.end:
-            self.taken = self.overshoot = self.top = 0
-            self.end = minute + 1
+        taken, overshoot = (self.next_taken, self.next_overshoot) if quarter == self.quarter + 1 else (0, 0)
+        self.forget(minute)
+        self.taken, self.overshoot = taken, overshoot
+        self.has_lost = False
 
-    def plan(self, minute: int, target: int, horizon: int = 0) -> list[Line]:
-        """Bring what each minute holds to `target`, up or down, and reach as far as `horizon` minutes.
+    def follow(self, version: object) -> bool:
+        """Note the version of the minute's counters, if it is known; return whether it is another one."""
+        if version is None or version == self._version:
+            return False
+        self._version = version
+        return True
 
-        What goes back is given up at once.
-        """
-        self._check_version(minute)
-        walled = self.wall > minute
-        claim, surplus = 0 if walled else max(0, target - self.taken), max(0, self.taken - target)
-        amount = claim - surplus - self.overshoot
-        self.taken -= surplus
-        self.overshoot = 0
-        lines: list[Line] = []
-        if claim or amount:
-            lines += [_line(number, amount, claim) for number in range(minute + 1, self.end)]
-        level = self.taken if walled else target
-        if level:
-            reach = min(_reach(minute, horizon), self.wall) if walled else _reach(minute, horizon)
-            lines += [_line(number, level, level) for number in range(self.end, reach)]
+    # Taking.
+
+    def plan(self, target: int, *, ahead: bool) -> list[Line]:
+        """Bring what is reserved up to `target`, and read the counter. `ahead`: reserve as much of the next quarter."""
+        claim = max(0, target - self.taken) if self.quarter > self._asked else 0
+        lines = [self.claim(Window("quarter", self.quarter), claim)]
+        if ahead and target and self.is_next_missing:
+            self._asked = self.quarter + 1
+            lines.append(Line(Debit(Window("quarter", self.quarter + 1), target), target))
         return lines
 
-    def return_overshoot(self, minute: int) -> list[Line]:
-        """Give back what was debited for later minutes and is not held."""
-        self._check_version(minute)
-        return self.plan(minute, self.taken) if self.overshoot else []
+    @property
+    def is_next_missing(self) -> bool:
+        return self._asked <= self.quarter
 
-    def settle_all(self, minute: int, replies: Sequence[tuple[Line, int]], limit: int) -> None:
-        """Enter the counters' new values for minutes after `minute`, in their order.
+    def lacks(self, target: int) -> bool:
+        """Whether `plan` would ask for tokens of this quarter."""
+        return self.taken < target and self.quarter > self._asked
 
-        Advance tokens are unspent, so a lost counter needs no repair: what was held is dropped, and what this
-        very debit put into the counters is all there is.
+    def settle_reserved(self, line: Line, value: int, room: int) -> int:
+        """Enter the new value of this quarter's counter; return the tokens granted of each minute from now on.
+
+        `room` is the highest position that may be granted; 0 if the reply came too late.
         """
-        known = [(line, value) for line, value in replies if line.debit.window.number < self.end]
-        fresh = replies[len(known) :]
-        if any(self.lost(line, value) for line, value in known):
-            self.taken = self.overshoot = self.top = 0
-            known = [(Line(line.debit, max(0, line.debit.amount)), value) for line, value in known]
-        short = (line.debit.window.number for line, value in replies if _granted(line, value, limit) < line.claim)
-        self.wall = next(short, self.wall)
-        if minute + 1 == self.end:
-            fresh = list(takewhile(lambda reply: _granted(*reply, limit) > 0, fresh))
-            self._raise(fresh, limit)
-            self.end += len(fresh)
-        else:
-            self._raise(known, limit)
-            self._extend(fresh, limit)
+        granted = self.grant(line.claim, value, room)
+        if granted < line.claim:
+            self._asked = max(self._asked, self.quarter)
+        return granted
 
-    def _raise(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
-        granted = min((_granted(line, value, limit) for line, value in replies), default=0)
-        if granted:
-            self.taken += granted
-            self.top = max(self.top, *(value - line.claim + granted for line, value in replies))
+    def settle_next(self, line: Line, value: int, room: int) -> None:
+        """The same for the next quarter."""
+        granted = max(0, min(line.claim, room - (value - line.claim)))
+        self.next_taken += granted
+        self.next_overshoot += line.claim - granted
 
-    def _extend(self, replies: Sequence[tuple[Line, int]], limit: int) -> None:
-        for line, value in replies:
-            if _granted(line, value, limit) != self.taken:
-                return
-            self.top = max(self.top, value - line.claim + self.taken)
-            self.end += 1
+    # Giving back.
 
-    def cut(self, limit: int) -> None:
-        """Drop everything unless all of it is within `limit`, which alone will govern these minutes."""
-        if self.top > limit:
-            self.overshoot += self.taken
-            self.taken = self.top = 0
+    def give_up(self) -> None:
+        """Give everything up; the counters hold it until it is given back."""
+        self.overshoot += self.taken
+        self.next_overshoot += self.next_taken
+        self.taken = self.next_taken = 0
 
-
-def _reach(minute: int, horizon: int) -> int:
-    """The first minute that is too far ahead: midnight if the horizon would end within a horizon of it.
-
-    Else a tenant with a request now and then would pay for a take shortly before midnight and for one after it.
-    """
-    midnight = minute - minute % MINUTES_PER_DAY + MINUTES_PER_DAY
-    end = minute + 1 + horizon
-    return end if midnight - end >= horizon else midnight
-
-
-def _line(number: int, amount: int, claim: int) -> Line:
-    return Line(Debit(Window("minute", number), amount), claim)
-
-
-def _granted(line: Line, value: int, limit: int) -> int:
-    return max(0, min(line.claim, limit - (value - line.claim)))
+    def return_overshoot(self) -> list[Line]:
+        """Give back what was debited and is not held."""
+        lines = [self.give_back(Window("quarter", self.quarter), 0)]
+        if self.next_overshoot:
+            lines.append(Line(Debit(Window("quarter", self.quarter + 1), -self.next_overshoot), 0))
+            self.next_overshoot = 0
+        return lines

@@ -120,14 +120,19 @@ class DayWindow:
 
         `is_along`: a take of the minute is sent anyway. Then also if they would run out within the minute.
         """
-        if self.limit is None or self.refusal.is_used_up:
-            return []
-        looks_ahead = (is_along or not need.cost) and not need.is_cautious
-        if self.held >= (need.cost + int(mean) if looks_ahead else need.cost):
+        if self.limit is None or self.refusal.is_used_up or self.held >= self._least(need, mean, policy, is_along):
             return []
         left = max(0, self.limit - max(self._used, self._ledger.taken))
         chunk = 0 if need.is_cautious else policy.day_chunk(mean, left, need.processes)
-        return [self._ledger.claim(self.window, max(1, need.cost - self.held, chunk))]
+        tokens = max(chunk, 0 if need.is_along else max(1, need.cost - self.held))
+        return [self._ledger.claim(self.window, tokens)] if tokens else []
+
+    def _least(self, need: Need, mean: float, policy: ReservePolicy, is_along: bool) -> int:
+        """The tokens with which none need be asked for."""
+        if need.is_along:
+            return max(1, int(policy.day_ahead * mean)) if need.day else 0
+        looks_ahead = (is_along or not need.cost) and not need.is_cautious
+        return need.cost + int(mean) if looks_ahead else need.cost
 
     def settle(self, line: Line, value: int, *, is_repair: bool) -> list[Line]:
         """Enter the counter's new value; return what to send to repair a lost counter."""

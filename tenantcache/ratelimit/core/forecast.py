@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, sqrt
 
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.windows import MINUTE
@@ -161,9 +161,18 @@ class Forecast:
         pressed = self.policy.pressed(limit, self.usage.peak())
         return max(0.0, limit - self.usage.estimate(now, limit, pressed=pressed))
 
-    def in_advance(self, limit: int, processes: int) -> int:
-        """Return the tokens to reserve of each later minute."""
-        return self.policy.in_advance(limit, processes, self.usage.peak())
+    def mean(self, spent: int, now: float) -> float:
+        """Return the tokens a minute asked of this process over the past minutes; in its first one, in that."""
+        return self.demand.rate(spent, now) * MINUTE if self.demand.mean is None else self.demand.mean
+
+    def in_advance(self, spent: int, now: float, limit: int, processes: int) -> int:
+        """Return the tokens to reserve of each minute."""
+        return self.policy.in_advance(limit, processes, self.usage.peak(), self.mean(spent, now))
+
+    def is_short(self, unspent: int, spent: int, now: float, end: int) -> bool:
+        """Whether what is unspent may run out before the minute's end."""
+        expected = self.expected(spent, now, end)
+        return unspent < expected + self.policy.trigger * sqrt(expected)
 
     def expected(self, spent: int, now: float, end: int) -> float:
         """Return the demand from `now` to the minute's end."""

@@ -169,7 +169,7 @@ class Holding:
             return []
         need = need._replace(cost=cost)
         minute = self.minute.plan(need, self.day.held if self.day.refusal.is_used_up else None)
-        return minute + self.day.plan(need, self.minute.demand.mean or 0.0, self.policy, is_along=bool(minute))
+        return minute + self.day.plan(need, self.minute.mean(need.now), self.policy, is_along=bool(minute))
 
     def _affordable(self, need: Need) -> int:
         """What of the cost a take can still make possible."""
@@ -187,20 +187,16 @@ class Holding:
 
         `is_same`: the take was planned in counters of the version that the current minute has (rule 7).
         """
-        minute, repairs = self.minute, list[Line]()
-        pairs = list(zip(take.lines, values, strict=True))
-        answered = [(line, value) for line, value in pairs if value is not None]
-        minute.observe_previous({line.debit.window: value for line, value in answered})
-        for line, value in answered:
-            window = line.debit.window
-            if window.policy == "day":
-                repairs += self.day.settle(line, value, is_repair=take.repairs)
-            elif is_same and window == minute.window:
-                repairs += minute.settle(line, value, now, is_repair=take.repairs)
-        # One number is known of all minutes that are reserved in advance: that of all their counters, or none.
-        if is_same and not any(value is None and _is_later(line, minute.number) for line, value in pairs):
-            minute.settle_reserved([(line, value) for line, value in answered if _is_later(line, minute.number)])
-        minute.set_low_water_mark(now)
+        answered = {
+            line.debit.window: (line, value)
+            for line, value in zip(take.lines, values, strict=True)
+            if value is not None
+        }
+        self.minute.observe_previous({window: value for window, (_, value) in answered.items()})
+        repairs = self.minute.settle(answered, now, is_repair=take.repairs) if is_same else []
+        if reply := answered.get(self.day.window):
+            repairs += self.day.settle(*reply, is_repair=take.repairs)
+        self.minute.set_low_water_mark(now)
         self.watch(now)
         return repairs
 
@@ -213,12 +209,13 @@ class Holding:
 
     def plan_surplus(self, now: float) -> list[Line]:
         """Give back what a lowered limit has ended, and what is held for a demand that has stopped."""
-        lines = [line for line in self._return_cut() if line.debit.amount]
-        return lines + self.minute.return_reserved() + self._return_idle(now)
+        return self._return_cut() + self._return_idle(now)
 
     def _return_cut(self) -> list[Line]:
         """What was dropped when a limit was lowered goes back at once: the counter holds it against all processes."""
-        return [self.minute.return_overshoot(), self.day.return_overshoot()] if self._cut_until else []
+        if not self._cut_until:
+            return []
+        return _changing(self.minute.return_overshoot()) + _changing([self.day.return_overshoot()])
 
     def _return_idle(self, now: float) -> list[Line]:
         of_minute, of_day = self.minute.idle, self.day.idle
@@ -229,19 +226,20 @@ class Holding:
         if quiet < self.policy.quiet or missed < self.policy.missed:
             return []
         self.pace = None
-        lines = [self.minute.return_idle()] if of_minute else []
+        lines = self.minute.return_idle() if of_minute else []
         return lines + ([self.day.return_idle()] if of_day else [])
 
     def release(self) -> list[Line]:
         """Give up everything unspent, for good."""
-        lines = [line for line in self.minute.release() + self.day.release() if line.debit.amount]
+        lines = _changing(self.minute.release()) + _changing(self.day.release())
         self._begin_minute()
         self.until = 0.0
         return lines
 
 
-def _is_later(line: Line, minute: int) -> bool:
-    return line.debit.window.policy == "minute" and line.debit.window.number > minute
+def _changing(lines: list[Line]) -> list[Line]:
+    """`lines`, if they give anything back or pay for anything."""
+    return lines if any(line.debit.amount for line in lines) else []
 
 
 def _is_cut(old: int | None, new: int | None) -> bool:

@@ -42,22 +42,18 @@ class Take:
 
 
 class Ledger:
-    """What this process has in the counter of one window (for an advance reservation: of each later minute)."""
+    """What this process has in the counter of one window."""
 
-    __slots__ = ("has_lost", "overshoot", "taken", "top")
+    __slots__ = ("has_lost", "overshoot", "taken")
 
     def __init__(self) -> None:
         self.taken: int = 0
         """Tokens granted and not given back, spent or not."""
         self.overshoot: int = 0
-        """Tokens debited and not granted, or dropped when the limit was lowered."""
-        self.top: int = 0
-        """Highest position of a granted token."""
+        """Tokens debited and not granted, or dropped when the limit was lowered. Below 0 if the counter has to be
+        debited: the tokens were spent on another counter's debit, which goes back (`MinuteWindow`)."""
         self.has_lost: bool = False
         """The counter has been lost once."""
-
-    def copy(self, other: Ledger) -> None:
-        self.taken, self.overshoot, self.top = other.taken, other.overshoot, other.top
 
     def claim(self, window: Window, tokens: int) -> Line:
         """Ask for `tokens`; the overshoot of earlier debits counts as paid."""
@@ -80,8 +76,6 @@ class Ledger:
         granted = max(0, min(claim, limit - before))
         self.taken += granted
         self.overshoot += claim - granted
-        if granted:
-            self.top = max(self.top, before + granted)
         return granted
 
     def settle(self, line: Line, value: int, limit: int, repaired: bool) -> tuple[int, bool, list[Line]]:
@@ -92,7 +86,7 @@ class Ledger:
         since each loss may admit more.
         """
         lost = self.lost(line, value)
-        again = repaired or (self.has_lost and line.debit.window.policy == "minute")
+        again = repaired or (self.has_lost and line.debit.window.unit == "minute")
         if lost and not again:
             self.has_lost = True
             return 0, False, [repair(self, line, value, limit)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tenantcache.ratelimit.core.advance import Advance, VersionOf
+from tenantcache.ratelimit.core.advance import Advance, VersionOf, is_next_due, is_settled, may_reserve
 from tenantcache.ratelimit.core.decision import Quota, quota
 from tenantcache.ratelimit.core.forecast import Demand, Forecast
 from tenantcache.ratelimit.core.ledger import Ledger, Line
@@ -16,15 +16,28 @@ from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute
 
 
 class MinuteWindow:
-    """A minute of UTC, and the tokens reserved in advance for those that follow. `edge` says whether minutes slide.
+    """A minute of UTC, and what is reserved in advance of each minute of its quarter. `edge`: whether minutes slide.
 
-    The rules are those of `reservation.py`.
+    The rules are those of `reservation.py`. `spent` tokens are at most what the ledgers of the minute and of the
+    quarter have taken together. Which of them a request has spent is not decided before something is given back.
     """
 
     low: int
     spent: int
 
-    __slots__ = ("_advance", "_edge", "_forecast", "_ledger", "held", "limit", "low", "number", "refusal", "spent")
+    __slots__ = (
+        "_advance",
+        "_edge",
+        "_forecast",
+        "_ledger",
+        "_version_of",
+        "held",
+        "limit",
+        "low",
+        "number",
+        "refusal",
+        "spent",
+    )
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
@@ -32,7 +45,9 @@ class MinuteWindow:
         self.refusal: Refusal = Refusal()
         self._edge = edge
         self._forecast = Forecast(policy, now)
-        self._advance = Advance(self.number, version_of)
+        self._version_of = version_of
+        self._advance = Advance(self.number)
+        self._advance.follow(version_of(self.number))
         self._begin_ledger()
 
     def _begin_ledger(self) -> None:
@@ -59,7 +74,7 @@ class MinuteWindow:
     @property
     def _used(self) -> int:
         """What all processes have taken, as far as it is known here."""
-        return max(self._forecast.usage.value, self._ledger.taken)
+        return max(self._forecast.usage.value, self.granted)
 
     def _ceiling(self, limit: int, now: float) -> int:
         return self._edge.ceiling(limit, now - self.number * MINUTE)
@@ -75,16 +90,19 @@ class MinuteWindow:
         self._begin_ledger()
         self.refusal.reopen()
         self.refusal.is_used_up = goes_on
-        self._advance.enter(number, self._ledger)
-        if self.limit is not None:
-            self.held = self._ledger.taken
+        self._advance.enter(number)
+        version = self._version_of(number)
+        if self._advance.follow(version):
+            self._advance.forget(number)
+        if self.limit is not None and version is not None:
+            self.held = self._advance.taken
         self.set_low_water_mark(float(start))
 
     def go_back(self, number: int, now: float) -> None:
         """Enter an earlier minute, with nothing (rule 6)."""
         self._forecast.go_back(now)
         self.number = number
-        self._advance.go_back(number)
+        self._advance.forget(number)
         self.restart(now)
 
     def restart(self, now: float) -> None:
@@ -92,7 +110,19 @@ class MinuteWindow:
         self._forecast.forget_usage(now)
         self._edge.forget()
         self._begin_ledger()
+        if self.limit is not None:
+            self.held = self._advance.taken
         self.refusal.reopen()
+
+    def clock_was_set(self) -> None:
+        """What is reserved was granted for minutes that other processes may have been in already."""
+        self._spend_from_minute()
+        self._advance.forget(self.number)
+
+    def _spend_from_minute(self) -> None:
+        """What is reserved of this minute is a part of it like any other from now on."""
+        self._ledger.taken += self._advance.taken
+        self._advance.taken = 0
 
     # Spending.
 
@@ -118,6 +148,10 @@ class MinuteWindow:
     def demand(self) -> Demand:
         return self._forecast.demand
 
+    def mean(self, now: float) -> float:
+        """The tokens a minute that are asked of this process."""
+        return self._forecast.mean(self.spent, now)
+
     def rate(self, now: float) -> float:
         """The tokens a second that are asked of this process."""
         return self._forecast.demand.rate(self.spent, now)
@@ -138,7 +172,7 @@ class MinuteWindow:
     def observe(self, values: Mapping[Window, int], now: float) -> None:
         """Take note of counters that were read."""
         if (value := values.get(self.window)) is not None:
-            self._forecast.usage.see(value, now)
+            self._forecast.usage.see(value + values.get(Window("quarter", self._advance.quarter), 0), now)
         self.observe_previous(values)
 
     def observe_previous(self, values: Mapping[Window, int]) -> None:
@@ -155,20 +189,37 @@ class MinuteWindow:
     # Taking.
 
     def plan(self, need: Need, most: int | None) -> list[Line]:
-        """Ask for tokens of this minute and of later ones. `most`: more than that is of no use, as the day refuses."""
+        """Ask for tokens of this minute, and in advance. `most`: more than that is of no use, as the day refuses."""
         now, cost, held = need.now, need.cost, self.unspent
         if self.limit is None or now < self.refused_until(1, now) or (cost and held >= cost):
             return []
-        ahead = 0 if self._edge.slides else self._forecast.in_advance(self.limit, need.processes)
-        tokens = (cost if need.is_cautious else max(cost, self._wanted(need, self.limit, ahead if cost else 0))) - held
+        ahead = 0 if self._edge.slides else self._forecast.in_advance(self.spent, now, self.limit, need.processes)
+        tokens = self._missing(need, self.limit, ahead)
         if most is not None:
             tokens = min(tokens, most - held)
-        if tokens <= 0:
+        if tokens <= 0 and not (need.is_along and self._reserves(need, ahead)):
             return []
-        lines = [self._ledger.claim(self.window, tokens)]
-        if not need.is_cautious:
-            lines += self._advance.plan(self.number, ahead, need.horizon)
+        self._follow_version()
+        lines = [self._ledger.claim(self.window, max(0, tokens))]
+        if not self._edge.slides:
+            target = ahead if may_reserve(now) and not need.is_cautious else 0
+            lines += self._advance.plan(target, ahead=need.ahead and is_next_due(now))
         return lines + self._edge.reads(self.number)
+
+    def _missing(self, need: Need, limit: int, ahead: int) -> int:
+        """The tokens to ask for, of this minute."""
+        if need.is_cautious:
+            return need.cost - self.unspent
+        if not (need.cost or need.is_along or self._forecast.is_short(self.unspent, self.spent, need.now, self.end)):
+            return 0
+        return max(need.cost, self._wanted(need, limit, ahead if need.cost else 0)) - self.unspent
+
+    def _reserves(self, need: Need, ahead: int) -> bool:
+        """Whether tokens are missing in advance, and may be asked for now."""
+        if not (ahead and may_reserve(need.now)):
+            return False
+        is_next_missing = need.ahead and is_next_due(need.now) and self._advance.is_next_missing
+        return is_next_missing or self._advance.lacks(ahead)
 
     def _wanted(self, need: Need, limit: int, least: int) -> int:
         """The tokens to hold for the cost and the rest of the minute."""
@@ -177,21 +228,45 @@ class MinuteWindow:
         expected = need.cost + self._forecast.expected(self.spent, now, self.end)
         return self._forecast.policy.wanted(expected, left / need.processes, least, limit)
 
-    def settle(self, line: Line, value: int, now: float, *, is_repair: bool) -> list[Line]:
-        """Enter the counter's new value; return what to send to repair a lost counter."""
+    def _follow_version(self) -> None:
+        """The fleet may have changed its counters within the minute: what is reserved was reported as taken of it."""
+        if self._advance.follow(self._version_of(self.number)):
+            self._spend_from_minute()
+            self._advance.forget(self.number)
+
+    def settle(self, answered: Mapping[Window, tuple[Line, int]], now: float, *, is_repair: bool) -> list[Line]:
+        """Enter the counters' new values; return what to send to repair those that were lost."""
         if self.limit is None:
             return []
-        ceiling = self._ceiling(self.limit, now)
+        of_minute, ceiling = answered.get(self.window), self._ceiling(self.limit, now)
+        if self._edge.slides:
+            return self._settle_minute(*of_minute, ceiling, now, is_repair=is_repair) if of_minute else []
+        if (of_quarter := answered.get(Window("quarter", self._advance.quarter))) is None:
+            return []
+        reserved, level = of_quarter
+        if of_minute is None:
+            self._advance.settle_reserved(reserved, level, 0)  # it was sent in a minute that has ended since
+            return []
+        line, value = of_minute
+        if self._advance.lost(reserved, level):
+            self._spend_from_minute()
+        limit = ceiling - (level - reserved.claim)
+        repairs = self._settle_minute(line, value, limit, now, is_repair=is_repair, other=level)
+        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
+        self.held += self._advance.settle_reserved(reserved, level, 0 if repairs else min(pool, ceiling - value))
+        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
+            self._advance.settle_next(*reply, pool)
+        return repairs + self._advance.return_overshoot() if repairs else []
+
+    def _settle_minute(
+        self, line: Line, value: int, ceiling: int, now: float, *, is_repair: bool, other: int = 0
+    ) -> list[Line]:
+        """`other`: the counter of the quarter, which belongs to the minute's level."""
         granted, is_used_up, repairs = self._ledger.settle(line, value, ceiling, is_repair)
         self.held += granted
-        self._forecast.usage.see(value, now)
+        self._forecast.usage.see(value + other, now)
         self.refusal.is_used_up = is_used_up or (self.refusal.is_used_up and not line.claim)
         return repairs
-
-    def settle_reserved(self, answered: Sequence[tuple[Line, int]]) -> None:
-        """Enter the new values of later minutes' counters, in their order."""
-        if self.limit is not None:
-            self._advance.settle_all(self.number, answered, self.limit)
 
     # Giving back.
 
@@ -205,32 +280,45 @@ class MinuteWindow:
         """Tokens that are held beyond those, and the overshoot of a request that was refused as too dear."""
         if self.limit is None:
             return 0
-        overshoot = self._ledger.overshoot if self.refusal.leaves_tokens else 0
+        overshoot = max(0, self._ledger.overshoot) if self.refusal.leaves_tokens else 0
         return max(0, self.unspent - self.kept) + overshoot
 
-    def return_idle(self) -> Line:
+    def return_idle(self) -> list[Line]:
         extra = max(0, self.unspent - self.kept)
         self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
-        return self._ledger.give_back(self.window, extra)
+        return self._give_back(extra)
 
-    def return_overshoot(self) -> Line:
-        return self._ledger.give_back(self.window, 0)
+    def _give_back(self, tokens: int) -> list[Line]:
+        """The overshoot goes back as well. Both counters change at once: what one of them gives back may have been
+        spent on the other one."""
+        lines = [self._ledger.give_back(self.window, tokens)]
+        return lines if self._edge.slides else lines + self._advance.return_overshoot()
 
-    def return_reserved(self) -> list[Line]:
-        """Give back what later minutes cannot use of a limit that was lowered."""
-        return self._advance.return_overshoot(self.number)
+    def return_overshoot(self) -> list[Line]:
+        return [] if self.limit is None else self._give_back(0)
 
     def return_weight(self) -> list[Line]:
-        """Give back overshoot that would weigh in the next minute."""
-        return [self.return_overshoot()] if self._edge.slides and self._ledger.overshoot else []
+        """Give back overshoot that would weigh in later minutes."""
+        if self._ledger.overshoot if self._edge.slides else self._advance.overshoot:
+            return self.return_overshoot()
+        return []
 
     def release(self) -> list[Line]:
         """Give up everything unspent, for good."""
         lines: list[Line] = []
         if self.limit is not None:
-            lines = [self._ledger.give_back(self.window, self.unspent), *self._advance.plan(self.number, 0)]
+            self._follow_version()
+            self._give_up_unspent()
+            lines = self._give_back(0)
         self.held = self.low = self.spent = 0
         return lines
+
+    def _give_up_unspent(self) -> None:
+        """What was spent is taken of the minute, and nothing else is taken."""
+        self._ledger.overshoot += self._ledger.taken - self.spent
+        self._ledger.taken = self.spent
+        self._advance.give_up()
+        self.held = self.low = 0
 
     def hand_over(self, now: float) -> int:
         """Return the tokens granted of this minute. Overshoot, and a refusal, are of the counters that are left."""
@@ -242,7 +330,7 @@ class MinuteWindow:
     @property
     def granted(self) -> int:
         """Tokens granted of this minute and not given back; 0 without a limit."""
-        return self._ledger.taken
+        return self._ledger.taken + self._advance.taken
 
     def change(self, limit: int | None) -> None:
         """Put a new limit in force: rule 6."""
@@ -253,6 +341,4 @@ class MinuteWindow:
             self._begin_ledger()
             self._advance.forget(self.number)
         elif limit < old:
-            self._ledger.drop(self.held)
-            self._advance.cut(limit)
-            self.held = 0
+            self._give_up_unspent()

@@ -6,14 +6,19 @@ from typing import NamedTuple
 
 
 class Need(NamedTuple):
-    """`cost` tokens that requests wait for at server time `now`, in seconds; 0: none does, it is a background refill.
+    """`cost` tokens that requests wait for at server time `now`, in seconds; 0: none does, it is a refill.
 
-    `processes` is the size of the fleet, `horizon` the minutes ahead for which tokens may be reserved. `is_cautious`:
-    a take has failed, so nothing is asked for beyond `cost` (rule 4 of `reservation.py`).
+    `processes` is the size of the fleet. `is_cautious`: a take has failed, so nothing is asked for beyond `cost` (rule
+    4 of `reservation.py`).
+
+    `is_along`: a command is sent for another tenant anyway, so a debit costs nothing if that command touches its
+    counter. `ahead` and `day` say whether it touches those of the next quarter of an hour and of the day.
     """
 
     now: float
     cost: int
     processes: int
-    horizon: int
-    is_cautious: bool
+    is_cautious: bool = False
+    is_along: bool = False
+    ahead: bool = False
+    day: bool = False

@@ -7,7 +7,7 @@ Nothing here can let a limit be exceeded. It decides what the counters cost and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +17,25 @@ class ReservePolicy:
     reserve: float = 0.1
     """Share of a limit that all idle processes together may reserve in advance: at least 90 % must stay usable."""
 
-    horizon: int = 60
-    """Minutes ahead for which tokens are reserved. 10,000 Zipf(1.0) tenants at 1,000 requests/s cost 0.018 commands a
-    request with 60, 0.015 with 120 and 0.012 with 240. But a process that is killed leaves them behind, and in
-    Postgres each is a row."""
+    reserve_of_day: float = 0.01
+    """Share of what is left of a day that all idle processes together may hold."""
+
+    day_ahead: float = 20.0
+    """Minutes of demand below which a day's tokens are topped up along with those of other tenants."""
 
     pressure: float = 0.9
     """Use of the limit above which nothing is reserved in advance: there an idle token is a refused request."""
 
-    margin: float = 2.0
-    """Standard deviations of a Poisson demand asked for on top of its mean: 1 minute in 40 needs a second take."""
+    margin: float = 4.0
+    """Standard deviations of a Poisson demand asked for on top of its mean: 1 minute in 700 needs a second take. A
+    process takes for hundreds of tenants at once, and each of them may need one."""
 
-    held_back: float = 1 / 3
+    trigger: float = 1.0
+    """Standard deviations on top of it that are expected before a refill is worth a command."""
+
+    least_in_advance: int = 4
+
+    held_back: float = 0.2
     """Share of a fair share left in the counter while demand may stay below it, for processes that need more.
     At 1/2 a demand of two thirds of the limit needs two takes a minute; at 0 a demand of just the limit loses 3 %."""
 
@@ -55,9 +62,18 @@ class ReservePolicy:
     keep: float = 0.02
     """Share of a limit that is not worth a command to give back: three idle processes leave 94 %."""
 
-    def in_advance(self, limit: int, processes: int, used: int) -> int:
-        """Return the tokens that one of `processes` may hold idle in a minute; `used`: taken by all lately."""
-        return 0 if self.pressed(limit, used) else int(self.reserve * limit / processes)
+    def pool(self, limit: int) -> int:
+        """Return the tokens of each minute that all processes together may reserve in advance."""
+        return int(self.reserve * limit)
+
+    def in_advance(self, limit: int, processes: int, used: int, mean: float) -> int:
+        """Return the tokens of each minute that one of `processes` reserves, given a demand of `mean` a minute.
+
+        `used`: taken by all lately. At least one, if its part of the pool allows that: demand may come.
+        """
+        if self.pressed(limit, used):
+            return 0
+        return min(int(self.reserve * limit / processes), max(self.least_in_advance, ceil(mean + 5 * sqrt(mean))))
 
     def slide_step(self, limit: int) -> int:
         return max(1, int(self.slide * limit))
@@ -77,9 +93,9 @@ class ReservePolicy:
         return int(max(tokens, min(least, fair)))
 
     def day_chunk(self, mean: float, left: int, processes: int) -> int:
-        """Return the day's tokens to take: an hour of `mean` a minute or the reserve, at most half a fair share."""
-        wanted = max(60 * mean, self.reserve * left / processes)
-        return int(min(wanted, left / (2 * processes)))
+        """Return the day's tokens to take: an hour of `mean` a minute or a reserve, at most half a fair share."""
+        fair = left / processes
+        return int(min(max(60 * mean, self.reserve_of_day * fair), fair / 2))
 
 
 DEFAULT_POLICY = ReservePolicy()

@@ -3,8 +3,8 @@
 Rules, each of which keeps "never exceeded" true by itself:
 
 1. A token is spendable only if a counter was debited for it before, at a position up to the limit (`ledger.py`).
-2. Tokens belong to their window and end with it. Tokens reserved in advance for a later minute (`advance.py`) become
-   that minute's tokens when it begins.
+2. Tokens belong to their window and end with it. Tokens reserved in advance (`advance.py`) may be spent in each
+   minute of their quarter of an hour.
 3. What is given back is given up when the debit is planned, not when the reply comes: it is never spent meanwhile.
 4. A debit whose reply never came is counted as spent: nothing is granted on it. A take may be answered in part (its
    debits lie in two stores, and one failed): what was granted is kept, and the next take asks only for the rest. After
@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from tenantcache.ratelimit.core.advance import VersionOf
+from tenantcache.ratelimit.core.advance import SKEW, VersionOf
 from tenantcache.ratelimit.core.daywindow import DayWindow
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.ratelimit.core.holding import Holding
@@ -188,10 +188,13 @@ class Reservation(Lease):
         self._holding.enter(now)
         return self._holding
 
-    def clock_moved(self, now: float) -> None:
-        """The server's time is `now`, and was thought to be another one when tokens were leased."""
-        if not self.released:
-            self._enter(now)
+    def clock_moved(self, seconds: float, now: float) -> None:
+        """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""
+        if self.released:
+            return
+        if abs(seconds) >= SKEW:
+            self._holding.minute.clock_was_set()
+        self._enter(now)
 
     # Deciding.
 
@@ -255,21 +258,36 @@ class Reservation(Lease):
 
     # Taking.
 
-    def plan(self, now: float, cost: int, processes: int, horizon: int | None = None) -> Take | None:
+    def plan(self, now: float, cost: int, processes: int, *, ahead: bool = False) -> Take | None:
         """Return what to ask for so that `cost` can be spent (0: the background refill), sized by forecast.
 
         `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
-        fleet, at least 1. `horizon` is the minutes ahead for which tokens may be reserved, if the policy's are too many
-        for the store that counts. None when there is nothing to ask: enough is held, a limit is known to be
-        used up, a take is in flight, or after `release`. Every take returned must be settled or failed.
+        fleet, at least 1. `ahead`: the next quarter of an hour may be reserved as well.
+
+        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is
+        in flight, or after `release`. Every take returned must be settled or failed.
         """
         if not cost:
             self._holding.refill = False
+        return self._plan(Need(now, cost, processes, self._state is State.CAUTIOUS, ahead=ahead))
+
+    def plan_along(self, now: float, processes: int, *, ahead: bool = False, day: bool = False) -> Take | None:
+        """Return what to ask for in a command that is sent for another tenant: what will be needed soon.
+
+        `ahead` and `day`: that command touches the counters of the next quarter of an hour, and of the day.
+        """
+        if self._state is State.CAUTIOUS:
+            return None
+        return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
+
+    @property
+    def is_taking(self) -> bool:
+        return self._state is State.TAKING
+
+    def _plan(self, need: Need) -> Take | None:
         if self._state in (State.TAKING, State.RELEASED):
             return None
-        holding, is_cautious = self._enter(now), self._state is State.CAUTIOUS
-        horizon = self._holding.policy.horizon if horizon is None else horizon
-        return self._send(holding.plan(Need(now, cost, processes, horizon, is_cautious)))
+        return self._send(self._enter(need.now).plan(need))
 
     def _send(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:
         if not lines:

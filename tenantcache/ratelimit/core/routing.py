@@ -1,0 +1,43 @@
+"""A batch of debits that lie in two counter stores: its parts, and the answers put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tenantcache.ratelimit.core.agreement import Store
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit
+
+Values = list[list[int | None]]
+"""The counters' new values: a list for each account, and in it one for each debit; None: not known."""
+
+
+class Routing:
+    """The places of a batch's debits, by the store that counts them. `store_of` tells which one that is; None: none of
+    them can be read, and the value is `OUT_OF_REACH`."""
+
+    def __init__(self, batch: Sequence[Sequence[Debit]], store_of: Callable[[Debit], Store | None]) -> None:
+        self.values: Values = [[OUT_OF_REACH] * len(debits) for debits in batch]
+        """Those known so far."""
+        self._batch = batch
+        self._places: dict[Store, dict[int, list[int]]] = {}
+        for account, debits in enumerate(batch):
+            for place, debit in enumerate(debits):
+                if (store := store_of(debit)) is not None:
+                    self._places.setdefault(store, {}).setdefault(account, []).append(place)
+
+    def part(self, store: Store) -> Mapping[int, Sequence[Debit]]:
+        """The debits that `store` counts, by the position of their account in the batch."""
+        places = self._places.get(store, {})
+        return {account: [self._batch[account][place] for place in found] for account, found in places.items()}
+
+    def enter(self, store: Store, found: Sequence[Sequence[int | None]]) -> None:
+        """The values that `store` has answered: a list for each account of its part."""
+        for (account, places), values in zip(self._places.pop(store).items(), found, strict=True):
+            for place, value in zip(places, values, strict=True):
+                self.values[account][place] = value
+
+    def give_up(self) -> Values:
+        """The values if nothing more is answered; empty if no debit was made for certain."""
+        for store in list(self._places):
+            self.enter(store, [[None] * len(places) for places in self._places[store].values()])
+        return self.values if any(value is not None for values in self.values for value in values) else []

@@ -1,0 +1,224 @@
+"""The meters whose counters are in one group, and the commands that take tokens for them.
+
+Rules:
+
+* A command is sent when one of them needs tokens. It takes for all that will need some soon: that costs nothing more.
+* What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
+  time; a meter is part of one of them.
+* After a failure a command takes for those alone that need it, until one is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from tenantcache.errors import StoreError
+from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.windows import minute_at, quarter_of
+from tenantcache.ratelimit.counterstore import AccountDebits
+from tenantcache.ratelimit.meter import Meter
+from tenantcache.ratelimit.outage import Failure
+from tenantcache.ratelimit.supply import Supply
+
+MAX_IN_FLIGHT = 2
+"""Commands under way. A meter that becomes due meanwhile waits for one of them, and then shares the next one."""
+
+BUSY_MINUTES = 60
+"""Minutes for which a meter that took tokens of a minute is asked whether it will need more."""
+
+STEP = 256
+"""Meters between two breaths of the event loop: 2 ms."""
+
+Planned = tuple[Meter, Take]
+
+
+class Group:
+    """`members` by owner. `number` is that of the group."""
+
+    def __init__(self, number: int, supply: Supply) -> None:
+        self.number = number
+        self.members: dict[str, Meter] = {}
+        self._supply = supply
+        self._due: dict[str, Meter] = {}
+        self._busy: dict[str, int] = {}
+        """The last minute in which a member took tokens of a minute."""
+        self._reserved = 0
+        """The last quarter of an hour for which all members have been asked."""
+        self._is_cautious = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, meter: Meter) -> None:
+        self.members[meter.owner] = meter
+        meter.worker = self
+
+    def discard(self, meter: Meter) -> None:
+        if self.members.get(meter.owner) is meter:
+            del self.members[meter.owner]
+        self._due.pop(meter.owner, None)
+        self._busy.pop(meter.owner, None)
+
+    def work(self, meter: Meter) -> None:
+        """Take what its line waits for, refill it, or give back what is idle, in a task."""
+        self._due[meter.owner] = meter
+        self._start()
+
+    def _start(self) -> None:
+        if self._due and len(self._tasks) < MAX_IN_FLIGHT:
+            task = asyncio.create_task(self._work(), name="tenantcache take")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """What is under way."""
+        return self._tasks
+
+    def abandon(self) -> None:
+        """The event loop of the tasks was closed."""
+        self._tasks.clear()
+        self._due.clear()
+
+    # Taking.
+
+    async def _work(self) -> None:
+        while self._due:
+            due, self._due = list(self._due.values()), {}
+            await self._round(due)
+
+    async def _round(self, due: Sequence[Meter]) -> None:
+        batch: list[Planned] = []
+        failure = self._supply.outage.paused(self.number, self._supply.server_now())
+        is_answered = False
+        try:
+            for meter in due:
+                meter.answer()
+            if failure is None:
+                await self._plan(due, batch)
+                await self._send(batch)
+                is_answered = True
+        except StoreError as error:
+            failure = self._supply.note_error(self.number, error)
+        finally:
+            self._is_cautious = not is_answered
+            asked = {meter for meter, _ in batch} if is_answered else set()
+            for meter in dict.fromkeys([*due, *(meter for meter, _ in batch)]):
+                self._conclude(meter, failure, is_asked=meter in asked)
+
+    def _conclude(self, meter: Meter, failure: Failure | None, *, is_asked: bool) -> None:
+        """Serve its line. What was asked for may not have been enough; without an answer there is nothing to wait for.
+
+        No request can come in between: there is no await from a reply to here.
+        """
+        if meter.reservation.is_taking:
+            return  # in another command
+        meter.answer()
+        if not is_asked:
+            meter.answer_without_store(failure)
+        elif meter.is_due:
+            self._due[meter.owner] = meter
+
+    async def _plan(self, due: Iterable[Meter], batch: list[Planned]) -> None:
+        """Fill `batch` with what the `due` members need, and what others will need soon."""
+        now = self._supply.server_now()
+        quarter = quarter_of(minute_at(now))
+        ahead = not self._is_cautious and is_next_due(now) and self._reserved <= quarter
+        for meter in due:
+            if not meter.reservation.is_taking and (take := meter.next_take(ahead=ahead)) is not None:
+                batch.append((meter, take))
+        if not batch or self._is_cautious:
+            return
+        day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)
+        if day or ahead or (self._reserved < quarter and may_reserve(now)):
+            self._reserved = quarter + ahead if may_reserve(now) else self._reserved
+            await self._plan_along(list(self.members.values()), batch, ahead=ahead, day=day)
+        else:
+            await self._plan_along(self._busy_members(minute_at(now)), batch, ahead=False, day=False)
+        self._note_busy(batch)
+
+    async def _plan_along(self, members: Sequence[Meter], batch: list[Planned], *, ahead: bool, day: bool) -> None:
+        now, processes = self._supply.server_now(), self._supply.processes()
+        for number, meter in enumerate(members, start=1):
+            if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
+                batch.append((meter, take))
+            if number % STEP == 0:
+                await asyncio.sleep(0)
+                now = self._supply.server_now()
+
+    def _busy_members(self, minute: int) -> list[Meter]:
+        self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
+        return [self.members[owner] for owner in self._busy if owner in self.members]
+
+    def _note_busy(self, batch: Iterable[Planned]) -> None:
+        for meter, take in batch:
+            line = take.lines[0]
+            if line.claim and line.debit.window.unit == "minute":
+                self._busy[meter.owner] = line.debit.window.number
+
+    async def _send(self, batch: Sequence[Planned]) -> None:
+        """Raises `StoreError`, after what was granted all the same has been entered."""
+        failure: StoreError | None = None
+        while batch:
+            values: Sequence[Sequence[int | None]]
+            try:
+                values = await self._supply.debit([AccountDebits(meter.account, take.debits) for meter, take in batch])
+            except BaseException as error:
+                if not isinstance(error, StoreError) or not error.values:
+                    for meter, take in batch:
+                        meter.reservation.fail(take, self._supply.server_now())
+                    raise
+                failure, values = error, error.values
+            batch = await self._settle(batch, values)
+        if failure is not None:
+            raise failure
+        self._supply.outage.end(self.number, self._supply.server_now())
+
+    async def _settle(self, batch: Sequence[Planned], values: Sequence[Sequence[int | None]]) -> list[Planned]:
+        """Enter the replies; return what is to be sent next: repairs, and what was debited in vain."""
+        following: list[Planned] = []
+        for number, ((meter, take), found) in enumerate(zip(batch, values, strict=True), start=1):
+            more = meter.reservation.settle(take, found, self._supply.server_now())
+            if more is None:
+                meter.answer()
+            else:
+                following.append((meter, more))
+                if more.repairs:
+                    self._supply.on_lost(meter.owner, more.debits[0].window)
+            if number % STEP == 0:
+                await asyncio.sleep(0)
+        return following
+
+    # Beside the requests.
+
+    async def take_for_all(self) -> None:
+        """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
+        batch: list[Planned] = []
+        now = self._supply.server_now()
+        if may_reserve(now):
+            self._reserved = max(self._reserved, quarter_of(minute_at(now)))
+        await self._plan_along(list(self.members.values()), batch, ahead=False, day=True)
+        try:
+            await self._send(batch)
+        finally:
+            for meter, _ in batch:
+                self._conclude(meter, None, is_asked=True)
+            self._start()
+
+    async def give_back(self, meters: Iterable[Meter]) -> None:
+        """Give back what they hold, as far as the store answers. They are no members any more, and dead afterwards.
+
+        If no store answers, tokens are lost: fewer are admitted, never more.
+        """
+        batch = []
+        for number, meter in enumerate(meters, start=1):
+            self.discard(meter)
+            if (take := meter.reservation.release(self._supply.server_now())) is not None:
+                batch.append(AccountDebits(meter.account, take.debits))
+            if number % STEP == 0:
+                await asyncio.sleep(0)
+        if batch:
+            try:
+                await self._supply.debit(batch)
+            except StoreError as error:
+                self._supply.note_error(self.number, error)

@@ -1,0 +1,115 @@
+"""The groups of the meters of a process, and the way of a new meter into its group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from tenantcache.errors import StoreError
+from tenantcache.ratelimit.group import Group
+from tenantcache.ratelimit.meter import UNPLACED, Meter
+from tenantcache.ratelimit.slots import group_of
+from tenantcache.ratelimit.supply import Supply
+
+PAGE = 5_000
+"""Owners in one question for slots."""
+
+
+class Groups:
+    """Places meters: the worker of a meter that has no slot yet."""
+
+    def __init__(self, supply: Supply) -> None:
+        self._supply = supply
+        self._groups: dict[int, Group] = {}
+        self._unplaced: dict[str, Meter] = {}
+        self._placing: asyncio.Task[None] | None = None
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(list(self._groups.values()))
+
+    def work(self, meter: Meter) -> None:
+        """Place it, and take what it needs."""
+        self._unplaced[meter.owner] = meter
+        if self._placing is None or self._placing.done():
+            self._placing = asyncio.create_task(self._place_all(), name="tenantcache slots")
+
+    async def _place_all(self) -> None:
+        while self._unplaced:
+            meters, self._unplaced = list(self._unplaced.values()), {}
+            failure = self._supply.outage.paused(UNPLACED, self._supply.server_now())
+            try:
+                if failure is None:
+                    await self.place(meters)
+            except StoreError as error:
+                failure = self._supply.note_error(UNPLACED, error)
+            finally:
+                for meter in meters:
+                    if meter.slot == UNPLACED:
+                        meter.answer_without_store(failure)
+                    else:
+                        meter.worker.work(meter)
+
+    async def place(self, meters: Sequence[Meter]) -> None:
+        """Give each of them that has none its slot. Raises `StoreError`."""
+        new = [meter for meter in meters if meter.slot == UNPLACED]
+        for start in range(0, len(new), PAGE):
+            page = new[start : start + PAGE]
+            slots = await self._supply.slots.assign([meter.owner for meter in page])
+            for meter, slot in zip(page, slots, strict=True):
+                if meter.slot == UNPLACED:
+                    meter.slot = slot
+                    self._group_of(meter).add(meter)
+        self._supply.outage.end(UNPLACED, self._supply.server_now())
+
+    def _group_of(self, meter: Meter) -> Group:
+        number = group_of(meter.slot)
+        if number not in self._groups:
+            self._groups[number] = Group(number, self._supply)
+        return self._groups[number]
+
+    async def take_for_all(self, meters: Sequence[Meter]) -> None:
+        """Place them, and take the first tokens of their groups. Raises `StoreError`."""
+        await self.place(meters)
+        for group in self:
+            await group.take_for_all()
+
+    async def give_back(self, meters: Iterable[Meter]) -> None:
+        """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
+        by_group: dict[int, list[Meter]] = defaultdict(list)
+        now = self._supply.server_now()
+        for meter in meters:
+            if meter.slot == UNPLACED:
+                self._unplaced.pop(meter.owner, None)
+                meter.reservation.release(now)
+            else:
+                by_group[group_of(meter.slot)].append(meter)
+        for number, members in by_group.items():
+            await self._groups[number].give_back(members)
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        while tasks := self._tasks():
+            await asyncio.wait(tasks)
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        tasks = {task for group in self for task in group.tasks}
+        return tasks if self._placing is None or self._placing.done() else {*tasks, self._placing}
+
+    def discard(self, meter: Meter) -> None:
+        if meter.slot == UNPLACED:
+            self._unplaced.pop(meter.owner, None)
+        else:
+            self._groups[group_of(meter.slot)].discard(meter)
+
+    def abandon(self) -> None:
+        """The event loop of what is under way was closed."""
+        self._unplaced.clear()
+        self._placing = None
+        for group in self:
+            group.abandon()
+
+    def clear(self) -> None:
+        """Forget all meters."""
+        self.abandon()
+        self._groups.clear()
