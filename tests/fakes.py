@@ -132,8 +132,8 @@ async def debit_one(store: CounterStore, owner: str, debits: Sequence[Debit], sl
 
 
 class FakeCounters(MemoryCounters):
-    """Remembers what it was asked: `takes` has the debits of each account, `batches` each call. Answers wait while `gate`
-    is clear.
+    """Remembers what it was asked: `takes` has the debits of each account, and `batches` each call. Answers wait while
+    `gate` is clear.
 
     `failing`: nothing is debited, and the caller gets an error. `losing`: only the answer is lost.
     """
