@@ -46,8 +46,10 @@ _RESET = """
 
 
 class PostgresCounters:
-    """`CounterStore` in the table `tenantcache.counters`, one row a window. A batch is one statement for each `MAX_ROWS`
-    debits, one after the other."""
+    """`CounterStore` in the table `tenantcache.counters`, one row a window.
+
+    A batch is one statement for each `MAX_ROWS` debits, one after the other.
+    """
 
     def __init__(self, postgres: Fetcher) -> None:
         self._postgres = postgres
