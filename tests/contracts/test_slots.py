@@ -149,7 +149,7 @@ async def test_a_role_that_may_only_read_is_told_what_there_is(
         reader = PostgresTenants(shared_database_url.replace("://postgres@", "://slots_reader@"), timeout=5.0)
         await reader.open()
         assert await PostgresSlots(reader).assign(owners(1, 0)) == [1, 0]
-        with pytest.raises(StoreError, match="does not let this user do that.*counter_slots.*grant it"):
+        with pytest.raises(StoreError, match=r"does not let this user do that.*counter_slots.*grant it"):
             await PostgresSlots(reader).assign(owners(0, 2))
         await reader.close()
         assert await ages(postgres) == {"t0": 10, "t1": 10}
