@@ -41,7 +41,8 @@ from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
-from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.usage import PostgresUsage
 from tenantcache.tenant import Tenant

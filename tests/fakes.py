@@ -15,8 +15,8 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import OnChange, Pull
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream
-from tenantcache.ratelimit.core.windows import Debit, Policy
-from tenantcache.ratelimit.counterstore import CounterStore
+from tenantcache.ratelimit.core.windows import Debit, Unit
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import Limits, Row
 from tenantcache.testing.database import MemoryDatabase
@@ -125,8 +125,15 @@ class FakeDatabase(MemoryDatabase):
         await super().leave(process_id)
 
 
+async def debit_one(store: CounterStore, owner: str, debits: Sequence[Debit], slot: int = 0) -> list[int]:
+    """Debit one account alone; return the new values in the order of `debits`."""
+    [values] = await store.debit([AccountDebits(Account(owner, slot), debits)])
+    return values
+
+
 class FakeCounters(MemoryCounters):
-    """Remembers what it was asked. Answers wait while `gate` is clear.
+    """Remembers what it was asked: `takes` has the debits of each account, and `batches` each call. Answers wait while
+    `gate` is clear.
 
     `failing`: nothing is debited, and the caller gets an error. `losing`: only the answer is lost.
     """
@@ -134,34 +141,37 @@ class FakeCounters(MemoryCounters):
     def __init__(self) -> None:
         super().__init__()
         self.takes: list[tuple[Debit, ...]] = []
+        self.batches: list[tuple[AccountDebits, ...]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.failing = self.losing = False
         self.error: StoreError | None = None
         self.most_in_flight = 0
         self._in_flight = 0
-        self._totals: Counter[Policy] = Counter()
+        self._totals: Counter[Unit] = Counter()
 
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        self.takes.append(tuple(debits))
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+        self.batches.append(tuple(batch))
+        self.takes += [tuple(debits) for _, debits in batch]
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             await self.gate.wait()
             if self.failing or self.error is not None:
                 raise self.error or StoreError("the fake counters are unavailable")
-            for debit in debits:
-                self._totals[debit.window.policy] += debit.amount
-            values = await super().debit(tenant_id, debits)
+            for _, debits in batch:
+                for debit in debits:
+                    self._totals[debit.window.unit] += debit.amount
+            values = await super().debit(batch)
             if self.losing:
                 raise StoreError("the fake counters' answer is lost")
             return values
         finally:
             self._in_flight -= 1
 
-    def total(self, policy: Policy) -> int:
-        """What is out of all windows of `policy`: debited and not given back."""
-        return self._totals[policy]
+    def total(self, unit: Unit) -> int:
+        """What is out of all windows of `unit`: debited and not given back."""
+        return self._totals[unit]
 
 
 def make_cache(

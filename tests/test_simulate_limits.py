@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import simulate_limits
 from tenantcache.ratelimit.core.windows import Debit
-from tenantcache.stores.redis import RedisCounters, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.tenant import Limits
 from tests.servers.billing import BilledCommands
 

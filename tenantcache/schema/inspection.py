@@ -21,6 +21,7 @@ WRITTEN = (
     "counter_store",
     "counter_holders",
     "counter_reports",
+    "counter_slots",
     "usage",
     "usage_writers",
     "change_log",

@@ -261,3 +261,75 @@ begin
     return true;
 end
 $$;
+
+-- The places of accounts (tenants, and their named limits) in the groups of counters that Redis holds: see
+-- ratelimit/slots.py. No row is ever deleted, so the numbers are dense. An account that was not asked for in 30 days loses
+-- its place to the next new one; its counters there have expired by then.
+create table if not exists tenantcache.counter_slots (
+    owner text primary key,
+    slot integer not null unique,
+    used_on date not null
+);
+call tenantcache.add_index('counter_slots_by_use', 'tenantcache.counter_slots (used_on)');
+
+-- The slot of each owner, in order. It only reads if all have one, unless one was renewed 7 days ago or earlier. Processes
+-- ask at least once a week, so none that is in use gets older than 14 days. If there is something to write, callers wait for
+-- each other, and readers do not. Each statement of a volatile function has a snapshot of its own, so what the caller
+-- before has written is seen after the lock.
+create or replace function tenantcache.assign_slots(owners text[]) returns integer[] volatile language plpgsql as $$
+declare
+    today date := (now() at time zone 'utc')::date;
+    slots integer[];
+    lacking boolean;
+    old boolean;
+begin
+    select array_agg(s.slot order by o.place), coalesce(bool_or(s.slot is null), false),
+            coalesce(bool_or(s.used_on <= today - 7), false)
+        into slots, lacking, old
+        from unnest(owners) with ordinality as o (owner, place) left join tenantcache.counter_slots s on s.owner = o.owner;
+    if not lacking and not old then
+        return coalesce(slots, '{}');
+    end if;
+    begin
+        lock table tenantcache.counter_slots in share row exclusive mode;
+        update tenantcache.counter_slots s set used_on = today
+            where s.owner = any (owners) and s.used_on <= today - 7;
+    exception when insufficient_privilege or read_only_sql_transaction then
+        if lacking then
+            raise;
+        end if;
+        return slots;
+    end;
+    if lacking then
+        call tenantcache.add_slots(owners, today);
+    end if;
+    return array(
+        select s.slot from unnest(owners) with ordinality as o (owner, place)
+            join tenantcache.counter_slots s on s.owner = o.owner order by o.place);
+end
+$$;
+
+-- A slot for each owner that has none, under the lock of `assign_slots`: first those that are not used any more, then new
+-- numbers.
+create or replace procedure tenantcache.add_slots(owners text[], today date) language plpgsql as $$
+declare
+    new_owners text[] := array(
+        select o.owner from unnest(owners) with ordinality as o (owner, place)
+            where not exists (select from tenantcache.counter_slots s where s.owner = o.owner)
+            group by o.owner order by min(o.place));
+    reused bigint;
+begin
+    with free as (
+        select f.slot, row_number() over (order by f.slot) as place from (
+            select slot from tenantcache.counter_slots where used_on < today - 30
+            order by used_on limit cardinality(new_owners)) as f
+    )
+    update tenantcache.counter_slots s set owner = n.owner, used_on = today
+        from free join unnest(new_owners) with ordinality as n (owner, place) on n.place = free.place
+        where s.slot = free.slot;
+    get diagnostics reused = row_count;
+    insert into tenantcache.counter_slots (owner, slot, used_on)
+        select n.owner, (select coalesce(max(slot), -1) from tenantcache.counter_slots) + n.place, today
+        from unnest(new_owners[reused + 1:]) with ordinality as n (owner, place);
+end
+$$;

@@ -146,7 +146,7 @@ _PRUNE = """
     dead as (delete from tenantcache.processes where seen_at < now() - interval '1 hour' and (select mine from lucky)),
     over as (
         delete from tenantcache.counters where (select mine from lucky) and touched_at < now()
-            - case policy when 'minute' then interval '3 hours' else interval '3 days' end
+            - case policy when 'day' then interval '3 days' else interval '3 hours' end
     )
     delete from tenantcache.change_log
     where (select mine from lucky) and seq < coalesce(

@@ -44,11 +44,12 @@ class ClusterClient:
         self._known = False
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send all at once, and return their replies. Raises what redis-py does, always as `RedisError`."""
+        """Send all at once, and return their replies, an exception in place of each that failed. Raises what redis-py
+        does, always as `RedisError`, if nothing could be sent."""
         await self._explore()
         replies = await asyncio.gather(*map(self._execute, commands), return_exceptions=True)
         for reply in replies:
-            if isinstance(reply, BaseException):
+            if isinstance(reply, BaseException) and not isinstance(reply, (RedisError, OSError)):
                 raise reply
         return list(replies)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from tenantcache.ratelimit.core.windows import Debit
+from tenantcache.errors import StoreError
+from tenantcache.ratelimit.core.windows import Unit, Window
+from tenantcache.ratelimit.counterstore import Account, AccountDebits
+
+MAX_ROWS = 1_000
+"""Rows of one statement. So many take 50 ms; other processes wait for theirs as long."""
 
 
 class Fetcher(Protocol):
@@ -14,43 +21,81 @@ class Fetcher(Protocol):
     async def fetch(self, doing: str, query: str, *args: object) -> list[Any]: ...
 
 
-# Rows are locked in one order, so that two takes of one tenant cannot wait for each other in a circle.
+# Rows are locked in one order, so that two statements cannot wait for each other in a circle, and until the statement
+# ends, so that the debits of one account are applied together. A row that is only read is locked as well. A row that is
+# not there yet starts at 0 if its debit is negative. Only such debits are in $5: what `excluded` has is not below 0.
 _DEBIT = """
     insert into tenantcache.counters as c (tenant_id, policy, number, value)
-        select $1, d.policy, d.number, greatest(0, sum(d.amount))
-        from unnest($2::text[], $3::bigint[], $4::bigint[]) as d (policy, number, amount)
-        group by d.policy, d.number order by d.policy, d.number
-    on conflict (tenant_id, policy, number) do update set value = greatest(0, c.value + (
-        select sum(d.amount) from unnest($2::text[], $3::bigint[], $4::bigint[]) as d (policy, number, amount)
-        where d.policy = excluded.policy and d.number = excluded.number))
-    returning policy, number, value
+        select d.tenant_id, d.policy, d.number, d.amount
+        from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) as d (tenant_id, policy, number, amount)
+        order by d.tenant_id, d.policy, d.number
+    on conflict (tenant_id, policy, number) do update set value = greatest(0, c.value + coalesce(
+        ($5::jsonb ->> concat_ws(' ', excluded.policy, excluded.number, excluded.tenant_id))::bigint, excluded.value))
+    returning tenant_id, policy, number, value
 """
 
 _RESET = """
-    delete from tenantcache.counters c using unnest($2::text[], $3::bigint[]) as w (policy, number)
-    where c.tenant_id = $1 and c.policy = w.policy and c.number = w.number
+    with locked as materialized (
+        select c.policy, c.number
+        from tenantcache.counters c join unnest($2::text[], $3::bigint[]) as w (policy, number) using (policy, number)
+        where c.tenant_id = $1 order by c.policy, c.number for update of c
+    )
+    delete from tenantcache.counters c using locked
+    where c.tenant_id = $1 and c.policy = locked.policy and c.number = locked.number
 """
 
 
 class PostgresCounters:
-    """`CounterStore` in the table `tenantcache.counters`, one row a window."""
+    """`CounterStore` in the table `tenantcache.counters`, one row a window.
+
+    A batch is one statement for each `MAX_ROWS` debits, one after the other.
+    """
 
     def __init__(self, postgres: Fetcher) -> None:
         self._postgres = postgres
 
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        windows = [debit.window for debit in debits]
-        rows = await self._postgres.fetch(
-            "debiting a limit",
-            _DEBIT,
-            tenant_id,
-            [window.policy for window in windows],
-            [window.number for window in windows],
-            [debit.amount for debit in debits],
-        )
-        values = {(row["policy"], row["number"]): row["value"] for row in rows}
-        return [values[window.policy, window.number] for window in windows]
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+        values: list[list[int]] = []
+        for part in _in_parts(batch):
+            try:
+                values += await self._debit(part)
+            except StoreError as error:
+                if values:
+                    error.values = [*values, *([None] * len(debits) for _, debits in batch[len(values) :])]
+                raise
+        return values
 
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        policies, numbers = [debit.window.policy for debit in debits], [debit.window.number for debit in debits]
-        await self._postgres.fetch("resetting a limit", _RESET, tenant_id, policies, numbers)
+    async def _debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+        sums: Counter[tuple[Unit, int, str]] = Counter()
+        for account, debits in batch:
+            for window, amount in debits:
+                sums[*window, account.owner] += amount
+        rows = await self._postgres.fetch(
+            "debiting limits",
+            _DEBIT,
+            [owner for _, _, owner in sums],
+            [unit for unit, _, _ in sums],
+            [number for _, number, _ in sums],
+            [max(0, amount) for amount in sums.values()],
+            json.dumps({" ".join(map(str, key)): amount for key, amount in sums.items() if amount < 0}),
+        )
+        values = {(row["policy"], row["number"], row["tenant_id"]): row["value"] for row in rows}
+        return [[values[*debit.window, account.owner] for debit in debits] for account, debits in batch]
+
+    async def reset(self, account: Account, windows: Sequence[Window]) -> None:
+        units, numbers = [window.unit for window in windows], [window.number for window in windows]
+        await self._postgres.fetch("resetting a limit", _RESET, account.owner, units, numbers)
+
+
+def _in_parts(batch: Sequence[AccountDebits]) -> Iterator[list[AccountDebits]]:
+    """The debits of one account are never split."""
+    part: list[AccountDebits] = []
+    rows = 0
+    for one in batch:
+        if part and rows + len(one.debits) > MAX_ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(one)
+        rows += len(one.debits)
+    if part:
+        yield part

@@ -1,4 +1,4 @@
-"""Redis: copies of tenants, and counters.
+"""Redis: the connection, and copies of tenants. Counters are in `rediscounters.py`.
 
 Every command here is counted as metered providers bill it, when it is sent: `RedisLink.billed`. What opens and
 keeps a connection costs nothing: RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py
@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -21,7 +19,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
-    DataError,
     MovedError,
     ReadOnlyError,
     RedisError,
@@ -30,7 +27,6 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tenantcache.errors import RejectedError, StoreError
-from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_DAY, Debit, Window
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.stats import LinkStats
@@ -56,21 +52,8 @@ stopped. The answer may have been there all along."""
 PROBE_LIFE = 60
 """Seconds that the key of a probe is kept."""
 
-MAX_UNEXPIRING = 10_000
-"""Keys whose EXPIRE failed that are remembered until their next take. If more fail, EXPIRE is not allowed."""
-
 _OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
 """How a node of a cluster answers what is not, or not only, its own."""
-
-COUNTERS_OUTLIVE_DATE = 13 * 3600
-"""Seconds after midnight UTC for which a date's counters are kept: it ends last at noon of the next, in UTC-12."""
-
-_DAY = ("u63", 0)
-_TAKES = ("u32", "#2")
-"""Counts the takes; the first one sets the key's expiry."""
-
-_MINUTES = 3
-"""The first minute's field, of 32 bits like all behind it."""
 
 
 class RedisLink:
@@ -162,43 +145,70 @@ class RedisLink:
 
     async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
         """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
+        replies, error = await self.try_many(commands, timeout=timeout)
+        if error is not None:
+            raise error
+        return replies
+
+    async def try_many(
+        self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None
+    ) -> tuple[list[Any], StoreError | None]:
+        """The same, but return the error, and beside it the replies to the other commands: None for those that failed.
+
+        Raises `StoreError` if nothing was sent.
+        """
         if not self.breaker.allows(clock.now()):
             raise self._not_asked()
         if self.breaker.state == "probing":
             await self._call([("PING",)], billed=0, timeout=self._timeout)
-        return await self._call(commands, billed=len(commands), timeout=timeout or self._timeout)
+        return await self._try(commands, billed=len(commands), timeout=timeout or self._timeout)
 
     def _not_asked(self) -> StoreError:
         reason = self.breaker.reason or "Redis did not answer"
         return StoreError(f"{reason} (not asked again yet)", suspended=self.breaker.suspended)
 
-    async def _call(self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float) -> list[Any]:
+    async def _call(self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float) -> None:
+        _, error = await self._try(commands, billed=billed, timeout=timeout)
+        if error is not None:
+            raise error
+
+    async def _try(
+        self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float
+    ) -> tuple[list[Any], StoreError | None]:
         self.billed += billed
         started = clock.now()
         try:
             async with asyncio.timeout(timeout):
                 replies = await self._send(commands)
-        except (DataError, ResponseError) as error:
-            if redis_rejects(error):
-                self.breaker.succeeded()
-                raise RejectedError(f"Redis rejects this: {error}") from error
-            suspended = any(text in str(error).lower() for text in SUSPENDED_TEXTS)
-            reason = f"Redis refused: {error}"
-            self.breaker.failed(clock.now(), suspended=suspended, reason=reason)
-            raise StoreError(reason, suspended=suspended, refused=True) from error
-        except (TimeoutError, RedisTimeoutError) as error:
-            reason, starved = "Redis did not answer in time", clock.now() - started > timeout + LATE
-            if timeout >= self._timeout and not starved:  # a shorter wait proves nothing that holds for the others
-                self.breaker.failed(clock.now(), reason=reason)
-            raise StoreError(reason, starved=starved) from error
         except (RedisError, OSError) as error:
-            reason = f"Redis {redis_reason(error)}"
-            self.breaker.failed(clock.now(), reason=reason)
-            raise StoreError(reason) from error
-        self.breaker.succeeded()
-        return replies
+            return [None] * len(commands), self._failed(error, timeout, clock.now() - started)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if not errors:
+            self.breaker.succeeded()
+            return replies, None
+        worst = next((error for error in errors if not redis_rejects(error)), errors[0])
+        failure = self._failed(worst, timeout, clock.now() - started)
+        return [None if isinstance(reply, Exception) else reply for reply in replies], failure
+
+    def _failed(self, error: Exception, timeout: float, took: float) -> StoreError:
+        """What to raise, after the breaker was told."""
+        if redis_rejects(error):
+            self.breaker.succeeded()
+            return _caused(RejectedError(f"Redis rejects this: {error}"), error)
+        refused, late = isinstance(error, ResponseError), isinstance(error, (TimeoutError, RedisTimeoutError))
+        suspended = refused and any(text in str(error).lower() for text in SUSPENDED_TEXTS)
+        starved = late and took > timeout + LATE
+        if refused:
+            reason = f"Redis refused: {error}"
+        else:
+            reason = "Redis did not answer in time" if late else f"Redis {redis_reason(error)}"
+        # A shorter wait proves nothing that holds for the others.
+        if not late or (timeout >= self._timeout and not starved):
+            self.breaker.failed(clock.now(), suspended=suspended, reason=reason)
+        return _caused(StoreError(reason, suspended=suspended, refused=refused, starved=starved), error)
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies, an exception in place of each that failed. Raises what redis-py does if all did."""
         if self._cluster is not None:
             return await self._cluster.send(commands)
         pipeline = self._redis.pipeline(transaction=False)
@@ -211,11 +221,7 @@ class RedisLink:
             again = await self._become_cluster().send([commands[place] for place in sent_elsewhere])
             for place, reply in zip(sent_elsewhere, again, strict=True):
                 replies[place] = reply
-        replies = await self._resend_refused_writes(commands, replies)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return await self._resend_refused_writes(commands, replies)
 
     async def _resend_refused_writes(self, commands: Sequence[tuple[Any, ...]], replies: list[Any]) -> list[Any]:
         """Send what met a replica once more, over new connections: after a failover the same address may lead to
@@ -293,68 +299,6 @@ class RedisCopies:
             await self._link.run("UNLINK", *(self._prefix + alias for alias in aliases))
 
 
-class RedisCounters:
-    """`CounterStore`: all counters of a tenant and a date in one string, `{prefix}:ratelimit:{tenant}:{YYYYMMDD}`.
-
-    It holds the day of that date, and the minutes that lie in it in UTC. (A day in another time zone lies in two of
-    them, and is counted in that of its own date.) A take is one BITFIELD, billed once, however many counters of a date
-    it touches; two if it touches two dates. A new key costs an EXPIRE. It has 12 bytes, and 4 for each minute of
-    the day until the last that was touched: 5,772 at most.
-    """
-
-    def __init__(self, link: RedisLink, *, prefix: str) -> None:
-        self._link = link
-        self._prefix = f"{prefix}:ratelimit:"
-        self._expiring: set[asyncio.Task[None]] = set()
-        self._unexpiring: set[str] = set()
-
-    async def debit(self, tenant_id: str, debits: Sequence[Debit]) -> list[int]:
-        return await self._send(tenant_id, [(window, _increment(window, amount)) for window, amount in debits])
-
-    async def reset(self, tenant_id: str, debits: Sequence[Debit]) -> None:
-        await self._send(tenant_id, [(window, ("SET", *_field(window), 0)) for window, _ in debits])
-
-    async def _send(self, tenant_id: str, operations: Sequence[tuple[Window, tuple[Any, ...]]]) -> list[int]:
-        """Run an operation on each window's field, with one command a date; return their replies in the same order."""
-        dates: dict[int, list[int]] = {}
-        for position, (window, _) in enumerate(operations):
-            dates.setdefault(_date(window), []).append(position)
-        commands = [
-            _bitfield(self._key(tenant_id, date), [operations[position][1] for position in positions])
-            for date, positions in dates.items()
-        ]
-        replies = await self._link.run_many(commands)
-        values = [0] * len(operations)
-        for (date, positions), (*counts, takes) in zip(dates.items(), replies, strict=True):
-            key = self._key(tenant_id, date)
-            if takes == 1 or key in self._unexpiring:
-                self._expire_later(key, date)
-            for position, value in zip(positions, counts, strict=True):
-                values[position] = value
-        return values
-
-    def _key(self, tenant_id: str, date: int) -> str:
-        return f"{self._prefix}{tenant_id}:{datetime.fromtimestamp(date * DAY, UTC):%Y%m%d}"
-
-    def _expire_later(self, key: str, date: int) -> None:
-        self._unexpiring.discard(key)
-        seconds = max(3600, int((date + 1) * DAY + COUNTERS_OUTLIVE_DATE - time.time()))
-        task = asyncio.create_task(self._expire(key, seconds))
-        self._expiring.add(task)
-        task.add_done_callback(self._expiring.discard)
-
-    async def _expire(self, key: str, seconds: int) -> None:
-        try:
-            await self._link.run("EXPIRE", key, seconds)
-        except StoreError:
-            if len(self._unexpiring) < MAX_UNEXPIRING:
-                self._unexpiring.add(key)  # until this process takes from it again
-
-    async def close(self) -> None:
-        if self._expiring:
-            await asyncio.wait(self._expiring, timeout=1.0)
-
-
 def eviction_warning(info: Mapping[str, Any]) -> str | None:
     """What to say of a Redis that may drop counters when its memory is full: they expire, so any policy but one may."""
     policy = info.get("maxmemory_policy", NO_EVICTION)
@@ -365,19 +309,7 @@ def eviction_warning(info: Mapping[str, Any]) -> str | None:
     )
 
 
-def _date(window: Window) -> int:
-    """The number of the date in whose key the window is counted."""
-    return window.number if window.policy == "day" else window.number // MINUTES_PER_DAY
-
-
-def _field(window: Window) -> tuple[str, int | str]:
-    return _DAY if window.policy == "day" else ("u32", f"#{_MINUTES + window.number % MINUTES_PER_DAY}")
-
-
-def _increment(window: Window, amount: int) -> tuple[Any, ...]:
-    return ("INCRBY", *_field(window), amount) if amount else ("GET", *_field(window))
-
-
-def _bitfield(key: str, operations: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    parts = [part for operation in operations for part in operation]
-    return ("BITFIELD", key, "OVERFLOW", "SAT", *parts, "INCRBY", *_TAKES, 1)
+def _caused(error: StoreError, cause: Exception) -> StoreError:
+    """As `raise error from cause` would have it."""
+    error.__cause__ = cause
+    return error

@@ -47,6 +47,12 @@ SUITES = {
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
+    "counting": [
+        "tests/contracts/test_counterstore.py",
+        "tests/contracts/test_slots.py",
+        "tests/stores/test_redis.py",
+        "tests/stores/test_counters.py",
+    ],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -69,6 +75,7 @@ WHAT_SUITES_DO = {
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
     "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
+    "counting": "the stores that count, and the slots of accounts, on a real Redis, Redis Cluster and Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -79,6 +86,7 @@ AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
+COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 
 FRESHNESS = "tenantcache/freshness/core/freshness.py"
@@ -98,6 +106,7 @@ COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
 AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
+REDIS_COUNTERS, POSTGRES_COUNTERS = "tenantcache/stores/rediscounters.py", "tenantcache/stores/counters.py"
 SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
@@ -848,6 +857,63 @@ MUTANTS = [
         "if holds and exists (select from tenantcache.counter_store where version = known_version) then",
         "if holds then",
         HANDING_OVER,
+    ),
+    Mutant("counting: a full counter stays full", REDIS_COUNTERS, '"OVERFLOW", "SAT", ', "", COUNTING),
+    Mutant(
+        "counting: the debits of one account in one quarter are one command",
+        REDIS_COUNTERS,
+        " and command.places[-1][0] != number",
+        "",
+        COUNTING,
+    ),
+    Mutant(
+        "counting: an expiry that failed is sent again",
+        REDIS_COUNTERS,
+        " or command.string in self._unexpiring",
+        "",
+        COUNTING,
+    ),
+    Mutant(
+        "counting: a string whose first answer was lost expires",
+        REDIS_COUNTERS,
+        "self._remember(command.string)",
+        "pass",
+        COUNTING,
+    ),
+    Mutant(
+        "counting: rows are locked in one order",
+        POSTGRES_COUNTERS,
+        "        order by d.tenant_id, d.policy, d.number\n",
+        "",
+        COUNTING,
+    ),
+    Mutant(
+        "counting: no row falls below 0",
+        POSTGRES_COUNTERS,
+        "greatest(0, c.value + coalesce(",
+        "(c.value + coalesce(",
+        COUNTING,
+    ),
+    Mutant(
+        "slots: callers that write wait for each other",
+        SQL,
+        "lock table tenantcache.counter_slots in share row exclusive mode;",
+        "null;",
+        COUNTING,
+    ),
+    Mutant(
+        "slots: one that is in use is not given away",
+        SQL,
+        "where used_on < today - 30",
+        "where used_on <= today - 30",
+        COUNTING,
+    ),
+    Mutant(
+        "slots: use is written down",
+        SQL,
+        "where s.owner = any (owners) and s.used_on <= today - 7;",
+        "where false;",
+        COUNTING,
     ),
     Mutant(
         "failover: a minute is known no longer than the notice lasts",

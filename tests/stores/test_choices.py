@@ -22,6 +22,7 @@ from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
+from tests.fakes import debit_one
 
 DAY = Window("day", 20_000)
 
@@ -160,8 +161,8 @@ async def test_what_redis_has_counted_raises_a_day_and_never_lowers_it(postgres:
     choices, counters = PostgresChoices(postgres), PostgresCounters(postgres)
     await choices.mirror({("acme", DAY.number): 40, ("globex", DAY.number): 7})
     await choices.mirror({("acme", DAY.number): 30})
-    assert await counters.debit("acme", [Debit(DAY, 5)]) == [45]
-    assert await counters.debit("globex", [Debit(DAY, 0)]) == [7]
+    assert await debit_one(counters, "acme", [Debit(DAY, 5)]) == [45]
+    assert await debit_one(counters, "globex", [Debit(DAY, 0)]) == [7]
 
 
 # Handing a minute over.
@@ -184,7 +185,7 @@ async def choices(postgres: PostgresTenants) -> PostgresChoices:
 
 
 async def counted(postgres: PostgresTenants, owner: str, minute: int) -> int:
-    [value] = await PostgresCounters(postgres).debit(owner, [Debit(Window("minute", minute), 0)])
+    [value] = await debit_one(PostgresCounters(postgres), owner, [Debit(Window("minute", minute), 0)])
     return value
 
 

@@ -13,13 +13,18 @@ import pytest
 from tenantcache import Settings, TenantCache
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
-from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
-from tests.fakes import until
+from tenantcache.ratelimit.counterstore import Account, AccountDebits
+from tenantcache.ratelimit.slots import GROUP_SIZE
+from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.rediscounters import RedisCounters
+from tests.fakes import debit_one, until
 from tests.servers.cluster import RedisCluster
 
 MINUTE = Window("minute", 28_333_327)
 TENANTS = [f"tenant-{number}" for number in range(20)]
-"""Enough to have some on each master: the odds against it are one in a thousand."""
+"""Enough to have copies of some on each master: the odds against it are one in a thousand."""
+GROUPS = range(20)
+"""The same for the counters of groups."""
 
 
 @pytest.fixture
@@ -36,16 +41,21 @@ async def counters(link: RedisLink) -> AsyncIterator[RedisCounters]:
     await counters.close()
 
 
-async def test_tenants_are_counted_on_the_masters_that_have_them(
+def one_of_each(amount: int) -> list[AccountDebits]:
+    """The debit of an account in each group."""
+    return [AccountDebits(Account(f"t{group}", group * GROUP_SIZE), [Debit(MINUTE, amount)]) for group in GROUPS]
+
+
+async def test_groups_are_counted_on_the_masters_that_have_them(
     counters: RedisCounters, redis_cluster: RedisCluster
 ) -> None:
-    assert [await counters.debit(tenant, [Debit(MINUTE, 3)]) for tenant in TENANTS] == [[3]] * len(TENANTS)
+    assert await counters.debit(one_of_each(3)) == [[3]] * len(GROUPS)
     await counters.close()
     keys = []
     for server in redis_cluster.servers[:3]:
         with redis_cluster.client_of(server) as client:
             keys.append(client.dbsize())
-    assert sum(keys) == len(TENANTS)
+    assert sum(keys) == len(GROUPS)
     assert all(keys)
 
 
@@ -55,8 +65,8 @@ async def test_every_billed_command_is_counted(
     """The cluster is explored by one command; a command on keys of several slots is several."""
     copies = RedisCopies(link, prefix="test", ttl=60, read_timeout=5.0)
     await link.open()
+    await counters.debit(one_of_each(1))
     for tenant in TENANTS:
-        await counters.debit(tenant, [Debit(MINUTE, 1)])
         await copies.put(tenant, b"value")
     await counters.close()
     assert await copies.get_many(TENANTS) == [b"value"] * len(TENANTS)
@@ -77,9 +87,9 @@ async def test_a_slot_that_moves_takes_its_counters_along(
     link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
 ) -> None:
     """ASK while it moves, MOVED afterwards: each debit is applied once."""
-    key = "test:ratelimit:mover:20231114"
+    key = "test:ratelimit:0:20231114:2200"
     window = Window("minute", 28_333_327)
-    assert await counters.debit("mover", [Debit(window, 1)]) == [1]
+    assert await debit_one(counters, "mover", [Debit(window, 1)]) == [1]
     await counters.close()
     source = redis_cluster.master_of(key)
     target = next(server for server in redis_cluster.servers[:3] if server is not source)
@@ -90,34 +100,33 @@ async def test_a_slot_that_moves_takes_its_counters_along(
         new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", old_id)
         old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", new_id)
         old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
-        assert await counters.debit("mover", [Debit(window, 2)]) == [3]
+        assert await debit_one(counters, "mover", [Debit(window, 2)]) == [3]
         for one in (new, old):
             one.execute_command("CLUSTER SETSLOT", slot, "NODE", new_id)
-        assert await counters.debit("mover", [Debit(window, 4)]) == [7]
-        assert await counters.debit("mover", [Debit(window, 8)]) == [15]
+        assert await debit_one(counters, "mover", [Debit(window, 4)]) == [7]
+        assert await debit_one(counters, "mover", [Debit(window, 8)]) == [15]
         # Back again, for the other tests.
         old.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", new_id)
         new.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", old_id)
         new.execute_command("MIGRATE", "127.0.0.1", source.port, key, 0, 5000)
         for one in (old, new):
             one.execute_command("CLUSTER SETSLOT", slot, "NODE", old_id)
-    assert await counters.debit("mover", [Debit(window, 16)]) == [31]
+    assert await debit_one(counters, "mover", [Debit(window, 16)]) == [31]
 
 
 async def test_a_replica_takes_over_from_a_master_that_dies(tmp_path: Path) -> None:
     with RedisCluster(tmp_path) as cluster:
         link = RedisLink(cluster.url, timeout=0.5)
         counters = RedisCounters(link, prefix="test")
-        for tenant in TENANTS:
-            assert await counters.debit(tenant, [Debit(MINUTE, 5)]) == [5]
+        assert await counters.debit(one_of_each(5)) == [[5]] * len(GROUPS)
         await counters.close()
-        dead = cluster.master_of("test:ratelimit:tenant-0:20231114")
+        dead = cluster.master_of("test:ratelimit:0:20231114:2200")
         dead.stop(9)
         with pytest.raises(StoreError):
-            await link.ping()  # it asks every master, since some tenants are counted nowhere else
+            await link.ping()  # it asks every master, since some groups are counted nowhere else
         await _until_it_answers(link)
-        for tenant in TENANTS:
-            assert await counters.debit(tenant, [Debit(MINUTE, 2)]) in ([7], [2])  # 2: the replica had not heard of it
+        for values in await counters.debit(one_of_each(2)):
+            assert values in ([7], [2])  # 2: the replica had not heard of it
         await counters.close()
         await link.close()
 
@@ -131,6 +140,26 @@ async def _until_it_answers(link: RedisLink) -> None:
         except StoreError:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
+
+
+async def test_what_one_master_does_not_answer_leaves_the_values_of_the_others(
+    link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
+) -> None:
+    """Its connection breaks between the command and its answer."""
+    await counters.debit(one_of_each(1))
+    await counters.close()
+    keys = [f"test:ratelimit:{group}:20231114:2200" for group in GROUPS]
+    server = redis_cluster.master_of(keys[0])
+    there = [redis_cluster.master_of(key) is server for key in keys]
+    with redis_cluster.client_of(server) as client:
+        client.execute_command("CLIENT", "PAUSE", 500, "WRITE")
+        waiting = asyncio.create_task(counters.debit(one_of_each(1)))
+        await asyncio.sleep(0.1)
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        with pytest.raises(StoreError) as caught:
+            await waiting
+        client.execute_command("CLIENT", "UNPAUSE")
+    assert caught.value.values == [[None] if is_there else [2] for is_there in there]
 
 
 async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url: str, patience: None) -> None:
@@ -150,7 +179,7 @@ async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url:
         await until(lambda: redis_cluster.count_keys("tenantcache:tenant:*") == len(TENANTS))
         counters = cache.stats()["limits"]["counters"]
         assert counters is not None and counters["store"] == "redis"
-    assert redis_cluster.count_keys("tenantcache:ratelimit:*") == len(TENANTS)
+    assert 0 < redis_cluster.count_keys("tenantcache:ratelimit:*") <= 4, "all are of one group"
     async with TenantCache(settings) as cache:
         assert sorted(await cache.get_many(TENANTS)) == sorted(TENANTS)  # one command a slot
 
@@ -159,15 +188,15 @@ async def test_a_debit_that_may_have_been_applied_is_not_sent_again(
     link: RedisLink, counters: RedisCounters, redis_cluster: RedisCluster
 ) -> None:
     """The connection breaks between the command and its answer."""
-    await counters.debit("acme", [Debit(MINUTE, 1)])
+    await debit_one(counters, "acme", [Debit(MINUTE, 1)])
     await counters.close()
-    server = redis_cluster.master_of("test:ratelimit:acme:20231114")
+    server = redis_cluster.master_of("test:ratelimit:0:20231114:2200")
     with redis_cluster.client_of(server) as client:
         client.execute_command("CLIENT", "PAUSE", 500, "WRITE")
-        waiting = asyncio.create_task(counters.debit("acme", [Debit(MINUTE, 10)]))
+        waiting = asyncio.create_task(debit_one(counters, "acme", [Debit(MINUTE, 10)]))
         await asyncio.sleep(0.1)
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         with pytest.raises(StoreError):
             await waiting
         client.execute_command("CLIENT", "UNPAUSE")
-    assert await counters.debit("acme", [Debit(MINUTE, 0)]) in ([1], [11])  # and never 21
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 0)]) in ([1], [11])  # and never 21

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from redis.asyncio import Redis
@@ -17,14 +17,20 @@ from redis.asyncio import Redis
 from tenantcache.devservers import RedisServer, free_port
 from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
-from tenantcache.stores.redis import RedisCopies, RedisCounters, RedisLink
+from tenantcache.ratelimit.counterstore import Account, AccountDebits
+from tenantcache.ratelimit.slots import GROUP_SIZE
+from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.rediscounters import MAX_OPERATIONS, RedisCounters
+from tests.fakes import debit_one
 from tests.servers.billing import BilledCommands
 
 MINUTE = Window("minute", 28_333_327)  # 2023-11-14 22:07 UTC
-NEXT_HOUR = Window("minute", 28_333_380)  # 2023-11-14 23:00 UTC
-MIDNIGHT = Window("minute", 28_333_440)
+QUARTER = Window("quarter", 1_888_888)  # the one of that minute
+NEXT_QUARTER = Window("minute", 28_333_335)  # 2023-11-14 22:15 UTC
 DAY = Window("day", 19_675)  # 2023-11-14
-KEY = "test:ratelimit:acme:20231114"
+KEY = "test:ratelimit:0:20231114:2200"
+DAY_KEY = "test:ratelimit:0:20231114:day"
+ACME = Account("acme", 0)
 
 SUSPENDED_REPLIES = [
     "ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
@@ -115,83 +121,184 @@ async def test_our_count_is_the_servers(
     await copies.get_many(["subdomain:acme"])
     await copies.get_many(["subdomain:acme", "subdomain:globex"])
     await copies.drop(["subdomain:acme", "subdomain:globex"])
-    await counters.debit("acme", [Debit(MINUTE, 1), Debit(DAY, 1)])
-    await counters.debit("acme", [Debit(DAY, -7)])
-    await counters.reset("acme", [Debit(MINUTE, 0), Debit(DAY, 0)])
+    await debit_one(counters, "acme", [Debit(MINUTE, 1), Debit(DAY, 1)])
+    await debit_one(counters, "acme", [Debit(DAY, -7)])
+    await counters.reset(ACME, [MINUTE, DAY])
     await counters.close()
     assert link.billed == billed_commands.total() > 0
 
 
-async def test_many_minutes_are_one_command(counters: RedisCounters, billed_commands: BilledCommands) -> None:
-    minutes = [Debit(Window("minute", MINUTE.number + ahead), 1) for ahead in range(53)]
-    await counters.debit("acme", minutes)
+def everything_of(slots: range) -> list[AccountDebits]:
+    """16 debits of each: all that there is in one quarter."""
+    debits = [Debit(QUARTER, 1), *(Debit(Window("minute", 28_333_320 + number), 1) for number in range(15))]
+    return [AccountDebits(Account(f"t{slot}", slot), debits) for slot in slots]
+
+
+async def test_all_accounts_of_a_group_are_one_command(
+    counters: RedisCounters, billed_commands: BilledCommands
+) -> None:
+    batch = [
+        AccountDebits(Account(f"t{slot}", slot), [Debit(MINUTE, 1), Debit(QUARTER, 1)]) for slot in range(0, 2_048, 4)
+    ]
+    for takes in (1, 2):
+        await counters.debit(batch)
+        await counters.close()
+        assert billed_commands.by_command() == {"bitfield": takes, "expire": 1}, "the first touch sets the expiry"
+
+
+async def test_each_string_that_a_batch_touches_is_one_command_more(
+    counters: RedisCounters, billed_commands: BilledCommands
+) -> None:
+    debits = [Debit(MINUTE, 1), Debit(QUARTER, 1), Debit(DAY, 1), Debit(NEXT_QUARTER, 1)]
+    slots = [0, 1, GROUP_SIZE - 1, GROUP_SIZE, GROUP_SIZE + 1]
+    await counters.debit([AccountDebits(Account(f"t{slot}", slot), debits) for slot in slots])
     await counters.close()
-    assert billed_commands.by_command() == {"bitfield": 1, "expire": 1}, "the first touch sets the expiry"
-    await counters.debit("acme", minutes)
+    assert billed_commands.by_command() == {"bitfield": 6, "expire": 6}, "two groups, each by three strings"
+
+
+async def test_what_is_too_large_for_one_command_is_split_between_accounts(
+    counters: RedisCounters, plain: Redis, billed_commands: BilledCommands
+) -> None:
+    """187 accounts have 2,992 operations, and 8 more fit: not 16."""
+    await counters.debit(everything_of(range(MAX_OPERATIONS // 16)))
+    assert billed_commands.by_command()["bitfield"] == 1
+    await counters.debit(everything_of(range(MAX_OPERATIONS // 16 + 1)))
     await counters.close()
-    assert billed_commands.by_command() == {"bitfield": 2, "expire": 1}
+    assert billed_commands.by_command() == {"bitfield": 3, "expire": 1}
+    assert await plain.bitfield(KEY).get("u32", "#0").execute() == [3], "the takes of it"
+
+
+def bytes_on_the_wire(word: object) -> int:
+    """It comes after a line with its length."""
+    sent = word if isinstance(word, bytes) else str(word).encode()
+    return len(b"$%d\r\n%b\r\n" % (len(sent), sent))
+
+
+async def test_the_largest_command_is_far_from_what_providers_refuse(
+    counters: RedisCounters, link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MB at some of them."""
+    sent: list[tuple[Any, ...]] = []
+
+    async def note(commands: list[tuple[Any, ...]], **_: Any) -> tuple[list[Any], None]:
+        sent.extend(commands)
+        return [[0] * MAX_OPERATIONS for _ in commands], None
+
+    monkeypatch.setattr(link, "try_many", note)
+    debits = [
+        Debit(Window("day", 19_675), 2**53),
+        *(Debit(debit.window, 2**31 - 1) for debit in everything_of(range(1))[0].debits),
+    ]
+    await counters.debit([AccountDebits(Account(f"t{slot}", slot), debits) for slot in range(2_048)])
+    assert len(sent) > 10
+    assert max(sum(map(bytes_on_the_wire, command)) for command in sent) < 180_000
+
+
+async def test_what_is_only_read_makes_no_key(
+    counters: RedisCounters, plain: Redis, billed_commands: BilledCommands
+) -> None:
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 0), Debit(DAY, 0)]) == [0, 0]
+    await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 2}
+    assert await plain.keys("*") == []
+
+
+async def test_what_goes_wrong_with_one_string_leaves_the_values_of_the_others(
+    link: RedisLink, counters: RedisCounters, plain: Redis
+) -> None:
+    await plain.lpush(DAY_KEY, "not ours")
+    batch = [
+        AccountDebits(ACME, [Debit(DAY, 1), Debit(MINUTE, 2)]),
+        AccountDebits(Account("globex", GROUP_SIZE), [Debit(DAY, 3), Debit(MINUTE, 4)]),
+        AccountDebits(Account("initech", 1), [Debit(DAY, 5)]),
+    ]
+    for times in (1, 2):
+        with pytest.raises(RejectedError, match="WRONGTYPE") as caught:
+            await counters.debit(batch)
+        assert caught.value.values == [[None, 2 * times], [3 * times, 4 * times], [None]]
+    assert link.breaker.state == "closed"
+    await counters.close()
+    assert await plain.ttl(KEY) > 0
+    with pytest.raises(RejectedError) as caught:
+        await counters.debit(batch[2:])
+    assert caught.value.values == (), "of nothing"
 
 
 # The keys.
 
 
 async def test_counters_are_where_the_design_says(counters: RedisCounters, plain: Redis) -> None:
-    await counters.debit("acme", [Debit(MINUTE, 5), Debit(NEXT_HOUR, 6), Debit(DAY, 7)])
-    await counters.debit("acme", [Debit(MIDNIGHT, 8)])
-    assert sorted(await plain.keys("*")) == [KEY.encode(), b"test:ratelimit:acme:20231115"]
-    fields = plain.bitfield(KEY).get("u63", 0).get("u32", "#2").get("u32", f"#{3 + 22 * 60 + 7}")
-    assert await fields.get("u32", f"#{3 + 23 * 60}").execute() == [7, 1, 5, 6], "the day, the takes, and two minutes"
-    assert await plain.strlen(KEY) == 12 + 4 * (23 * 60 + 1)
-    assert await plain.strlen("test:ratelimit:acme:20231115") == 12 + 4
-    await counters.debit("acme", [Debit(Window("minute", MIDNIGHT.number - 1), 1)])
-    assert await plain.strlen(KEY) == 5_772
-
-
-async def test_a_take_of_a_minute_and_its_day_is_one_command(
-    counters: RedisCounters, billed_commands: BilledCommands
-) -> None:
-    for debits in ([Debit(MINUTE, 1), Debit(DAY, 1)], [Debit(NEXT_HOUR, 1), Debit(DAY, 1)]):
-        await counters.debit("acme", debits)
-        await counters.close()
-    assert billed_commands.by_command() == {"bitfield": 2, "expire": 1}
-    await counters.debit("acme", [Debit(MINUTE, 1), Debit(Window("day", DAY.number + 1), 1)])
+    debits = [Debit(MINUTE, 5), Debit(QUARTER, 6), Debit(DAY, 7), Debit(NEXT_QUARTER, 8)]
+    await debit_one(counters, "acme", debits, slot=2)
+    await debit_one(counters, "globex", debits, slot=2 * GROUP_SIZE)
     await counters.close()
-    assert billed_commands.by_command() == {"bitfield": 4, "expire": 2}, "a day of another date has its own key"
+    keys = [f"test:ratelimit:{group}:20231114:{string}" for group in (0, 2) for string in ("2200", "2215", "day")]
+    assert sorted(await plain.keys("*")) == [key.encode() for key in keys]
+    quarter = plain.bitfield(KEY).get("u32", "#0").get("u32", "#48").get("u32", "#56")
+    assert await quarter.execute() == [1, 6, 5], "the takes, the quarter, and its minute 7"
+    assert await plain.strlen(KEY) == 64 + 2 * 64 + 4 * 9
+    assert await plain.bitfield(keys[1]).get("u32", "#0").get("u32", "#49").execute() == [1, 8]
+    day = plain.bitfield(DAY_KEY).get("u32", 0).get("u63", 64 + 2 * 64)
+    assert await day.execute() == [1, 7]
+    assert await plain.strlen(DAY_KEY) == 8 + 2 * 8 + 8
 
 
-@pytest.mark.parametrize("window", [MINUTE, DAY])
-async def test_counters_are_kept_until_the_date_is_over_everywhere(
-    counters: RedisCounters, plain: Redis, window: Window
+async def test_the_last_slot_of_a_group_is_the_end_of_its_strings(counters: RedisCounters, plain: Redis) -> None:
+    debits = [Debit(Window("minute", 28_333_334), 1), Debit(DAY, 1)]
+    await debit_one(counters, "acme", debits, slot=GROUP_SIZE - 1)
+    assert await plain.strlen(KEY) == 64 * (GROUP_SIZE + 1)
+    assert await plain.strlen(DAY_KEY) == 8 * (GROUP_SIZE + 1)
+
+
+@pytest.mark.parametrize("unit", ["minute", "quarter"])
+async def test_counters_of_a_quarter_are_kept_for_an_hour_after_it(
+    counters: RedisCounters, plain: Redis, unit: Literal["minute", "quarter"]
 ) -> None:
+    quarter = int(time.time()) // 900
+    await debit_one(counters, "acme", [Debit(Window(unit, quarter * 15 if unit == "minute" else quarter), 5)])
+    await counters.close()
+    [key] = await plain.keys("*")
+    assert 0 <= time.time() + await plain.ttl(key) - (quarter * 900 + 900 + 3600) + 1 <= 2
+
+
+async def test_counters_of_a_date_are_kept_until_it_is_over_everywhere(counters: RedisCounters, plain: Redis) -> None:
     today = int(time.time()) // 86_400
-    window = Window("day", today) if window.policy == "day" else Window("minute", int(time.time()) // 60)
-    await counters.debit("acme", [Debit(window, 5)])
+    await debit_one(counters, "acme", [Debit(Window("day", today), 5)])
     await counters.close()
     [key] = await plain.keys("*")
     end = (today + 1) * 86_400
     assert end + 12 * 3600 <= time.time() + await plain.ttl(key) <= end + 13 * 3600 + 1
 
 
-async def test_a_reset_is_one_command_and_leaves_no_key_for_ever(
+async def test_a_reset_is_one_command_a_string_and_leaves_no_key_for_ever(
     counters: RedisCounters, plain: Redis, billed_commands: BilledCommands
 ) -> None:
-    await counters.reset("acme", [Debit(MINUTE, 0), Debit(NEXT_HOUR, 0), Debit(DAY, 0)])
+    await counters.reset(ACME, [MINUTE, QUARTER, DAY])
     await counters.close()
-    assert billed_commands.by_command() == {"bitfield": 1, "expire": 1}
+    assert billed_commands.by_command() == {"bitfield": 2, "expire": 2}
     assert await plain.ttl(KEY) > 0
 
 
-async def test_counters_of_a_date_long_past_do_not_stay(counters: RedisCounters, plain: Redis) -> None:
-    await counters.debit("acme", [Debit(MINUTE, 5)])
+async def test_counters_of_a_time_long_past_do_not_stay(counters: RedisCounters, plain: Redis) -> None:
+    await debit_one(counters, "acme", [Debit(MINUTE, 5), Debit(DAY, 5)])
     await counters.close()
     assert 3_590 <= await plain.ttl(KEY) <= 3_600
+    assert 3_590 <= await plain.ttl(DAY_KEY) <= 3_600
 
 
 async def test_a_minute_saturates_and_touches_no_other(counters: RedisCounters) -> None:
     """Without OVERFLOW SAT a field would wrap around to 0, and the whole limit would be free again."""
-    last = [Debit(MINUTE, 2**32 - 1), Debit(Window("minute", MINUTE.number + 1), 1)]
-    assert await counters.debit("acme", last) == [2**32 - 1, 1]
-    assert await counters.debit("acme", last) == [2**32 - 1, 2]
+    last = [Debit(MINUTE, 2**32 - 1), Debit(Window("minute", MINUTE.number + 1), 1), Debit(QUARTER, 2**32 - 1)]
+    assert await debit_one(counters, "acme", last) == [2**32 - 1, 1, 2**32 - 1]
+    assert await debit_one(counters, "acme", last) == [2**32 - 1, 2, 2**32 - 1]
+
+
+async def test_a_day_saturates_and_touches_no_other(counters: RedisCounters) -> None:
+    most = [Debit(DAY, 2**63 - 1)]
+    assert await debit_one(counters, "acme", most) == [2**63 - 1]
+    assert await debit_one(counters, "globex", [Debit(DAY, 1)], slot=1) == [1]
+    assert await debit_one(counters, "acme", most) == [2**63 - 1]
+    assert await debit_one(counters, "globex", [Debit(DAY, 1)], slot=1) == [2]
 
 
 async def test_a_copy_has_an_expiry_with_jitter(link: RedisLink, plain: Redis) -> None:
@@ -286,21 +393,21 @@ async def test_what_redis_cannot_parse_is_no_failure_of_redis(
 ) -> None:
     for _ in range(5):
         with pytest.raises(RejectedError):
-            await counters.debit("acme", [Debit(Window("day", 19_675), amount)])
+            await debit_one(counters, "acme", [Debit(Window("day", 19_675), amount)])
     assert link.breaker.state == "closed"
-    assert await counters.debit("acme", [Debit(Window("day", 19_675), 1)]) == [1]
+    assert await debit_one(counters, "acme", [Debit(Window("day", 19_675), 1)]) == [1]
 
 
 async def test_a_key_of_another_type_is_no_failure_of_redis(
     link: RedisLink, counters: RedisCounters, plain: Redis
 ) -> None:
     debit = Debit(Window("day", 19_675), 1)
-    await counters.debit("acme", [debit])
+    await debit_one(counters, "acme", [debit])
     [key] = await plain.keys("*")
     await plain.delete(key)
     await plain.lpush(key, "not ours")
     with pytest.raises(RejectedError, match="WRONGTYPE"):
-        await counters.debit("acme", [debit])
+        await debit_one(counters, "acme", [debit])
     assert link.breaker.state == "closed"
 
 
@@ -327,7 +434,7 @@ async def test_reads_that_are_too_slow_cost_the_counters_nothing(redis_factory: 
         with pytest.raises(StoreError, match=r"did not answer in time \(not read again yet"):
             await copies.get_many(["id:1"])
         assert link.billed == billed
-    assert await counters.debit("acme", [Debit(MINUTE, 1)]) == [1]
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 1)]) == [1]
     await counters.close()
     await link.close()
 
@@ -426,16 +533,16 @@ async def test_a_failover_behind_one_address_is_followed(two_servers: tuple[Redi
     async with an_address_of(old, new) as (url, lead_to):
         link = RedisLink(url, timeout=5.0)
         counters = RedisCounters(link, prefix="test")
-        assert await counters.debit("acme", [Debit(MINUTE, 3)]) == [3]
+        assert await debit_one(counters, "acme", [Debit(MINUTE, 3)]) == [3]
         await counters.close()
         async with Redis.from_url(old.url) as client:
             await client.replicaof("127.0.0.1", str(new.port))  # which ends no connection
         lead_to(1)
-        assert await counters.debit("acme", [Debit(MINUTE, 4)]) == [4]
+        assert await debit_one(counters, "acme", [Debit(MINUTE, 4)]) == [4]
         assert link.breaker.state == "closed"
         await counters.close()
         async with Redis.from_url(new.url) as client:
-            assert await client.bitfield(KEY).get("u32", f"#{MINUTE.number % 1440 + 3}").execute() == [4]
+            assert await client.bitfield(KEY).get("u32", "#24").execute() == [4]
         await link.close()
 
 
@@ -459,16 +566,34 @@ async def test_an_expiry_that_was_refused_once_is_sent_with_the_next_take(redis_
     counters = RedisCounters(link, prefix="test")
     try:
         await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~test:*", "+@all", "-expire")  # type: ignore[no-untyped-call]
-        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await debit_one(counters, "acme", [Debit(MINUTE, 1)])
         await counters.close()
         assert await plain.ttl(KEY) == -1
         await plain.execute_command("ACL", "SETUSER", "app", "+expire")  # type: ignore[no-untyped-call]
-        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await debit_one(counters, "acme", [Debit(MINUTE, 1)])
         await counters.close()
         assert await plain.ttl(KEY) > 0
     finally:
         await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]
         await link.close()
+
+
+async def test_an_expiry_that_may_have_been_missed_is_sent_with_the_next_take(
+    redis_factory: Callable[..., RedisServer],
+) -> None:
+    """The first take was made, and its answer came too late."""
+    server = redis_factory()
+    link = RedisLink(server.url, timeout=0.2)
+    counters = RedisCounters(link, prefix="test")
+    await link.open()
+    with paused(server), pytest.raises(StoreError, match="in time"):
+        await debit_one(counters, "acme", [Debit(MINUTE, 1)])
+    assert await link.run("TTL", KEY, timeout=5.0) == -1
+    link._timeout = 5.0
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 1)]) == [2]
+    await counters.close()
+    assert await link.run("TTL", KEY) > 0
+    await link.close()
 
 
 NEEDED = ("+bitfield", "+expire", "+ping", "+get", "+set", "+mget", "+unlink")
@@ -483,14 +608,14 @@ async def test_a_user_for_the_prefix_alone_is_enough(redis_url: str, plain: Redi
         await plain.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~myapp:*", "-@all", *NEEDED)  # type: ignore[no-untyped-call]
         await link.open()
         await link.try_to_count()
-        await counters.debit("acme", [Debit(MINUTE, 1)])
+        await debit_one(counters, "acme", [Debit(MINUTE, 1)])
         await counters.close()
         await copies.put("id:1", b"x")
         assert await copies.get_many(["id:1"]) == [b"x"]
         assert await copies.get_many(["id:1", "id:2"]) == [b"x", None]
         await copies.drop(["id:1"])
         keys = await plain.keys("*")
-        assert sorted(keys) == [b"myapp:probe", b"myapp:ratelimit:acme:20231114"]
+        assert sorted(keys) == [b"myapp:probe", b"myapp:ratelimit:0:20231114:2200"]
         assert [await plain.ttl(key) > 0 for key in keys] == [True, True]
     finally:
         await plain.execute_command("ACL", "DELUSER", "app")  # type: ignore[no-untyped-call]

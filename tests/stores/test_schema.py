@@ -416,6 +416,7 @@ class TestInstalling:
                 update tenantcache.tenants set name = 'Other' where id = 'acme';
                 update tenantcache.tenant_domains set is_primary = true;
                 insert into tenantcache.counters values ('acme', 'day', 1, 1);
+                select tenantcache.assign_slots('{acme}');
                 insert into tenantcache.usage values ('acme', current_date, 1, now());
                 insert into tenantcache.domain_challenges (domain, tenant_id, token) values ('a.io', 'acme', 'x');
                 insert into tenantcache.processes values (gen_random_uuid(), now());
