@@ -135,7 +135,7 @@ def _absolute(module: Module, node: ast.ImportFrom) -> str:
 
 
 def violations(root: Path) -> list[str]:
-    """Return what breaks the rules, a line each; [] where nothing does."""
+    """Return what breaks the rules, a line each; [] if nothing does."""
     modules = read_package(root)
     found = [line for module in modules.values() for line in _module_violations(module, modules)]
     return found + [f"import cycle: {' -> '.join(cycle)}" for cycle in cycles(modules)]

@@ -576,6 +576,6 @@ async def test_a_reset_ends_a_denial_in_every_process(database_url: str, redis_u
 
 
 async def enough_of_a_minute(cache: TenantCache) -> None:
-    """Wait for the next minute where this one ends within seconds."""
+    """Wait for the next minute if this one ends within seconds."""
     while cache.server_now() % 60 > 50:
         await asyncio.sleep(0.2)

@@ -12,10 +12,11 @@ import pytest
 
 from tests import words
 
-# In a thousand words. Those of the code are the present ones: bring them down to those of the pages.
+# In a thousand words. Those of long sentences in code and tests are the present ones, and may only fall.
 LIMITS = {
     "pages": {"where": 0.3, "nobody": 0.0, "he": 0.0, "is no": 0.1, "long": 0.5},
-    "python": {"where": 1.8, "nobody": 0.8, "he": 0.1, "is no": 0.2, "long": 4.0},
+    "python": {"where": 0.2, "nobody": 0.0, "he": 0.0, "is no": 0.1, "long": 1.5},
+    "tests": {"where": 0.6, "nobody": 0.0, "he": 0.0, "is no": 0.1, "long": 1.9},
     "sql": {"where": 0.0, "nobody": 0.0, "he": 0.0, "is no": 0.0, "long": 1.0},
 }
 

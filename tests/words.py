@@ -77,6 +77,13 @@ def python_code() -> Iterator[tuple[str, str]]:
         yield from python(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
 
 
+def tests_code() -> Iterator[tuple[str, str]]:
+    """Of all tests but those of this file, which name the words."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if path.name not in ("words.py", "test_words.py"):
+            yield from python(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+
+
 def sql_code() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "tenantcache").rglob("*.sql")):
         lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
@@ -137,7 +144,7 @@ def _joined(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, 
         last = number
 
 
-TEXTS = {"pages": pages, "python": python_code, "sql": sql_code}
+TEXTS = {"pages": pages, "python": python_code, "tests": tests_code, "sql": sql_code}
 
 
 def main(arguments: list[str]) -> None:

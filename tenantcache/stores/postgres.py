@@ -1,6 +1,6 @@
 """Postgres: the tenants, read over a small pool.
 
-Every read is one statement, because one statement is one snapshot: the rows and the watermark (the newest log entry)
+Every read is one statement, because one statement is one snapshot. The rows and the watermark (the newest log entry)
 are true at the same instant. Every copy is judged by that pair later.
 """
 

@@ -213,7 +213,7 @@ class Path:
 
 @dataclass
 class Report:
-    """`is_complete` is false where the bound on `runs` was reached. `publishers` are those who have moved something."""
+    """`is_complete` is false if the bound on `runs` was reached. `publishers` are those who have moved something."""
 
     points: int = 0
     runs: int = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _Nothing:
-    """Stands where the selector is: there is nothing to wait for."""
+    """Stands in for the selector: there is nothing to wait for."""
 
     def select(self, _timeout: float | None) -> tuple[()]:
         return ()
@@ -51,7 +51,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return not self._ready and self.next_timer() > self._clock()
 
     def next_timer(self) -> float:
-        """When the next timer is due, in seconds on the clock; infinity where there is none."""
+        """When the next timer is due, in seconds on the clock; infinity if there is none."""
         return min((timer.when() for timer in self._scheduled if not timer.cancelled()), default=float("inf"))
 
     def step(self) -> None:

@@ -76,7 +76,7 @@ class Watch:
         self.answers = 0
 
     def seen(self, alias: str) -> int:
-        """The index of the newest answer that has been given; 0 where a restore came in between."""
+        """The index of the newest answer that has been given; 0 if a restore came in between."""
         index = self._seen.get(alias, 0)
         return index if self._truth.same_timeline(index) else 0
 
