@@ -1,4 +1,4 @@
-"""The engine: what applications and the faces (the middleware, the commands) call. `wiring.py` makes its parts."""
+"""The engine: what applications and the faces (the middleware, the commands) call. `wiring` makes its parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import Limits, Tenant
-from tenantcache.wiring import Stores, assemble
+from tenantcache.wiring.assemble import assemble
+from tenantcache.wiring.stores import Stores
 
 NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
 

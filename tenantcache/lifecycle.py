@@ -14,7 +14,7 @@ from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import variable_of
 from tenantcache.settings.urls import address
 from tenantcache.startreport import StartReport
-from tenantcache.wiring import Parts
+from tenantcache.wiring.parts import Parts
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import Limits, Row
 from tenantcache.testing.database import MemoryDatabase
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 
 SERVER_START = 1_700_000_400.0
 """Server time, in seconds since the Unix epoch, when a `FakeClock` begins: the start of a minute, not of an hour."""

@@ -23,7 +23,7 @@ from tenantcache.errors import UnknownTenantError
 from tenantcache.lookup.fastpath import Serving
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.servers.billing import BilledCommands
 
@@ -388,7 +388,7 @@ async def _check(cache: TenantCache, subdomain: str) -> bool:
 async def test_sync_says_when_the_log_cannot_be_read(
     database: FakeDatabase, cache: TenantCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenantcache.wiring.SYNC_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.wiring.inloop.SYNC_TIMEOUT", 0.2)
     database.failing = True
     with pytest.raises(StoreUnavailableError, match="change log"):
         async with asyncio.timeout(5):

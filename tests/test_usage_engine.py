@@ -18,7 +18,7 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.schema import install as schema
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 from tests.asgi import get
 from tests.end_to_end.workers import Fleet
 from tests.fakes import FakeCounters, until
