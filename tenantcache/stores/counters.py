@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
+
+import asyncpg
 
 from tenantcache.ratelimit.core.windows import Debit
 
@@ -11,7 +13,7 @@ from tenantcache.ratelimit.core.windows import Debit
 class Fetcher(Protocol):
     """Runs one statement and returns its rows; raises `StoreError`."""
 
-    async def fetch(self, doing: str, query: str, *args: object) -> list[Any]: ...
+    async def fetch(self, doing: str, query: str, *args: object) -> list[asyncpg.Record]: ...
 
 
 # Rows are locked in one order, so that two takes of one tenant cannot wait for each other in a circle.
