@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
+from uuid import UUID
 
 from tenantcache import Settings, Tenant, TenantCache, testing
 from tenantcache.errors import StoreError
@@ -120,7 +121,7 @@ class FakeDatabase(MemoryDatabase):
         self._require_up()
         return await super().pull(applied, max_behind, page, since=since, check=check)
 
-    async def leave(self, process_id: object) -> None:
+    async def leave(self, process_id: UUID) -> None:
         self.calls.append("leave")
         await super().leave(process_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -122,7 +123,7 @@ async def test_opening_waits_for_a_close_that_is_under_way(database: FakeDatabas
     goes_on = asyncio.Event()
     original = database.leave
 
-    async def leave_slowly(process_id: object) -> None:
+    async def leave_slowly(process_id: UUID) -> None:
         await goes_on.wait()
         await original(process_id)
 
