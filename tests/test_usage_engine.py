@@ -1,5 +1,5 @@
-"""Usage from requests to `cache.usage`, on real servers: what was let through, each request once, with and without
-limits, and without a command or a query for any of them."""
+"""Usage from requests to `cache.usage`, on real servers. It is what was let through, each request once, with and
+without limits, and costs no command and no query for any of them."""
 
 from __future__ import annotations
 

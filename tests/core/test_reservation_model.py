@@ -1,12 +1,12 @@
 """No interleaving of takes, spends, window changes, crashes, returns, refunds, resets, and changes of limits and time
-zones exceeds a limit; nor does one with sliding minutes exceed what the previous minute leaves.
+zones exceeds a limit. Nor does one with sliding minutes exceed what the previous minute leaves.
 
-The model's processes hold real reservations. Their takes reach the counters late, the replies come later still and in
-any order, or never, or for some of a take's debits only: two stores share them, and either may fail before, during or
-after. The model alone counts what was admitted, by the window in which it was admitted.
+The model's processes hold real reservations. Their takes reach the counters late. The replies come later still and in
+any order, or never. Or they come for some of a take's debits only: two stores share them, and either may fail before,
+during or after. The model alone counts what was admitted, by the window in which it was admitted.
 
-Each fleet is explored twice: by Hypothesis, which shrinks what it finds, and by long random walks with fixed seeds,
-which are deep enough to catch every single rule of the reservation being left out.
+Each fleet is explored twice. Hypothesis shrinks what it finds. Long random walks with fixed seeds are deep enough to
+catch every single rule of the reservation being left out.
 """
 
 from __future__ import annotations
@@ -362,7 +362,7 @@ class LosingProcess(Fleet):
 
 
 class FleetOfTwoStores(CrashingFleet):
-    """A take's debits lie in two stores, or in two keys of one: each may be made and answered, be made and not be
+    """A take's debits lie in two stores, or in two keys of one. Each may be made and answered, be made and not be
     answered, or not be made."""
 
     @precondition(lambda self: any(m.values is None for m in self.messages))

@@ -1,6 +1,6 @@
 """The cases of hosts.json, and what only a socket can carry, on each server that people run: byte for byte.
 
-What a server refuses by itself counts as 400, be it with a 4xx or by closing the connection or the stream: either way
+What a server refuses by itself counts as 400, be it with a 4xx or by closing the connection or the stream. Either way
 the application has not seen the request. Silence does not count.
 """
 

@@ -1,7 +1,7 @@
 """Starts uvicorn on the test application, and speaks HTTP with a worker that the test has chosen.
 
-There are two ways to run two workers, and the tests run both: `--workers 2` on one port, of which uvicorn replaces one
-that dies, and two servers on two ports.
+There are two ways to run two workers, and the tests run both. With `--workers 2` they have one port, and uvicorn
+replaces one that dies. Or two servers have two ports.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class NewColumns(TypedDict, total=False):
 
 
 class Flaws(TypedDict, total=False):
-    """What a database may lack, to see that the simulation would notice: entries that come after their commit, word of
-    what is pending, or the OLD side of a change."""
+    """What a database may lack, to see that the simulation would notice. It is entries that come after their commit,
+    word of what is pending, or the OLD side of a change."""
 
     published_after_commit: bool
     tells_pending: bool

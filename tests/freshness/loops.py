@@ -1,7 +1,7 @@
 """An asyncio event loop without sockets, whose time is given and which runs one iteration at a time.
 
-The code under test runs on it unchanged. Within an iteration everything happens as in asyncio's own loop: first
-what was ready, then what came in over the network, then the timers that are due. Between two iterations the
+The code under test runs on it unchanged. Within an iteration everything happens as in asyncio's own loop. What was
+ready comes first, then what came in over the network, then the timers that are due. Between two iterations the
 scheduler decides what comes in, how much time passes, and whose turn it is.
 """
 

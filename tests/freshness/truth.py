@@ -1,7 +1,7 @@
 """Whether an answer was true, and when. This is where the promises are put into code.
 
 An answer is what one alias led to: a tenant or nothing. It is compared with every state of the database that was
-visible within the bound; the whole tenant is compared, so an answer that is mixed from two tenants, or from two
+visible within the bound. The whole tenant is compared, so an answer that is mixed from two tenants, or from two
 versions of one, is found too.
 """
 
