@@ -47,7 +47,7 @@ GRACE = 7 * 86_400.0
 MAX_QUESTIONS = 10
 """DNS questions under way at once when domains are checked again."""
 
-Outcome = Literal["verified", "failed", "unreachable"]
+DnsOutcome = Literal["verified", "failed", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Verification:
     """
 
     domain: str
-    outcome: Outcome
+    outcome: DnsOutcome
     tenant_id: str | None
     detail: str
     removed: bool = False

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, ServerError, postgres
+from tenantcache.cli.connections import ServerError, postgres
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt import (
     FINISH,
@@ -27,7 +27,7 @@ from tenantcache.schema.adopt import (
 )
 from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
 from tenantcache.settings.model import Settings, variable_of
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, address
 from tenantcache.stores.changelog import REBUILD_TIMEOUT
 
 

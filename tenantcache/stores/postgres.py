@@ -19,7 +19,7 @@ from tenantcache.freshness.log import RESET_NAME
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream, RowStream
-from tenantcache.stores.faults import translate_errors
+from tenantcache.stores.faults import FAULTS, translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
 from tenantcache.tenant import Row
@@ -79,7 +79,7 @@ class PostgresTenants:
         pool, self._pool = self._pool, None
         try:
             await asyncio.wait_for(pool.close(), self._timeout)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except FAULTS:
             pool.terminate()
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:
