@@ -93,7 +93,9 @@ async def _finish(connection: asyncpg.Connection, base_domains: Sequence[str]) -
     if fault is not None:
         warn(f"changes cannot be followed: {fault}")
     for host in await find_whole_hosts(connection, base_domains):
-        warn(f"the domain {host!r} is under a base domain, where the first label alone counts: no request leads to it")
+        warn(
+            f"the domain {host!r} is under a base domain. Only the first label counts there, so no request leads to it"
+        )
     for name in await find_conflicts(connection):
         warn(f"several active tenants have the name {name!r}: it is served for none of them")
 

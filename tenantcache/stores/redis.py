@@ -112,7 +112,7 @@ class RedisLink:
         """In a forked child: connect anew.
 
         The old connections are kept, never closed. Both processes share one epoll instance, so to close them would end
-        the parent's interest in them, and anything sent on them would answer the parent.
+        the parent's interest in them. And anything sent on them would answer the parent.
         """
         self._parents += [client for client in (self._redis, self._cluster) if client is not None]
         self._redis, self._cluster = self._make_client(), None
