@@ -1,4 +1,4 @@
-"""The engine: what applications and the faces (the middleware, the commands) call. `wiring.py` makes its parts."""
+"""The engine: what applications and the faces (the middleware, the commands) call. `wiring` makes its parts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tenantcache.lifecycle import LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
+from tenantcache.lookup.fastpath import Engine
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Entry, Memory
@@ -33,12 +34,13 @@ from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import Limits, Tenant
-from tenantcache.wiring import Stores, assemble
+from tenantcache.wiring.assemble import assemble
+from tenantcache.wiring.stores import Stores
 
 NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
 
 
-class TenantCache:
+class TenantCache(Engine):
     """Finds tenants and checks their limits, in this process as far as that is possible.
 
     Open it before use, by `async with` or `open`; the middleware does so by itself. It is open in one event loop at a

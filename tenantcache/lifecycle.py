@@ -12,13 +12,12 @@ from tenantcache.runtime.eventloops import Phase, open_elsewhere, running_loop
 from tenantcache.runtime.forks import forget_after_fork
 from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import variable_of
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, address
 from tenantcache.startreport import StartReport
-from tenantcache.wiring import Parts
+from tenantcache.wiring.parts import Parts
 
 logger = logging.getLogger(__name__)
 
-POSTGRES_PORT = 5432
 OPEN_TIMEOUT = 5.0
 """Seconds that opening waits for the log."""
 

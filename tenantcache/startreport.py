@@ -9,12 +9,10 @@ from tenantcache.freshness.follower import Follower
 from tenantcache.lookup.indexer import Indexer
 from tenantcache.runtime.tasks import stop
 from tenantcache.settings.model import Settings
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
-
-POSTGRES_PORT, REDIS_PORT = 5432, 6379
 
 INDEX_WAIT = 10.0
 """Seconds that the line waits for the index of known hosts, which is loaded while requests are served already."""

@@ -6,8 +6,8 @@ Rules:
   a new one. `attributes` is frozen all the way down.
 * A limit comes from the tenant's own column, else from its plan, else from the defaults. A column that is NULL
   says nothing; 0 says "unlimited". In a plan a missing key says nothing; 0 or null says "unlimited".
-* A stored copy (`Row`) holds the columns as they are, not the limits found from them: two processes may be
-  configured with different plans while a deployment rolls.
+* A stored copy (`Row`) holds the columns as they are, not the limits found from them. Two processes may be configured
+  with different plans while a deployment rolls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tenantcache.lookup.core.alias import domain_alias, id_alias, name_alias, su
 
 Status = Literal["active", "suspended", "maintenance", "deleted"]
 STATUSES: tuple[Status, ...] = ("active", "suspended", "maintenance", "deleted")
-"""`deleted` is a tombstone: a row that is kept so that its names answer 410, and are nobody else's."""
+"""`deleted` is a tombstone: a row that is kept so that its names answer 410, and cannot go to another tenant."""
 
 MAX_ID_LENGTH = 200
 """Characters of an id. Ids are parts of Redis keys, and of every row of the log."""
@@ -96,8 +96,8 @@ class Tenant:
     """One tenant, immutable. `limits` are the ones in force (tenant, else plan, else defaults). `time_zone` is the IANA
     name of the zone at whose midnight the tenant's days end, as it stands in the database; None is UTC.
 
-    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one); the id
-    of one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header
+    Of adopted tenants also: `kind` is the name of the query that they come from ("" for a query without one). The id of
+    one with a kind begins with it (`team:42`). `subdomains` are all labels, `slugs` names that path and header
     strategies use, `old_names` and `old_slugs` those that it had before and that lead on.
     """
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
+from uuid import UUID
 
 from tenantcache import Settings, Tenant, TenantCache, testing
 from tenantcache.errors import StoreError
@@ -20,7 +21,7 @@ from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterSt
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import Limits, Row
 from tenantcache.testing.database import MemoryDatabase
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 
 SERVER_START = 1_700_000_400.0
 """Server time, in seconds since the Unix epoch, when a `FakeClock` begins: the start of a minute, not of an hour."""
@@ -120,7 +121,7 @@ class FakeDatabase(MemoryDatabase):
         self._require_up()
         return await super().pull(applied, max_behind, page, since=since, check=check)
 
-    async def leave(self, process_id: object) -> None:
+    async def leave(self, process_id: UUID) -> None:
         self.calls.append("leave")
         await super().leave(process_id)
 

@@ -1,4 +1,4 @@
-"""Where a test hangs: when its time is up, every task of its event loop says what it awaits.
+"""Shows the place at which a test hangs. When its time is up, every task of its event loop says what it awaits.
 
 pytest-timeout shows the stacks of the threads, and a coroutine that waits is on none of them.
 """

@@ -1,6 +1,6 @@
-"""Which tests run in one process where several share the work: those that share servers, or start a fleet each.
+"""Which tests run in one process when several share the work: those that share servers, or start a fleet each.
 
-Any other test runs where there is room. (xdist has marks for it, which do nothing with pytest 9.2.)
+Any other test runs in the first process that has room. (xdist has marks for it, which do nothing with pytest 9.2.)
 """
 
 from __future__ import annotations

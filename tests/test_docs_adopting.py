@@ -22,7 +22,7 @@ from tenantcache.schema.adopt.query import COLUMNS
 TEXT = (Path(__file__).parents[1] / "docs" / "adopting.md").read_text(encoding="utf-8")
 
 Expected = Mapping[str, Mapping[str, object] | None]
-"""By host, what its tenant must have; None: the host is no tenant's."""
+"""By host, what its tenant must have; None: the host leads to no tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,7 +442,7 @@ async def test_what_went_around_the_triggers_is_found(
 
 
 async def answers(cache: TenantCache, host: str) -> str | None:
-    """The id of the tenant; None if there is none, or nobody can say."""
+    """The id of the tenant; None if there is none, or it is not known."""
     with suppress(StoreUnavailableError):
         tenant = await cache.resolve(host)
         return None if tenant is None else tenant.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -23,7 +24,7 @@ from tenantcache.errors import UnknownTenantError
 from tenantcache.lookup.fastpath import Serving
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.memorycounters import MemoryCounters
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
 from tests.servers.billing import BilledCommands
 
@@ -122,7 +123,7 @@ async def test_opening_waits_for_a_close_that_is_under_way(database: FakeDatabas
     goes_on = asyncio.Event()
     original = database.leave
 
-    async def leave_slowly(process_id: object) -> None:
+    async def leave_slowly(process_id: UUID) -> None:
         await goes_on.wait()
         await original(process_id)
 
@@ -388,7 +389,7 @@ async def _check(cache: TenantCache, subdomain: str) -> bool:
 async def test_sync_says_when_the_log_cannot_be_read(
     database: FakeDatabase, cache: TenantCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenantcache.wiring.SYNC_TIMEOUT", 0.2)
+    monkeypatch.setattr("tenantcache.wiring.inloop.SYNC_TIMEOUT", 0.2)
     database.failing = True
     with pytest.raises(StoreUnavailableError, match="change log"):
         async with asyncio.timeout(5):
@@ -576,6 +577,6 @@ async def test_a_reset_ends_a_denial_in_every_process(database_url: str, redis_u
 
 
 async def enough_of_a_minute(cache: TenantCache) -> None:
-    """Wait for the next minute where this one ends within seconds."""
+    """Wait for the next minute if this one ends within seconds."""
     while cache.server_now() % 60 > 50:
         await asyncio.sleep(0.2)

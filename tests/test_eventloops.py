@@ -119,7 +119,7 @@ CALLS: dict[str, Callable[[TenantCache], Awaitable[Any]]] = {
 }
 
 
-@pytest.mark.filterwarnings("error::ResourceWarning")  # of connections that nobody has closed, for one
+@pytest.mark.filterwarnings("error::ResourceWarning")  # of connections that were not closed, for one
 def test_open_and_close_around_each_run(cache: TenantCache, database_url: str) -> None:
     async def use() -> str:
         async with cache:

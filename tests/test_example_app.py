@@ -349,7 +349,7 @@ def test_a_malformed_host_gets_a_page_that_does_not_repeat_it(worker: TestClient
 
 
 def test_a_used_up_limit_gets_a_page_with_the_limits_in_its_headers(worker: TestClient) -> None:
-    # The plan allows five a minute: of eleven requests one is refused, even where a minute begins between them.
+    # The plan allows five a minute: of eleven requests one is refused, even if a minute begins between them.
     pages = [worker.get(at("globex"), headers=BROWSER) for _ in range(11)]
     refused = [page for page in pages if page.status_code == 429]
 

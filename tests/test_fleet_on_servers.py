@@ -159,7 +159,7 @@ async def test_who_has_redis_keeps_it_to_the_edge_where_a_process_is_missing(
 async def test_all_hear_of_a_redis_that_is_gone_and_leave_it_at_one_minutes_edge(
     fleet: list[TenantCache], redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where one of them cannot report."""
+    """If one of them cannot report."""
     tenant = await acme(fleet[0])
     assert (await fleet[0].check(tenant)).allowed
     assert [counters(cache)["store"] for cache in fleet] == ["redis", "redis"]
@@ -171,7 +171,7 @@ async def test_all_hear_of_a_redis_that_is_gone_and_leave_it_at_one_minutes_edge
     assert isinstance(first, float)
     assert first % 60 == 0
     assert stopped + 5 <= first <= time.time() + 65
-    # Whoever asks for more than is held hears when there will be more.
+    # A request for more than is held hears when there will be more.
     await asyncio.sleep(3.2)  # as long as the minute may yet be handed over, that is at once
     refused = await fleet[1].check(await acme(fleet[1]), cost=100_000)
     assert not refused.allowed
@@ -292,7 +292,7 @@ async def test_a_process_whose_event_loop_is_blocked_does_not_move_the_fleet(
 
 @pytest.mark.parametrize("how", ["read-only", "locked"])
 async def test_a_postgres_that_does_not_count_is_found_out_and_so_is_its_return(database_url: str, how: str) -> None:
-    """What follows is in test_fleetcounters.py, where minutes pass at once."""
+    """What follows is in test_fleetcounters.py: minutes pass at once there."""
     admin = await asyncpg.connect(database_url)
     await admin.execute(
         "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute) values ('1', 'Acme', 'acme', 10)"

@@ -183,7 +183,7 @@ class TestLeaving:
 
     @pytest.mark.parametrize("made_up", [4, 10**15])
     def test_an_entry_that_is_not_there_keeps_nobody_from_publishing(self, made_up: int) -> None:
-        """Anybody may notify; and a database that was restored has told of entries that it does not have."""
+        """Any client may notify; and a database that was restored has told of entries that it does not have."""
         with Bench() as bench:
             self.follow_another(bench)
             bench.database._notify(made_up)

@@ -1,4 +1,4 @@
-"""`RateLimit` on every answer that the middleware can reach, whoever makes it, on the fast path and on the slow one."""
+"""`RateLimit` on every answer that the middleware can reach, of any origin, on the fast path and on the slow one."""
 
 from __future__ import annotations
 

@@ -11,11 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache import Settings, TenantCache, wiring
+from tenantcache import Settings, TenantCache
 from tenantcache.lookup.core import hostindex
 from tenantcache.lookup.sources import AliasStream, HostSource
 from tenantcache.runtime import clock
-from tenantcache.wiring import Stores
+from tenantcache.wiring import parts
+from tenantcache.wiring.stores import Stores
 
 OpenCache = Callable[..., Awaitable[TenantCache]]
 
@@ -231,8 +232,8 @@ async def test_a_source_that_fails_is_asked_again(database: Any, open_cache: Ope
 async def test_a_cold_start_may_look_up_more_known_hosts_than_unknown_ones(
     database: Any, open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "LOOKUP_BURST", 1.0)
-    monkeypatch.setattr(wiring, "LOOKUPS_PER_SECOND", 0.0)
+    monkeypatch.setattr(parts, "LOOKUP_BURST", 1.0)
+    monkeypatch.setattr(parts, "LOOKUPS_PER_SECOND", 0.0)
     cache = await ready(await open_cache(base_domains=["example.com"]))
     found = [await cache.resolve(host) for host in ("acme.example.com", "shop.acme.io", "globex.example")]
     assert [tenant.id for tenant in found if tenant is not None] == ["1", "1", "2"]

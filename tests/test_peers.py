@@ -121,7 +121,7 @@ async def test_what_servers_take_from_a_header_is_no_peer(name: str, claimed: st
 
 
 async def nothing(*_: object) -> None:
-    raise AssertionError("nobody reads or answers here")
+    raise AssertionError("nothing is read or answered here")
 
 
 def test_headers_that_no_address_is_taken_from_do_not_count() -> None:

@@ -1,6 +1,6 @@
 """Behind a pooler in transaction mode, whose server connections go from client to client: LISTEN is not possible there.
 
-PgBouncer with two server connections that live for a second, so that they change under everybody's feet.
+PgBouncer with two server connections that live for a second, so that they change between statements.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from tests.freshness.bench import Bench
 from tests.freshness.database import delete, nothing, set_columns, set_domain
 from tests.freshness.world import World
 
-ACME, ACME_DOMAIN, NOBODY = "subdomain:a", "domain:d1.io", "subdomain:c"
+ACME, ACME_DOMAIN, UNKNOWN = "subdomain:a", "domain:d1.io", "subdomain:c"
 
 
 class TestLoading:
@@ -41,17 +41,17 @@ class TestLoading:
 
     def test_a_host_that_is_not_there_is_remembered(self) -> None:
         with Bench() as bench:
-            bench.know(NOBODY)
-            task = bench.find(NOBODY)
+            bench.know(UNKNOWN)
+            task = bench.find(UNKNOWN)
             assert task.result() is None
             assert bench.network.flights == []
 
     def test_created_after_it_was_missed(self) -> None:
         with Bench() as bench:
-            bench.know(NOBODY)
+            bench.know(UNKNOWN)
             bench.commit(set_columns("t3", name="new", subdomain="c"))
             bench.settle()
-            task = bench.find(NOBODY)
+            task = bench.find(UNKNOWN)
             bench.settle()
             tenant = task.result()
             assert tenant is not None
@@ -70,7 +70,7 @@ class TestLoading:
         with Bench(lookups=1.0) as bench:
             bench.know(ACME)
             with pytest.raises(StoreUnavailableError, match="unknown hosts"):
-                bench.find(NOBODY).result()
+                bench.find(UNKNOWN).result()
             bench.process.links["log"].swallow()
             bench.now += 3.1  # nothing runs meanwhile, so nothing is earned but by the clock
             bench.process.resolver._budget._at = bench.now
@@ -101,7 +101,7 @@ class TestCopiesInRedis:
 
     def test_a_negative_leaves_none(self) -> None:
         with Bench() as bench:
-            bench.know(NOBODY)
+            bench.know(UNKNOWN)
             assert bench.redis.contents == frozenset()
 
     def test_an_invalidation_costs_no_command(self) -> None:
@@ -180,11 +180,11 @@ class TestWithoutPostgres:
 
     def test_what_is_not_known_is_refused_and_so_is_what_was_not_there(self) -> None:
         with Bench(stale_if_error=300.0) as bench:
-            bench.know(NOBODY)
+            bench.know(UNKNOWN)
             for link in bench.process.links.values():
                 link.cut()
             bench.advance(10.0)
-            for alias in (ACME, NOBODY):
+            for alias in (ACME, UNKNOWN):
                 with pytest.raises(StoreUnavailableError) as caught:
                     bench.find(alias).result()
                 assert caught.value.retry_after >= 1

@@ -12,7 +12,7 @@ from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
 from tests.freshness.database import delete, set_columns
 
-ACME, ACME_DOMAIN, NOBODY = "subdomain:a", "domain:d1.io", "subdomain:c"
+ACME, ACME_DOMAIN, UNKNOWN = "subdomain:a", "domain:d1.io", "subdomain:c"
 
 
 def name_of(task: asyncio.Task[Tenant | None]) -> str | None:
@@ -96,19 +96,19 @@ class TestOvertaken:
     def test_the_index_of_hosts_is_not_gone_behind_to_either(self) -> None:
         with Bench(has_index=True) as bench:
             bench.settle(2.0)
-            assert bench.find(NOBODY).result() is None
+            assert bench.find(UNKNOWN).result() is None
             assert bench.process.resolver.ruled_out == 1
             bench.advance(1.0)
             bench.deliver("pull")  # on its way back, and without what follows
             bench.commit(set_columns("t3", name="new", subdomain="c"))
             bench.process.freshness.valid_until = bench.now
-            seen = bench.find(NOBODY)
+            seen = bench.find(UNKNOWN)
             bench.answer("read")
             assert seen.result() is not None
             bench.process.memory.clear()
             bench.deliver("pull")
             assert bench.process.freshness.is_valid(bench.now)
-            again = bench.find(NOBODY)
+            again = bench.find(UNKNOWN)
             assert not again.done()
             bench.settle()
             assert again.result() == seen.result()
@@ -241,8 +241,8 @@ class TestPending:
             bench.pend("one", "t2")
             bench.database.commit(set_columns("t3", name="new", subdomain="c"))
             bench.process.freshness.valid_until = bench.now
-            bench.know_pending(NOBODY)
-            assert bench.process.memory.get(NOBODY) is not None
+            bench.know_pending(UNKNOWN)
+            assert bench.process.memory.get(UNKNOWN) is not None
             bench.process.memory.clear()
             bench.database.publish(1)
             bench.database.is_publisher_held = True
@@ -252,8 +252,8 @@ class TestPending:
             bench.answer("pull")
             assert bench.process.freshness.applied == 2
             bench.process.freshness.extend(bench.now)
-            assert bench.process._indexer.rules_out(NOBODY)
-            assert not bench.find(NOBODY).done()
+            assert bench.process._indexer.rules_out(UNKNOWN)
+            assert not bench.find(UNKNOWN).done()
 
     def test_an_index_is_not_taken_from_a_snapshot_with_changes_pending(self) -> None:
         with Bench(has_index=True) as bench:
@@ -269,7 +269,7 @@ class TestPending:
             bench.settle(4.0)
             assert bench.process._indexer.is_ready
             assert not bench.process._indexer.rules_out("subdomain:b")
-            assert bench.process._indexer.rules_out(NOBODY)
+            assert bench.process._indexer.rules_out(UNKNOWN)
 
 
 class TestAnotherTimeline:
@@ -317,7 +317,7 @@ class TestAnotherTimeline:
             for _ in range(40):
                 bench.settle(0.1)
                 assert not bench.process._indexer.rules_out("subdomain:b")
-            assert bench.process._indexer.rules_out(NOBODY)
+            assert bench.process._indexer.rules_out(UNKNOWN)
 
     def test_an_answer_from_before_it_is_read_again(self) -> None:
         with Bench() as bench:

@@ -17,7 +17,7 @@ MARGIN = 0.5
 
 
 async def seconds_and_name(cache: TenantCache, host: str, ticks: Ticks) -> tuple[float, str | None]:
-    """How long one request takes, and the name that comes; "refused" where nobody could say."""
+    """How long one request takes, and the name that comes; "refused" if no store could say."""
     started = ticks.seconds
     try:
         tenant = await cache.resolve(host)

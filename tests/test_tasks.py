@@ -33,7 +33,7 @@ async def test_a_task_that_swallows_its_cancellation_ends_all_the_same(monkeypat
 
 async def test_what_has_ended_or_never_was_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     async def failing() -> None:
-        raise ValueError("nobody asked")
+        raise ValueError("it was not asked for")
 
     task = asyncio.create_task(failing())
     await asyncio.wait([task])

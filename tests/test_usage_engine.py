@@ -1,5 +1,5 @@
-"""Usage from requests to `cache.usage`, on real servers: what was let through, each request once, with and without
-limits, and without a command or a query for any of them."""
+"""Usage from requests to `cache.usage`, on real servers. It is what was let through, each request once, with and
+without limits, and costs no command and no query for any of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.schema import install as schema
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 from tests.asgi import get
 from tests.end_to_end.workers import Fleet
 from tests.fakes import FakeCounters, until

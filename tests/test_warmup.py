@@ -15,7 +15,7 @@ from tenantcache import Settings, TenantCache
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.lookup.sources import RowSource, RowStream
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 from tests.fakes import until
 
 

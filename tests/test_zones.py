@@ -112,7 +112,7 @@ def test_what_is_no_zone_is_utc_and_said_once(name: str, caplog: pytest.LogCaptu
 
 
 def test_one_calendar_a_zone() -> None:
-    """Limits are put in force again where the calendar is another one."""
+    """Limits are put in force again if the calendar is another one."""
     assert calendar_of("Europe/Berlin") is calendar_of("Europe/Berlin")
 
 

@@ -24,6 +24,9 @@ _PLACES = (
     "at|base|blocks?|boundar\\w+|columns?|directory|end|file|find|folders?|from|functions?|know|knows|lines?|lists?|or|"
     "pages?|places?|points?|position|rows?|sections?|see|say|says|show|shows|table|tables|tell|tells|to|visible"
 )
+# Calls that tell a person something, and their arguments that do.
+_TELLS = re.compile(r"[A-Z]\w*Error|Field|Option|Argument|echo|warn|fault|debug|info|warning|error|exception")
+_TOLD = {"description", "help"}
 COUNTED = {
     "where": re.compile(rf"(?<!\w)(?:(?!(?:{_PLACES})\b)\w+\W+|^\W*)where\b", re.I),
     "nobody": re.compile(r"\b(?:nobody|somebody|anybody|everybody|whoever|no one)\b", re.I),
@@ -77,6 +80,13 @@ def python_code() -> Iterator[tuple[str, str]]:
         yield from python(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
 
 
+def tests_code() -> Iterator[tuple[str, str]]:
+    """Of all tests but those of this file, which name the words."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if path.name not in ("words.py", "test_words.py"):
+            yield from python(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
+
+
 def sql_code() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "tenantcache").rglob("*.sql")):
         lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
@@ -109,7 +119,7 @@ def markdown(text: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def python(text: str, name: str) -> Iterator[tuple[str, str]]:
-    """Give docstrings by paragraph, those of constants too, and comments on lines one after the other, as blocks."""
+    """Give docstrings by paragraph, those of constants too, comments on lines one after the other, and messages."""
     for node in ast.walk(ast.parse(text)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(docstring))):
@@ -117,9 +127,22 @@ def python(text: str, name: str) -> Iterator[tuple[str, str]]:
                 prose = [paragraph for paragraph in paragraphs if not paragraph.startswith("    ")]
                 items = (item for paragraph in prose for item in re.split(r"\n\s*[-*] ", paragraph))
                 yield from ((f"{name}:{node.lineno}", " ".join(item.split())) for item in items)
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if _TELLS.fullmatch(called):
+                told = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg in _TOLD)]
+                yield from ((f"{name}:{node.lineno}", text) for text in map(_message, told) if " " in text)
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     comments = [(token.start[0], token.string[1:].strip()) for token in tokens if token.type == tokenize.COMMENT]
     yield from _joined((pair for pair in comments if not re.match(r"(?:fmt|type|noqa|pragma|ruff)\b", pair[1])), name)
+
+
+def _message(node: ast.expr) -> str:
+    """The text of a literal, with a word in place of each value in it; "" for anything else."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(_message(part) if isinstance(part, ast.Constant) else "`value`" for part in parts)
+    return ""
 
 
 def _joined(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, str]]:
@@ -137,7 +160,7 @@ def _joined(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, 
         last = number
 
 
-TEXTS = {"pages": pages, "python": python_code, "sql": sql_code}
+TEXTS = {"pages": pages, "python": python_code, "tests": tests_code, "sql": sql_code}
 
 
 def main(arguments: list[str]) -> None:

@@ -38,7 +38,7 @@ from tenantcache.lookup.sources import RowStream
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import Row
 from tenantcache.testing.database import MemoryDatabase
-from tenantcache.wiring import Stores as EngineStores
+from tenantcache.wiring.stores import Stores as EngineStores
 
 BUSY = 100
 MEASURED_ALL = 20_000

@@ -47,7 +47,7 @@ GRACE = 7 * 86_400.0
 MAX_QUESTIONS = 10
 """DNS questions under way at once when domains are checked again."""
 
-Outcome = Literal["verified", "failed", "unreachable"]
+DnsOutcome = Literal["verified", "failed", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Verification:
     """
 
     domain: str
-    outcome: Outcome
+    outcome: DnsOutcome
     tenant_id: str | None
     detail: str
     removed: bool = False
@@ -170,10 +170,10 @@ class Domains:
         """
         self._require_open()
         domain = self._normalise(name)
-        found = await self._registry.remove(domain, tenant_id)
-        if not found:
+        removed = await self._registry.remove(domain, tenant_id)
+        if removed.is_nothing:
             raise UnknownDomainError(f"the tenant {tenant_id!r} neither has the domain {domain!r} nor has asked for it")
-        if any(found):
+        if removed.domain:
             await self._write_through.withdraw([domain_alias(domain)])
 
     async def remove_from_every_tenant(self, name: str) -> None:
@@ -184,7 +184,7 @@ class Domains:
         """
         self._require_open()
         domain = self._normalise(name)
-        if not await self._registry.remove_from_every_tenant(domain):
+        if (await self._registry.remove_from_every_tenant(domain)).is_nothing:
             raise UnknownDomainError(f"no tenant has the domain {domain!r} or has asked for it")
         await self._write_through.withdraw([domain_alias(domain)])
 

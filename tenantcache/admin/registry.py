@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 from tenantcache.tenant import Row
 
@@ -19,6 +19,17 @@ class Claim(TypedDict):
     served: bool
 
 
+class Removed(NamedTuple):
+    """What was taken away: the domain itself, if a tenant had it, and so many claims to it."""
+
+    domain: bool
+    claims: int
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.domain and not self.claims
+
+
 class Registry(Protocol):
     """The owned tables, for writing. All methods raise `StoreUnavailableError`, and `AdoptedTableError` if other
     tables are served. A call that raises has changed nothing.
@@ -27,11 +38,11 @@ class Registry(Protocol):
     has `served` as well: whether requests for the domain reach the tenant.
     """
 
-    async def create(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
+    async def create(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
         """Insert a tenant; an id of None makes one up. `primary` is one of `domains`. Raises `NameTakenError`."""
         ...
 
-    async def update(self, tenant_id: str, changes: Mapping[str, Any]) -> Row:
+    async def update(self, tenant_id: str, changes: Mapping[str, object]) -> Row:
         """Set the columns in `changes`. Raises `UnknownTenantError` and `NameTakenError`."""
         ...
 
@@ -77,15 +88,12 @@ class Registry(Protocol):
         """Note a check of a claim that had no answer."""
         ...
 
-    async def remove(self, domain: str, tenant_id: str) -> list[bool]:
-        """Take a tenant's domain and its claim to it away.
-
-        Returns [True, False] if the tenant had both, [True] if only the domain, [False] if only the claim.
-        """
+    async def remove(self, domain: str, tenant_id: str) -> Removed:
+        """Take a tenant's domain and its claim to it away."""
         ...
 
-    async def remove_from_every_tenant(self, domain: str) -> list[bool]:
-        """As `remove`, for the tenant that has the domain and for each one that claims it: one False a claim."""
+    async def remove_from_every_tenant(self, domain: str) -> Removed:
+        """As `remove`, for the tenant that has the domain and for each one that claims it."""
         ...
 
     async def set_primary(self, domain: str, tenant_id: str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncpg
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, ServerError, postgres, try_redis
+from tenantcache.cli.connections import ServerError, postgres, try_redis
 from tenantcache.cli.plans import find_unknown_plans
 from tenantcache.schema.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
 from tenantcache.settings.model import Settings, variable_of
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.stores.redis import eviction_warning
 
 

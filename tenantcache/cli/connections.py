@@ -9,14 +9,12 @@ from typing import Any
 import asyncpg
 
 from tenantcache.errors import StoreError, TenantCacheError
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.stores.reasons import postgres_reason, redis_reason
 from tenantcache.stores.redis import RedisCopies, RedisLink
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. Far beyond a slow handshake, and short enough to wait for at a terminal."""
-POSTGRES_PORT = 5432
-REDIS_PORT = 6379
 
 
 _FAULTS = (OSError, EOFError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -27,11 +27,11 @@ from types import FrameType
 import typer
 
 from tenantcache.cli import preflight
-from tenantcache.cli.connections import POSTGRES_PORT, REDIS_PORT, postgres, try_redis
+from tenantcache.cli.connections import postgres, try_redis
 from tenantcache.cli.schema import install_at
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import HOST, DevServer, DevServerError, PostgresServer, RedisServer, spawn
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 
 OURS = "X-Demo-Run"
 """The header that tells our answers from those of a server that has taken the port meanwhile."""

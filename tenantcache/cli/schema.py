@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import typer
 
-from tenantcache.cli.connections import POSTGRES_PORT, ServerError, postgres
+from tenantcache.cli.connections import ServerError, postgres
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt import (
     FINISH,
@@ -27,7 +27,7 @@ from tenantcache.schema.adopt import (
 )
 from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
 from tenantcache.settings.model import Settings, variable_of
-from tenantcache.settings.urls import address
+from tenantcache.settings.urls import POSTGRES_PORT, address
 from tenantcache.stores.changelog import REBUILD_TIMEOUT
 
 
@@ -93,7 +93,9 @@ async def _finish(connection: asyncpg.Connection, base_domains: Sequence[str]) -
     if fault is not None:
         warn(f"changes cannot be followed: {fault}")
     for host in await find_whole_hosts(connection, base_domains):
-        warn(f"the domain {host!r} is under a base domain, where the first label alone counts: no request leads to it")
+        warn(
+            f"the domain {host!r} is under a base domain. Only the first label counts there, so no request leads to it"
+        )
     for name in await find_conflicts(connection):
         warn(f"several active tenants have the name {name!r}: it is served for none of them")
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 BEAT_INTERVAL = 10.0
 PRUNE_INTERVAL, PRUNE_BATCH = 60.0, 10_000
-"""Seconds between two looks for old entries, and how many of them go at once: what takes longer than a statement may
+"""Seconds between two looks for old entries, and how many of them go at once. What takes longer than a statement may
 would be rolled back, and tried again forever. One process alone removes 14 million a day."""
 
 LOG_RETENTION = 86_400.0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, Self
+from uuid import UUID
 
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.ratelimit.core.agreement import StoreChoice
@@ -120,9 +121,9 @@ class ChangeLog(Protocol):
         """Read anew what was derived from tables that have changed. May take long; uses a connection of its own."""
         ...
 
-    async def beat(self, process_id: object) -> None: ...
+    async def beat(self, process_id: UUID) -> None: ...
 
-    async def leave(self, process_id: object) -> None: ...
+    async def leave(self, process_id: UUID) -> None: ...
 
     async def prune(self, max_age: float, most: int) -> None:
         """Delete the oldest entries, `most` of them, but none younger than `max_age` seconds, and never the newest."""

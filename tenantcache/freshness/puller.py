@@ -1,7 +1,7 @@
 """One look at the log: asks for what is new, judges the answer and applies it.
 
-The rules are those of `core/freshness.py`: the answer to a question of an earlier generation is not believed (rule 5),
-and what it proves counts from its sending (rule 1).
+The rules are those of `core/freshness.py`. The answer to a question of an earlier generation is not believed (rule 5),
+and what an answer proves counts from the sending (rule 1).
 """
 
 from __future__ import annotations

@@ -14,14 +14,18 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 """ASGI's `send`."""
 
 
+class Engine:
+    """What serves requests: a `TenantCache`, which is too high up to be named here."""
+
+
 class Serving(NamedTuple):
-    """Which tenant's request is being served, and by which engine (a `TenantCache`); tests may do without one.
+    """Which tenant's request is being served, and by which engine; None in tests that do without one.
 
     `admitted_at` is a server time in the minute and the day in which its token was spent.
     """
 
     tenant: Tenant
-    cache: object
+    cache: Engine | None
     admitted_at: float = NOTHING_SPENT
 
 

@@ -2,11 +2,11 @@
 
 Rules:
 
-* Nothing is installed that `Freshness` does not accept *at that instant*: between the test and the installation
-  there is no await, and a change that the follower applies runs whole, before or after.
+* Nothing is installed that `Freshness` does not accept *at that instant*. Between the test and the installation there
+  is no await. So a change that the follower applies runs whole, before or after.
 * A load whose answer a change has overtaken is read again, from Postgres. After `MAX_OVERTAKEN` times it is served
   without being kept, and only to those who asked before it was read (`core/judgement.py`).
-* A read that finds another timeline (a restored database) drops everything: no request may be served from the old one
+* A read that finds another timeline (a restored database) drops everything. No request may be served from the old one
   after one was served from the new one.
 * A change detaches the loads of its aliases. Later callers start a new load, and never wait for an answer that is known
   to be old.

@@ -3,7 +3,7 @@
 Rules:
 
 * The stream is one snapshot, of tenants that were seen last first, and ends when memory is full.
-* Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed: a change
+* Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed. A change
   that the follower has applied meanwhile refuses it, and so does another timeline. For that, the follower has to have
   come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is not such a copy
   (rule 7): another is taken, a few times.
@@ -31,7 +31,7 @@ BATCH = 200
 """Rows a step: some 5 ms of the event loop to decode and install."""
 
 MAX_SNAPSHOTS = 20
-"""Each waits until what was pending in the one before it is published, some milliseconds: with writers at work all the
+"""Each waits until what was pending in the one before it is published, some milliseconds. With writers at work all the
 time, one of 20 finds a gap."""
 
 

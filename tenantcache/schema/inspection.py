@@ -3,7 +3,6 @@ written."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
@@ -93,7 +92,7 @@ async def _rights(connection: asyncpg.Connection) -> list[str]:
 async def _definitions(connection: asyncpg.Connection) -> list[str]:
     expected: dict[str, set[str]] = {}
     for name, _, body in _DEFINED.findall(schema.sql()):
-        expected.setdefault(name, set()).add(_md5(body))
+        expected.setdefault(name, set()).add(schema.digest_of(body))
     found = await connection.fetch(
         "select proname::text, md5(prosrc) from pg_proc where pronamespace = 'tenantcache'::regnamespace"
     )
@@ -171,7 +170,3 @@ async def find_ambiguous_names(
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

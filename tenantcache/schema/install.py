@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -43,6 +44,11 @@ def options_sql(*, notify: bool | None = None, roles: Sequence[str] = ()) -> str
     return "".join(
         f"{statement}\n" for statement in [*chosen, *(f"call tenantcache.give_rights({q});" for q in quoted)]
     )
+
+
+def digest_of(body: str) -> str:
+    """Of the body of a routine: `md5(prosrc)` in Postgres, if it is the one that is there."""
+    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
 
 
 async def install(connection: asyncpg.Connection, *, notify: bool | None = None, roles: Sequence[str] = ()) -> None:

@@ -167,8 +167,8 @@ class Settings(BaseSettings):
     redis_pricing: Literal["per-command"] = Field("per-command", description="how the Redis provider bills")
 
     def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
-        # The variables are read here. Pydantic's own source takes them in lower case too, shows values in its messages,
-        # and does not notice a variable that it does not look for.
+        # The variables are read here. Pydantic's own source takes them in lower case too, and shows values in its
+        # messages. Nor does it notice a variable that it does not look for.
         environ = os.environ if _environ is None else _environ
         found = {name: variable for name, variable in _find_variables(environ).items() if name not in values}
         given: dict[str, Any] = {name: environ[variable] for name, variable in found.items()} | values

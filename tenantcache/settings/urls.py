@@ -16,6 +16,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.%-]*)(?::([0-9]{0,5}))?")
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
 _MAX_PORT = 65_535
+POSTGRES_PORT, REDIS_PORT = 5432, 6379
 
 YES, NO = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
 """What libpq and redis-py take for a boolean option."""

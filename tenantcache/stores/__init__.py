@@ -1,1 +1,1 @@
-"""Where tenants, copies and counters are kept: Postgres, Redis, memory."""
+"""The adapters that keep tenants, copies and counters: Postgres and Redis."""

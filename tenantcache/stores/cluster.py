@@ -4,8 +4,8 @@ redis-py follows MOVED and ASK by itself: a command that was redirected has not 
 (`retry` is 0): a connection that broke may have applied what it was given. A take that was sent twice would only waste
 tokens, but it could not be said any more what a counter holds.
 
-What is billed beside the commands: one CLUSTER SLOTS each time the cluster is explored, so at the start and after a
-node was lost; the COMMAND that redis-py asks as well is free. A command on several keys becomes one for each slot.
+One CLUSTER SLOTS is billed beside the commands each time the cluster is explored: at the start, and after a node was
+lost. The COMMAND that redis-py asks as well is free. A command on several keys becomes one for each slot.
 """
 
 from __future__ import annotations

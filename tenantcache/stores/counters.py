@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
+
+import asyncpg
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import Unit, Window
@@ -18,7 +20,7 @@ MAX_ROWS = 1_000
 class Fetcher(Protocol):
     """Runs one statement and returns its rows; raises `StoreError`."""
 
-    async def fetch(self, doing: str, query: str, *args: object) -> list[Any]: ...
+    async def fetch(self, doing: str, query: str, *args: object) -> list[asyncpg.Record]: ...
 
 
 # Rows are locked in one order, so that two statements cannot wait for each other in a circle, and until the statement

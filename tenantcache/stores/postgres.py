@@ -1,6 +1,6 @@
 """Postgres: the tenants, read over a small pool.
 
-Every read is one statement, because one statement is one snapshot: the rows and the watermark (the newest log entry)
+Every read is one statement, because one statement is one snapshot. The rows and the watermark (the newest log entry)
 are true at the same instant. Every copy is judged by that pair later.
 """
 
@@ -19,7 +19,7 @@ from tenantcache.freshness.log import RESET_NAME
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream, RowStream
-from tenantcache.stores.faults import translate_errors
+from tenantcache.stores.faults import FAULTS, translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
 from tenantcache.tenant import Row
@@ -79,7 +79,7 @@ class PostgresTenants:
         pool, self._pool = self._pool, None
         try:
             await asyncio.wait_for(pool.close(), self._timeout)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except FAULTS:
             pool.terminate()
 
     async def read(self, aliases: Sequence[str]) -> Snapshot:

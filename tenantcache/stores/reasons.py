@@ -1,7 +1,7 @@
 """What to tell a person when a server cannot be used: what it says or does, and what would mend it.
 
 The drivers' own texts are repeated only if they cannot hold a part of the URL. An error that says nothing by itself may
-wrap one that does: redis-py sets `__context__` where other libraries set `__cause__`. The outermost that says something
+wrap one that does. redis-py sets `__context__`, and other libraries `__cause__`. The outermost that says something
 counts, because the innermost may be what a caller was busy with.
 """
 

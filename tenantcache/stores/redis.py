@@ -1,8 +1,8 @@
 """Redis: the connection, and copies of tenants. Counters are in `rediscounters.py`.
 
-Every command here is counted as metered providers bill it, when it is sent: `RedisLink.billed`. What opens and
-keeps a connection costs nothing: RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py
-would send, and the probe is PING, which is free. Nothing is retried: a repeated INCRBY would take tokens twice.
+Every command here is counted as metered providers bill it, when it is sent: `RedisLink.billed`. What opens and keeps a
+connection costs nothing. RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py would
+send, and the probe is PING, which is free. Nothing is retried: a repeated INCRBY would take tokens twice.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class RedisLink:
 
     A server that answers as a node of a Redis Cluster does is talked to as one from then on (`cluster.py`).
 
-    Takes must not fail because Redis is too far for lookups: a call with less time than `timeout` that runs out
-    of it does not count against the connection.
+    Takes must not fail because Redis is too far for lookups. A call with less time than `timeout` that runs out of it
+    does not count against the connection.
     """
 
     def __init__(
@@ -92,8 +92,11 @@ class RedisLink:
         return Redis.from_pool(pool)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: connect anew. The old connections are kept, never closed: that would end the parent's
-        interest in them, since both share one epoll instance, and anything sent on them would answer the parent."""
+        """In a forked child: connect anew.
+
+        The old connections are kept, never closed. Both processes share one epoll instance, so to close them would end
+        the parent's interest in them. And anything sent on them would answer the parent.
+        """
         self._parents += [client for client in (self._redis, self._cluster) if client is not None]
         self._redis, self._cluster = self._make_client(), None
 
@@ -224,7 +227,7 @@ class RedisLink:
         return await self._resend_refused_writes(commands, replies)
 
     async def _resend_refused_writes(self, commands: Sequence[tuple[Any, ...]], replies: list[Any]) -> list[Any]:
-        """Send what met a replica once more, over new connections: after a failover the same address may lead to
+        """Send what met a replica once more, over new connections. After a failover the same address may lead to
         another server, and the old connections do not. None of these has been applied."""
         places = [place for place, reply in enumerate(replies) if isinstance(reply, ReadOnlyError)]
         if not places:
@@ -257,8 +260,8 @@ class RedisCopies:
     """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
     made together do not end together. Values over `max_value_bytes` are not stored.
 
-    A read that takes longer than `read_timeout` seconds has lost against Postgres; after a few of them nothing is
-    read for a while, since each is billed and delays a request.
+    A read that takes longer than `read_timeout` seconds has lost against Postgres. After a few of them nothing is read
+    for a while, since each is billed and delays a request.
     """
 
     def __init__(

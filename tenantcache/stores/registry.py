@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import asyncpg
 
-from tenantcache.admin.registry import Claim
+from tenantcache.admin.registry import Claim, Removed
 from tenantcache.errors import (
     AdoptedTableError,
     NameTakenError,
@@ -118,16 +118,16 @@ _FAILED = """
 
 _REMOVE = """
     with claims as (
-        delete from tenantcache.domain_challenges where domain = $1 and tenant_id = $2 returning false as served
+        delete from tenantcache.domain_challenges where domain = $1 and tenant_id = $2 returning domain
     ), gone as (
-        delete from tenantcache.tenant_domains where domain = $1 and tenant_id = $2 returning true as served
+        delete from tenantcache.tenant_domains where domain = $1 and tenant_id = $2 returning domain
     )
-    select served from gone union all select served from claims
+    select exists (select from gone) as domain, (select count(*) from claims) as claims
 """
 _REMOVE_FROM_EVERY_TENANT = """
-    with claims as (delete from tenantcache.domain_challenges where domain = $1 returning false as served),
-    gone as (delete from tenantcache.tenant_domains where domain = $1 returning true as served)
-    select served from gone union all select served from claims
+    with claims as (delete from tenantcache.domain_challenges where domain = $1 returning domain),
+    gone as (delete from tenantcache.tenant_domains where domain = $1 returning domain)
+    select exists (select from gone) as domain, (select count(*) from claims) as claims
 """
 
 _SET_PRIMARY = """
@@ -144,14 +144,14 @@ class PostgresRegistry:
     def __init__(self, postgres: Fetcher | None) -> None:
         self._postgres = postgres
 
-    async def create(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
+    async def create(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
         """Insert a tenant; an id of None makes one up. Raises `NameTakenError`."""
         values = [columns[name] for name in _COLUMNS.split(", ")[:-1]]
         found = await self._run("creating a tenant", _CREATE, *values, _json(columns["attributes"]), domains, primary)
         row: Row = json.loads(found[0]["row"])
         return row
 
-    async def update(self, tenant_id: str, changes: Mapping[str, Any]) -> Row:
+    async def update(self, tenant_id: str, changes: Mapping[str, object]) -> Row:
         """Set the columns in `changes`. Raises `UnknownTenantError` and `NameTakenError`."""
         found = await self._run("updating a tenant", _UPDATE, tenant_id, _json(changes))
         row: Row = json.loads(_first(found, tenant_id)["row"])
@@ -197,19 +197,21 @@ class PostgresRegistry:
     async def note_unreachable(self, domain: str, tenant_id: str) -> None:
         await self._run("noting a check", _UNREACHABLE, domain, tenant_id)
 
-    async def remove(self, domain: str, tenant_id: str) -> list[bool]:
-        """Take a tenant's domain, and its claim to it, away. For each of the two that there was: was it served?"""
-        return [found["served"] for found in await self._run("removing a domain", _REMOVE, domain, tenant_id)]
+    async def remove(self, domain: str, tenant_id: str) -> Removed:
+        """Take a tenant's domain, and its claim to it, away."""
+        [found] = await self._run("removing a domain", _REMOVE, domain, tenant_id)
+        return Removed(*found)
 
-    async def remove_from_every_tenant(self, domain: str) -> list[bool]:
+    async def remove_from_every_tenant(self, domain: str) -> Removed:
         """As `remove`, whichever tenant has the domain, and with all claims to it."""
-        return [found["served"] for found in await self._run("removing a domain", _REMOVE_FROM_EVERY_TENANT, domain)]
+        [found] = await self._run("removing a domain", _REMOVE_FROM_EVERY_TENANT, domain)
+        return Removed(*found)
 
     async def set_primary(self, domain: str, tenant_id: str) -> bool:
         """Make a tenant's domain its primary one; False if the tenant does not have it."""
         return bool(await self._run("choosing a primary domain", _SET_PRIMARY, domain, tenant_id))
 
-    async def _run(self, doing: str, query: str, *args: object) -> list[Any]:
+    async def _run(self, doing: str, query: str, *args: object) -> list[asyncpg.Record]:
         if self._postgres is None:
             raise TenantCacheError("this engine has no Postgres, so there are no tables to write to")
         try:
@@ -224,13 +226,13 @@ class PostgresRegistry:
             _translate(error)
 
 
-def _first(records: list[Any], tenant_id: str) -> Any:
+def _first(records: list[asyncpg.Record], tenant_id: str) -> asyncpg.Record:
     if not records:
         raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
     return records[0]
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 

@@ -1,7 +1,7 @@
 """From a record of Postgres to a row of a tenant: a fault in one record concerns that tenant alone.
 
-Attributes are a text of their own, because JSON may hold what Python cannot take (a number of five thousand digits,
-half of a surrogate pair). They are read as `{}` then, and the log says so once.
+Attributes are a text of their own. JSON may hold what Python cannot take: a number of five thousand digits, or half of
+a surrogate pair. They are read as `{}` then, and the log says so once.
 """
 
 from __future__ import annotations

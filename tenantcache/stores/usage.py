@@ -28,7 +28,7 @@ _ADD = """
         requests = u.requests + excluded.requests, last_seen_at = greatest(u.last_seen_at, excluded.last_seen_at)
 """
 
-# Nobody repeats a batch a week later.
+# A batch is never repeated a week later.
 _LEAVE = "delete from tenantcache.usage_writers where process = $1 or at < now() - interval '7 days'"
 
 _READ = """

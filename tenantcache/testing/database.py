@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
 from typing import TypeVar
+from uuid import UUID
 
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.freshness.core.logmark import LogMark
@@ -147,10 +148,10 @@ class MemoryDatabase:
     async def rebuild(self) -> None:
         pass
 
-    async def beat(self, process_id: object) -> None:
+    async def beat(self, process_id: UUID) -> None:
         self._processes.add(process_id)
 
-    async def leave(self, process_id: object) -> None:
+    async def leave(self, process_id: UUID) -> None:
         self._processes.discard(process_id)
 
     async def prune(self, max_age: float, most: int) -> None:

@@ -16,7 +16,7 @@ from tenantcache.settings.model import Settings
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
 from tenantcache.testing.registry import MemoryRegistry
-from tenantcache.wiring import Stores
+from tenantcache.wiring.stores import Stores
 
 BASE_DOMAIN = "testserver"
 """What Starlette's test client calls itself: a client that acts as no tenant is at the base domain."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any, cast
+from typing import cast
 
-from tenantcache.admin.registry import Claim, Registry
+from tenantcache.admin.registry import Claim, Registry, Removed
 from tenantcache.errors import NameTakenError, UnknownTenantError
 from tenantcache.lookup.core.alias import cut, domain_alias
 from tenantcache.tenant import LimitTable, Row, tenant_from_row
@@ -42,14 +42,14 @@ class MemoryRegistry(Registry):
 
     # Tenants.
 
-    def insert(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
-        tenant_id = columns["id"] or str(uuid.uuid4())
+    def insert(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
+        tenant_id = str(columns["id"] or uuid.uuid4())
         if tenant_id in self._database.rows:
             raise NameTakenError(f"id {tenant_id!r} is taken by another tenant")
         names = {"id": tenant_id, "domains": sorted(domains), "primary_domain": primary if primary in domains else None}
         return self._put({**columns, **names})
 
-    def change(self, tenant_id: str, changes: Mapping[str, Any]) -> Row:
+    def change(self, tenant_id: str, changes: Mapping[str, object]) -> Row:
         return self._put({**self._row(tenant_id), **changes})
 
     def drop(self, tenant_id: str) -> Row:
@@ -58,10 +58,10 @@ class MemoryRegistry(Registry):
         self._claims = {key: claim for key, claim in self._claims.items() if claim.tenant_id != tenant_id}
         return row
 
-    async def create(self, columns: Mapping[str, Any], domains: Sequence[str], primary: str | None) -> Row:
+    async def create(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
         return self.insert(columns, domains, primary)
 
-    async def update(self, tenant_id: str, changes: Mapping[str, Any]) -> Row:
+    async def update(self, tenant_id: str, changes: Mapping[str, object]) -> Row:
         return self.change(tenant_id, changes)
 
     async def delete(self, tenant_id: str) -> tuple[str | None, list[str]]:
@@ -73,7 +73,7 @@ class MemoryRegistry(Registry):
             raise UnknownTenantError(f"there is no tenant with the id {tenant_id!r}")
         return self._database.rows[tenant_id]
 
-    def _put(self, columns: Mapping[str, Any]) -> Row:
+    def _put(self, columns: Mapping[str, object]) -> Row:
         row = cast(Row, json.loads(json.dumps(columns, allow_nan=False)))  # what the caller holds may change later
         for alias in tenant_from_row(row, LimitTable()).present_aliases[1:]:  # all but its id
             owner = self._database.owner(alias)
@@ -134,14 +134,14 @@ class MemoryRegistry(Registry):
         if claim is not None:
             claim.check = next(self._checks)
 
-    async def remove(self, domain: str, tenant_id: str) -> list[bool]:
+    async def remove(self, domain: str, tenant_id: str) -> Removed:
         had_claim = self._claims.pop((domain, tenant_id), None) is not None
-        return [True] * self._take_away(domain, tenant_id) + [False] * had_claim
+        return Removed(self._take_away(domain, tenant_id), int(had_claim))
 
-    async def remove_from_every_tenant(self, domain: str) -> list[bool]:
+    async def remove_from_every_tenant(self, domain: str) -> Removed:
         claims = [claim for claim in self._claims.values() if claim.domain == domain]
         self._claims = {key: claim for key, claim in self._claims.items() if claim.domain != domain}
-        return [True] * self._take_away(domain, self._owner_of(domain)) + [False] * len(claims)
+        return Removed(self._take_away(domain, self._owner_of(domain)), len(claims))
 
     async def set_primary(self, domain: str, tenant_id: str) -> bool:
         if self._owner_of(domain) != tenant_id:

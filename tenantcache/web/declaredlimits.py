@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tenantcache.engine import TenantCache
-from tenantcache.web.routelimits import MARK, Spending
+from tenantcache.web.routelimits import MARK, Charge
 
 MAX_DEPTH = 20
 """Applications and middlewares within one another that are looked into: one may be mounted within itself."""
@@ -18,9 +18,9 @@ def declare_limits(app: object, cache: TenantCache) -> None:
     It learns of others when they are first asked for. Raises `ConfigurationError` if two routes disagree.
     """
     for function in _functions_of(app):
-        spending: Spending | None = getattr(function, MARK, None)
-        if spending is not None and spending.name is not None:
-            spending.declare(spending.name, cache)
+        charge: Charge | None = getattr(function, MARK, None)
+        if charge is not None and charge.name is not None:
+            charge.declare(charge.name, cache)
 
 
 def _functions_of(app: object, depth: int = MAX_DEPTH) -> Iterator[object]:

@@ -29,10 +29,10 @@ __all__ = ["LimitExceededError", "cost", "costs", "limit", "limited"]
 Dependency = Callable[[HTTPConnection, Response], Awaitable[None]]
 Endpoint = Callable[..., Any]
 
-UNLIMITED = Limits()
+NO_LIMITS = Limits()
 
-MARK = "tenantcache_spending"
-"""What a function has that spends before an endpoint: its `Spending`, for `declare_limits`."""
+MARK = "tenantcache_charge"
+"""What a function has that spends before an endpoint: its `Charge`, for `declare_limits`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -46,12 +46,12 @@ class _Spent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class Charge:
     """What one request has to spend: `tokens` of the limit called `name`, or of the tenant's own if that is None."""
 
     tokens: int
     name: str | None = None
-    limits: Limits = UNLIMITED
+    limits: Limits = NO_LIMITS
 
     async def spend(self, connection: HTTPConnection) -> list[HeaderLine]:
         """Return the headers that tell of a named limit, unless the middleware adds them to whatever answers.
@@ -161,30 +161,30 @@ def cost(tokens: int) -> Dependency:
 
     One that is refused gives back the token that it came in with. Raises ValueError.
     """
-    return _dependency(Spending(_positive("cost", tokens)))
+    return _dependency(Charge(_positive("cost", tokens)))
 
 
 def costs(tokens: int) -> Callable[[Endpoint], Endpoint]:
     """As `cost`, as a decorator of a Starlette endpoint."""
-    return _decorator(Spending(_positive("cost", tokens)))
+    return _decorator(Charge(_positive("cost", tokens)))
 
 
-def _dependency(spending: Spending) -> Dependency:
+def _dependency(charge: Charge) -> Dependency:
     async def spend(connection: HTTPConnection, response: Response) -> None:
-        response.headers.raw.extend(await spending.spend(connection))
+        response.headers.raw.extend(await charge.spend(connection))
 
-    setattr(spend, MARK, spending)
+    setattr(spend, MARK, charge)
     return spend
 
 
-def _decorator(spending: Spending) -> Callable[[Endpoint], Endpoint]:
+def _decorator(charge: Charge) -> Callable[[Endpoint], Endpoint]:
     def decorate(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def spend_first(*args: Any, **kwargs: Any) -> Any:
             connection = next((each for each in (*args, *kwargs.values()) if isinstance(each, HTTPConnection)), None)
             if connection is None:
                 raise TypeError(f"{endpoint.__qualname__} is called without a request, by which its tenant is known")
-            headers = await spending.spend(connection)
+            headers = await charge.spend(connection)
             if inspect.iscoroutinefunction(endpoint):
                 response = await endpoint(*args, **kwargs)
             else:
@@ -193,13 +193,13 @@ def _decorator(spending: Spending) -> Callable[[Endpoint], Endpoint]:
                 response.headers.raw.extend(headers)
             return response
 
-        setattr(spend_first, MARK, spending)
+        setattr(spend_first, MARK, charge)
         return spend_first
 
     return decorate
 
 
-def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> Spending:
+def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) -> Charge:
     if not _NAME.fullmatch(name):
         raise ValueError(f"limit {name!r}: a name is 1 to 40 of a-z, 0-9, _ and -, and begins with a letter")
     if per_minute is None and per_day is None:
@@ -207,7 +207,7 @@ def _named(name: str, per_minute: int | None, per_day: int | None, tokens: int) 
     for key, value, most in (("per_minute", per_minute, MAX_PER_MINUTE), ("per_day", per_day, MAX_PER_DAY)):
         if value is not None and (type(value) is not int or not 1 <= value <= most):
             raise ValueError(f"limit {name!r}: {key} is {value!r}; give a whole number from 1 to {most}")
-    return Spending(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
+    return Charge(_positive(f"limit {name!r}: cost", tokens), name, Limits(per_minute, per_day))
 
 
 def _positive(what: str, tokens: int) -> int:

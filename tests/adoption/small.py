@@ -47,7 +47,7 @@ async def publish(db: asyncpg.Connection) -> None:
 
 
 async def look_up(db: asyncpg.Connection, names: Iterable[str]) -> dict[str, dict[str, Any] | str | None]:
-    """By name the tenant, "conflict" or "unknown"; None where it leads to none."""
+    """By name the tenant, "conflict" or "unknown"; None if it leads to none."""
     asked = list(names)
     found: dict[str, dict[str, Any] | str | None] = dict.fromkeys(asked)
     rows = await db.fetch("select alias, tenant, state from tenantcache.find_tenants($1)", asked)

@@ -1,4 +1,4 @@
-"""Requests of three adopted applications, by host and by path, and where their old names lead."""
+"""Requests of three adopted applications, by host and by path, and what their old names lead to."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ async def test_an_odd_row_concerns_its_own_tenant_alone(
 
 
 async def test_a_row_that_a_query_fails_on_as_a_whole(db: asyncpg.Connection) -> None:
-    """It is served by nobody; all others are."""
+    """It is not served; all others are."""
     await adopt(db, Adoption(QUERY + " where 10 / coalesce(length(o.status), 1) > 0"))
     await db.execute("update org set status = '' where id = 2")
     await publish(db)

@@ -21,7 +21,7 @@ from tenantcache.stores.changelog import PostgresLog
 from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
 
 MAX_STALENESS = 3.0
-NOBODY = "503"
+CANNOT_SAY = "503"
 pytestmark = pytest.mark.usefixtures("patience")
 
 
@@ -50,11 +50,11 @@ async def serving(url: str) -> AsyncIterator[TenantCache]:
 
 
 async def answer(cache: TenantCache, host: str) -> str | None:
-    """The tenant's id and name of its plan, None, or NOBODY."""
+    """The tenant's id and name of its plan, None, or CANNOT_SAY."""
     try:
         tenant = await cache.resolve(host)
     except StoreUnavailableError:
-        return NOBODY
+        return CANNOT_SAY
     return None if tenant is None else f"{tenant.id} {tenant.plan}"
 
 
@@ -66,7 +66,7 @@ async def until(
     allowed: Collection[str | None] = (),
     before: str | None = None,
 ) -> None:
-    """Ask until it is `wanted`; meanwhile it is NOBODY, one of `allowed`, or for `max_staleness` what was `before`."""
+    """Ask until it is `wanted`; until then CANNOT_SAY, `allowed`, or for `max_staleness` what was `before`."""
     started = time.monotonic()
     while True:
         asked = time.monotonic() - started
@@ -74,7 +74,7 @@ async def until(
         if found == wanted:
             return
         is_recent = found == before and before is not None and asked < MAX_STALENESS
-        assert found == NOBODY or found in allowed or is_recent, (host, found, asked)
+        assert found == CANNOT_SAY or found in allowed or is_recent, (host, found, asked)
         assert asked < 60, f"{host} is still {found}"
         await asyncio.sleep(0.05)
 
@@ -131,8 +131,8 @@ async def test_a_table_that_took_the_place_of_another(
         while time.monotonic() < committed + MAX_STALENESS + 1:
             asked = time.monotonic()
             found = await answer(cache, "one.example.com")
-            assert found in ("2 pro", NOBODY) or (found == "1 free" and asked < committed + MAX_STALENESS)
-            assert await answer(cache, "three.example.com") in ("3 pro", NOBODY)
+            assert found in ("2 pro", CANNOT_SAY) or (found == "1 free" and asked < committed + MAX_STALENESS)
+            assert await answer(cache, "three.example.com") in ("3 pro", CANNOT_SAY)
             await asyncio.sleep(0.05)
         assert await adopt(db)
         await until(cache, "one.example.com", "2 pro")
@@ -179,9 +179,9 @@ async def test_what_the_query_needs_is_gone(
         assert await answer(cache, "one.example.com") == "1 free"
         with caplog.at_level(logging.WARNING):
             await db.execute(breaking)
-            await until(cache, "one.example.com", NOBODY, before="1 free")
+            await until(cache, "one.example.com", CANNOT_SAY, before="1 free")
             await asyncio.sleep(1.2)
-            assert await answer(cache, "one.example.com") == NOBODY
+            assert await answer(cache, "one.example.com") == CANNOT_SAY
         told = [one.getMessage() for one in caplog.records if "changes cannot be followed" in one.getMessage()]
         assert len(told) == 1
         assert told[0].endswith("run `tenantcache init` again")

@@ -1,6 +1,6 @@
 """`make consistency` in short: two workers, a bound of one second, and the faults that teach most.
 
-The p99 of 10 ms is left to the long run: how quick two shared cores are is nothing that a test can hold anybody to.
+The p99 of 10 ms is left to the long run: a test cannot demand that two shared cores are quick.
 """
 
 from __future__ import annotations

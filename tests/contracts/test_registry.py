@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tenantcache.admin.registry import Registry
+from tenantcache.admin.registry import Registry, Removed
 from tenantcache.errors import NameTakenError, UnknownTenantError
 from tests.contracts.worlds import World
 
@@ -287,36 +287,36 @@ class TestRemoving:
         await serve(registry, SHOP, tenant_id="globex")
 
     async def test_a_domain_and_the_claim_to_it(self, world: World) -> None:
-        assert await world.registry.remove(SHOP, "globex") == [True, False]
+        assert await world.registry.remove(SHOP, "globex") == Removed(domain=True, claims=1)
         assert await owner(world) is None
-        assert await world.registry.remove(SHOP, "globex") == []
+        assert (await world.registry.remove(SHOP, "globex")).is_nothing
         assert [claim["tenant_id"] for claim in await world.registry.claims(SHOP, None)] == ["acme"]
 
     async def test_a_claim_alone(self, world: World) -> None:
-        assert await world.registry.remove(SHOP, "acme") == [False]
+        assert await world.registry.remove(SHOP, "acme") == Removed(domain=False, claims=1)
         assert await owner(world) == "globex"
 
     async def test_a_domain_that_was_never_claimed(self, world: World) -> None:
-        assert await world.registry.remove("www.acme.io", "acme") == [True]
+        assert await world.registry.remove("www.acme.io", "acme") == Removed(domain=True, claims=0)
         row = await world.find("id:acme")
         assert row is not None and (row["domains"], row["primary_domain"]) == (["acme.io"], "acme.io")
 
     async def test_a_primary_domain(self, world: World) -> None:
-        assert await world.registry.remove("acme.io", "acme") == [True]
+        assert await world.registry.remove("acme.io", "acme") == Removed(domain=True, claims=0)
         row = await world.find("id:acme")
         assert row is not None and (row["domains"], row["primary_domain"]) == (["www.acme.io"], None)
 
     @pytest.mark.parametrize("tenant_id", ["globex", "unknown", ""])
     async def test_another_tenants_is_left_alone(self, world: World, tenant_id: str) -> None:
-        assert await world.registry.remove("acme.io", tenant_id) == []
+        assert (await world.registry.remove("acme.io", tenant_id)).is_nothing
         assert await owner(world, "acme.io") == "acme"
 
     async def test_from_every_tenant(self, world: World) -> None:
-        assert await world.registry.remove_from_every_tenant(SHOP) == [True, False, False]
+        assert await world.registry.remove_from_every_tenant(SHOP) == Removed(domain=True, claims=2)
         assert await owner(world) is None
         assert await world.registry.claims(SHOP, None) == []
-        assert await world.registry.remove_from_every_tenant(SHOP) == []
-        assert await world.registry.remove_from_every_tenant("acme.io") == [True]
+        assert (await world.registry.remove_from_every_tenant(SHOP)).is_nothing
+        assert await world.registry.remove_from_every_tenant("acme.io") == Removed(domain=True, claims=0)
 
 
 class TestPrimaryDomains:

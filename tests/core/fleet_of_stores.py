@@ -1,8 +1,8 @@
 """A fleet with two stores in virtual time: real `Failover`s and real reservations; all around them breaks.
 
-The fault model, which `failover.py` and `handover.py` state: processes stop, crash and start again, or leave in
-order; messages of each to the log and to the stores are late; the log is out of reach of some or of all, and the answer
-to what was written there may be lost; an announcement is long on its way and its commit takes its time; Redis fails for
+The fault model is that of `failover.py` and `handover.py`. Processes stop, crash and start again, or leave in order.
+Messages of each to the log and to the stores are late. The log is out of reach of some or of all, and the answer to
+what was written there may be lost. An announcement is long on its way, and its commit takes its time. Redis fails for
 all processes at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are
 in Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says
 so, and what was admitted is sometimes given back.

@@ -94,7 +94,7 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
 
 
 def test_the_walks_lead_there_and_back() -> None:
-    """They would prove nothing if the fleet stayed where it was, or admitted nothing."""
+    """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
     worlds = [live(seed) for seed in range(8)]
     ways = [(change.previous, change.store) for world in worlds for change in world.changes]
     assert ways.count(("redis", "postgres")) >= 8

@@ -1,7 +1,7 @@
 """What the tests of servers and proxies serve: one application behind three middlewares, of which two trust their peer.
 
-A request says by `x-peer` which one it is for, because all of a test's requests come from the same address: `trusted`,
-or `outside`, where uvicorn's own middleware for proxies comes after ours. The application answers with what the
+A request says by `x-peer` which one it is for, because all of a test's requests come from the same address. It is
+`trusted`, or `outside` if uvicorn's own middleware for proxies comes after ours. The application answers with what the
 middleware has decided, `tenant:acme` or `bypass`, and below /client with the client's address.
 """
 

@@ -135,7 +135,7 @@ def request(host: bytes | None, headers: Headers = (), target: bytes = b"/", ver
 def send_bytes(port: int, data: bytes, source: str = HOST) -> Answer:
     """Send it on a connection of its own, from the address `source`; return the first answer.
 
-    Raises TimeoutError where nothing comes.
+    Raises TimeoutError if nothing comes.
     """
     with socket.create_connection((HOST, port), timeout=ANSWER_TIMEOUT, source_address=(source, 0)) as link:
         link.sendall(data)
@@ -153,7 +153,7 @@ def send_bytes(port: int, data: bytes, source: str = HOST) -> Answer:
 
 
 def _first_answer(received: bytes) -> Answer | None:
-    """The answer that is whole; None where it is not, or where only the end of the connection tells."""
+    """The answer that is whole; None if it is not, or if only the end of the connection tells."""
     head, found, body = received.partition(b"\r\n\r\n")
     status, *lines = head.lower().split(b"\r\n")
     length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)

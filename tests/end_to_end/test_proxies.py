@@ -1,7 +1,7 @@
 """A real nginx in front of uvicorn: whose word about the host counts, whatever became of the client's address.
 
 On loopback each has an address of its own: clients come from 127.0.0.9, and nginx asks from 127.0.0.2, which is trusted
-where anything is. The configuration is that of docs/proxies.md; two careless ones stand beside it.
+if anything is. The configuration is that of docs/proxies.md; two careless ones stand beside it.
 """
 
 from __future__ import annotations

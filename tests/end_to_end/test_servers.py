@@ -1,6 +1,6 @@
 """The cases of hosts.json, and what only a socket can carry, on each server that people run: byte for byte.
 
-What a server refuses by itself counts as 400, be it with a 4xx or by closing the connection or the stream: either way
+What a server refuses by itself counts as 400, be it with a 4xx or by closing the connection or the stream. Either way
 the application has not seen the request. Silence does not count.
 """
 
@@ -161,7 +161,8 @@ def test_authority_and_host(ports: Mapping[str, int], server: str, headers: Head
 
 
 def test_an_authority_that_disagrees_with_the_host_field(ports: Mapping[str, int]) -> None:
-    """RFC 9113 8.3.1 would have it refused. granian passes the host field alone on: nobody behind it can tell."""
+    """RFC 9113 8.3.1 would have it refused. granian passes the host field alone on: no application behind it can
+    tell."""
     headers = [(b":authority", ACME), (b"host", GLOBEX)]
     assert send_h2(ports["hypercorn"], headers).outcome == "400"
     assert send_h2(ports["granian"], headers).outcome == "tenant:globex"

@@ -1,4 +1,4 @@
-"""The promises, through two real uvicorn workers on a real Postgres and a real Redis. Counted where a count will do."""
+"""The promises, through two real uvicorn workers on a real Postgres and a real Redis. Counted if a count will do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def fleet(fleet_url: str, redis_server: RedisServer, ports: int) -> AsyncI
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def database(fleet_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A plain client, as anybody's migration or admin tool is."""
+    """A plain client, as any migration or admin tool is."""
     connection = await asyncpg.connect(fleet_url)
     yield connection
     await connection.close()
@@ -80,7 +80,7 @@ async def get_many(connections: Sequence[Connection], count: int, host: str) -> 
 
 
 async def enough_of_a_minute(seconds: float) -> None:
-    """Wait for the next minute where this one has fewer than `seconds` left: a test of one window must stay in it."""
+    """Wait for the next minute if this one has fewer than `seconds` left: a test of one window must stay in it."""
     left = 60 - time.time() % 60
     if left < seconds:
         await asyncio.sleep(left + 0.1)
@@ -126,7 +126,7 @@ async def test_ten_thousand_requests_cost_no_query_and_hardly_a_command(
 
 
 async def look_ups(database: asyncpg.Connection) -> int:
-    """Statements that read tenants, whoever sent them."""
+    """Statements that read tenants, of any client."""
     found: int = await database.fetchval(
         "select coalesce(sum(calls), 0)::bigint from pg_stat_statements"
         " where query ~ 'find_tenants|tenantcache.tenants'"
@@ -247,8 +247,8 @@ async def test_a_killed_worker_changes_none_of_this(database: asyncpg.Connection
     assert {one.worker for one in connections} - {victim.worker, survivor.worker}, "somebody came in its place"
     answers = await get_many(connections, 300, host)
     admitted = [answer for answer in (*first, *meanwhile, *answers) if answer.status == 200]
-    # Fewer than 60 is right: what the killed worker held is in the counter as spent, and died with it. Whoever gave
-    # it to somebody else could not know that it was not spent.
+    # Fewer than 60 is right: what the killed worker held is in the counter as spent, and died with it. Given
+    # to another process it could have been spent twice: it is not known that it was not spent.
     assert 25 < len(admitted) <= 60
     assert {answer.status for answer in answers} <= {200, 429}
     print(f"\n{len(admitted)} of 60 admitted in the minute in which a worker was killed")

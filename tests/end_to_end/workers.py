@@ -1,7 +1,7 @@
 """Starts uvicorn on the test application, and speaks HTTP with a worker that the test has chosen.
 
-There are two ways to run two workers, and the tests run both: `--workers 2` on one port, where uvicorn replaces a
-worker that dies, and two servers on two ports.
+There are two ways to run two workers, and the tests run both. With `--workers 2` they have one port, and uvicorn
+replaces one that dies. Or two servers have two ports.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Connection:
         return connection
 
     async def get(self, host: str, path: str = "/") -> Answer:
-        """Send one request. Raises OSError or EOFError where the worker is gone."""
+        """Send one request. Raises OSError or EOFError if the worker is gone."""
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         async with asyncio.timeout(ANSWER_TIMEOUT):
             head = await self._reader.readuntil(b"\r\n\r\n")

@@ -69,7 +69,7 @@ class Bench(World):
         self.database.commit(set_columns(tenant_id, name=name))
 
     def know(self, *aliases: str) -> None:
-        """Have those in memory, and in Redis where they lead somewhere."""
+        """Have those in memory, and in Redis if they lead to a tenant."""
         for alias in aliases:
             self.find(alias)
             self.settle()

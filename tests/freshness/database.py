@@ -78,8 +78,8 @@ class NewColumns(TypedDict, total=False):
 
 
 class Flaws(TypedDict, total=False):
-    """What a database may lack, to see that the simulation would notice: entries that come after their commit, word of
-    what is pending, or the OLD side of a change."""
+    """What a database may lack, to see that the simulation would notice. It is entries that come after their commit,
+    word of what is pending, or the OLD side of a change."""
 
     published_after_commit: bool
     tells_pending: bool
@@ -155,7 +155,7 @@ class Database:
         self._tells_pending = tells_pending
         self._old_hosts = old_hosts
         self.is_publisher_held = False
-        """Somebody holds the publisher's lock, and does nothing."""
+        """Another session holds the publisher's lock, and does nothing."""
         self.fault: str | None = None
         """What looks for faults finds; "changed" is mended by a rebuild."""
         self.publishers: set[str] = set()
@@ -207,8 +207,8 @@ class Database:
     # Writers.
 
     def begin(self, change: Change, touched: frozenset[str], named: list[Named] | None = None) -> Transaction | None:
-        """Change rows, unseen by others; None where another transaction holds one of them. `named` is what to log
-        instead of what the triggers would."""
+        """Change rows, unseen by others; None if another transaction holds one of them. `named` is what to log instead
+        of what the triggers would."""
         if any(other.touched & touched for other in self.open_transactions):
             return None
         return self._begin(change, touched, named)
@@ -369,7 +369,7 @@ def set_columns(tenant_id: str, **columns: Unpack[NewColumns]) -> Change:
 
 
 def set_domain(domain: str, tenant_id: str | None) -> Change:
-    """Give a domain to a tenant; to None takes it away. Does nothing where there is no such tenant."""
+    """Give a domain to a tenant; to None takes it away. Does nothing if there is no such tenant."""
 
     def change(tables: Tables) -> Tables:
         others = {name: owner for name, owner in tables.domains.items() if name != domain}

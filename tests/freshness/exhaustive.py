@@ -1,18 +1,17 @@
 """Every interleaving of a small story: two processes, one or two updates, one fill of memory and Redis.
 
-At each point something of the following happens next: the next update commits, the request comes to the first
-process, or any message that is on its way arrives at its server or its process (whose loop then runs until it is
-idle). Time stands still, so nothing is ever excused by its age, and a message that has not arrived yet stands for one
-that never does: what holds at every point of every order holds with losses and delays too.
+At each point one of three things happens next. The next update commits, or the request comes to the first process, or a
+message that is on its way arrives at its server or its process. The loop of that process then runs until it is idle.
+Time stands still, so nothing is ever excused by its age. And a message that has not arrived yet stands for one that
+never does. So what holds at every point of every order holds with losses and delays too.
 
-The search is depth first over those choices, each path run from the start. A point is known by what each process
-holds, what its tasks wait for and with which values, by what is on its way and by what the servers hold: code is
-deterministic, so two paths that agree in this have the same future, and only one of them is followed (reduction by
-state).
+The search is depth first over those choices, each path run from the start. A point is known by what each process holds,
+what its tasks wait for and with which values, what is on its way, and what the servers hold. Code is deterministic, so
+two paths that agree in this have the same future. Only one of them is followed (reduction by state).
 
-A coarse search takes fewer steps: what Redis is asked, it answers at once (in these stories only the first process
-writes there), and once a notification has woken the second process, it publishes and pulls until it is done. When that
-happens is open all the same, so either process may be the one that publishes, and either may lag behind the other.
+A coarse search takes fewer steps. Redis answers at once: in these stories only the first process writes there. Once a
+notification has woken the second process, it publishes and pulls until it is done. When that happens is open all the
+same, so either process may be the one that publishes, and either may lag behind the other.
 """
 
 from __future__ import annotations
@@ -213,7 +212,7 @@ class Path:
 
 @dataclass
 class Report:
-    """`is_complete` is false where the bound on `runs` was reached. `publishers` are those who have moved something."""
+    """`is_complete` is false if the bound on `runs` was reached. `publishers` are those who have moved something."""
 
     points: int = 0
     runs: int = 0

@@ -1,7 +1,7 @@
 """An asyncio event loop without sockets, whose time is given and which runs one iteration at a time.
 
-The code under test runs on it unchanged. Within an iteration everything happens as in asyncio's own loop: first
-what was ready, then what came in over the network, then the timers that are due. Between two iterations the
+The code under test runs on it unchanged. Within an iteration everything happens as in asyncio's own loop. What was
+ready comes first, then what came in over the network, then the timers that are due. Between two iterations the
 scheduler decides what comes in, how much time passes, and whose turn it is.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _Nothing:
-    """Stands where the selector is: there is nothing to wait for."""
+    """Stands in for the selector: there is nothing to wait for."""
 
     def select(self, _timeout: float | None) -> tuple[()]:
         return ()
@@ -51,7 +51,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return not self._ready and self.next_timer() > self._clock()
 
     def next_timer(self) -> float:
-        """When the next timer is due, in seconds on the clock; infinity where there is none."""
+        """When the next timer is due, in seconds on the clock; infinity if there is none."""
         return min((timer.when() for timer in self._scheduled if not timer.cancelled()), default=float("inf"))
 
     def step(self) -> None:

@@ -82,8 +82,8 @@ class Process:
         self._stops = False
         self.refusals = 0
         self.is_exact = False
-        """Whether an answer must be as new as what was applied when it is given. Not so where more updates than it
-        waits for may overtake a read."""
+        """Whether an answer must be as new as what was applied when it is given. Not so if more updates than it waits
+        for may overtake a read."""
         self.unfinished = 0
         self._requests: set[asyncio.Task[None]] = set()
         self._clock = clock

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 class SwallowingProxy:
     """Passes bytes on to the server of `url`, both ways, until told otherwise.
 
-    While `swallowing`, connections are accepted and stay open, and every byte is thrown away: no FIN and no RST, which
-    is what a firewall that forgot a connection looks like.
+    While `swallowing`, connections are accepted and stay open, and every byte is thrown away. There is no FIN and no
+    RST, as with a firewall that forgot a connection.
     """
 
     def __init__(self, url: str) -> None:

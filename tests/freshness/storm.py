@@ -127,7 +127,7 @@ class Storm:
         world.advance(rng.choice((min(to_timer, 5.0), 0.001, 0.02, 0.3, 1.1)))
 
     def _let_ttls_pass(self) -> None:
-        """Longer than the short TTLs, in good order, so that memory stays valid where nothing is broken."""
+        """Longer than the short TTLs, in good order, so that memory stays valid if nothing is broken."""
         seconds = self.rng.choice((1.5, 4.0, 8.0))
         self._note(f"  {seconds} s in good order")
         self.world.settle(seconds)

@@ -1,6 +1,6 @@
 """The protocol as a Hypothesis state machine: any order of changes, requests, messages and faults.
 
-Where the storms throw dice, Hypothesis looks for the shortest story that breaks a promise, and remembers it.
+The storms throw dice. Hypothesis looks for the shortest scenario that breaks a promise, and remembers it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether an answer was true, and when. This is where the promises are put into code.
 
 An answer is what one alias led to: a tenant or nothing. It is compared with every state of the database that was
-visible within the bound; the whole tenant is compared, so an answer that is mixed from two tenants, or from two
+visible within the bound. The whole tenant is compared, so an answer that is mixed from two tenants, or from two
 versions of one, is found too.
 """
 
@@ -76,7 +76,7 @@ class Watch:
         self.answers = 0
 
     def seen(self, alias: str) -> int:
-        """The index of the newest answer that has been given; 0 where a restore came in between."""
+        """The index of the newest answer that has been given; 0 if a restore came in between."""
         index = self._seen.get(alias, 0)
         return index if self._truth.same_timeline(index) else 0
 

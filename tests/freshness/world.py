@@ -66,7 +66,7 @@ class World:
         self.processes[self.processes.index(process)] = self._start(process.name)
 
     def replace_failed(self) -> None:
-        """Whoever gave up at its start is started again, as an orchestrator does."""
+        """A process that gave up at its start is started again, as an orchestrator does."""
         for process in list(self.processes):
             if process.failed_to_start:
                 self.restart(process)

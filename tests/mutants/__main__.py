@@ -1,7 +1,7 @@
 """Take each guard away in turn and see that the tests notice: `python -m tests.mutants [--short] [WORD ...]`.
 
-Works on a copy of the project in a temporary directory. Prints what killed what, and ends with status 1 where a
-mutant survived. With words, only the mutants whose names hold one of them. A run over all of them is written into
+Works on a copy of the project in a temporary directory. Prints what killed what, and ends with status 1 if a mutant
+survived. With words, only the mutants whose names hold one of them. A run over all of them is written into
 docs/guards.md; `--short` takes the guards of `short.py`, and of the tests only those that are enough.
 """
 

@@ -658,15 +658,15 @@ MUTANTS = [
     Mutant(
         "a tenant takes away its own domain only",
         REGISTRY,
-        "tenant_domains where domain = $1 and tenant_id = $2 returning true",
-        "tenant_domains where domain = $1 returning true",
+        "tenant_domains where domain = $1 and tenant_id = $2 returning domain",
+        "tenant_domains where domain = $1 returning domain",
         ("domains",),
     ),
     Mutant(
         "a tenant takes back its own claim only",
         REGISTRY,
-        "domain_challenges where domain = $1 and tenant_id = $2 returning false",
-        "domain_challenges where domain = $1 and $2::text <> '' returning false",
+        "domain_challenges where domain = $1 and tenant_id = $2 returning domain",
+        "domain_challenges where domain = $1 and $2::text <> '' returning domain",
         ("domains",),
     ),
     Mutant(

@@ -107,7 +107,7 @@ def steps_of(app: Any, scope: Scope) -> int:
         steps += C_CALL * (event == "c_call")
 
     async def receive() -> Any:
-        raise AssertionError("nobody reads the body")
+        raise AssertionError("the body is not read")
 
     async def send(_message: Any) -> None:
         pass

@@ -45,7 +45,7 @@ class Bench:
         self.statuses: list[int] = []
 
     async def receive(self) -> Any:
-        raise AssertionError("nobody reads the body")
+        raise AssertionError("the body is not read")
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -8,7 +8,7 @@ FREE = frozenset({"auth", "hello", "select", "command", "config", "info", "ping"
 
 
 class BilledCommands:
-    """Billed commands since the last `reset()`, whoever sent them.
+    """Billed commands since the last `reset()`, of any client.
 
     INFO commandstats counts every command of a pipeline, and a script as 1 plus each call inside it, which is how
     metered providers count. The client of this helper sends free commands only.

@@ -36,7 +36,7 @@ class Databases:
         return self._server.database_url(name)
 
     def drop(self, url: str) -> None:
-        """Drop a database, and throw out whoever is still connected."""
+        """Drop a database, and end all connections to it."""
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def execute(self, sql: str) -> None:

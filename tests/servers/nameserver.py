@@ -13,7 +13,7 @@ from dnslib.server import DNSLogger, DNSServer
 class Nameserver:
     """Answers TXT questions from `records` (a name to its values), over UDP.
 
-    `rcode` is answered instead where it is set ("SERVFAIL", "REFUSED"); while `silent`, nothing is answered at all.
+    `rcode` is answered instead if it is set ("SERVFAIL", "REFUSED"); while `silent`, nothing is answered at all.
     `asked` lists the names of all questions.
     """
 

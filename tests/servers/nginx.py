@@ -1,4 +1,4 @@
-"""A real nginx in front of an application: Debian's, where there is one."""
+"""A real nginx in front of an application: Debian's, if there is one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ http {{
 
 
 def require_nginx() -> None:
-    """Skip the test where there is no nginx; fail it where REQUIRE_SERVERS=1 says that there has to be one."""
+    """Skip the test if there is no nginx; fail it if REQUIRE_SERVERS=1 says that there has to be one."""
     if PROGRAM is None:
         if os.environ.get("REQUIRE_SERVERS") == "1":
             pytest.fail("there is no nginx, and REQUIRE_SERVERS=1 wants one: apt-get install nginx-light")

@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode in front of a Postgres: Debian's, where there is one."""
+"""A real PgBouncer in transaction mode in front of a Postgres: Debian's, if there is one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ server_idle_timeout = 1
 
 
 def require_pgbouncer() -> None:
-    """Skip the test where there is no PgBouncer; fail it where REQUIRE_SERVERS=1 says that there has to be one."""
+    """Skip the test if there is no PgBouncer; fail it if REQUIRE_SERVERS=1 says that there has to be one."""
     if PROGRAM is None:
         if os.environ.get("REQUIRE_SERVERS") == "1":
             pytest.fail("there is no pgbouncer, and REQUIRE_SERVERS=1 wants one: apt-get install pgbouncer")

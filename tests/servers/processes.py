@@ -17,7 +17,7 @@ def wait_until_gone(pids: Iterable[int], seconds: float = 10) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs. A zombie that nobody reaped yet does not."""
+    """Tell whether a process runs. A zombie that was not reaped yet does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

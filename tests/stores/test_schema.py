@@ -408,7 +408,7 @@ class TestInstalling:
         assert await logged(db, statement) == {change("acme", "subdomain:acme")}
 
     async def test_again_waits_for_no_writer_and_no_reader(self, db: asyncpg.Connection, database_url: str) -> None:
-        """Every deployment runs it, and a lock that it waits for would hold everybody behind it."""
+        """Every deployment runs it, and a lock that it waits for would hold all other sessions behind it."""
         busy = await asyncpg.connect(database_url)
         try:
             await busy.execute("""

@@ -10,27 +10,27 @@ from. A process that has applied the log up to entry n therefore knows, of any c
 
 The *floor* of a name is the newest entry that names it. So the test is `watermark >= floor(alias)` and
 `watermark >= floor(tenant)`. It holds for copies from anywhere: a slow load, Redis, a write that arrived late. It holds
-for "there is no such tenant" as well (the alias alone is asked), and for a domain that moved (both tenants and the
-alias are named by the move).
+for "there is no such tenant" as well: the alias alone is asked. And it holds for a domain that moved: the move names
+both tenants and the alias.
 
 Floors cannot be kept forever. `tail_start` stands for all the forgotten ones: every copy from before it is
 refused. That costs reads, never truth.
 
 Changes reach the log after they are committed: a trigger puts them into an outbox, and a publisher moves them. So a
 snapshot may hold more than its newest entry says, and then it says so: it is *pending*. What it has read is newer than
-entry n, and at most as new as the next snapshot that is not pending: its watermark is n + 1/2. For the same reason a
-pull proves something only if its snapshot had nothing pending, or if what was pending in an earlier one is published
-now. Then it counts from when that earlier one was sent. A publisher writes at least one entry, so after n + 1/2 comes
-n + 1.
+entry n, and at most as new as the next snapshot that is not pending. So its watermark is n + 1/2. For the same reason
+not every pull proves something. Its snapshot must have had nothing pending, or what was pending in an earlier one must
+be published now. Then it counts from when that earlier one was sent. A publisher writes at least one entry: what comes
+after n + 1/2 is n + 1.
 
 What was pending has no number and no time of its own. So if a restored backup, or a crash, undoes it, nothing in the
 log tells. And of two pending reads with the same watermark either may be the newer one. Rule 7 sees to both.
 
 Rules
 -----
-1. A pull that was *sent* at time s and applied up to the newest entry proves that every copy in memory was true at
-   some instant at or after s. So memory is valid until s + max_staleness. Send time, not receive time: the answer
-   may have been computed right after the request left, and then have been on its way for long.
+1. A pull that was *sent* at time s and applied up to the newest entry proves something of every copy in memory. It was
+   true at some instant at or after s. So memory is valid until s + max_staleness. Send time, not receive time: the
+   answer may have been computed right after the request left, and then have been on its way for long.
 2. A direct read sent at s proves the same of its own entry.
 3. Past both, an entry has *lapsed*: it is read again, from Postgres only. If Postgres cannot be read, it may be
    served for `stale_if_error` more; after that it is *refused*.
@@ -39,22 +39,24 @@ Rules
    A copy from the future may come from a timeline that a restored backup has undone. Its number will be given again one
    day, but not with its time. Timelines are equal up to any entry that they share. So this holds even if all processes
    were stopped while the database was put back and Redis was kept.
-5. Another epoch, a log that does not hold the entry applied last, a log that ends before an entry that was known
-   when it was asked, or another entry of a known number: that is another timeline, and everything is forgotten. The
-   pull or direct read that sees it first begins a new *generation*. The answer to a question of an earlier generation
-   is not believed, because its timeline cannot be told any more. Nor is one that took longer than max_staleness.
+5. An answer shows another timeline in four ways. Its epoch is another. Its log does not hold the entry applied last.
+   Its log ends before an entry that was known when it was asked. Or it has another entry of a known number. Then
+   everything is forgotten, and the pull or direct read that sees it first begins a new *generation*. The answer to a
+   question of an earlier generation is not believed, because its timeline cannot be told any more. Nor is one that took
+   longer than max_staleness.
 6. A direct read may be newer than what was applied. What it has seen becomes the floor of its names, so that this
    process never answers with something older afterwards. The log does not vouch for it (rule 1) before it was applied
-   that far, and the newest entry that was seen must then turn up in it (rule 5).
-7. What a pending read has found is true for as long as rule 2 says: the log never vouches for it, and it is not shared
+   that far. And the newest entry that was seen must then turn up in it (rule 5).
+7. What a pending read has found is true for as long as rule 2 says. The log never vouches for it, and it is not shared
    (rule 4). It may follow another pending read of its names with the same watermark only if it was sent after that
-   one's answer had come. An index that is kept up by the log may lack what such a read has seen, until a pull from
-   after it has found nothing pending (`settled`).
+   one's answer had come. An index that is kept up by the log may lack what such a read has seen. It has it once a pull
+   from after that read has found nothing pending (`settled`).
 
 `tests/freshness/scenarios` shows what each rule prevents.
 
 The epoch and the times find the same restores. The epoch finds them at once, by any answer at all. The times find those
-that the server itself cannot tell (a storage snapshot that was put back), as soon as the log has come to that number.
+that the server itself cannot tell, such as a storage snapshot that was put back. They find it as soon as the log has
+come to that number.
 
 Times are seconds on one clock that never goes backwards and that runs while the machine is suspended.
 """

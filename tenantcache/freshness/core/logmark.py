@@ -1,7 +1,7 @@
 """A place in the log of changes, told by number and time.
 
 The time tells an entry from another one of the same number. A database that was put back to an earlier state counts on
-from there, and gives the numbers of what it has lost a second time.
+from there. So it gives the numbers of what it has lost a second time.
 """
 
 from __future__ import annotations

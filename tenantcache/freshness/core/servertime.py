@@ -1,8 +1,8 @@
 """What time the database server has, judged from here.
 
-A look at the server's clock that was sent at s and came back at r places it at the middle of the trip, give or take
-half of it (Cristian, "Probabilistic clock synchronization", 1989). The tightest recent look wins; an old one loses
-trust as clocks drift. A look that contradicts the estimate beyond both their errors means that a clock was set.
+A look at the server's clock that was sent at s and came back at r places it at the middle of the trip. The error is at
+most half of the trip (Cristian, "Probabilistic clock synchronization", 1989). The tightest recent look wins; an old one
+loses trust as clocks drift. A look that contradicts the estimate beyond both their errors means that a clock was set.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A copy is JSON: `[schema version, epoch, watermark, at, row]`. The watermark is the number of a log entry, and `at` its
 time in microseconds since the Unix epoch. The reader decides from these whether to believe it. Anything else is not a
-copy, and never an error: Redis may hold values of other programs, and of older and newer versions of this library.
+copy, and never an error. Redis may hold values of other programs, and of older and newer versions of this library.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """A set of all known aliases, small enough to hold every host of a large service in every process.
 
-It keeps a 64-bit hash of each alias in one open-addressed table (linear probing, Knuth 6.4), at first two thirds
-full: 12 bytes an alias, against some 120 for a Python set of strings. It never grows, because that would stop the
-event loop for half a second at a million hosts: when it is nine tenths full it says so, and another is made. Python's
+It keeps a 64-bit hash of each alias in one open-addressed table (linear probing, Knuth 6.4). At first two thirds full,
+it takes 12 bytes an alias, against some 120 for a Python set of strings. It never grows, because that would stop the
+event loop for half a second at a million hosts. When it is nine tenths full it says so, and another is made. Python's
 own string hash is used, keyed afresh in each process (SipHash, PEP 456): hosts that collide cannot be made up.
 
-It answers "certainly not" or "perhaps": two aliases with one hash (a chance of 1 in 10**13 at a million hosts) or a
-host that was deleted since cost a lookup, never a wrong answer.
+It answers "certainly not" or "perhaps". Two aliases with one hash (a chance of 1 in 10**13 at a million hosts) cost a
+lookup, and so does a host that was deleted since. Neither gives a wrong answer.
 """
 
 from __future__ import annotations

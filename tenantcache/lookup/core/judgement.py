@@ -2,7 +2,7 @@
 
 Rules:
 
-* An answer is kept if `Freshness` accepts it, and only then. Whoever asked gets it.
+* An answer is kept if `Freshness` accepts it, and only then. All callers that asked get it.
 * An answer that a change has overtaken is read again. Of the last attempt it is served without being kept, and only to
   those who asked before it was read.
 * An answer that took longer than `max_staleness` is never served. Timeouts see to this, except if the machine was

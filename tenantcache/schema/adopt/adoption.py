@@ -123,11 +123,7 @@ class Plan:
 
     def bodies(self, number: int) -> dict[str, str]:
         """What each function must be, as the digest of its body."""
-        return {routine.name.split("(")[0]: _md5(routine.body) for routine in self._routines(number)}
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        return {routine.name.split("(")[0]: schema.digest_of(routine.body) for routine in self._routines(number)}
 
 
 async def prepare(connection: asyncpg.Connection, adoption: Adoption) -> Plan:

@@ -11,10 +11,7 @@ from collections.abc import Iterable
 from tenantcache.lookup.core.hosts import MAX_NAME_LENGTH
 from tenantcache.schema.adopt.expressions import identifier, literal
 from tenantcache.schema.adopt.query import AnalysedQuery, OutputColumn
-
-MAX_PER_MINUTE = 2**31 - 1
-MAX_PER_DAY = 2**53 - 1
-"""What the owned table's columns can hold."""
+from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE
 
 
 def id_of(query: AnalysedQuery, kind: str) -> str:

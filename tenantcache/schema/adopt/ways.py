@@ -7,7 +7,7 @@ of one column. It consists of:
 * equalities that every result needs: those in `on`, `where` and `using` that stand under no `or`, `not` or `case`;
 * between columns, through subqueries and common table expressions to the columns that they hand on;
 * in the direction in which they are needed. A row on the optional side of an outer join, or in a subquery, matters only
-  with the row that it is tied to, and not the other way round.
+  with the row that it is tied to. It is not so the other way round.
 
 The first column of the way is the table's key. The trigger notes its value, and the rest of the way is walked when the
 change is published. What else the query asks of those rows can only make fewer tenants of them, never others.

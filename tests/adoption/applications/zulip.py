@@ -418,5 +418,5 @@ WITH_OLD_NAMES = replace(
         ),
     ],
 )
-"""The same with a query in which a row leads to another row by what is in it, and by no key: any realm may concern any
+"""The same with a query in which a row leads to another row by what is in it, and by no key. Any realm may concern any
 tenant."""

@@ -1,0 +1,1 @@
+"""How an engine is put together: its stores, its parts, and what joins them."""

@@ -1,0 +1,119 @@
+"""Makes the parts of an engine and joins them, in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tenantcache.admin.domains import Domains
+from tenantcache.admin.plannames import PlanNames
+from tenantcache.admin.tenants import Tenants
+from tenantcache.admin.usage import Usage
+from tenantcache.admin.usagestore import UsageStore
+from tenantcache.admin.writethrough import WriteThrough
+from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.lookup.core.hosts import HostRules
+from tenantcache.lookup.fastpaths import FastPaths
+from tenantcache.lookup.memory import Memory
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.shadow import ShadowLog
+from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.eventloops import Home
+from tenantcache.settings.model import Settings
+from tenantcache.tenant import Tenant
+from tenantcache.wiring.changes import Changes
+from tenantcache.wiring.inloop import InLoop
+from tenantcache.wiring.parts import Parts
+from tenantcache.wiring.stores import Stores
+
+
+def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
+    """Make all parts of an engine. No I/O."""
+    hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
+    server_time = ServerTime(offset=time.time() - clock())
+
+    def server_now() -> float:
+        return clock() + server_time.offset
+
+    memory = _make_memory(settings, clock)
+    in_loop, shadow = InLoop(home), ShadowLog()
+    limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
+    fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
+    write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
+    freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
+    parts = Parts(
+        settings=settings,
+        stores=stores,
+        clock=clock,
+        server_now=server_now,
+        home=home,
+        hosts=hosts,
+        freshness=freshness,
+        server_time=server_time,
+        memory=memory,
+        limiter=limiter,
+        fast_paths=FastPaths(
+            memory, freshness, server_time, reservation_of=limiter.meter_of, is_elsewhere=home.is_elsewhere
+        ),
+        fleet_counters=fleet_counters,
+        shadow=shadow,
+        usage=_make_usage(settings, stores.usage, limiter, server_now, home),
+        tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
+        domains=Domains(stores.registry, write_through, hosts, home.require_open),
+        plan_names=PlanNames(settings.plans),
+        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters),
+        in_loop=in_loop,
+    )
+    parts.renew()
+    return parts
+
+
+def _make_memory(settings: Settings, clock: Clock) -> Memory:
+    return Memory(
+        max_tenants=settings.memory_max_tenants,
+        ttl=settings.memory_ttl,
+        grace=settings.stale_if_error,
+        negative_ttl=settings.negative_ttl,
+        clock=clock,
+    )
+
+
+def _make_usage(
+    settings: Settings, store: UsageStore | None, limiter: Limiter, server_now: Callable[[], float], home: Home
+) -> Usage:
+    return Usage(
+        store,
+        limiter.drain,
+        server_now=server_now,
+        interval=settings.usage_interval,
+        require_here=home.require_here,
+    )
+
+
+def _make_limiter(
+    settings: Settings, stores: Stores, memory: Memory, server_now: Callable[[], float], in_loop: InLoop
+) -> Limiter:
+    def newest(tenant: Tenant) -> Tenant:
+        held = memory.of_tenant(tenant.id)
+        return held[-1].tenant or tenant if held else tenant
+
+    store = stores.counters
+    limiter = Limiter(
+        store,
+        stores.slots,
+        server_now=server_now,
+        processes=in_loop.count_processes,
+        on_error=settings.on_limiter_error,
+        enforced=settings.limits != "off",
+        sliding=settings.minute_window == "sliding",
+        counts_unlimited=settings.usage_interval > 0,
+        newest=newest,
+        is_cached=lambda tenant_id: bool(memory.of_tenant(tenant_id)),
+    )
+    if isinstance(store, FleetCounters):
+        limiter.share_counters(store.version_of, store.note_lost)
+        limiter.local_share.place = store.holder.place
+        store.holder.count_granted = limiter.hand_over
+    return limiter

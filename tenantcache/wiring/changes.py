@@ -1,0 +1,51 @@
+"""What the follower finds, passed on to the parts that act on it."""
+
+from __future__ import annotations
+
+from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.freshness.log import ChangeKind, LogEntry, Pull
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.shadow import ShadowLog
+from tenantcache.wiring.inloop import InLoop
+
+
+class Changes:
+    """Acts on what the follower finds: the `ChangeSink` of every follower that the engine has."""
+
+    def __init__(
+        self,
+        in_loop: InLoop,
+        limiter: Limiter,
+        shadow: ShadowLog,
+        server_time: ServerTime,
+        fleet_counters: FleetCounters | None,
+    ) -> None:
+        self._in_loop = in_loop
+        self._limiter = limiter
+        self._shadow = shadow
+        self._server_time = server_time
+        self._fleet_counters = fleet_counters
+        self._offset = server_time.offset
+
+    def changed(self, entry: LogEntry) -> None:
+        self._in_loop.resolver.changed(entry)
+        self._in_loop.indexer.changed(entry)
+        if entry.kind is ChangeKind.RESET:
+            self._limiter.restart(entry.tenant_id)
+
+    def flush(self) -> None:
+        self._in_loop.resolver.flush()
+        self._in_loop.indexer.flush()
+
+    def clock_moved(self) -> None:
+        moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset
+        self._limiter.clock_moved(moved_by)
+        self._shadow.forget()
+        if self._fleet_counters is not None:
+            self._fleet_counters.clock_moved(moved_by)
+
+    def pulled(self, pull: Pull) -> None:
+        """Every answer to a pull, with a change or without."""
+        if self._fleet_counters is not None:
+            self._fleet_counters.follow(pull)

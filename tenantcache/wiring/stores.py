@@ -1,0 +1,63 @@
+"""What an engine stands on, made from settings or brought along by the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from tenantcache.admin.registry import Registry
+from tenantcache.admin.usagestore import UsageStore
+from tenantcache.freshness.log import ChangeLog
+from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
+from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.counterstore import CounterStore
+from tenantcache.ratelimit.slots import MemorySlots, OneGroup, Slots
+from tenantcache.settings.model import Settings
+from tenantcache.stores.changelog import PostgresLog
+from tenantcache.stores.counterchoice import PostgresChoices
+from tenantcache.stores.counters import PostgresCounters
+from tenantcache.stores.postgres import PostgresTenants
+from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.rediscounters import RedisCounters
+from tenantcache.stores.registry import PostgresRegistry
+from tenantcache.stores.slots import PostgresSlots
+from tenantcache.stores.usage import PostgresUsage
+
+
+@dataclass(slots=True)
+class Stores:
+    """What the engine stands on. `link` is the connection behind `copies` and `counters`, if that is Redis.
+
+    `registry` writes tenants, and `usage` what they used; without one, nothing is written.
+    `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
+    """
+
+    tenants: TenantStore
+    hosts: HostSource
+    log: ChangeLog
+    counters: CounterStore
+    copies: CopyStore | None = None
+    registry: Registry = field(default_factory=lambda: PostgresRegistry(None))
+    usage: UsageStore | None = None
+    postgres: PostgresTenants | None = None
+    link: RedisLink | None = None
+    rows: RowSource | None = None
+    slots: Slots = field(default_factory=MemorySlots)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        postgres = PostgresTenants(settings.database_url)
+        log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
+        registry, usage = PostgresRegistry(postgres), PostgresUsage(postgres)
+        in_postgres, choices = PostgresCounters(postgres), PostgresChoices(postgres)
+        if settings.redis_url is None:
+            alone = FleetCounters(None, in_postgres, choices)
+            return cls(postgres, postgres, log, alone, None, registry, usage, postgres, None, postgres, OneGroup())
+        link = RedisLink(settings.redis_url, prefix=settings.key_prefix)
+        copies = RedisCopies(
+            link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+        )
+        in_redis = RedisCounters(link, prefix=settings.key_prefix)
+        counters = FleetCounters(in_redis, in_postgres, choices, link)
+        slots = PostgresSlots(postgres)
+        return cls(postgres, postgres, log, counters, copies, registry, usage, postgres, link, postgres, slots)
