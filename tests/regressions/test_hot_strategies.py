@@ -1,7 +1,7 @@
 """A hot request whose tenant a path, a header or a function names may cost twice what it costs by the host.
 
-The budgets are twice the host's 247 instructions, or what was measured and a tenth more, if that is less. Both are those
-of CPython 3.11, as in `test_hot_request.py`.
+The budgets are twice the host's 247 instructions, or what was measured and a tenth more, if that is less. All figures
+are those of CPython 3.11, as in `test_hot_request.py`.
 """
 
 from __future__ import annotations
