@@ -598,8 +598,8 @@ MUTANTS = [
     Mutant(
         "hot requests: a host that no strategy asked for leads nowhere",
         "tenantcache/web/admission.py",
-        'return _found(by_host if by_host.kind != "alias" else',
-        'return _found(key=raw_host, match=by_host if by_host.kind != "alias" else',
+        "by_host.under_base), scope)",
+        "by_host.under_base), scope, raw_host)",
         WEB,
     ),
     Mutant(
