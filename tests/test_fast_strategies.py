@@ -21,6 +21,7 @@ from tenantcache import TenantMiddleware, current_tenant
 from tenantcache.limits import limited
 from tenantcache.lookup.memory import MAX_SPELLINGS
 from tenantcache.tenant import Row
+from tenantcache.web.admission import MAX_REMEMBERED
 from tenantcache.web.strategies import Found, Header, Host, PathPrefix
 from tests.asgi import Answer, Lines, connect, get, http_scope, request
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
@@ -257,6 +258,17 @@ async def test_endless_spellings_of_a_name_are_bounded() -> None:
             assert (await request(made.app, http_scope(BASE) | {"query_string": spelled.encode()})).status == 200
             assert await made.tenant(b"%b.EXAMPLE.com:%d" % (spelled.encode(), number)) == "globex"
         assert len(made.names) == MAX_SPELLINGS
+
+
+async def test_endless_hosts_are_not_remembered() -> None:
+    async with world([PathPrefix("/t")]) as made:
+        for length in (261, 1_000, 60_000):
+            assert await made.tenant(b"a" * length, "/t/acme") == 400
+        assert made.app._admission._host_of.cache_info().currsize == 0, "so long none is looked at"
+        for number in range(2 * MAX_REMEMBERED):
+            assert await made.tenant(b"%d.nowhere.io" % number, "/t/acme/free") == "acme"
+        assert made.app._admission._host_of.cache_info().currsize == MAX_REMEMBERED
+        assert made.names == [("path:subdomain:", "acme")]
 
 
 async def test_spaces_around_a_header_make_no_other_name() -> None:

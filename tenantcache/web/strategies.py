@@ -230,9 +230,9 @@ class Custom:
         self, scope: Scope, host: ReadHost, is_trusted: Callable[[Scope], bool]
     ) -> Found | Awaitable[Found | None] | None:
         alias = self.function(scope)
-        if type(alias) is not str and isawaitable(alias):
-            return _found_later(alias, scope)
-        return _found(alias, scope)
+        if alias is None or type(alias) is str or not isawaitable(alias):
+            return _found(alias, scope)
+        return _found_later(alias, scope)
 
 
 async def _found_later(alias: Awaitable[str | None], scope: Scope) -> Found | None:

@@ -603,6 +603,13 @@ MUTANTS = [
         WEB,
     ),
     Mutant(
+        "floods: hosts that are too long are not remembered",
+        "tenantcache/web/admission.py",
+        " or len(raw_host) > MAX_HOST_LENGTH:",
+        ":",
+        WEB,
+    ),
+    Mutant(
         "hot requests: a name in a path is hot within its kind alone",
         STRATEGIES,
         'f"path:{self.by}:{self.kind}"',
