@@ -33,7 +33,7 @@ class Desk:
         self.admission = Admission(self.cache, RequestHost(()), strategies, headers)
 
     async def ask(self, host: bytes | None, path: str = "/") -> Outcome:
-        return await self.admission.admit(http_scope(host, path))
+        return await self.admission.admit(await self.admission.find(http_scope(host, path)))
 
 
 @pytest.fixture
@@ -93,4 +93,4 @@ async def test_a_scope_goes_on_without_the_prefix_that_names_the_tenant() -> Non
         assert isinstance(outcome, Serve)
         assert (outcome.serving.tenant.id, outcome.scope["root_path"]) == ("acme", "/t/acme")
         assert isinstance(await desk.ask(b"acme.example.com", "/orders"), Refuse)
-        assert desk.cache.memory.hot == {}
+        assert list(desk.cache.memory.hot) == [("path:subdomain:", "acme")]

@@ -1,4 +1,4 @@
-"""What a hot request needs, in one object: found by the bytes of its Host, and good for as long as its lease."""
+"""What a hot request needs, in one object: found by its Host or another name, and good for as long as its lease."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from tenantcache.tenant import Tenant
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 """ASGI's `send`."""
+
+Key = bytes | tuple[str, str | bytes]
+"""By which a fast path is found: a raw Host, or what sort of name a request contains beside it, and that raw name."""
 
 
 class Engine:
@@ -43,7 +46,7 @@ class LeaseHeaders(Protocol):
 
 @dataclass(slots=True, eq=False)
 class FastPath:
-    """Of one entry in memory, which owns it: of an active tenant, and of a host that is never redirected.
+    """Of one entry in memory, which owns it: of an active tenant, and of names that are never redirected.
 
     A request spends a token of `reservation`, see there; when its lease is over, `FastPaths.renew` is asked.
     `headers` and `serving` are those of the lease; `headers` are None if there are none to send. `used` is set by

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from tenantcache.freshness.core.freshness import NEVER, Freshness
 from tenantcache.freshness.core.servertime import ServerTime
-from tenantcache.lookup.fastpath import FastPath, LeaseHeaders, Serving
+from tenantcache.lookup.fastpath import FastPath, Key, LeaseHeaders, Serving
 from tenantcache.lookup.memory import Entry, Memory
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.tenant import Tenant
@@ -43,8 +43,8 @@ class FastPaths:
         self._reservation_of = reservation_of
         self._is_elsewhere = is_elsewhere
 
-    def open(self, host: bytes, entry: Entry, serving: Serving) -> None:
-        """Let requests whose Host is `host` find the fast path of `entry`, of an active tenant.
+    def open(self, key: Key, entry: Entry, serving: Serving) -> None:
+        """Let requests that contain `key` find the fast path of `entry`, of an active tenant.
 
         Only if the log, which vouches for all of memory at once, has come to the entry's number.
         """
@@ -55,7 +55,7 @@ class FastPaths:
             entry.fast_path = entry.fast_path or FastPath(serving.tenant, reservation, serving)
             entry.fast_path.reservation = reservation
             reservation.lend(NEVER)
-        self._memory.spell(host, entry)
+        self._memory.spell(key, entry)
 
     def renew(self, path: FastPath, now: float, make_headers: MakeHeaders) -> bool:
         """Begin a lease at `now`, a reading of the engine's clock.

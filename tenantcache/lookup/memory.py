@@ -1,4 +1,4 @@
-"""The tier in the process: entries by alias in a TTL cache, and by the bytes of the Host header in front of it.
+"""The tier in the process: entries by alias in a TTL cache, and by what requests contain in front of it.
 
 Rules:
 
@@ -7,8 +7,9 @@ Rules:
 * cachetools treats an expired item as absent and keeps it: `pop` and `get` would leave it in `hot` and in the index by
   tenant. So each look into the cache lets expired entries leave first, and reads the clock once. What
   is then still in the cache has not expired, and what has expired is in no map.
-* `hot` is the only thing that a hot request looks into: one dict from the raw Host bytes to the fast path of an entry.
-  It holds what may be served without a second thought (an active tenant); anything else takes the slow path.
+* `hot` is the only thing that a hot request looks into: one dict from a key (the raw Host bytes, or another raw name)
+  to the fast path of an entry. It holds what may be served without a second thought (an active tenant); anything else
+  takes the slow path.
 * One alias has endless spellings (case, port, root dot). An entry keeps the first few that came by. So a client
   that makes up spellings can neither fill the memory nor push out a tenant.
 * A hot request does not touch the cache's own order, which would cost more than the lookup. It sets `used`, and
@@ -29,7 +30,7 @@ from typing import Any, cast
 
 from cachetools import TLRUCache, TTLCache
 
-from tenantcache.lookup.fastpath import FastPath
+from tenantcache.lookup.fastpath import FastPath, Key
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
@@ -58,7 +59,7 @@ class Entry:
     tier: str
     fast_path: FastPath | None = None
     served: bool = False
-    spellings: tuple[bytes, ...] = ()
+    spellings: tuple[Key, ...] = ()
 
 
 class _TenantEntries(TLRUCache[str, Entry]):
@@ -107,7 +108,7 @@ class _TenantEntries(TLRUCache[str, Entry]):
 
 
 class Memory:
-    """Entries by alias, by tenant and by raw Host. Sizes are in entries (one an alias), times in seconds.
+    """Entries by alias, by tenant and by key. Sizes are in entries (one an alias), times in seconds.
 
     `grace`: for how long an entry past `ttl` may be served stale.
     """
@@ -123,7 +124,7 @@ class Memory:
         max_negatives: int = 10_000,
     ) -> None:
         self.ttl = ttl
-        self.hot: dict[bytes | None, FastPath] = {}
+        self.hot: dict[Key | None, FastPath] = {}
         self.evictions: int = 0
         self._clock = clock
         self._entries = _TenantEntries(max_tenants, max(grace, ttl), clock, self._left)
@@ -148,13 +149,13 @@ class Memory:
             self._by_tenant[entry.tenant.id] = (*self.of_tenant(entry.tenant.id), entry)
             self._by_age.append(entry)
 
-    def spell(self, raw_host: bytes, entry: Entry) -> None:
-        """Let `raw_host` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
-        is_new = raw_host not in entry.spellings and len(entry.spellings) < MAX_SPELLINGS
+    def spell(self, key: Key, entry: Entry) -> None:
+        """Let `key` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
+        is_new = key not in entry.spellings and len(entry.spellings) < MAX_SPELLINGS
         if is_new and self._entries.held(entry.alias) is entry:
             assert entry.fast_path is not None
-            self.hot[raw_host] = entry.fast_path
-            entry.spellings = (*entry.spellings, raw_host)
+            self.hot[key] = entry.fast_path
+            entry.spellings = (*entry.spellings, key)
 
     def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
         return self._by_tenant.get(tenant_id, ())
@@ -202,8 +203,8 @@ class Memory:
         self._forget(entry)
 
     def _forget(self, entry: Entry) -> None:
-        for raw_host in entry.spellings:
-            self.hot.pop(raw_host, None)
+        for key in entry.spellings:
+            self.hot.pop(key, None)
         entry.spellings = ()
         assert entry.tenant is not None
         siblings = tuple(sibling for sibling in self.of_tenant(entry.tenant.id) if sibling is not entry)

@@ -14,14 +14,15 @@ The order of the checks, of which the first that decides is the last:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from starlette.types import Scope
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import StoreUnavailableError
-from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, HostMatch
-from tenantcache.lookup.fastpath import Serving
+from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, MALFORMED, MAX_HOST_LENGTH, HostMatch
+from tenantcache.lookup.fastpath import Key, Serving
 from tenantcache.lookup.memory import Entry
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
 from tenantcache.ratelimit.limiter import ADMITTED
@@ -32,7 +33,10 @@ from tenantcache.web.preflight import is_preflight
 from tenantcache.web.problems import Problem, problems_of, unavailable
 from tenantcache.web.redirect import Redirect, Redirects
 from tenantcache.web.requesthost import RequestHost
-from tenantcache.web.strategies import Found, Strategy, StrategyRequest
+from tenantcache.web.strategies import Found, Name, ReadHost, Strategy
+
+MAX_REMEMBERED = 1_024
+"""Hosts whose meaning is remembered: to read one takes as long as a hot request."""
 
 
 class Refuse(NamedTuple):
@@ -62,7 +66,10 @@ Outcome = Refuse | Redirect | Bypass | Serve
 
 
 class Admission:
-    """Admits the requests of one middleware. `strategies` are empty if the host alone names tenants."""
+    """Admits the requests of one middleware. `strategies` are empty if the host alone names tenants.
+
+    `special_paths` are prefixes of all paths that are not served as others are.
+    """
 
     def __init__(
         self, cache: TenantCache, request_host: RequestHost, strategies: Sequence[Strategy], headers: LimitHeaders
@@ -74,47 +81,58 @@ class Admission:
         self._headers = headers
         self._bypass = _prefixes(settings.bypass_paths)
         self._unlimited = _prefixes(settings.unlimited_paths)
+        self.special_paths = self._bypass + self._unlimited
         self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
         self._redirects = Redirects(cache.hosts, to_primary=settings.redirect_to_primary)
+        self._host_of = lru_cache(MAX_REMEMBERED)(lambda raw: ReadHost(raw, cache.hosts.classify(raw)))
 
-    @property
-    def special_paths(self) -> tuple[str, ...]:
-        """Prefixes of all paths that are not served as others are."""
-        return self._bypass + self._unlimited
-
-    async def admit(self, scope: Scope) -> Outcome:
-        """Decide on an HTTP request or a WebSocket. Stores that do not answer are a refusal, too."""
+    async def find(self, scope: Scope) -> Found:
+        """What names the tenant of an HTTP request or a WebSocket. Asks no store."""
         if _is_under(scope["path"], self._bypass):
-            return Bypass(scope)
-        host = self._request_host.read(scope)
-        by_host = HostMatch("malformed") if host is None else self._cache.hosts.classify(host)
-        if host is None or by_host.kind == "malformed":
-            return Refuse(scope, self._problems["malformed"])
-        found = await self._ask_strategies(by_host, scope) if self.strategies else Found(by_host, scope)
-        if found.match.kind == "bypass":
-            return Bypass(found.scope)
-        if found.match.kind == "unknown":
-            return Refuse(found.scope, self._unknown(found.match))
-        return await self._admit_found(found, host if found.match is by_host else None)
+            return _found(BYPASS, scope)
+        return await self.find_named(self._request_host.read(scope), scope)
 
-    async def _ask_strategies(self, by_host: HostMatch, scope: Scope) -> Found:
-        request = StrategyRequest(scope, by_host, lambda: self._request_host.is_from_proxy(scope))
+    async def find_named(self, raw_host: bytes | None, scope: Scope) -> Found:
+        """As `find`, if the Host value that counts is known already, and the path does not bypass."""
+        if raw_host is None or len(raw_host) > MAX_HOST_LENGTH:
+            return _found(MALFORMED, scope)
+        host = self._host_of(raw_host)
+        by_host = host.match
+        if not self.strategies or by_host.kind == "malformed":
+            return _found(by_host, scope, raw_host)
         for strategy in self.strategies:
-            found = await strategy.find(request)
+            found = strategy.find(scope, host, self._request_host.is_from_proxy)
             if found is not None:
-                return found
-        # A host that would name a tenant names none here: no strategy asked it.
+                found = found if isinstance(found, tuple) else await found
+                if found is not None:
+                    return found
+        # A host that would name a tenant names none here, and has no key: no strategy asked it.
         if by_host == BASE_DOMAIN:
-            return Found(BYPASS, scope)
-        return Found(by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base), scope)
+            return _found(BYPASS, scope)
+        return _found(by_host if by_host.kind != "alias" else HostMatch("unknown", None, by_host.under_base), scope)
+
+    async def admit(self, found: Found) -> Outcome:
+        """Decide on a request. Stores that do not answer are a refusal, too."""
+        key, scope, read = found
+        name = read()
+        match name.match.kind:
+            case "bypass":
+                return Bypass(scope)
+            case "malformed":
+                return Refuse(scope, self._problems["malformed"])
+            case "unknown":
+                return Refuse(scope, self._unknown(name.match))
+            case "alias":
+                return await self._admit_name(name, key, scope)
 
     def _unknown(self, match: HostMatch) -> Problem:
         return self._problems["unknown" if match.under_base else "foreign"]
 
-    async def _admit_found(self, found: Found, host: bytes | None) -> Outcome:
-        """Look up what was found; `host` is what named it, None if a strategy did."""
-        match, scope, place = found
+    async def _admit_name(self, name: Name, key: Key | None, scope: Scope) -> Outcome:
+        """Look up what was named."""
+        match = name.match
+        host = key if isinstance(key, bytes) else None
         try:
             if not self._cache.is_open:
                 await self._cache.open()  # the server sends no lifespan events
@@ -126,10 +144,10 @@ class Admission:
             return Bypass(scope) if match == BASE_DOMAIN else Refuse(scope, self._unknown(match))
         if tenant.status != "active":
             return Refuse(scope, self._problems[tenant.status])
-        redirect = self._redirects.find(scope, host, place, match.alias, tenant)
-        return redirect or await self._admit_tenant(tenant, entry, host, scope)
+        redirect = self._redirects.find(scope, host, name.at, match.alias, tenant)
+        return redirect or await self._admit_tenant(tenant, entry, key, scope)
 
-    async def _admit_tenant(self, tenant: Tenant, entry: Entry, host: bytes | None, scope: Scope) -> Outcome:
+    async def _admit_tenant(self, tenant: Tenant, entry: Entry, key: Key | None, scope: Scope) -> Outcome:
         decision = await self._spend(tenant, scope)
         headers = self._headers.of(decision.quotas)
         if not decision.allowed:
@@ -138,8 +156,10 @@ class Admission:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
         serving = Serving(tenant, self._cache, decision.at or NOTHING_SPENT)
-        if host is not None and scope["type"] == "http" and self._redirects.is_final(entry.alias, tenant):
-            self._cache.fast_paths.open(host, entry, serving)
+        if key is None or scope["type"] != "http":
+            return Serve(scope, serving, headers)
+        if self._redirects.is_final(entry.alias, tenant, by_host=isinstance(key, bytes)):
+            self._cache.fast_paths.open(key, entry, serving)
         return Serve(scope, serving, headers)
 
     async def _spend(self, tenant: Tenant, scope: Scope) -> Decision:
@@ -149,6 +169,10 @@ class Admission:
             self._cache.limiter.note_unbacked(tenant, 1)  # it is usage all the same
             return ADMITTED
         return await self._cache.check(tenant)
+
+
+def _found(match: HostMatch, scope: Scope, key: bytes | None = None) -> Found:
+    return key, scope, partial(Name, match)
 
 
 def _prefixes(paths: Sequence[str]) -> tuple[str, ...]:

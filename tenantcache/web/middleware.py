@@ -2,8 +2,9 @@
 
 The fast path finds the Host line, looks once into a dict, reads the clock once, takes a token, and goes on to the
 application. It never awaits. Freshness, the windows and the headers are looked at once for many requests, by
-`FastPaths.renew`. Every other request takes the slow path, which may wait: the first one of a host, one beyond a limit,
-one that bypasses, and a WebSocket.
+`FastPaths.renew`. Strategies are asked first, if there are any, and what they find leads to the same fast paths. Every
+other request takes the slow path, which may wait: the first one of a name, one beyond a limit, one that bypasses, and a
+WebSocket.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError
-from tenantcache.lookup.fastpath import FastPath
+from tenantcache.lookup.fastpath import FastPath, Key
 from tenantcache.runtime import clock as clocks
 from tenantcache.settings.model import Settings
 from tenantcache.web.admission import Admission, Bypass, Refuse, Serve
@@ -35,7 +36,7 @@ from tenantcache.web.limitrefusal import LimitExceededError, limit_refusal
 from tenantcache.web.problems import REPLY, Problem, Reply
 from tenantcache.web.redirect import Redirect
 from tenantcache.web.requesthost import RequestHost
-from tenantcache.web.strategies import Finder, Strategy, make_strategies
+from tenantcache.web.strategies import Finder, Found, Strategy, make_strategies
 
 
 class TenantMiddleware:
@@ -66,9 +67,9 @@ class TenantMiddleware:
         self._collecting = collecting(self._plain)
         self._reply = reply
         self._given_strategies = strategies
-        self._hot: dict[bytes | None, FastPath] = {}
+        self._hot: dict[Key | None, FastPath] = {}
         self._special_paths: tuple[str, ...] = ()
-        self._has_proxies = False
+        self._has_proxies = self._has_strategies = False
         self._clock = clocks.now
         self._start(cache, settings)
 
@@ -77,7 +78,7 @@ class TenantMiddleware:
         try:
             self._use(TenantCache(settings) if cache is None else cache)
         except ConfigurationError as fault:
-            self._fault, self._hot = fault, {}
+            self._fault, self._hot, self._has_strategies = fault, {}, False
 
     def over(self, cache: TenantCache) -> Self:
         """The same middleware, around the same application, with `cache` for its engine."""
@@ -93,6 +94,7 @@ class TenantMiddleware:
         self._headers = LimitHeaders(settings)
         strategies = make_strategies(self._given_strategies, settings)
         self._admission = Admission(cache, self._request_host, strategies, self._headers)
+        self._has_strategies = bool(strategies)
         self._special_paths = self._admission.special_paths
         self._next = self._plain
         self._hot = {}  # until the first tenant is served, see `_serve`
@@ -110,11 +112,12 @@ class TenantMiddleware:
             if scope["method"] == "OPTIONS" or (path := scope["path"]) >= "0" or path.startswith(self._special_paths):
                 pass
             elif self._has_proxies:
-                fast = self._hot.get(self._request_host.read(scope))
+                fast = self._hot.get(host := self._request_host.read(scope))
             else:
                 for name, value in scope["headers"]:
                     if name == b"host":
                         if host is not None:
+                            host = None
                             break
                         host = value
                 else:
@@ -122,8 +125,10 @@ class TenantMiddleware:
         except KeyError:
             pass
         if not fast or (clock() >= (lease := fast.reservation).hot_until and not self._renew(fast)) or lease.left < 1:
-            await self._serve_slowly(scope, receive, send)
-            return
+            if (named := await self._serve_named(host, scope, receive, send)) is None:
+                return
+            fast, scope = named
+            lease = fast.reservation
         lease.left -= 1
         if headers := fast.headers:
             send = headers.add_to(send, lease)
@@ -147,6 +152,23 @@ class TenantMiddleware:
             self._next = self._collecting  # header lines: until a route has a limit of its own that costs nothing
         return cache.fast_paths.renew(fast, cache.clock(), self._headers.of_lease)
 
+    # Strategies may wait. So the look into the dict comes after them, and nothing waits between it and the token.
+    async def _serve_named(
+        self, host: bytes | None, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[FastPath, Scope] | None:
+        """The fast path of the tenant that strategies name, and the scope to go on with; None if it has been served."""
+        if host is None or not self._has_strategies or serving_of(scope) is not None:
+            await self._serve_slowly(scope, receive, send)
+            return None
+        found = await self._admission.find_named(host, scope)
+        fast = self.cache.memory.hot.get(found[0])
+        if fast:
+            lease = fast.reservation
+            if (self._clock() < lease.hot_until or self._renew(fast)) and lease.left >= 1:
+                return fast, found[1]
+        await self._serve_found(found, receive, send)
+        return None
+
     # The slow path.
 
     async def _serve_slowly(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,16 +189,19 @@ class TenantMiddleware:
         if serving_of(scope) is not None:
             await self._inner(scope, receive, send)  # another middleware, further out, has spent its token already
             return
-        match await self._admission.admit(scope):
+        await self._serve_found(await self._admission.find(scope), receive, send)
+
+    async def _serve_found(self, found: Found, receive: Receive, send: Send) -> None:
+        match await self._admission.admit(found):
             case Bypass(scope):
                 await self._pass_by(scope, receive, send)
             case Refuse(scope, problem, headers):
                 await self._refuse(problem, scope, receive, adding(headers, send))
             case Redirect() as redirect:
-                await redirect(scope, receive, send)
+                await redirect(found[1], receive, send)
             case Serve() as admitted:
                 # The fast path does not look for an outer middleware: one that lies within another never comes here.
-                if not self._admission.strategies:
+                if not self._has_strategies:
                     self._hot = self.cache.memory.hot
                 await self._pass_on(admitted, receive, send)
 

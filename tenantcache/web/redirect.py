@@ -62,9 +62,9 @@ class Redirects:
             return redirect_of(scope, host, alias, tenant)
         return present_host(scope, host, self._hosts, tenant) if is_old else None
 
-    def is_final(self, alias: str | None, tenant: Tenant) -> bool:
-        """Whether requests by `alias` are never sent elsewhere."""
-        return not (self._to_primary and leaves(alias, tenant)) and not tenant.leads_on(alias)
+    def is_final(self, alias: str | None, tenant: Tenant, *, by_host: bool) -> bool:
+        """Whether requests by `alias`, which a Host or something else contains, are never sent elsewhere."""
+        return not (by_host and self._to_primary and leaves(alias, tenant)) and not tenant.leads_on(alias)
 
 
 def redirect_of(scope: Scope, raw_host: bytes, alias: str | None, tenant: Tenant) -> Redirect | None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from tenantcache import Settings, TenantCache, TenantMiddleware, current_tenant
 from tenantcache.schema.adopt import Adoption, AdoptionError, install, prepare
-from tenantcache.web.strategies import PathPrefix, StrategyRequest, match_of
+from tenantcache.web.strategies import PathPrefix, ReadHost, match_of
 from tests.adoption.applications import Application, dispatch, documenso, zulip
 from tests.adoption.test_applications_fixtures import load
 from tests.asgi import get, http_scope
@@ -231,7 +231,7 @@ def test_a_name_in_a_path_is_the_one_in_the_database(empty_database_url: str, ki
 
 async def by_path(name: str, kind: str, segments: int) -> str | None:
     strategy = PathPrefix("/t", "slug", kind, segments=segments)
-    asked = StrategyRequest(http_scope(b"localhost", f"/t/{name}/x"), match_of("subdomain:none"), lambda: False)
-    found = await strategy.find(asked)
+    scope = http_scope(b"localhost", f"/t/{name}/x")
+    found = strategy.find(scope, ReadHost(b"localhost", match_of("subdomain:none")), lambda _: False)
     assert found is not None
-    return found.match.alias
+    return found[2]().match.alias

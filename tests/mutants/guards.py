@@ -23,7 +23,12 @@ SUITES = {
     "machine": ["tests/freshness/test_machine.py"],
     "memory": ["tests/stores/test_memory.py", "tests/test_memory_ttl.py"],
     "index": ["tests/test_indexer.py"],
-    "web": ["tests/test_middleware.py", "tests/test_fastpaths.py", "tests/test_other_names.py"],
+    "web": [
+        "tests/test_middleware.py",
+        "tests/test_fastpaths.py",
+        "tests/test_fast_strategies.py",
+        "tests/test_other_names.py",
+    ],
     "loops": ["tests/test_eventloops.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
@@ -110,6 +115,7 @@ REDIS_COUNTERS, POSTGRES_COUNTERS = "tenantcache/stores/rediscounters.py", "tena
 SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
+MIDDLEWARE, STRATEGIES = "tenantcache/web/middleware.py", "tenantcache/web/strategies.py"
 REGISTRY = "tenantcache/stores/registry.py"
 LOG = "tenantcache/schema/log.sql"
 SERVE = "tenantcache/schema/serve.sql"
@@ -599,6 +605,63 @@ MUTANTS = [
         WEB,
     ),
     Mutant(
+        "hot requests: a host that no strategy asked for leads nowhere",
+        "tenantcache/web/admission.py",
+        "by_host.under_base), scope)",
+        "by_host.under_base), scope, raw_host)",
+        WEB,
+    ),
+    Mutant(
+        "floods: hosts that are too long are not remembered",
+        "tenantcache/web/admission.py",
+        " or len(raw_host) > MAX_HOST_LENGTH:",
+        ":",
+        WEB,
+    ),
+    Mutant(
+        "hot requests: a name in a path is hot within its kind alone",
+        STRATEGIES,
+        'f"path:{self.by}:{self.kind}"',
+        'f"path:{self.by}"',
+        WEB,
+    ),
+    Mutant(
+        "hot requests: a name in a header is hot as what it is alone",
+        STRATEGIES,
+        'f"header:{self.by}:{self.kind}"',
+        'f"header:{self.kind}"',
+        WEB,
+    ),
+    Mutant(
+        "hot requests: of two names in headers neither is hot",
+        STRATEGIES,
+        "is_single, value = value is None, each",
+        "value = each",
+        WEB,
+    ),
+    Mutant(
+        "hot requests: two Host lines are refused whatever strategies find",
+        MIDDLEWARE,
+        "                            host = None\n",
+        "",
+        WEB,
+    ),
+    Mutant(
+        "hot requests: what strategies find counts only if no outer middleware serves",
+        MIDDLEWARE,
+        "if host is None or not self._has_strategies or serving_of(scope) is not None:",
+        "if host is None or not self._has_strategies:",
+        WEB,
+    ),
+    Mutant(
+        "hot requests: the look for the fast path comes after strategies, which may wait",
+        MIDDLEWARE,
+        "found = await self._admission.find_named(host, scope)\n        fast = self.cache.memory.hot.get(found[0])",
+        "before = dict(self.cache.memory.hot)\n        found = await self._admission.find_named(host, scope)\n"
+        "        fast = before.get(found[0])",
+        WEB,
+    ),
+    Mutant(
         "names: the database's lower case is that of A to Z alone",
         "tenantcache/lookup/core/names.py",
         "name.translate(_ASCII_LOWER)",
@@ -607,7 +670,7 @@ MUTANTS = [
     ),
     Mutant(
         "names: no name leads into another kind",
-        "tenantcache/web/strategies.py",
+        STRATEGIES,
         'alias_of_name(name, kind) if kind or by == "slug" else alias_of_label(name)',
         'alias_of_name(name, kind) if by == "slug" else alias_of_label(name)',
         WEB,

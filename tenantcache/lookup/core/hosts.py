@@ -66,7 +66,7 @@ class HostMatch(NamedTuple):
     under_base: bool = False
 
 
-_MALFORMED = HostMatch("malformed")
+MALFORMED = HostMatch("malformed")
 BYPASS = HostMatch("bypass", under_base=True)
 BASE_DOMAIN = HostMatch("alias", subdomain_alias(""), True)
 """What a base domain itself names if a tenant may be there."""
@@ -110,7 +110,7 @@ class HostRules:
         """Say what one Host value (without the header's name, as received) names. Never raises."""
         name = _parse(raw)
         if name is None:
-            return _MALFORMED
+            return MALFORMED
         if name in self._bases:
             return BASE_DOMAIN if self.base_domain_tenant else BYPASS
         label, _, parent = name.partition(".")
