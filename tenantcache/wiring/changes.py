@@ -37,6 +37,7 @@ class Changes:
     def flush(self) -> None:
         self._in_loop.resolver.flush()
         self._in_loop.indexer.flush()
+        self._limiter.upkeep.check_slots()
 
     def clock_moved(self) -> None:
         moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset
