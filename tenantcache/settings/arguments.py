@@ -29,6 +29,7 @@ class SettingsArguments(TypedDict, total=False):
     plans: str | Mapping[str, Mapping[str, int | None]]
     limits: Literal["enforce", "shadow", "off"]
     minute_window: Literal["fixed", "sliding"]
+    counters: Literal["redis", "postgres"]
     on_limiter_error: Literal["local", "allow", "deny"]
     rate_limit_headers: bool
     limit_preflights: bool

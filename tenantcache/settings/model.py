@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     minute_window: Literal["fixed", "sliding"] = Field(
         "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
     )
+    counters: Literal["redis", "postgres"] = Field(
+        "redis", description="store of the limits' counters; without a Redis URL that is Postgres"
+    )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
         "local", description="if no counter store answers: limit divided by processes (local), allow, or deny"
     )
