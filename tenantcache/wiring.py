@@ -21,7 +21,7 @@ from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.freshness.log import ChangeKind, ChangeLog, LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, ChangeLog, Doubt, LogEntry, Pull
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.fastpaths import FastPaths
@@ -144,6 +144,9 @@ class Changes:
         self._in_loop.indexer.changed(entry)
         if entry.kind is ChangeKind.RESET:
             self._limiter.restart(entry.tenant_id)
+
+    def doubted(self, doubt: Doubt) -> None:
+        self._in_loop.resolver.evict(doubt.tenant_id, doubt.aliases)
 
     def flush(self) -> None:
         self._in_loop.resolver.flush()

@@ -16,7 +16,7 @@ from tenantcache.freshness.core.freshness import Freshness, Question, watermark_
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.faultcheck import FaultCheck
-from tenantcache.freshness.log import ChangeKind, ChangeLog, LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, ChangeLog, Doubt, LogEntry, Pull
 from tenantcache.freshness.notices import Notices
 from tenantcache.freshness.pace import Portion
 from tenantcache.runtime.clock import Clock
@@ -41,6 +41,8 @@ class ChangeSink(Protocol):
     """What acts on changes. All calls are synchronous: between two awaits no task sees half a change."""
 
     def changed(self, entry: LogEntry) -> None: ...
+
+    def doubted(self, doubt: Doubt) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -167,7 +169,7 @@ class Puller:
     def _proves_from(self, pull: Pull, asked: Question) -> float | None:
         """Since when everything that was committed is applied here (rule 1); None: something is not published yet."""
         if not pull.pending:
-            self._freshness.settle()
+            self._freshness.settle(asked)
             return asked.sent_at
         if pull.covers and self._pending_since is not None:
             return self._pending_since[0]

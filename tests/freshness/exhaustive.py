@@ -81,7 +81,14 @@ def state_of(process: Process) -> object:
     """All that decides what the process does next, as text."""
     follower = process.follower
     parts = (follower._notices, follower._publisher, follower._checks, follower._pace, follower._puller)
-    holders = (process.freshness, follower, *parts, process.resolver, process.resolver._flights)
+    holders = (
+        process.freshness,
+        process.freshness.doubts,
+        follower,
+        *parts,
+        process.resolver,
+        process.resolver._flights,
+    )
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
