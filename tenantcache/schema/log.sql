@@ -113,7 +113,7 @@ create or replace function tenantcache.covers(earlier text) returns boolean stab
 $$;
 
 -- A NOTIFY makes the commit fail if the queue is full, and one stuck listener of any client fills it for all. A publisher
--- says which entry is the newest, so that a process that has applied it need not look.
+-- says which entry is the newest, so that a process that has applied it need not look. A writer says what it has changed.
 create or replace function tenantcache.notify(newest text default '') returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
@@ -128,10 +128,10 @@ $$;
 -- says which transaction that is. There is one for each hundredth of a second in which transactions begin. So a
 -- transaction that stays open for long silences no later ones, and each takes one lock at most.
 -- The setting says that this transaction has done it: reading it costs a row less than trying again.
--- `names`, the tenant's id and names that led to it, one a line, let the processes drop it before it is published. The first
--- eight changes of a transaction are named; the setting has a mark for each of them. Names that are long, or
--- that not every client can decode, are left out.
-create or replace function tenantcache.wake(names text) returns void language plpgsql as $$
+-- `names` are the tenant's id and the names that led to it, one a line after an empty one. They let the processes drop it
+-- before it is published. Only the first eight changes of a transaction are named, and the setting has a mark for each: each
+-- process hears them all. Long names are left out, because NOTIFY would fail, and those that not every client can decode.
+create or replace function tenantcache.wake_naming(names text) returns void language plpgsql as $$
 declare
     xid text := pg_current_xact_id()::text;
     woken text := current_setting('tenantcache.woken', true);
@@ -140,7 +140,7 @@ begin
         if to_regclass('tenantcache.publisher') is null then
             return;
         end if;
-        if not (select p.notify from tenantcache.publisher p) then
+        if (select p.notify from tenantcache.publisher p) is not true then
             perform set_config('tenantcache.woken', xid, true);
             return;
         end if;
@@ -161,7 +161,7 @@ $$;
 create or replace function tenantcache.wake() returns void language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform tenantcache.wake('');
+    perform tenantcache.wake_naming('');
 end
 $$;
 
@@ -181,7 +181,8 @@ begin
     end if;
     insert into tenantcache.outbox (key, hosts) values (tenant_id, tenantcache.short_enough(hosts));
     if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
-        perform tenantcache.wake(coalesce(E'\n' || tenant_id || E'\n' || array_to_string(hosts, E'\n'), ''));
+        perform tenantcache.wake_naming(
+            case when tenant_id is null then '' else E'\n' || array_to_string(tenant_id || hosts, E'\n') end);
     end if;
 end
 $$;
