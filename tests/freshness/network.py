@@ -230,14 +230,10 @@ class SimulatedLog:
         session = object()
 
         def tell(newest: int | None, doubts: Sequence[Doubt]) -> None:
-            on_change(newest)
-            for doubt in doubts:
-                on_change(doubt=doubt)
+            self._link.push("notify", lambda: on_change(newest, doubts=doubts))
 
         def connect() -> None:
-            self._database.sessions[session] = lambda newest, doubts: self._link.push(
-                "notify", lambda: tell(newest, doubts)
-            )
+            self._database.sessions[session] = tell
 
         await self._link.call("open", connect, LOG_TIMEOUT * 4)
         self._session = session
