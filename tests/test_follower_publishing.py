@@ -64,21 +64,6 @@ class TestPending:
             assert bench.process.freshness.valid_until == sent_at + 3.0
             assert bench.process.freshness.settled == 1
 
-    def test_doubts_end_while_something_is_always_pending(self) -> None:
-        with Bench() as bench:
-            bench.process.freshness.doubts.note("t2", ("subdomain:b",))
-            bench.pend("one")
-            silence(bench)
-            bench.advance(1.0)
-            bench.answer("pull")
-            bench.process.freshness.doubts.note("t3", ("subdomain:c",))
-            bench.answer("publish")
-            bench.pend("two")
-            bench.answer("pull")
-            assert bench.database.outbox != []
-            assert not bench.process.freshness.doubts.hold("subdomain:b", "t2")
-            assert bench.process.freshness.doubts.hold("subdomain:c", "t3")
-
     def test_a_part_that_is_published_does_not_count(self) -> None:
         with Bench() as bench:
             valid_until = bench.process.freshness.valid_until
@@ -300,20 +285,6 @@ class TestEmptyNotifications:
             bench.rename("two")
             bench.settle()
             assert bench.process.freshness.applied == 3
-
-    def test_what_is_applied_is_not_doubted(self) -> None:
-        """A publication's notification may come after the pull."""
-        with Bench() as bench:
-            bench.rename("new")
-            late = bench.waiting("notify")
-            silence(bench)
-            bench.settle(1.1)
-            bench.know(ACME)
-            assert bench.process.freshness.applied == 2
-            for flight in late:
-                flight.arrive()
-            bench.run()
-            assert bench.process.resolver.peek(ACME) is not None
 
     def test_what_empty_notifications_name_is_not_doubted(self) -> None:
         """A client that makes them up could have everything read again and again."""

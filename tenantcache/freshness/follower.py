@@ -11,8 +11,8 @@ Rules:
   what was pending in an earlier pull is in the log now, it extends it from the sending of that one (freshness, rule 1).
 * A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
   again, at growing intervals, for as long as transactions that it saw under way still are (`pace`).
-* The notification of a commit, or of a publication, may name what has changed. That is doubted at once (freshness,
-  rule 8), and read from Postgres if a request wants it, until a pull has brought it.
+* A commit's notification may name what it has changed. That is doubted at once (freshness, rule 8), and read from
+  Postgres if a request wants it, until the log has named it.
 * Any client of the database may notify. A notification that brings nothing makes the next one wait, twice as long each
   time (`pace`). Then what notifications name is not doubted.
 * About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. The
@@ -27,7 +27,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness
@@ -138,12 +138,11 @@ class Follower:
         """Pull soon."""
         self._notices.ask()
 
-    def _notified(self, published: int | None = None, *, checks: bool = False, doubts: Sequence[Doubt] = ()) -> None:
+    def _notified(self, published: int | None = None, *, checks: bool = False, doubt: Doubt | None = None) -> None:
         if checks:
             self._checks.want()
-        if published is None or published > self._freshness.applied:
-            for doubt in doubts:
-                self._doubt(doubt)
+        if doubt is not None:
+            self._doubt(doubt)
         self._notices.notify(published)
 
     def _doubt(self, doubt: Doubt) -> None:

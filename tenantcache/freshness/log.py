@@ -43,7 +43,7 @@ class LogEntry(LogMark):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A change, as a notification names it: a tenant, and aliases that led to it before or after."""
+    """What a commit's notification names before the log does: a tenant, and aliases that led to it before or after."""
 
     tenant_id: str
     aliases: tuple[str, ...] = ()
@@ -95,9 +95,9 @@ class Publication(Enum):
 
 
 class OnChange(Protocol):
-    def __call__(self, published: int | None = None, *, checks: bool = False, doubts: Sequence[Doubt] = ()) -> None:
+    def __call__(self, published: int | None = None, *, checks: bool = False, doubt: Doubt | None = None) -> None:
         """Hear of a commit (None), or of the newest entry that a publisher has written. `checks`: something else has
-        changed that only a pull with `check` tells. `doubts`: what has changed, if that was said."""
+        changed that only a pull with `check` tells. `doubt`: what the commit has changed, if it says so."""
         ...
 
 

@@ -90,7 +90,7 @@ class Puller:
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
         self._portion = Portion()
-        self._pending_since: tuple[Question, str] | None = None  # the first pending pull, and its snapshot
+        self._pending_since: tuple[float, str] | None = None  # the sending and the snapshot of the first pending pull
 
     @property
     def has_begun(self) -> bool:
@@ -152,7 +152,7 @@ class Puller:
             else:
                 now = self._clock()
                 check = self._checks.is_due(now, makes_way=self._notices.is_behind)
-                since = "" if self._pending_since is None else self._pending_since[1]
+                _, since = self._pending_since or (0.0, "")
                 page = self._portion.of(PAGE)
                 pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)
                 if check:
@@ -172,11 +172,9 @@ class Puller:
             self._freshness.settle(asked)
             return asked.sent_at
         if pull.covers and self._pending_since is not None:
-            first, _ = self._pending_since
-            self._freshness.doubts.settle(first.doubts)
-            return first.sent_at
+            return self._pending_since[0]
         if self._pending_since is None:
-            self._pending_since = (asked, pull.snapshot)
+            self._pending_since = (asked.sent_at, pull.snapshot)
         return None
 
     def _begin(self, pull: Pull) -> None:

@@ -123,32 +123,14 @@ begin
 end
 $$;
 
--- How a notification names a change: an empty line, the tenant's id and the names that led to it, one a line. Not if it is
--- long, because NOTIFY would fail, nor if not every client can decode it.
-create or replace function tenantcache.naming(tenant_id text, hosts text[]) returns text immutable language plpgsql as $$
-declare
-    names text := E'\n\n' || array_to_string(tenant_id || hosts, E'\n');
-begin
-    return case when tenant_id is null or octet_length(names) > 900 or names ~ E'[^\x01-\x7f]' then '' else names end;
-end
-$$;
-
--- What the entries after that one name, if they are few.
-create or replace function tenantcache.named_since(entry bigint) returns text stable language sql as $$
-    select case when count(*) > 8 then '' else coalesce(string_agg(n.names, '' order by n.seq), '') end
-    from (
-        select l.seq, tenantcache.naming(l.tenant_id, l.hosts) as names
-        from tenantcache.change_log l where l.seq > entry and l.tenant_id <> '' order by l.seq limit 9
-    ) as n
-$$;
-
 -- Wake the processes at commit. NOTIFY makes commits wait for one another. So a transaction leaves it to another one that
 -- is about to do it, and processes pull again while transactions that they saw running still are. A lock that is tried
 -- says which transaction that is. There is one for each hundredth of a second in which transactions begin. So a
 -- transaction that stays open for long silences no later ones, and each takes one lock at most.
 -- The setting says that this transaction has done it: reading it costs a row less than trying again.
--- `names`, as `naming` gives them, let the processes drop a tenant before the change is published. Only the first eight
--- changes of a transaction are named, and the setting has a mark for each: each process hears them all.
+-- `names` are the tenant's id and the names that led to it, one a line after an empty one. They let the processes drop it
+-- before it is published. Only the first eight changes of a transaction are named, and the setting has a mark for each: each
+-- process hears them all. Long names are left out, because NOTIFY would fail, and those that not every client can decode.
 create or replace function tenantcache.wake_naming(names text) returns void language plpgsql as $$
 declare
     xid text := pg_current_xact_id()::text;
@@ -166,6 +148,9 @@ begin
             return;
         end if;
         woken := xid;
+    end if;
+    if octet_length(names) > 1000 or names ~ E'[^\x01-\x7f]' then
+        names := '';
     end if;
     perform tenantcache.notify(names);
     woken := case when names = '' or woken = xid || '+++++++' then xid else woken || '+' end;
@@ -196,7 +181,8 @@ begin
     end if;
     insert into tenantcache.outbox (key, hosts) values (tenant_id, tenantcache.short_enough(hosts));
     if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
-        perform tenantcache.wake_naming(tenantcache.naming(tenant_id, hosts));
+        perform tenantcache.wake_naming(
+            case when tenant_id is null then '' else E'\n' || array_to_string(tenant_id || hosts, E'\n') end);
     end if;
 end
 $$;
@@ -345,7 +331,6 @@ declare
     oldest xid8;
     seen pg_snapshot;
     changes tenantcache.outbox[];
-    before bigint;
     is_all boolean;
     is_flood boolean := false;
 begin
@@ -388,7 +373,6 @@ begin
     if cardinality(changes) = 0 then
         return 'nothing';  -- another process published it between our look and the lock
     end if;
-    select max(seq) into before from tenantcache.change_log;
     begin
         changes := tenantcache.led_to(changes);
         if cardinality(changes) > 2 * most then
@@ -412,7 +396,7 @@ begin
     update tenantcache.publisher set
         floor = case when is_all then pg_snapshot_xmin(seen) else floor end,
         published = case when is_all then seen else published end;
-    perform tenantcache.notify((select max(seq) from tenantcache.change_log) || tenantcache.named_since(before));
+    perform tenantcache.notify((select max(seq)::text from tenantcache.change_log));
     return case when is_all then 'published' else 'more' end;
 end
 $$;

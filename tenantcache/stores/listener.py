@@ -31,16 +31,17 @@ CHECK_INTERVAL = 10.0
 
 
 def tell(on_change: OnChange, payload: object) -> None:
-    """Hand a notification on. A publisher's begins with the number of the newest entry, and a writer's with nothing.
-    Both may name changes: after an empty line each a tenant's id and its aliases, one a line."""
-    head, *changes = str(payload).split("\n\n")
-    doubts = [Doubt(tenant_id, tuple(aliases)) for tenant_id, *aliases in (change.split("\n") for change in changes)]
+    """Hand a notification on. A publisher's holds the number of the newest entry. A writer's is empty, or an empty line
+    with the changed tenant's id and its aliases after it, one a line."""
+    head, *names = str(payload).split("\n")
     if head == "counters":
         on_change(checks=True)
     elif head.isdecimal() and len(head) < 20:
-        on_change(int(head), doubts=doubts)
+        on_change(int(head))
+    elif names and not head:
+        on_change(doubt=Doubt(names[0], tuple(names[1:])))
     else:
-        on_change(doubts=doubts)
+        on_change()
 
 
 class Listener:

@@ -108,11 +108,6 @@ def name_changes(old: Tables, new: Tables, *, old_hosts: bool = True) -> list[Na
     return named
 
 
-def doubts_of(named: Sequence[Named]) -> list[Doubt]:
-    """What a notification says of those changes."""
-    return [Doubt(key, aliases) for key, aliases in named if key is not None and aliases is not None]
-
-
 @dataclass
 class Transaction:
     """`touched` are the rows that it has locked: tenant ids and domains. `notifies`: no other one does it."""
@@ -244,7 +239,9 @@ class Database:
             # Publishers go by the number, which is drawn before the commit.
             self.outbox = sorted([*self.outbox, *((transaction.number, one) for one in named)], key=lambda one: one[0])
             if transaction.notifies:
-                self._notify(doubts=doubts_of(named))
+                self._notify(
+                    doubts=[Doubt(key, aliases) for key, aliases in named if key is not None and aliases is not None]
+                )
         self._show()
 
     def _notify(self, newest: int | None = None, doubts: Sequence[Doubt] = ()) -> None:
@@ -274,7 +271,7 @@ class Database:
         self.log += [self._entry(one) for one in moved]
         if not self.outbox:
             self._published = self._ended
-        self._notify(self.log[-1].seq, doubts_of(moved))
+        self._notify(self.log[-1].seq)
         self._show()
         return "more" if self.outbox else "published"
 

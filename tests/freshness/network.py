@@ -230,10 +230,14 @@ class SimulatedLog:
         session = object()
 
         def tell(newest: int | None, doubts: Sequence[Doubt]) -> None:
-            self._link.push("notify", lambda: on_change(newest, doubts=doubts))
+            on_change(newest)
+            for doubt in doubts:
+                on_change(doubt=doubt)
 
         def connect() -> None:
-            self._database.sessions[session] = tell
+            self._database.sessions[session] = lambda newest, doubts: self._link.push(
+                "notify", lambda: tell(newest, doubts)
+            )
 
         await self._link.call("open", connect, LOG_TIMEOUT * 4)
         self._session = session

@@ -50,11 +50,10 @@ Rules
    (rule 4). It may follow another pending read of its names with the same watermark only if it was sent after that
    one's answer had come. An index that is kept up by the log may lack what such a read has seen, until a pull from
    after it has found nothing pending (`settled`).
-8. A notification may name a tenant and its aliases before a pull brings the change (`doubts`). Memory drops them. From
-   then on no copy from Redis, no index and no read that was asked before is believed of them. What was asked later has
-   seen the change. So a later pull ends this, if it proves something (rule 1): by then the log has named the change. A
-   doubt proves nothing, raises no floor and extends nothing. It is only early. If a client has made it up, it costs
-   reads, and a bounded number.
+8. A commit's own notification may name a tenant and its aliases before the log does (`doubts`). Memory drops them. From
+   then on no copy from Redis, no index and no read that was asked before is believed of them. A pull that was asked
+   later, and that has found nothing pending, ends this: the log has named the change. A doubt proves nothing, raises no
+   floor and extends nothing. It is only early. If a client has made it up, it costs reads, and a bounded number.
 
 `tests/freshness/scenarios` shows what each rule prevents.
 
