@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +67,7 @@ LONG_STORIES = {
 COUNTERS = {
     "pulls",
     "_started",
+    "noted",
     "_last_finished",
     "generation",
     "number",
@@ -94,7 +96,9 @@ def state_of(process: Process) -> object:
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
     seen = sorted(process.watch._seen.items())
-    return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
+    text = "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
+    # How many doubts were noted when something was asked is compared with those that are held; those to come are more.
+    return text if process.freshness.doubts._numbers else re.sub(r"doubts=\d+", "", text)
 
 
 def _names_of(holder: object) -> Iterator[str]:

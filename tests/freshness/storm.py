@@ -9,11 +9,10 @@ import random
 import sys
 from collections.abc import Callable
 
-from tenantcache.freshness.log import Doubt
 from tests.freshness.database import Flaws, Transaction
 from tests.freshness.process import Process, Sizes
 from tests.freshness.truth import Violation
-from tests.freshness.world import ALIASES, TENANTS, World
+from tests.freshness.world import ALIASES, World
 
 STEPS = 300
 
@@ -69,7 +68,6 @@ class Storm:
             self._prune,
             self._hold_publisher,
             self._crash,
-            self._make_up,
         ]
         return self.rng.sample(kinds, self.rng.randrange(1, 6))
 
@@ -257,13 +255,6 @@ class Storm:
     def _crash(self) -> str:
         self.world.database.crash()
         return "crash"
-
-    def _make_up(self) -> str:
-        """A client notifies of what has not happened."""
-        doubt = Doubt(self.rng.choice(TENANTS), (self.rng.choice(ALIASES),))
-        newest = self.rng.choice((None, self.world.database.head.seq + self.rng.randrange(3)))
-        self.world.database._notify(newest, [doubt])
-        return f"make up a notification of {newest} and {doubt}"
 
     def _terminate(self) -> str:
         self.world.database.terminate_backends()
