@@ -166,6 +166,12 @@ class Memory:
         if entry is not None:
             self._forget(entry)
 
+    def drop_older(self, alias: str, watermark: float) -> None:
+        """Drop the entry of `alias` if it is older than that."""
+        entry = self.get(alias)
+        if entry is not None and entry.watermark < watermark:
+            self.drop_alias(alias)
+
     def clear(self) -> None:
         self.hot.clear()
         self._by_tenant.clear()

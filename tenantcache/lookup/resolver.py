@@ -18,6 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from tenantcache.errors import StoreError, StoreUnavailableError
@@ -118,7 +119,7 @@ class Resolver:
         if entry is not None:
             return entry
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
-        if self._known.rules_out(alias) and self._freshness.accepts(self._freshness.settled, alias, None):
+        if self._known.rules_out(alias) and self._freshness.accepts_absence(alias):
             self.ruled_out += 1
             return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
@@ -184,18 +185,16 @@ class Resolver:
     def changed(self, entry: LogEntry) -> None:
         if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
-            return
-        for held in self._memory.of_tenant(entry.tenant_id):
-            self._drop_older(held, entry.seq)
-        for alias in (*entry.aliases, id_alias(entry.tenant_id)):
-            self._flights.detach(alias)
-            held_here = self._memory.get(alias)
-            if held_here is not None:
-                self._drop_older(held_here, entry.seq)
+        else:
+            self.evict(entry.tenant_id, entry.aliases, before=entry.seq)
 
-    def _drop_older(self, held: Entry, seq: int) -> None:
-        if held.watermark < seq:
-            self._memory.drop_alias(held.alias)
+    def evict(self, tenant_id: str, aliases: Sequence[str], *, before: float = inf) -> None:
+        """Drop what is held of a tenant from before that entry. Later callers start new loads."""
+        for held in self._memory.of_tenant(tenant_id):
+            self._memory.drop_older(held.alias, before)
+        for alias in (*aliases, id_alias(tenant_id)):
+            self._flights.detach(alias)
+            self._memory.drop_older(alias, before)
 
     def flush(self) -> None:
         self._flights.detach_all()
@@ -225,7 +224,8 @@ class Resolver:
 
     async def _read_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
         # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.
-        wanted = [alias for alias in aliases if self._memory.get(alias) is None]
+        doubts = self._freshness.doubts
+        wanted = [alias for alias in aliases if self._memory.get(alias) is None and not doubts.hold(alias, None)]
         if not self._freshness.is_valid(self._clock()):
             return {}
         copies = await self._sharing.read(wanted)

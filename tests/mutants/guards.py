@@ -46,6 +46,7 @@ SUITES = {
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
         "tests/stores/test_writers.py",
+        "tests/stores/test_notifications.py",
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
@@ -86,7 +87,7 @@ COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
 OF_FAILOVER = ("failover",)
 
-FRESHNESS = "tenantcache/freshness/core/freshness.py"
+FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
 RESOLVER, JUDGEMENT = "tenantcache/lookup/resolver.py", "tenantcache/lookup/core/judgement.py"
@@ -192,6 +193,39 @@ MUTANTS = [
         FRESHNESS,
         "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
+    ),
+    Mutant(
+        "reads from before a doubt",
+        FRESHNESS,
+        "if self.doubts.hold(alias, tenant_id, asked=asked.doubts):",
+        "if False:",
+    ),
+    Mutant(
+        "copies of what is doubted",
+        FRESHNESS,
+        "if self.doubts.hold(alias, tenant_id):",
+        "if False:",
+    ),
+    Mutant("an index may lack what is doubted", FRESHNESS, " and not self.doubts.hold(alias, None)", ""),
+    Mutant(
+        "doubts end",
+        DOUBTS,
+        "for name, number in self._numbers.items() if number > asked}",
+        "for name, number in self._numbers.items()}",
+    ),
+    Mutant(
+        "doubts outlive an earlier pull",
+        DOUBTS,
+        "for name, number in self._numbers.items() if number > asked}",
+        "for name, number in self._numbers.items() if False}",
+    ),
+    Mutant("doubts are bounded", DOUBTS, "if len(self._numbers) + len(names) > MAX_DOUBTED:", "if False:"),
+    Mutant("a doubt evicts", FOLLOWER, "            self._sink.doubted(doubt)", "            pass"),
+    Mutant(
+        "nothing is doubted while notifications are empty",
+        FOLLOWER,
+        "not self._pace.patience and self._fresh",
+        "self._fresh",
     ),
     Mutant(
         "what was pending is not shared",
@@ -312,8 +346,8 @@ MUTANTS = [
     Mutant(
         "a change detaches loads in flight",
         RESOLVER,
-        "            self._flights.detach(alias)\n            held_here",
-        "            held_here",
+        "            self._flights.detach(alias)\n            self._memory",
+        "            self._memory",
     ),
     Mutant(
         "a refused answer detaches its load",
@@ -324,14 +358,14 @@ MUTANTS = [
     Mutant(
         "a change evicts the tenant",
         RESOLVER,
-        "            self._drop_older(held, entry.seq)\n        for",
+        "            self._memory.drop_older(held.alias, before)\n        for",
         "            pass\n        for",
     ),
     Mutant(
         "a change evicts the alias",
         RESOLVER,
-        "                self._drop_older(held_here, entry.seq)",
-        "                pass",
+        "            self._memory.drop_older(alias, before)",
+        "            pass",
     ),
     Mutant("a newer read evicts siblings", RESOLVER, "if is_older and sibling.tenant != tenant:", "if False:"),
     Mutant(
@@ -344,14 +378,14 @@ MUTANTS = [
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
-        " and self._freshness.accepts(self._freshness.settled, alias, None):",
+        " and self._freshness.accepts_absence(alias):",
         ":",
     ),
     Mutant(
         "the index may lack what was pending",
-        RESOLVER,
-        "self._freshness.accepts(self._freshness.settled, alias, None):",
-        "self._freshness.accepts(self._freshness.applied, alias, None):",
+        FRESHNESS,
+        "return self.accepts(self.settled, alias, None)",
+        "return self.accepts(self.applied, alias, None)",
     ),
     Mutant(
         "the index is not taken from a snapshot with changes pending",
@@ -490,6 +524,9 @@ MUTANTS = [
         "7307199742000000",
         SCHEMA,
     ),
+    Mutant("a notification is short", LOG, "octet_length(names) > 1000", "false", SCHEMA),
+    Mutant("every client can decode a notification", LOG, " or names ~ E'[^\\x01-\\x7f]'", "", SCHEMA),
+    Mutant("a few changes of many are named", LOG, " or woken = xid || '+++++++'", "", SCHEMA),
     Mutant(
         "a full queue of notifications",
         LOG,
