@@ -48,12 +48,14 @@ class HostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`."""
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`.
+    `more`: there are more tenants than were asked for."""
 
     mark: LogMark
     epoch: str
     batches: AsyncIterator[list[Row]]
     pending: bool = False
+    more: bool = False
 
 
 class RowSource(Protocol):
