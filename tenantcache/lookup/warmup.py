@@ -3,7 +3,8 @@
 Rules:
 
 * The stream is one snapshot, of tenants that were seen last first, and ends when memory is full. By default there is
-  none if memory has no room for all tenants: most of what it would bring might never be asked for.
+  none if memory has no room for all tenants: most of what it would bring might never be asked for. Nor for adopted
+  tables, in which two tenants may have one name.
 * Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed: a change
   that the follower has applied meanwhile refuses it, and so does another timeline. For that, the follower has to have
   come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is not such a copy
@@ -95,6 +96,8 @@ class WarmUp:
     async def _fill(self, stream: RowStream) -> WarmUpState:
         if stream.more and not self._partly:
             return "too many"
+        if stream.may_share_names and not self._partly:
+            return "off"
         async for rows in stream.batches:
             for row in rows:
                 if len(self._memory) >= self._most:

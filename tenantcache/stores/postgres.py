@@ -35,7 +35,10 @@ _COUNT_ALIASES = f"""
 
 _ALL_ALIASES = "select alias from tenantcache.all_aliases() as alias"
 
-_HAS_MORE = "select count(*) > $1::int from (select from tenantcache.tenant_ids() limit $1::int + 1) as found"
+_HAS_MORE = """
+    select count(*) > $1::int as more, exists (select from tenantcache.adoptions) as may_share_names
+    from (select from tenantcache.tenant_ids() limit $1::int + 1) as found
+"""
 
 # Usage of a month says who comes often enough to be worth the place. The rows are found one after the other, in order,
 # so the first of them come at once, however many there are.
@@ -117,10 +120,12 @@ class PostgresTenants:
         async with self._snapshot("reading tenants ahead") as connection:
             self.queries += 3
             head = head_of(await connection.fetch(HEAD))
-            more = await connection.fetchval(_HAS_MORE, most, timeout=COUNT_TIMEOUT)
+            (found,) = await connection.fetch(_HAS_MORE, most, timeout=COUNT_TIMEOUT)
             records = _in_batches(connection.cursor(_RECENT_ROWS, most, timeout=COUNT_TIMEOUT), batch)
             rows = self._rows_of(records)
-            yield RowStream(mark_of(head), head["epoch"], rows, head["pending"], more)
+            yield RowStream(
+                mark_of(head), head["epoch"], rows, head["pending"], found["more"], found["may_share_names"]
+            )
 
     async def _rows_of(self, batches: AsyncIterator[list[asyncpg.Record]]) -> AsyncIterator[list[Row]]:
         async for records in batches:
