@@ -30,6 +30,7 @@ SUITES = {
         "tests/test_other_names.py",
     ],
     "loops": ["tests/test_eventloops.py"],
+    "starts": ["tests/test_warmup.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
@@ -67,6 +68,7 @@ WHAT_SUITES_DO = {
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
     "loops": "one engine and several event loops, which end, are closed or go on",
+    "starts": "memory warmed up from a stream, and cold starts under load, on real servers",
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
@@ -81,6 +83,7 @@ PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
+STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 COUNTERS = ("counters",)
@@ -344,6 +347,33 @@ MUTANTS = [
         "if False:",
     ),
     Mutant(
+        "a flush detaches loads in flight, and not what waits for one",
+        "tenantcache/lookup/flights.py",
+        "        self._flights = dict(self._waiting)",
+        "        pass",
+    ),
+    Mutant(
+        "a start: hosts past the budget of unknown ones wait for the index",
+        RESOLVER,
+        "            await self._unknown.settled()\n",
+        "",
+        STARTS,
+    ),
+    Mutant(
+        "a start: copies in Redis are left alone",
+        "tenantcache/lookup/warmup.py",
+        "self._resolver.sharing.is_on = False",
+        "pass",
+        STARTS,
+    ),
+    Mutant(
+        "a start: memory that cannot hold all tenants is not filled unasked",
+        "tenantcache/lookup/warmup.py",
+        "if stream.more and not self._partly:",
+        "if False:",
+        STARTS,
+    ),
+    Mutant(
         "a change detaches loads in flight",
         RESOLVER,
         "            self._flights.detach(alias)\n            self._memory",
@@ -378,7 +408,7 @@ MUTANTS = [
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
-        " and self._freshness.accepts_absence(alias):",
+        " or not self._freshness.accepts_absence(alias):",
         ":",
     ),
     Mutant(
