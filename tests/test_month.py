@@ -16,7 +16,7 @@ from benchmarks.month.life import Life
 from benchmarks.month.others import COMMANDS
 from benchmarks.month.run import simulate
 from benchmarks.month.stores import Stores
-from tenantcache.ratelimit.core.windows import DAY, Debit
+from tenantcache.ratelimit.core.windows import DAY, MINUTE, Debit
 from tenantcache.stores.redis import RedisCounters, RedisLink
 from tenantcache.tenant import Limits
 from tests.servers.billing import BilledCommands
@@ -104,9 +104,10 @@ def test_a_limit_is_used_and_not_exceeded() -> None:
     assert answers.over == 0
 
 
-def test_it_sees_a_limit_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Counters, "debit", lambda self, tenant, debits, now: [max(0, each.amount) for each in debits])
-    assert living((20.0,)).run(EPOCH + HOUR).answers.over > 1_000
+def test_it_sees_a_limit_exceeded() -> None:
+    life = living((20.0,))
+    life.limits = [Limits(500, 100_000)]  # is held against; the reservations go on with 600
+    assert life.run(EPOCH + 10 * MINUTE).answers.over == pytest.approx(1_000, abs=20)
 
 
 def test_lookups_are_billed_for_each_process_that_is_cold() -> None:
@@ -138,7 +139,7 @@ def test_a_fleet_survives_redis() -> None:
     assert back.bill.commands[Purpose.PROBE] == 2 * 3
     assert back.bill.commands[Purpose.EXPIRY] >= 5, "Redis is empty, and its keys are new"
     assert first.answers.over == gone.answers.over == back.answers.over == 0
-    assert 0 < first.answers.unavailable < 3 * sum(RATES) * 3
+    assert first.answers.unavailable <= 3 * sum(RATES), "Postgres counts after three seconds at most"
     assert gone.answers.unavailable == back.answers.unavailable == 0
 
 

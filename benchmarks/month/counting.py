@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 
 from benchmarks.month.bill import Answer, Bill, Purpose
 from benchmarks.month.stores import Stores
@@ -34,7 +33,7 @@ class Counters:
         self._redis: dict[tuple[int, int], array[int]] = {}
         self._postgres: dict[tuple[int, Window], int] = {}
 
-    def lose(self, before: float = inf) -> None:
+    def lose(self, before: float) -> None:
         """Redis has lost what is of dates before that one."""
         self._redis = {key: fields for key, fields in self._redis.items() if key[1] >= before}
 
@@ -87,8 +86,7 @@ class Taker:
     ) -> None:
         self.reservations: dict[int, Reservation] = {}
         self._counters, self._limits, self._processes = counters, limits, processes
-        self._before, self._after = before, after
-        self._watched: dict[int, None] = {}
+        self._before, self._after, self._watched = before, after, dict[int, None]()
 
     def reservation(self, tenant: int, now: float) -> Reservation:
         found = self.reservations.get(tenant)

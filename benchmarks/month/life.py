@@ -12,6 +12,7 @@ import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from math import inf
 from random import Random
 
 from benchmarks.month.bill import Answer, Answers, Bill, Day, Purpose
@@ -138,12 +139,12 @@ class Life:
 
         def fall(now: float) -> None:
             self.stores.is_up = False
-            self.at(now + TICK, look)
+            self._push(now + TICK, look)
 
         def rise(now: float) -> None:
             self.stores.is_up = True
             self.counters.mirror(int(now // DAY))
-            self.counters.lose()
+            self.counters.lose(before=inf)
             self._copies.clear()
             self.counters.bill.add(Purpose.PROBE, PROBE_COMMANDS * len(self._takers) * probes)
 

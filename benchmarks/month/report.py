@@ -48,12 +48,10 @@ def headline(months: Sequence[Results]) -> str:
         name = f"**tenantcache**, {_name(results.fleet)}"
         rows.append((name, f"{per_request:.4f}", f"**{_rate(results.month.free_rate)}**", _dollars(price)))
     head = ("", "Redis commands a request", "requests/s that a free plan carries", "100 requests/s, a month")
-    return "\n\n".join(
-        (
-            _table(head, rows),
-            f"A free plan ends at {FREE_COMMANDS:,} commands a month; prices are Upstash's of {PRICES_OF}. A deployment a "
-            "day, a Redis failover and a bad tenant are included. [What a fleet pays](docs/bill.md) has all tables.",
-        )
+    return (
+        f"A free plan of metered Redis ends at {FREE_COMMANDS:,} commands a month. How many requests a second it "
+        "carries, with a deployment a day, a Redis failover and a bad tenant included ([what a fleet pays](docs/bill.md)):\n\n"
+        f"{_table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}."
     )
 
 
