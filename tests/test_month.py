@@ -108,6 +108,22 @@ def test_it_sees_a_limit_exceeded() -> None:
     life = living((20.0,))
     life.limits = [Limits(500, 100_000)]  # is held against; the reservations go on with 600
     assert life.run(EPOCH + 10 * MINUTE).answers.over == pytest.approx(1_000, abs=20)
+    life = Life([20.0], [Limits(600, 100_000)], 3, EPOCH - 600, Random(1), STEADY, warm_up=True)
+    life.limits = [Limits(600, 5_000)]
+    assert life.run(EPOCH).answers.over == pytest.approx(1_000, abs=20)
+
+
+def test_a_tenant_that_asks_for_too_much_costs_nothing_more() -> None:
+    calm = living((1.0, 1.0))
+    calm.run(EPOCH + HOUR)
+    life = living((1.0, 1.0))
+    life.run(EPOCH + HOUR)
+    life.ask_for(-1, 100.0)
+    day, usual = life.run(EPOCH + HOUR + 5 * MINUTE), calm.run(EPOCH + HOUR + 5 * MINUTE)
+    assert day.answers.requests == pytest.approx(5 * 60 * 101, rel=0.02)
+    assert day.answers.admitted == pytest.approx(5 * 60 + 5 * 600, rel=0.05)
+    assert (day.answers.below, day.answers.over) == (0, 0)
+    assert day.bill.total < usual.bill.total + 5 * 3 * 10, "a few takes a minute and process"
 
 
 def test_lookups_are_billed_for_each_process_that_is_cold() -> None:

@@ -70,7 +70,7 @@ class Life:
         warm_up: bool,
     ) -> None:
         self.random, self.course, self.now = random, course, start
-        self._rates, self.limits = [rate / processes for rate in rates], limits
+        self._rates, self.limits = [rate / processes for rate in rates], list(limits)
         self.answers = Answers()
         self.stores = Stores(start)
         self.counters = Counters(self.stores)
@@ -95,8 +95,11 @@ class Life:
     # What happens to the fleet.
 
     def ask_for(self, tenant: int, rate: float) -> None:
-        """From the next minute on, the tenant sends so many requests a second."""
+        """From now on, between two minutes, the tenant sends so many requests a second."""
         self._rates[tenant] = rate / len(self._pieces)
+        for pieces in self._pieces:
+            self._arrivals[minute_at(pieces[tenant].mark)].remove(pieces[tenant])
+            self._await(pieces[tenant], self.now)
 
     def at(self, when: float, action: Action) -> None:
         self._actions[minute_at(when)].append((when, action))
@@ -181,9 +184,6 @@ class Life:
 
     def _run_minute(self, minute: int) -> None:
         self._end = float((minute + 1) * MINUTE)
-        if minute % MINUTES_PER_DAY == 0:
-            self._end_day()
-            self.counters.lose(before=minute // MINUTES_PER_DAY)
         serial = self._serial
         self._events = [(piece.mark, next(serial), piece, piece.version) for piece in self._arrivals.pop(minute, ())]
         self._events += [(float(minute * MINUTE + second), next(serial), None, self._look) for second in range(MINUTE)]
@@ -202,6 +202,9 @@ class Life:
             self._await(piece, self._end)
         self._active.clear()
         self._judge()
+        if (minute + 1) % MINUTES_PER_DAY == 0:
+            self._end_day()
+            self.counters.lose(before=(minute + 1) // MINUTES_PER_DAY)
 
     def _look(self, now: float) -> None:
         """What processes do once a second."""

@@ -50,7 +50,8 @@ def headline(months: Sequence[Results]) -> str:
     head = ("", "Redis commands a request", "requests/s that a free plan carries", "100 requests/s, a month")
     return (
         f"A free plan of metered Redis ends at {FREE_COMMANDS:,} commands a month. How many requests a second it "
-        "carries, with a deployment a day, a Redis failover and a bad tenant included ([what a fleet pays](docs/bill.md)):\n\n"
+        "carries, with a deployment a day, a Redis failover and a bad tenant included "
+        "([what a fleet pays](docs/bill.md)):\n\n"
         f"{_table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}."
     )
 

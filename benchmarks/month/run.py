@@ -16,7 +16,9 @@ NIGHT = 2 * HOUR
 
 DEPLOYED_AT, BETWEEN_STOPS = 10.5 * HOUR, 30.0
 LOST_AT, LOST_FOR = 14.25 * HOUR + 20, 300.0
-TIMES_ITS_LIMIT = 10
+
+BAD_TENANT, BAD_TENANTS_PLAN, TIMES_ITS_LIMIT = -1, PLANS[0], 10
+"""The least of the busiest tenants, on the least plan."""
 
 PROCESSES = (2, 4, 8, 16)
 
@@ -66,13 +68,15 @@ def _day(fleet: Fleet, kind: str, hours: float, *, warm_up: bool, one_plan: bool
     total = Day()
     for number, stratum in enumerate(fleet.strata()):
         life = _life(fleet, stratum, f"{kind}/{number}", warm_up=warm_up, one_plan=one_plan)
+        is_bad = kind == "bad tenant" and number == 0
+        if is_bad:
+            life.limits[BAD_TENANT] = BAD_TENANTS_PLAN
         life.run(EPOCH)
         life.deploy(EPOCH + DEPLOYED_AT, BETWEEN_STOPS)
         if kind == "failover":
             life.lose_redis(EPOCH + LOST_AT, LOST_FOR, probes=number == 0)
-        if kind == "bad tenant" and number == 0:
-            bad = min(len(life.limits) - 1, 10)
-            life.ask_for(bad, TIMES_ITS_LIMIT * (life.limits[bad].per_minute or 0) / 60)
+        if is_bad:
+            life.ask_for(BAD_TENANT, TIMES_ITS_LIMIT * (BAD_TENANTS_PLAN.per_minute or 0) / 60)
         total.add(life.run(EPOCH + hours * HOUR), stratum.weight)
     return total
 
