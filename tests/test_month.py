@@ -214,8 +214,8 @@ def test_the_guides_pattern_carries_what_its_readers_found() -> None:
 
 
 def test_the_documents_tables() -> None:
-    results = simulate("hobby", kinds=("weekday",), hours=1, processes=(2, 4), warm_up=False)
-    assert results.days["weekday"].answers.over == 0
+    results = simulate("hobby", kinds=(bill.USUAL,), hours=1, processes=(2, 4), warm_up=False)
+    assert results.days[bill.USUAL].answers.over == 0
     document = report.document([results])
     assert "| hobby: 100 tenants, 1 request/s, 2 processes |" in document
     assert "0.06" in report.headline([results])

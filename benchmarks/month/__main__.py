@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--fleet", action="append", choices=FLEETS, help="only that one; may be given again")
     parser.add_argument("--days", type=int, default=len(WEIGHTS), help=f"only the first ones of {', '.join(WEIGHTS)}")
     parser.add_argument("--hours", type=float, default=24.0, help="of each day, from midnight")
-    parser.add_argument("--processes", type=int, nargs="*", default=PROCESSES, help="sizes to compare on a weekday")
+    parser.add_argument("--processes", type=int, nargs="*", default=PROCESSES, help="sizes to compare on a usual day")
     parser.add_argument("--one-plan", action="store_true", help="every tenant has 600 a minute and 100,000 a day")
     parser.add_argument("--warm-up", action=argparse.BooleanOptionalAction, help="fill memory at the start, or do not")
     parser.add_argument("--short", action="store_true", help="see that it runs: its figures mean nothing")

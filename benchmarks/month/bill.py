@@ -94,7 +94,8 @@ class Day:
         return self.bill.total / max(1, self.answers.admitted)
 
 
-WEIGHTS: Mapping[str, int] = {"weekday": 28, "failover": 1, "bad tenant": 1}
+USUAL, FAILOVER, BAD_TENANT = "usual day", "day of a failover", "day of a bad tenant"
+WEIGHTS: Mapping[str, int] = {USUAL: 28, FAILOVER: 1, BAD_TENANT: 1}
 """How many of a month's thirty days are as each day that is simulated."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+GUIDE = "the guide's pattern"
 COMMANDS = {
-    "the guide's pattern": 3.0,
+    GUIDE: 3.0,
     "the usual limiter": 2.0,
 }
 """Billed commands a request. The first is a GET of the tenant, and of its counts of this minute and this day: what

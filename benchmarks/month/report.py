@@ -18,7 +18,7 @@ from benchmarks.month.bill import (
     pay_as_you_go,
 )
 from benchmarks.month.fleets import Fleet
-from benchmarks.month.others import COMMANDS
+from benchmarks.month.others import COMMANDS, GUIDE
 from benchmarks.month.run import Results
 
 ROOT = Path(__file__).parents[2]
@@ -38,21 +38,18 @@ def document(months: Sequence[Results]) -> str:
 
 
 def headline(months: Sequence[Results]) -> str:
-    rows = [
-        (name, f"{commands:g}", _rate(free_rate(commands)), _dollars(pay_as_you_go(commands * 100 * SECONDS_A_MONTH)))
-        for name, commands in COMMANDS.items()
-    ]
+    guide = COMMANDS[GUIDE]
+    rows = []
     for results in months:
-        per_request = results.month.per_request
-        price = pay_as_you_go(per_request * 100 * SECONDS_A_MONTH)
-        name = f"**tenantcache**, {_name(results.fleet)}"
-        rows.append((name, f"{per_request:.4f}", f"**{_rate(results.month.free_rate)}**", _dollars(price)))
-    head = ("", "Redis commands a request", "requests/s that a free plan carries", "100 requests/s, a month")
+        theirs, ours = guide * results.fleet.rate * SECONDS_A_MONTH, results.month.total
+        bills = (f"{_many(total)}, {_dollars(pay_as_you_go(total))}" for total in (theirs, ours))
+        rows.append((_name(results.fleet), *bills, f"{results.month.per_request:.4f}", _rate(results.month.free_rate)))
+    head = ("Redis commands a month", GUIDE, "tenantcache", "a request", "requests/s that a free plan carries")
     return (
-        f"A free plan of metered Redis ends at {FREE_COMMANDS:,} commands a month. How many requests a second it "
-        "carries, with a deployment a day, a Redis failover and a bad tenant included "
-        "([what a fleet pays](docs/bill.md)):\n\n"
-        f"{_table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}."
+        f"A free plan of metered Redis ends at {FREE_COMMANDS:,} commands a month. At the {guide:g} commands a request "
+        f"of {GUIDE}, it carries {_rate(free_rate(guide))} requests/s. With tenantcache, a deployment a day, a Redis "
+        "failover and a bad tenant included ([what a fleet pays](docs/bill.md)):\n\n"
+        f"{_table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}, pay as you go."
     )
 
 
@@ -75,11 +72,11 @@ def write(months: Sequence[Results]) -> None:
 
 
 def _set_up(months: Sequence[Results]) -> str:
-    days = ", ".join(f"{weight} times a {kind}" for kind, weight in WEIGHTS.items())
+    days = ", ".join(f"{weight} as the {kind}" for kind, weight in WEIGHTS.items())
     warm = "filled at the start" if months[0].warm_up else "cold at the start"
     hours = months[0].hours
     part = "" if hours == 24 else f" Only the first {hours:g} hours of each day were simulated: these are no figures."
-    return f"A month is {days}. Memory is {warm}.{part}"
+    return f"A month is thirty days: {days}. Memory is {warm}.{part}"
 
 
 def _costs(months: Sequence[Results]) -> str:
@@ -98,8 +95,8 @@ def _costs(months: Sequence[Results]) -> str:
     head = ("", "commands a served request", "a month", "pay as you go", "cheapest plan", "the free plan carries, /s")
     return _table(head, rows) + (
         f"\n\nPay as you go: ${PER_COMMAND * 100_000:.2f} per 100,000 commands, all of them once a month has more than "
-        f"{FREE_COMMANDS:,}. The cheapest plan of those that do not bill commands costs ${LEAST_FIXED_PLAN:g} a month, "
-        f"with 250 MB and 50 GB of traffic. Prices of {PRICES_OF}."
+        f"{FREE_COMMANDS:,}. A plan of ${LEAST_FIXED_PLAN:g} a month does not bill commands, if its 250 MB and 50 GB "
+        f"of traffic suffice. Prices: Upstash's of {PRICES_OF}."
     )
 
 
@@ -128,7 +125,7 @@ def _by_processes(months: Sequence[Results]) -> str:
         )
         for results in months
     ]
-    return _table(("a weekday, commands a served request", *(f"{size} processes" for size in sizes)), rows)
+    return _table(("a usual day, commands a served request", *(f"{size} processes" for size in sizes)), rows)
 
 
 def _answers(months: Sequence[Results]) -> str:

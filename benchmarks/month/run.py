@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.month.bill import WEIGHTS, Day, Month, month_of
+from benchmarks.month.bill import BAD_TENANT, FAILOVER, USUAL, WEIGHTS, Day, Month, month_of
 from benchmarks.month.fleets import EPOCH, FLEETS, HOUR, PLANS, Course, Fleet, Stratum, plan_of
 from benchmarks.month.life import Life
 
@@ -17,7 +17,7 @@ NIGHT = 2 * HOUR
 DEPLOYED_AT, BETWEEN_STOPS = 10.5 * HOUR, 30.0
 LOST_AT, LOST_FOR = 14.25 * HOUR + 20, 300.0
 
-BAD_TENANT, BAD_TENANTS_PLAN, TIMES_ITS_LIMIT = -1, PLANS[0], 10
+BAD_ONE, BAD_ONES_PLAN, TIMES_ITS_LIMIT = -1, PLANS[0], 10
 """The least of the busiest tenants, on the least plan."""
 
 PROCESSES = (2, 4, 8, 16)
@@ -25,7 +25,7 @@ PROCESSES = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Results:
-    """`days` by kind; `by_processes`: a weekday of fleets that have so many processes, else the same."""
+    """`days` by kind; `by_processes`: a usual day of fleets that have so many processes, else the same."""
 
     fleet: Fleet
     days: Mapping[str, Day]
@@ -58,7 +58,7 @@ def simulate(
 
     days = {kind: day_of(fleet, kind) for kind in kinds}
     by_processes = {
-        size: days["weekday"] if size == fleet.processes else day_of(fleet.with_processes(size), "weekday")
+        size: days[USUAL] if size == fleet.processes else day_of(fleet.with_processes(size), USUAL)
         for size in processes
     }
     return Results(fleet, days, by_processes, hours, warm_up)
@@ -68,15 +68,15 @@ def _day(fleet: Fleet, kind: str, hours: float, *, warm_up: bool, one_plan: bool
     total = Day()
     for number, stratum in enumerate(fleet.strata()):
         life = _life(fleet, stratum, f"{kind}/{number}", warm_up=warm_up, one_plan=one_plan)
-        is_bad = kind == "bad tenant" and number == 0
+        is_bad = kind == BAD_TENANT and number == 0
         if is_bad:
-            life.limits[BAD_TENANT] = BAD_TENANTS_PLAN
+            life.limits[BAD_ONE] = BAD_ONES_PLAN
         life.run(EPOCH)
         life.deploy(EPOCH + DEPLOYED_AT, BETWEEN_STOPS)
-        if kind == "failover":
+        if kind == FAILOVER:
             life.lose_redis(EPOCH + LOST_AT, LOST_FOR, probes=number == 0)
         if is_bad:
-            life.ask_for(BAD_TENANT, TIMES_ITS_LIMIT * (BAD_TENANTS_PLAN.per_minute or 0) / 60)
+            life.ask_for(BAD_ONE, TIMES_ITS_LIMIT * (BAD_ONES_PLAN.per_minute or 0) / 60)
         total.add(life.run(EPOCH + hours * HOUR), stratum.weight)
     return total
 
