@@ -36,7 +36,7 @@ class SettingsArguments(TypedDict, total=False):
     x_rate_limit_headers: bool
     memory_max_tenants: int
     memory_ttl: float
-    warm_up: bool
+    warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float
     host_index_max_hosts: int

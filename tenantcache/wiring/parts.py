@@ -86,7 +86,15 @@ class Parts:
             clock=self.clock,
         )
         rows, most = stores.rows if settings.warm_up else None, settings.memory_max_tenants
-        made.warm_up = WarmUp(rows, made.resolver, self.memory, self._is_valid, made.sync, most=most)
+        made.warm_up = WarmUp(
+            rows,
+            made.resolver,
+            self.memory,
+            self._is_valid,
+            made.sync,
+            most=most,
+            partly=settings.warm_up is True,
+        )
         made.follower = Follower(
             stores.log,
             self.freshness,

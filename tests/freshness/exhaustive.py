@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,7 @@ LONG_STORIES = {
 COUNTERS = {
     "pulls",
     "_started",
+    "noted",
     "_last_finished",
     "generation",
     "number",
@@ -80,13 +82,22 @@ def state_of(process: Process) -> object:
     """All that decides what the process does next, as text."""
     follower = process.follower
     parts = (follower._notices, follower._publisher, follower._checks, follower._pace, follower._puller)
-    holders = (process.freshness, follower, *parts, process.resolver, process.resolver._flights)
+    holders = (
+        process.freshness,
+        process.freshness.doubts,
+        follower,
+        *parts,
+        process.resolver,
+        process.resolver._flights,
+    )
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(_frames(task) for task in asyncio.all_tasks(process.loop))
     seen = sorted(process.watch._seen.items())
-    return "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
+    text = "\n".join([*held, *memory, *tasks, str(seen), str(process.refusals)])
+    # How many doubts were noted when something was asked is compared with those that are held; those to come are more.
+    return text if process.freshness.doubts._numbers else re.sub(r"doubts=\d+", "", text)
 
 
 def _names_of(holder: object) -> Iterator[str]:
