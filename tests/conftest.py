@@ -27,6 +27,7 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
+from tests.servers.ramdisk import ramdisk
 from tests.thorough import effort
 
 pytest_plugins = ["tests.hangs", "tests.patience", "tests.schedule"]
@@ -55,7 +56,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
     # Not pytest's own directory: that one is closed to the account that Postgres runs as when we are root.
-    with tempfile.TemporaryDirectory(prefix="tenantcache-tests-") as path:
+    with tempfile.TemporaryDirectory(prefix="tenantcache-tests-", dir=ramdisk()) as path:
         Path(path).chmod(0o755)
         yield Path(path)
 
@@ -63,7 +64,7 @@ def server_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[PostgresServer]:
     # Nothing is replicated from it, so that a copy of a database need not be in its log.
-    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
+    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "128MB"}
     with PostgresServer(server_dir / "postgres", options=options) as server:
         yield server
 
