@@ -111,7 +111,7 @@ def _values(named: Mapping[str, object]) -> tuple[object, ...]:
 
 
 def _told(value: object) -> str:
-    return _way_to_tell(type(value))(value)
+    return _way_to_tell(type(value))(value)  # type: ignore[arg-type] # mypy takes instances' __hash__ for the class's
 
 
 @cache
@@ -124,9 +124,7 @@ def _way_to_tell(kind: type) -> Callable[[Any], str]:
         return lambda value: str(sorted(map(_told, value)))
     if issubclass(kind, (list, tuple)) and not hasattr(kind, "_fields"):
         return lambda value: str([_told(one) for one in value])
-    if issubclass(kind, DATA):
-        return lambda value: repr(value)
-    return lambda _: kind.__name__
+    return (lambda value: f"{value!r}") if issubclass(kind, DATA) else (lambda _: kind.__name__)
 
 
 DATA = (type(None), bool, int, float, str, bytes, Question, LogMark, Pull, Snapshot, Entry, Tenant)
