@@ -22,9 +22,10 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
-# Many tests wait for servers of their own, so that four at a time suit two cores.
+# Many tests wait for servers of their own, so that four at a time suit two cores. Compiled code is kept, whatever the
+# environment says: some two hundred processes would each compile the package.
 WORKERS ?= 4
-PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test: install-bench
 	$(PYTEST)
