@@ -29,7 +29,7 @@ class ResolverStats(TypedDict):
     stale_served: int
 
 
-WarmUpState = Literal["off", "filling", "complete", "full", "too many", "failed"]
+WarmUpState = Literal["off", "filling", "taking tokens", "complete", "full", "too many", "failed"]
 
 
 class LookupStats(ResolverStats):

@@ -162,6 +162,11 @@ class Memory:
         found = self._by_tenant.get(tenant_id, ())
         return (found,) if isinstance(found, Entry) else found
 
+    def tenants(self) -> list[Tenant]:
+        """Each tenant that is held."""
+        found = (entries if isinstance(entries, Entry) else entries[0] for entries in self._by_tenant.values())
+        return [entry.tenant for entry in found if entry.tenant is not None]
+
     def drop_alias(self, alias: str) -> None:
         self._negatives.pop(alias, None)
         entry = self._entries.take(alias)

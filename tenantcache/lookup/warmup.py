@@ -42,7 +42,7 @@ time, one of 20 finds a gap."""
 
 class WarmUp:
     """`source` None: there is nothing to read from. `most` is how many entries memory holds, and `partly` whether it is
-    filled if there are more tenants."""
+    filled if there are more tenants. `take_tokens` is awaited when it is filled."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class WarmUp:
         *,
         most: int,
         partly: bool,
+        take_tokens: Callable[[], Awaitable[None]],
     ) -> None:
         self.tenants: int = 0
         self.state: WarmUpState = "off"
@@ -64,6 +65,7 @@ class WarmUp:
         self._sync = sync
         self._most = most
         self._partly = partly
+        self._take_tokens = take_tokens
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -74,7 +76,7 @@ class WarmUp:
     @property
     def done(self) -> bool:
         """Whether it has ended, well or not, or was not wanted."""
-        return self.state != "filling"
+        return self.state not in ("filling", "taking tokens")
 
     async def wait(self) -> None:
         """Return once it has ended, well or not."""
@@ -115,7 +117,10 @@ class WarmUp:
                     await self._sync()
                     if not stream.pending:
                         ended = await self._fill(stream)
-                        return
+                        break
+            if self.tenants:
+                self.state = "taking tokens"
+                await self._take_tokens()
         except (*POSTGRES_FAILURES, StoreUnavailableError) as error:
             logger.info("memory could not be warmed up: %s; tenants are read when they are asked for", error)
         finally:
