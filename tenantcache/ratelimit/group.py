@@ -5,7 +5,7 @@ Rules:
 * A command is sent when one of them needs tokens. It takes for all that will need some soon: that costs nothing more.
 * What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
   time; a meter is part of one of them.
-* After a failure a command takes for those alone that need it, until one is answered.
+* After a failure a command takes for those alone that need it, until one is answered. So does one that is not billed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Group:
         for meter in due:
             if not meter.reservation.is_taking and (take := meter.next_take(ahead=ahead)) is not None:
                 batch.append((meter, take))
-        if not batch or self._is_cautious:
+        if not batch or self._is_cautious or not self._supply.is_billed():
             return
         day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):

@@ -81,12 +81,13 @@ class Limiter:
         self._left: list[Meter] = []
         self._released: list[Meter] = []
 
-    def share_counters(self, version_of: VersionOf, on_lost: OnLost) -> None:
+    def share_counters(self, version_of: VersionOf, on_lost: OnLost, is_billed: Callable[[], bool]) -> None:
         """To be called before the first request if a fleet may change its counters.
 
-        `version_of` tells which ones a minute has. `on_lost` is told of each window whose counter was lost.
+        `version_of` tells which ones a minute has. `on_lost` is told of each window whose counter was lost. `is_billed`
+        tells whether commands are billed now.
         """
-        self._supply.version_of, self._supply.on_lost = version_of, on_lost
+        self._supply.version_of, self._supply.on_lost, self._supply.is_billed = version_of, on_lost, is_billed
 
     @property
     def local_share(self) -> LocalShare:
@@ -222,7 +223,12 @@ class Limiter:
     # Beside the requests.
 
     async def warm(self, tenants: Iterable[Tenant]) -> None:
-        """Take the first tokens of `tenants`: a few commands for each group of them. Raises `StoreError`."""
+        """Take the first tokens of `tenants`: a few commands for each group of them. Raises `StoreError`.
+
+        Nothing is done if commands are not billed.
+        """
+        if not self._supply.is_billed():
+            return
         meters = []
         for number, tenant in enumerate(tenants, start=1):
             if (meter := self._meters.of_tenant(tenant)) is not None:
