@@ -110,8 +110,7 @@ class FleetCounters:
         return self.failover.version_of(minute)
 
     def is_billed(self) -> bool:
-        """For groups: whether a command is dearer than what it carries. In Postgres each debit is a row to write, and a
-        statement is not billed: 4 processes that met 10,000 tenants wrote 2 million rows, and waited for them."""
+        """For groups: whether a command is dearer than what it carries. In Postgres each debit is a row to write."""
         return self.failover.store_of(minute_at(self._server_now())) != "postgres"
 
     def note_lost(self, owner: str, window: Window) -> None:
@@ -121,11 +120,9 @@ class FleetCounters:
     # `CounterStore`.
 
     async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
-        """Raises `FailoverError` while nothing may be taken because another store is about to take over.
-
-        If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
-        asked first: if it fails, Redis is not billed for what cannot be used.
-        """
+        """Raises `FailoverError` while nothing may be taken because another store is about to take over. If one of two
+        stores fails, the error has the `values` of the other. Postgres is asked first: if it fails, Redis is not billed
+        for what cannot be used."""
         takes = any(debit.amount > 0 for _, debits in batch for debit in debits)
         if takes:  # what goes back goes back at once or not at all
             await self._know()
