@@ -19,6 +19,7 @@ from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import minute_at
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.slots import MemorySlots
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock, FakeCounters, limited
 
@@ -36,11 +37,16 @@ def counters() -> FakeCounters:
 
 
 @pytest.fixture
-async def make_limiter(clock: FakeClock, counters: FakeCounters) -> AsyncIterator[MakeLimiter]:
+def slots() -> MemorySlots:
+    return MemorySlots()
+
+
+@pytest.fixture
+async def make_limiter(clock: FakeClock, counters: FakeCounters, slots: MemorySlots) -> AsyncIterator[MakeLimiter]:
     made: list[Limiter] = []
 
     def make(on_error: OnError = "local", processes: int = 1) -> Limiter:
-        limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: processes, on_error=on_error)
+        limiter = Limiter(counters, slots, server_now=clock.server_time, processes=lambda: processes, on_error=on_error)
         made.append(limiter)
         return limiter
 
@@ -796,7 +802,7 @@ async def test_days_of_named_limits_end_in_the_tenants_zone(clock: FakeClock, ma
 
 
 async def test_sliding_minutes_have_no_edge(clock: FakeClock, counters: FakeCounters) -> None:
-    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, sliding=True)
+    limiter = Limiter(counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1, sliding=True)
     tenant = limited(per_minute=60)
     clock.advance(59)
     assert await admitted_of(limiter, tenant, 90) == 60
@@ -820,7 +826,9 @@ async def idle_limiter(
     clock: FakeClock, counters: FakeCounters, cached: set[str], *, named: bool = False
 ) -> tuple[Limiter, Tenant]:
     """A limiter whose one tenant has spent 1 of 600 tokens, 11 minutes ago."""
-    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, is_cached=cached.__contains__)
+    limiter = Limiter(
+        counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1, is_cached=cached.__contains__
+    )
     tenant = limited(per_minute=600, per_day=1000)
     assert (await limiter.check(tenant)).allowed
     if named:
