@@ -48,12 +48,16 @@ class HostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`."""
+    """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`.
+    `more`: there are more tenants than were asked for. `may_share_names`: two adopted tenants may have one name, and a
+    row does not tell which of them it leads to."""
 
     mark: LogMark
     epoch: str
     batches: AsyncIterator[list[Row]]
     pending: bool = False
+    more: bool = False
+    may_share_names: bool = False
 
 
 class RowSource(Protocol):

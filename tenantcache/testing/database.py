@@ -96,8 +96,8 @@ class MemoryDatabase:
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         seen = sorted(self.usage.seen().items(), key=itemgetter(1), reverse=True)
         ids = dict.fromkeys([*(tenant_id for tenant_id, _ in seen if tenant_id in self.rows), *self.rows])
-        rows = [self.rows[tenant_id] for tenant_id in ids][:most]
-        yield RowStream(self.head, self.epoch, _in_batches(rows, batch))
+        rows = [self.rows[tenant_id] for tenant_id in ids]
+        yield RowStream(self.head, self.epoch, _in_batches(rows[:most], batch), more=len(rows) > most)
 
     # `ChangeLog`.
 

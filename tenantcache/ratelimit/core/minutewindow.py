@@ -102,7 +102,6 @@ class MinuteWindow:
         """Enter an earlier minute, with nothing (rule 6)."""
         self._forecast.go_back(now)
         self.number = number
-        self._advance.forget(number)
         self.restart(now)
 
     def restart(self, now: float) -> None:
@@ -110,8 +109,7 @@ class MinuteWindow:
         self._forecast.forget_usage(now)
         self._edge.forget()
         self._begin_ledger()
-        if self.limit is not None:
-            self.held = self._advance.taken
+        self._advance.forget(self.number)
         self.refusal.reopen()
 
     def clock_was_set(self) -> None:
@@ -197,14 +195,14 @@ class MinuteWindow:
         tokens = self._missing(need, self.limit, ahead)
         if most is not None:
             tokens = min(tokens, most - held)
-        if tokens <= 0 and not (need.is_along and self._reserves(need, ahead)):
-            return []
+        target = ahead if may_reserve(now) and not need.is_cautious else 0
+        if self._edge.slides:
+            return [self._ledger.claim(self.window, tokens), *self._edge.reads(self.number)] if tokens > 0 else []
         self._follow_version()
-        lines = [self._ledger.claim(self.window, max(0, tokens))]
-        if not self._edge.slides:
-            target = ahead if may_reserve(now) and not need.is_cautious else 0
-            lines += self._advance.plan(target, ahead=need.ahead and is_next_due(now))
-        return lines + self._edge.reads(self.number)
+        lines = self._advance.plan_next(target) if need.ahead and is_next_due(now) else []
+        if tokens > 0 or (need.is_along and self._advance.lacks(target)):
+            lines = [self._ledger.claim(self.window, max(0, tokens)), self._advance.plan(target), *lines]
+        return lines
 
     def _missing(self, need: Need, limit: int, ahead: int) -> int:
         """The tokens to ask for, of this minute."""
@@ -213,13 +211,6 @@ class MinuteWindow:
         if not (need.cost or need.is_along or self._forecast.is_short(self.unspent, self.spent, need.now, self.end)):
             return 0
         return max(need.cost, self._wanted(need, limit, ahead if need.cost else 0)) - self.unspent
-
-    def _reserves(self, need: Need, ahead: int) -> bool:
-        """Whether tokens are missing in advance, and may be asked for now."""
-        if not (ahead and may_reserve(need.now)):
-            return False
-        is_next_missing = need.ahead and is_next_due(need.now) and self._advance.is_next_missing
-        return is_next_missing or self._advance.lacks(ahead)
 
     def _wanted(self, need: Need, limit: int, least: int) -> int:
         """The tokens to hold for the cost and the rest of the minute."""
@@ -241,6 +232,9 @@ class MinuteWindow:
         of_minute, ceiling = answered.get(self.window), self._ceiling(self.limit, now)
         if self._edge.slides:
             return self._settle_minute(*of_minute, ceiling, now, is_repair=is_repair) if of_minute else []
+        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
+        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
+            self._advance.settle_next(*reply, pool)
         if (of_quarter := answered.get(Window("quarter", self._advance.quarter))) is None:
             return []
         reserved, level = of_quarter
@@ -252,10 +246,7 @@ class MinuteWindow:
             self._spend_from_minute()
         limit = ceiling - (level - reserved.claim)
         repairs = self._settle_minute(line, value, limit, now, is_repair=is_repair, other=level)
-        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
         self.held += self._advance.settle_reserved(reserved, level, 0 if repairs else min(pool, ceiling - value))
-        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
-            self._advance.settle_next(*reply, pool)
         return repairs + self._advance.return_overshoot() if repairs else []
 
     def _settle_minute(
