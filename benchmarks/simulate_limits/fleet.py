@@ -127,6 +127,6 @@ class Fleet:
         """What a limiter does once a second."""
         self.now = self._next_second
         for limiter in self._limiters:
-            limiter.return_surplus()
+            limiter.upkeep.return_surplus()
             await limiter._meters.groups.finish()
         self._next_second = floor(self.now) + 1.0
