@@ -71,7 +71,12 @@ class Group:
         if self._due and len(self._tasks) < MAX_IN_FLIGHT:
             task = asyncio.create_task(self._work(), name="tenantcache take")
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """What became due after its last look has found no place while it was here."""
+        self._tasks.discard(task)
+        self._start()
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
