@@ -5,7 +5,8 @@ Rules:
 * A command is sent when one of them needs tokens. It takes for all that will need some soon: that costs nothing more.
 * What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
   time; a meter is part of one of them.
-* After a failure a command takes for those alone that need it, until one is answered.
+* After a failure a command takes for those alone that need it, until one is answered. During the pause that follows it
+  only those are not asked for whose own take failed: the others may lie in a store that answers.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Group:
         self._reserved = 0
         """The last quarter of an hour for which all members have been asked."""
         self._is_cautious = False
+        self._failing: set[str] = set()
+        """Members whose last take was not answered, or not all of it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, meter: Meter) -> None:
@@ -58,6 +61,7 @@ class Group:
             del self.members[meter.owner]
         self._due.pop(meter.owner, None)
         self._busy.pop(meter.owner, None)
+        self._failing.discard(meter.owner)
 
     def work(self, meter: Meter) -> None:
         """Take what its line waits for, refill it, or give back what is idle, in a task."""
@@ -68,7 +72,12 @@ class Group:
         if self._due and len(self._tasks) < MAX_IN_FLIGHT:
             task = asyncio.create_task(self._work(), name="tenantcache take")
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """What became due after its last look has found no place while it was here."""
+        self._tasks.discard(task)
+        self._start()
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
@@ -79,6 +88,7 @@ class Group:
         """The event loop of the tasks was closed."""
         self._tasks.clear()
         self._due.clear()
+        self._failing.clear()
 
     # Taking.
 
@@ -94,15 +104,14 @@ class Group:
         try:
             for meter in due:
                 meter.answer()
-            if failure is None:
-                await self._plan(due, batch)
-                await self._send(batch)
-                is_answered = True
+            await self._plan([meter for meter in due if failure is None or meter.owner not in self._failing], batch)
+            await self._send(batch)
+            is_answered = True
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
         finally:
-            self._is_cautious = not is_answered
-            asked = {meter for meter, _ in batch} if is_answered else set()
+            self._is_cautious = not is_answered or failure is not None
+            asked = {meter for meter, _ in batch if meter.owner not in self._failing}
             for meter in dict.fromkeys([*due, *(meter for meter, _ in batch)]):
                 self._conclude(meter, failure, is_asked=meter in asked)
 
@@ -158,6 +167,8 @@ class Group:
 
     async def _send(self, batch: Sequence[Planned]) -> None:
         """Raises `StoreError`, after what was granted all the same has been entered."""
+        if not batch:
+            return
         failure: StoreError | None = None
         while batch:
             values: Sequence[Sequence[int | None]]
@@ -166,18 +177,23 @@ class Group:
             except BaseException as error:
                 if not isinstance(error, StoreError) or not error.values:
                     for meter, take in batch:
+                        self._failing.add(meter.owner)
                         meter.reservation.fail(take, self._supply.server_now())
                     raise
                 failure, values = error, error.values
             batch = await self._settle(batch, values)
         if failure is not None:
             raise failure
-        self._supply.outage.end(self.number, self._supply.server_now())
+        self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
     async def _settle(self, batch: Sequence[Planned], values: Sequence[Sequence[int | None]]) -> list[Planned]:
         """Enter the replies; return what is to be sent next: repairs, and what was debited in vain."""
         following: list[Planned] = []
         for number, ((meter, take), found) in enumerate(zip(batch, values, strict=True), start=1):
+            if None in found:
+                self._failing.add(meter.owner)
+            else:
+                self._failing.discard(meter.owner)
             more = meter.reservation.settle(take, found, self._supply.server_now())
             if more is None:
                 meter.answer()

@@ -94,7 +94,9 @@ class MinuteWindow:
         version = self._version_of(number)
         if self._advance.follow(version):
             self._advance.forget(number)
-        if self.limit is not None and version is not None:
+        if version is None:
+            self._advance.give_up()  # not to be spent in this minute (rule 7): it is claimed anew, or goes back
+        elif self.limit is not None:
             self.held = self._advance.taken
         self.set_low_water_mark(float(start))
 
