@@ -65,8 +65,9 @@ class Group:
 
     def work(self, meter: Meter) -> None:
         """Take what its line waits for, refill it, or give back what is idle, in a task."""
-        self._due[meter.owner] = meter
-        self._start()
+        if not meter.reservation.is_taking:  # else it is looked at when that is answered
+            self._due[meter.owner] = meter
+            self._start()
 
     def _start(self) -> None:
         if self._due and len(self._tasks) < MAX_IN_FLIGHT:
