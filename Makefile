@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission
+.PHONY: install install-bench demo test test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission month
 
 install: $(INSTALLED)
 
@@ -22,9 +22,10 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
-# Many tests wait for servers of their own, so that four at a time suit two cores.
+# Many tests wait for servers of their own, so that four at a time suit two cores. Compiled code is kept, whatever the
+# environment says: some two hundred processes would each compile the package.
 WORKERS ?= 4
-PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test: install-bench
 	$(PYTEST)
@@ -58,6 +59,10 @@ mutants-short: install
 # What limits cost and how well they can be used, in virtual time.
 limits: install
 	$(VENV)/bin/python -m benchmarks.simulate_limits
+
+# What four fleets pay for Redis in a month, in virtual time, an hour or two; writes docs/bill.md and the README's table.
+month: install
+	$(VENV)/bin/python -m benchmarks.month
 
 # tenantcache beside what people would use instead, a quarter of an hour; writes docs/benchmarks.md and the README's table.
 bench: install-bench

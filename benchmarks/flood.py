@@ -199,6 +199,7 @@ class Scene:
             "TENANTCACHE_REDIS_URL": self.redis_url,
             "TENANTCACHE_BASE_DOMAINS": "example.com",
             "TENANTCACHE_LIMITS": "off",
+            "TENANTCACHE_WARM_UP": "false",
             "TENANTCACHE_HOST_INDEX_MAX_HOSTS": "2000000" if index else "0",
         }
 
@@ -257,6 +258,7 @@ async def measure(scene: Scene, count: int, index: bool) -> list[Phase]:
         limits="off",
         memory_max_tenants=TENANTS + 2 * COLD,  # 100 unknown hosts among them would begin to push tenants out
         memory_ttl=3600,
+        warm_up=False,  # "cold" tenants are looked up
         host_index_max_hosts=2_000_000 if index else 0,
     )
     async with TenantCache(settings) as cache:

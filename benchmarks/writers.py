@@ -69,11 +69,10 @@ create constraint trigger tenant_changed after update on deferred.tenants deferr
 """
 
 ALWAYS = """
-create or replace function tenantcache.wake() returns void language plpgsql
-security definer set search_path = pg_catalog, pg_temp as $$
+create or replace function tenantcache.wake_naming(names text) returns void language plpgsql as $$
 begin
     if (select p.notify from tenantcache.publisher p) then
-        perform pg_notify('tenantcache', '');
+        perform pg_notify('tenantcache', names);
     end if;
     perform set_config('tenantcache.woken', pg_current_xact_id()::text, true);
 end
@@ -136,7 +135,7 @@ async def measure(server: PostgresServer, rounds: int, seconds: float) -> list[F
     await admin.execute(PLAIN + DEFERRED)
     for variant in {variant.label: variant for variant in VARIANTS}.values():
         await admin.execute(FILL.format(table=variant.table, label=variant.label, rows=ROWS))
-    wake = await admin.fetchval("select pg_get_functiondef('tenantcache.wake'::regproc)")
+    wake = await admin.fetchval("select pg_get_functiondef('tenantcache.wake_naming'::regproc)")
     await admin.execute("vacuum analyze", timeout=120)
     figures = [Figures() for _ in VARIANTS]
     async with following(server.url), pulling(server.url):

@@ -269,7 +269,11 @@ class TenantCache(Engine):
         counters = None if parts.fleet_counters is None else parts.fleet_counters.stats()
         return {
             "memory": self.memory.stats(),
-            "lookups": {**self.resolver.stats(), "warmed_up": self.warm_up.tenants},
+            "lookups": {
+                **self.resolver.stats(),
+                "warm_up": self.warm_up.state,
+                "warmed_up": self.warm_up.tenants,
+            },
             "freshness": {**self.freshness.stats(self.clock()), **self.follower.stats()},
             "index": self.indexer.stats(),
             "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},

@@ -29,9 +29,13 @@ class ResolverStats(TypedDict):
     stale_served: int
 
 
-class LookupStats(ResolverStats):
-    """All lookups, and the tenants that came by the query that warms memory up."""
+WarmUpState = Literal["off", "filling", "taking tokens", "complete", "full", "too many", "failed"]
 
+
+class LookupStats(ResolverStats):
+    """All lookups, and what came by the stream that warms memory up."""
+
+    warm_up: WarmUpState
     warmed_up: int
 
 

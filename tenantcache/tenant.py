@@ -52,6 +52,8 @@ class Row(TypedDict):
 class FrozenDict(dict[str, Any]):
     """A dict that refuses to change, so that it stays a plain JSON object for `json.dumps` and pydantic."""
 
+    __slots__ = ()
+
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("a tenant's attributes cannot be changed; update the tenant in the database instead")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.databases import Databases
+from tests.servers.ramdisk import ramdisk
 from tests.thorough import effort
 
 pytest_plugins = ["tests.hangs", "tests.patience", "tests.schedule"]
@@ -35,6 +37,12 @@ settings.register_profile(
     "any machine", deadline=None, max_examples=effort(25, 100), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+def pytest_configure() -> None:
+    """A run that is started in the background of a script has SIGINT ignored, and all processes inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +56,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
     # Not pytest's own directory: that one is closed to the account that Postgres runs as when we are root.
-    with tempfile.TemporaryDirectory(prefix="tenantcache-tests-") as path:
+    with tempfile.TemporaryDirectory(prefix="tenantcache-tests-", dir=ramdisk()) as path:
         Path(path).chmod(0o755)
         yield Path(path)
 
@@ -56,7 +64,7 @@ def server_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[PostgresServer]:
     # Nothing is replicated from it, so that a copy of a database need not be in its log.
-    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0"}
+    options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "128MB"}
     with PostgresServer(server_dir / "postgres", options=options) as server:
         yield server
 

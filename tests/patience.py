@@ -20,6 +20,7 @@ TIMEOUTS = (
     (RedisLink, "timeout"),
     (RedisCopies, "read_timeout"),
     (Resolver, "deadline"),
+    (Resolver, "index_patience"),
 )
 
 

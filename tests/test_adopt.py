@@ -968,7 +968,7 @@ async def test_what_is_excluded_never_leaves_postgres(
         await db.execute("update customers set colour = 'scarlet', password_hash = 'sesame2'")
         await cache.sync()
         tenants.append(await cache.resolve("acme.example.com"))
-        while cache.resolver.is_sharing:  # the copies on their way into Redis
+        while cache.resolver.sharing.is_writing:  # the copies on their way into Redis
             await asyncio.sleep(0.005)
         in_memory = repr([asdict(tenant) for tenant in tenants if tenant is not None])
     async with redis.asyncio.from_url(redis_url) as client:

@@ -426,7 +426,7 @@ async def test_invalidate_costs_redis_one_command_for_all_aliases(
         "insert into tenantcache.tenants (id, name, subdomain) values ('1', 'Acme', 'acme')",
         "insert into tenantcache.tenant_domains (domain, tenant_id) values ('shop.acme.io', '1'), ('acme.io', '1')",
     )
-    async with TenantCache(Settings(database_url=database_url, redis_url=redis_url)) as cache:
+    async with TenantCache(Settings(database_url=database_url, redis_url=redis_url, warm_up=False)) as cache:
         for host in ("acme.localhost", "shop.acme.io", "acme.io"):
             assert name_of(await cache.resolve(host)) == "Acme"
         await until(lambda: billed_commands.by_command().get("set") == 3)  # copies are made in the background
@@ -454,7 +454,7 @@ async def test_a_second_process_starts_from_redis(
         database_url,
         "insert into tenantcache.tenants (id, name, subdomain) values ('1', 'Acme', 'acme'), ('2', 'Globex', 'globex')",
     )
-    settings = Settings(database_url=database_url, redis_url=redis_url)
+    settings = Settings(database_url=database_url, redis_url=redis_url, warm_up=False)
     async with TenantCache(settings) as first:
         for host in ("acme.localhost", "globex.localhost"):
             await first.resolve(host)

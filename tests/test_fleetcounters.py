@@ -655,7 +655,7 @@ def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str) -> Limiter:
         processes=lambda: 4,
         on_error="allow" if on_error == "allow" else "local",
     )
-    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost)
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, fleet.counters.is_billed)
     return limiter
 
 

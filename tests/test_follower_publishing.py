@@ -10,7 +10,7 @@ import pytest
 from tenantcache.errors import StoreError
 from tenantcache.freshness import puller
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import Publication, Pull
+from tenantcache.freshness.log import Doubt, Publication, Pull
 from tenantcache.freshness.pace import MAX_PULL_PAUSE
 from tenantcache.freshness.publisher import BUSY_PAUSE, LEADER_WAIT
 from tests.freshness.bench import Bench
@@ -285,6 +285,22 @@ class TestEmptyNotifications:
             bench.rename("two")
             bench.settle()
             assert bench.process.freshness.applied == 3
+
+    def test_what_empty_notifications_name_is_not_doubted(self) -> None:
+        """A client that makes them up could have everything read again and again."""
+        with Bench() as bench:
+            bench.know(ACME)
+            self._flood(bench, 0.5)
+            bench.database._notify(doubts=[Doubt("t1", (ACME,))])
+            bench.settle(0.002)
+            assert bench.process.resolver.peek(ACME) is not None
+            assert not bench.process.freshness.doubts.hold(ACME, "t1")
+            bench.rename("new")
+            bench.settle(1.0)
+            bench.know(ACME)
+            bench.database._notify(doubts=[Doubt("t1", (ACME,))])
+            bench.deliver("notify")
+            assert bench.process.resolver.peek(ACME) is None
 
     @staticmethod
     def _flood(bench: Bench, seconds: float) -> None:

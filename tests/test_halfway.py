@@ -34,7 +34,7 @@ async def fleet(clock: FakeClock) -> AsyncIterator[Fleet]:
 @pytest.fixture
 async def limiter(fleet: Fleet, clock: FakeClock) -> AsyncIterator[Limiter]:
     limiter = Limiter(fleet.counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1)
-    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost)
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, fleet.counters.is_billed)
     yield limiter
     for store in (fleet.redis, fleet.postgres):
         store.failing = store.losing = False

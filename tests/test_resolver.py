@@ -57,14 +57,78 @@ class TestLoading:
             assert tenant is not None
             assert tenant.name == "new"
 
-    def test_a_bounded_number_of_loads(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_LOADS", 1)
+    def test_a_bounded_number_of_aliases_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_WAITING", 1)
         with Bench() as bench:
             first, second = bench.find(ACME), bench.find("subdomain:b")
             with pytest.raises(StoreUnavailableError, match="at once"):
                 second.result()
             bench.settle()
             assert first.result() is not None
+
+    def test_what_is_asked_for_while_loads_are_under_way_is_one_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LOADS_AT_ONCE", 1)
+        with Bench() as bench:
+            first = bench.find(ACME)
+            others = [bench.find(alias) for alias in ("subdomain:b", ACME_DOMAIN, UNKNOWN, "subdomain:b")]
+            assert [get.name for get in bench.waiting("get")] == [f"get {[ACME]}"]
+            bench.answer("get")
+            bench.answer("read")
+            assert first.result() is not None
+            bench.answer("get")
+            (read,) = bench.waiting("read")
+            assert read.name == f"read {['subdomain:b', ACME_DOMAIN, UNKNOWN]}"
+            bench.answer("read")
+            assert [tenant.id if tenant else None for tenant in (task.result() for task in others)] == [
+                "t2", "t1", None, "t2"
+            ]  # fmt: skip
+            assert bench.process.resolver.loads == 4
+
+    def test_a_load_has_a_bounded_number_of_aliases(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LOADS_AT_ONCE", 1)
+        monkeypatch.setattr(module, "LOAD_BATCH", 2)
+        with Bench() as bench:
+            tasks = [bench.find(alias) for alias in (ACME, "subdomain:b", ACME_DOMAIN, UNKNOWN)]
+            names = []
+            while waiting := bench.waiting("get"):
+                names += [get.name for get in waiting]
+                bench.answer("get")
+                bench.answer("read")
+            assert names == [f"get {[ACME]}", f"get {['subdomain:b', ACME_DOMAIN]}", f"get {[UNKNOWN]}"]
+            assert all(task.done() for task in tasks)
+
+    def test_a_change_leaves_what_is_not_asked_for_yet_in_its_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LOADS_AT_ONCE", 1)
+        with Bench() as bench:
+            bench.find("subdomain:b")
+            before = bench.find(ACME)
+            bench.rename("new")
+            for message in ("notify", "pull", "pull"):
+                bench.deliver(message)
+            after = bench.find(ACME)
+            bench.settle()
+            assert [tenant.name for tenant in (before.result(), after.result()) if tenant] == ["new"] * 2
+            assert bench.process.resolver.loads == 2
+
+    def test_one_alias_that_is_overtaken_keeps_no_other_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LOADS_AT_ONCE", 1)
+        with Bench() as bench:
+            bench.know("subdomain:b")
+            bench.find(UNKNOWN)
+            acme, other = bench.find(ACME), bench.find("domain:d2.io")
+            bench.answer("get")
+            bench.answer("read")
+            bench.answer("get")
+            bench.deliver("read")
+            bench.rename("new")
+            for message in ("notify", "pull", "pull", "read"):
+                bench.deliver(message)
+            assert other.done()
+            assert not acme.done()
+            bench.settle()
+            tenant = acme.result()
+            assert tenant is not None
+            assert tenant.name == "new"
 
     def test_unknown_hosts_have_a_budget_that_known_hosts_do_not_need(self) -> None:
         with Bench(lookups=1.0) as bench:
@@ -73,7 +137,7 @@ class TestLoading:
                 bench.find(UNKNOWN).result()
             bench.process.links["log"].swallow()
             bench.now += 3.1  # nothing runs meanwhile, so nothing is earned but by the clock
-            bench.process.resolver._budget._at = bench.now
+            bench.process.resolver._unknown._budget._at = bench.now
             known = bench.find(ACME)
             bench.answer("read")
             assert known.result() is not None
@@ -273,6 +337,15 @@ class TestChanges:
             bench.commit(nothing, [(None, None)])
             bench.settle()
             assert len(bench.process.memory) == 0
+
+    def test_a_change_to_everything_detaches_the_loads_under_way(self) -> None:
+        with Bench() as bench:
+            bench.find(ACME)
+            bench.commit(nothing, [(None, None)])
+            for message in ("notify", "pull", "pull"):
+                bench.deliver(message)
+            bench.find(ACME)
+            assert len(bench.waiting("get")) == 2
 
     def test_an_entry_is_valid_from_when_its_read_was_sent(self) -> None:
         with Bench() as bench:

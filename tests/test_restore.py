@@ -38,7 +38,12 @@ async def test_copies_from_the_lost_future_are_not_believed(
     )
     take_snapshot(server, tmp_path / "snapshot")
     settings = Settings(
-        _environ={}, database_url=server.url, redis_url=redis_url, base_domains=["example.com"], limits="off"
+        _environ={},
+        database_url=server.url,
+        redis_url=redis_url,
+        base_domains=["example.com"],
+        limits="off",
+        warm_up=False,
     )
 
     lost = await execute(server, "update tenantcache.tenants set name = 'Lost' where id = 'acme'")

@@ -74,7 +74,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "x_rate_limit_headers": False,
         "memory_max_tenants": 100_000,
         "memory_ttl": 300.0,
-        "warm_up": False,
+        "warm_up": "auto",
         "redis_ttl": 3600.0,
         "negative_ttl": 60.0,
         "host_index_max_hosts": 2_000_000,

@@ -35,7 +35,7 @@ NEVER = 3600.0
 
 def make(database_url: str, redis_url: str | None = None, **settings: Any) -> TenantCache:
     values: dict[str, Any] = {"base_domains": ["example.com"], "usage_interval": NEVER} | settings
-    return TenantCache(Settings(database_url=database_url, redis_url=redis_url, **values))
+    return TenantCache(Settings(database_url=database_url, redis_url=redis_url, warm_up=False, **values))
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ from tenantcache import Settings, TenantCache
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.lookup.sources import RowSource, RowStream
+from tenantcache.wiring.parts import LOOKUP_BURST
 from tenantcache.wiring.stores import Stores
+from tests.adoption.small import SCHEMA, adopt
 from tests.fakes import until
+from tests.servers.billing import BilledCommands
 
 
 class HeldRows:
@@ -62,9 +65,7 @@ async def database(database_url: str) -> AsyncIterator[Any]:
 
 
 def make(database_url: str, hold: Callable[[RowSource], RowSource] | None = None, **settings: Any) -> TenantCache:
-    chosen = Settings(
-        _environ={}, database_url=database_url, base_domains=["example.com"], warm_up=True, limits="off", **settings
-    )
+    chosen = Settings(_environ={}, database_url=database_url, base_domains=["example.com"], limits="off", **settings)
     stores = Stores.from_settings(chosen)
     if hold is not None:
         assert stores.rows is not None
@@ -87,19 +88,48 @@ async def test_every_host_is_there_without_a_look_up(database: Any, database_url
         assert await loads_of(cache, *hosts) == 0
         tenant = await cache.resolve("shop.acme.io")
         assert tenant is not None and tenant.name == "Acme"
+        assert cache.stats()["lookups"]["warm_up"] == "complete"
         assert cache.stats()["lookups"]["warmed_up"] == 3
 
 
-async def test_without_the_setting_nothing_is_read(database: Any, database_url: str) -> None:
-    cache = TenantCache(Settings(_environ={}, database_url=database_url, base_domains=["example.com"]))
-    async with cache:
+async def test_it_can_be_switched_off(database: Any, database_url: str) -> None:
+    async with make(database_url, warm_up=False) as cache:
         await cache.warm_up.wait()
         assert len(cache.memory) == 0
+        assert cache.stats()["lookups"]["warm_up"] == "off"
+
+
+async def test_nothing_is_read_if_memory_cannot_hold_all_tenants(database: Any, database_url: str) -> None:
+    async with make(database_url, memory_max_tenants=2) as cache:
+        await cache.warm_up.wait()
+        assert len(cache.memory) == 0
+        assert cache.stats()["lookups"]["warm_up"] == "too many"
+
+
+async def test_copies_in_redis_are_left_alone_until_it_has_ended(
+    database: Any, database_url: str, redis_url: str, billed_commands: BilledCommands
+) -> None:
+    """The fleet's other processes read all tenants from Postgres as well: copies would be billed for nothing."""
+    async with make(database_url, HeldRows, redis_url=redis_url) as cache:
+        held = cache._parts.stores.rows
+        assert isinstance(held, HeldRows)
+        await held.reached.wait()
+        assert cache.stats()["lookups"]["warm_up"] == "filling"
+        await cache.resolve("acme.example.com")
+        assert not cache.resolver.sharing.is_writing
+        assert billed_commands.by_command() == {}
+        held.go_on.set()
+        await cache.warm_up.wait()
+        await cache.invalidate("2")
+        await cache.resolve("globex.example.com")
+        await until(lambda: not cache.resolver.sharing.is_writing)
+        assert {"get", "set"} <= set(billed_commands.by_command())
 
 
 async def test_those_seen_last_come_first_where_not_all_have_room(database: Any, database_url: str) -> None:
-    async with make(database_url, memory_max_tenants=1) as cache:
+    async with make(database_url, memory_max_tenants=1, warm_up=True) as cache:
         await cache.warm_up.wait()
+        assert cache.stats()["lookups"]["warm_up"] == "full"
         assert [len(list(cache.memory.of_tenant(number))) for number in ("1", "2", "3")] == [0, 0, 1]
         assert cache.memory.evictions == 0
 
@@ -171,7 +201,8 @@ async def test_a_stream_that_breaks_leaves_everything_working(database: Any, dat
     async with make(database_url, Broken) as cache:
         await cache.warm_up.wait()
         tenant = await cache.resolve("acme.example.com")
-        assert cache.warm_up.done and tenant is not None and tenant.name == "Acme"
+        assert cache.stats()["lookups"]["warm_up"] == "failed"
+        assert tenant is not None and tenant.name == "Acme"
 
 
 async def test_a_warmed_up_tenant_is_evicted_by_a_later_change(database: Any, database_url: str) -> None:
@@ -219,3 +250,48 @@ async def test_a_snapshot_with_changes_pending_is_not_taken(database: Any, datab
         await cache.warm_up.wait()
         assert held.streams == 3
         assert cache.stats()["lookups"]["warmed_up"] > 0
+
+
+@pytest.mark.parametrize("warm_up", [True, "auto"])
+async def test_of_adopted_tables_it_brings_what_a_look_up_would_say(empty_database_url: str, warm_up: Any) -> None:
+    """Two active tenants share a name, which leads to neither; of two others with one name the active one is served."""
+    connection = await asyncpg.connect(empty_database_url, statement_cache_size=0)
+    await connection.execute(SCHEMA)
+    await connection.execute("""
+        insert into org (id, slug, status, plan_id) values
+            (4, 'two', 'suspended', 1), (5, 'ONE', null, 1), (6, 'six', null, 1), (7, 'seven', null, 1)
+    """)
+    await adopt(connection)
+    await connection.execute("delete from tenantcache.aliases where alias = 'subdomain:seven'")  # as if not read yet
+    hosts = [*(f"{name}.example.com" for name in ("one", "two", "three", "six", "seven")), "one.io"]
+    expected: list[str | None] = [None, "2", "3", "6", None, "1"]
+    loads = {}
+    for setting in (warm_up, False):
+        async with make(empty_database_url, warm_up=setting) as cache:
+            await cache.warm_up.wait()
+            await until(lambda: cache.indexer.is_ready)
+            tenants = [await cache.resolve(host) for host in hosts]
+            assert [None if tenant is None else tenant.id for tenant in tenants] == expected
+            loads[setting] = cache.resolver.loads
+    assert loads == {warm_up: 2, False: 5}, "one and two alone are asked for; seven is in no index"
+    await connection.close()
+
+
+async def test_a_cold_start_under_load_costs_few_queries_and_refuses_none(
+    database: Any, database_url: str, patience: None
+) -> None:
+    """Ten times as many tenants at once as unknown hosts may be looked up, and no stream that brings them."""
+    count = 10 * int(LOOKUP_BURST)
+    await database.execute(
+        "insert into tenantcache.tenants (id, name, subdomain)"
+        " select 'x' || n, 'X ' || n, 'x-' || n from generate_series(1, $1::int) as n",
+        count,
+    )
+    async with make(database_url, warm_up=False) as cache:
+        assert not cache.indexer.is_ready
+        before = cache.stats()["postgres"]["queries"]
+        found = await asyncio.gather(*(cache.resolve(f"x-{number}.example.com") for number in range(1, count + 1)))
+        assert [tenant.id for tenant in found if tenant is not None] == [f"x{number}" for number in range(1, count + 1)]
+        stats = cache.stats()
+        assert (stats["lookups"]["loads"], stats["lookups"]["over_budget"]) == (count, 0)
+        assert stats["postgres"]["queries"] - before < 100, "200 tenants a query, and a few for the rest"

@@ -93,10 +93,10 @@ class Run:
     def _commands(self, stores: Stores) -> None:
         with self._bar("commands", 5) as tick:
             on_redis = [contender for contender in CONTENDERS if contender.on_redis]
-            found: dict[str, Any] = {"alternatives": uvloop.run(commands.of_alternatives(stores, on_redis))}
+            found: dict[str, Any] = {"alternatives": uvloop.run(commands.of_alternatives(stores, on_redis, self.plan))}
             tick()
             found[OURS] = commands.of_ours(stores, self.plan, tick) | {
-                "per_denied": uvloop.run(commands.denied_by_ours(stores))
+                "per_denied": uvloop.run(commands.denied_by_ours(stores, self.plan))
             }
             tick()
             if self.plan.simulate:  # not beside the others: four processes on two cores need what there is

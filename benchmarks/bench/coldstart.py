@@ -22,8 +22,8 @@ AWAITED = "with warm-up, before traffic"
 """As where a readiness probe waits for `cache.warm_up`."""
 
 VARIANTS: dict[str, tuple[dict[str, Any], float]] = {
-    "with Redis": ({}, 1.0),
-    ALONE: ({"redis_url": None}, 1.0),
+    "with Redis": ({"warm_up": False}, 1.0),
+    ALONE: ({"redis_url": None, "warm_up": False}, 1.0),
     "with warm-up": ({"warm_up": True}, 0.2),
     AWAITED: ({"warm_up": True}, 0.1),
 }

@@ -25,14 +25,12 @@ from benchmarks.bench.stores import Env, Stores
 from benchmarks.bench.traffic import call, call_many, scope_of
 
 DENIED_LIMIT = 3
-DENIED_REQUESTS = 1_000
-SETTLED_REQUESTS = 500
 
 COUNTING = ("bitfield", "expire")
 """What limits send; what comes back at the stop is of these as well."""
 
 
-async def of_alternatives(stores: Stores, contenders: Sequence[Contender]) -> dict[str, Any]:
+async def of_alternatives(stores: Stores, contenders: Sequence[Contender], plan: Plan) -> dict[str, Any]:
     """Commands per admitted and per denied request, by contender that asks Redis for each."""
     found: dict[str, Any] = {}
     templates = [scope_of(number) for number in range(BUSY_TENANTS)]
@@ -41,17 +39,17 @@ async def of_alternatives(stores: Stores, contenders: Sequence[Contender]) -> di
         async with contender.open(stores.env()) as app:
             await call_many(app, templates, 2 * BUSY_TENANTS, 4)
             stores.meter.reset()
-            await call_many(app, templates, SETTLED_REQUESTS, 4)
+            await call_many(app, templates, plan.settled_requests, 4)
             by_command = stores.meter.by_command()
         found[contender.name] = {
-            "per_request": sum(by_command.values()) / SETTLED_REQUESTS,
+            "per_request": sum(by_command.values()) / plan.settled_requests,
             "by_command": by_command,
-            "per_denied": await denied(stores, contender),
+            "per_denied": await denied(stores, contender, plan.denied_requests),
         }
     return found
 
 
-async def denied(stores: Stores, contender: Contender) -> float:
+async def denied(stores: Stores, contender: Contender, requests: int) -> float:
     """Commands for each request that is refused, after the first one that was."""
     stores.meter.flush()
     env = Env(stores.postgres.url, stores.redis.url, DENIED_LIMIT, 1_000, "denied")
@@ -60,11 +58,11 @@ async def denied(stores: Stores, contender: Contender) -> float:
             status = await call(app, scope_of(1))
         assert status == 429, f"{contender.name} did not refuse: {status}"
         stores.meter.reset()
-        statuses = await call_many(app, [scope_of(1)], DENIED_REQUESTS, 1)
+        statuses = await call_many(app, [scope_of(1)], requests, 1)
         commands = stores.meter.total()
     # A minute may have ended meanwhile; the few that the next one admits cost what admitted ones cost.
-    assert statuses.get(429, 0) >= DENIED_REQUESTS - 2 * DENIED_LIMIT, statuses
-    return commands / DENIED_REQUESTS
+    assert statuses.get(429, 0) >= requests - 2 * DENIED_LIMIT, statuses
+    return commands / requests
 
 
 def of_ours(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, Any]:
@@ -105,8 +103,8 @@ def of_ours(stores: Stores, plan: Plan, tick: Callable[[], None]) -> dict[str, A
     return found
 
 
-async def denied_by_ours(stores: Stores) -> float:
-    return await denied(stores, by_name(OURS))
+async def denied_by_ours(stores: Stores, plan: Plan) -> float:
+    return await denied(stores, by_name(OURS), plan.denied_requests)
 
 
 def simulated(hours: float) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ class Plan:
     http_connections: int = 16
     pins_cores: bool = True
     # (c) commands, and (e)
+    settled_requests: int = 500
+    denied_requests: int = 1_000
     processes: int = 4
     fleet_seconds: float = 60.0
     fleet_rate: float = 1_000.0
@@ -42,9 +44,11 @@ SHORT = Plan(
     cost_requests=200,
     cost_redis_requests=50,
     http_rounds=1,
-    http_seconds=0.2,
+    http_seconds=0.1,
     http_connections=4,
     pins_cores=False,
+    settled_requests=100,
+    denied_requests=100,
     processes=2,
     fleet_seconds=1.0,
     fleet_rate=200.0,
@@ -54,7 +58,7 @@ SHORT = Plan(
     scale_rounds=1,
     scale_requests=200,
     cold_tenants=300,
-    cold_seconds=2.0,
+    cold_seconds=1.0,
     staleness=False,
 )
 """Shows that everything runs; its figures mean nothing and are written nowhere but where one asks for them."""

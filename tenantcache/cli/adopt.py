@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import asyncpg
 import typer
 
-from tenantcache.cli.schema import database
 from tenantcache.errors import TenantCacheError
 from tenantcache.lookup.core.alias import is_alias
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from tenantcache.settings.model import Settings
 
 app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
@@ -33,6 +33,8 @@ def explain(
 
 @asynccontextmanager
 async def _installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
+    from tenantcache.cli.schema import database  # with sqlglot, for which the other commands need not wait
+
     async with database() as (connection, where):
         if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):
             raise TenantCacheError(f"the database at {where} has no tenantcache schema; run `tenantcache init`")

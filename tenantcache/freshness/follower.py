@@ -11,8 +11,10 @@ Rules:
   what was pending in an earlier pull is in the log now, it extends it from the sending of that one (freshness, rule 1).
 * A transaction that leaves the notifying to another may commit after it. So after a notification the follower pulls
   again, at growing intervals, for as long as transactions that it saw under way still are (`pace`).
+* A commit's notification may name what it has changed. That is doubted at once (freshness, rule 8), and read from
+  Postgres if a request wants it, until the log has named it.
 * Any client of the database may notify. A notification that brings nothing makes the next one wait, twice as long each
-  time (`pace`).
+  time (`pace`). Then what notifications name is not doubted.
 * About once a second a pull also asks whether what the log rests on is still there: triggers, tables, columns. The
   sending of the last one that has found it so is the latest from which validity is extended (`faultcheck`).
 * What is too much for one answer is asked for in smaller portions, down to a single entry; then it is skipped
@@ -32,7 +34,7 @@ from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.faultcheck import FaultCheck
 from tenantcache.freshness.housekeeping import Housekeeping
-from tenantcache.freshness.log import ChangeLog, Pull
+from tenantcache.freshness.log import ChangeLog, Doubt, Pull
 from tenantcache.freshness.notices import Notices
 from tenantcache.freshness.pace import Pace
 from tenantcache.freshness.publisher import Publisher
@@ -67,6 +69,7 @@ class Follower:
         self._is_lost = False
         self._log = log
         self._freshness = freshness
+        self._sink = sink
         self._notices = Notices(freshness)
         self._publisher = Publisher(log, self._notices)
         self._checks = FaultCheck(log, pull_interval, self.wake)
@@ -135,10 +138,16 @@ class Follower:
         """Pull soon."""
         self._notices.ask()
 
-    def _notified(self, published: int | None = None, *, checks: bool = False) -> None:
+    def _notified(self, published: int | None = None, *, checks: bool = False, doubt: Doubt | None = None) -> None:
         if checks:
             self._checks.want()
+        if doubt is not None:
+            self._doubt(doubt)
         self._notices.notify(published)
+
+    def _doubt(self, doubt: Doubt) -> None:
+        if not self._pace.patience and self._freshness.doubts.note(doubt.tenant_id, doubt.aliases):
+            self._sink.doubted(doubt)
 
     async def sync(self, timeout: float) -> None:
         """Return once a pull that was sent after this call has been applied.

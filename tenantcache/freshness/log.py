@@ -43,6 +43,14 @@ class LogEntry(LogMark):
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """What a commit's notification names before the log does: a tenant, and aliases that led to it before or after."""
+
+    tenant_id: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
     """One look at the log: what is new, and what else a follower lives on.
 
@@ -88,9 +96,9 @@ class Publication(Enum):
 
 
 class OnChange(Protocol):
-    def __call__(self, published: int | None = None, *, checks: bool = False) -> None:
+    def __call__(self, published: int | None = None, *, checks: bool = False, doubt: Doubt | None = None) -> None:
         """Hear of a commit (None), or of the newest entry that a publisher has written. `checks`: something else has
-        changed that only a pull with `check` tells."""
+        changed that only a pull with `check` tells. `doubt`: what the commit has changed, if it says so."""
         ...
 
 

@@ -16,7 +16,7 @@ from tenantcache.freshness.core.freshness import Freshness, Question, watermark_
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.faultcheck import FaultCheck
-from tenantcache.freshness.log import ChangeKind, ChangeLog, LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, ChangeLog, Doubt, LogEntry, Pull
 from tenantcache.freshness.notices import Notices
 from tenantcache.freshness.pace import Portion
 from tenantcache.runtime.clock import Clock
@@ -41,6 +41,8 @@ class ChangeSink(Protocol):
     """What acts on changes. All calls are synchronous: between two awaits no task sees half a change."""
 
     def changed(self, entry: LogEntry) -> None: ...
+
+    def doubted(self, doubt: Doubt) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -88,7 +90,7 @@ class Puller:
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
         self._portion = Portion()
-        self._pending_since: tuple[float, str] | None = None  # the sending and the snapshot of the first pending pull
+        self._pending_since: tuple[Question, str] | None = None  # the first pending pull, and its snapshot
 
     @property
     def has_begun(self) -> bool:
@@ -150,7 +152,7 @@ class Puller:
             else:
                 now = self._clock()
                 check = self._checks.is_due(now, makes_way=self._notices.is_behind)
-                _, since = self._pending_since or (0.0, "")
+                since = "" if self._pending_since is None else self._pending_since[1]
                 page = self._portion.of(PAGE)
                 pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)
                 if check:
@@ -167,12 +169,14 @@ class Puller:
     def _proves_from(self, pull: Pull, asked: Question) -> float | None:
         """Since when everything that was committed is applied here (rule 1); None: something is not published yet."""
         if not pull.pending:
-            self._freshness.settle()
+            self._freshness.settle(asked)
             return asked.sent_at
         if pull.covers and self._pending_since is not None:
-            return self._pending_since[0]
+            first, _ = self._pending_since
+            self._freshness.doubts.settle(first.doubts)
+            return first.sent_at
         if self._pending_since is None:
-            self._pending_since = (asked.sent_at, pull.snapshot)
+            self._pending_since = (asked, pull.snapshot)
         return None
 
     def _begin(self, pull: Pull) -> None:

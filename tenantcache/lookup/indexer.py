@@ -27,7 +27,7 @@ from tenantcache.lookup.core.alias import is_id
 from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
-from tenantcache.runtime.tasks import stop
+from tenantcache.runtime.tasks import set_within, stop
 from tenantcache.stats import IndexStats
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,10 @@ BATCH = 2_000
 
 MIN_PAUSE, MAX_PAUSE = 1.0, 30.0
 """Seconds between two loads: changes to everything may come in bursts."""
+
+FIRST_PAUSE = 0.05
+"""Seconds between the first two loads, and twice as long each time: what was pending in the first is published in some
+milliseconds, and lookups may wait for the index."""
 
 RELOAD_INTERVAL = 3600.0
 """Seconds, give or take a fifth, so that the processes of a fleet do not load at once."""
@@ -56,11 +60,14 @@ class Indexer:
         self._index: HostIndex | None = None
         self._meanwhile: list[str] | None = None  # aliases that changed while a load is under way
         self._needed = asyncio.Event()
+        self._settled = asyncio.Event()  # unless a load is to come that may tell more hosts
+        self._settled.set()
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         if self._max_hosts:
             self._needed.set()
+            self._settled.clear()
             self._task = asyncio.create_task(self._run(), name="tenantcache indexer")
 
     async def close(self) -> None:
@@ -76,6 +83,10 @@ class Indexer:
     def knows(self, alias: str) -> bool:
         """Whether `alias` leads to a tenant, except for one unknown host in some billions. No I/O."""
         return self._index is not None and alias in self._index
+
+    async def settled(self, patience: float) -> None:
+        """Return once the index is there or cannot be had, in `patience` seconds at the latest."""
+        await set_within(self._settled, patience)
 
     @property
     def is_ready(self) -> bool:
@@ -105,19 +116,22 @@ class Indexer:
         """Know nothing any more: a part of the log was skipped, or belongs to another timeline."""
         self._index = self._meanwhile = None
         self._needed.set()
+        if self._task is not None:
+            self._settled.clear()
 
     async def _run(self) -> None:
-        pause = MIN_PAUSE
+        pause = FIRST_PAUSE
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._needed.wait(), RELOAD_INTERVAL * random.uniform(0.8, 1.2))
             self._needed.clear()
             try:
                 await self._load()
-                pause = MIN_PAUSE
+                pause = min(pause * 2, MIN_PAUSE)
             except POSTGRES_FAILURES as error:
                 logger.info("the index of known hosts could not be loaded: %s; trying again", error)
                 self._needed.set()
+                self._settled.set()
                 pause = min(pause * 2, MAX_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
@@ -129,6 +143,7 @@ class Indexer:
                     logger.warning(
                         "%d hosts are more than the index may hold: unknown hosts cost lookups", stream.count
                     )
+                    self._settled.set()
                     return
                 if stream.pending:
                     self._needed.set()
@@ -144,6 +159,7 @@ class Indexer:
                 return
             index.add(meanwhile)
             self._index = index
+            self._settled.set()
             self.hosts, self.loads = stream.count, self.loads + 1
         finally:
             self._meanwhile = None

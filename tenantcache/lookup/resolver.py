@@ -1,5 +1,7 @@
 """From an alias to its tenant: memory, then Redis, then Postgres, with one load per alias at a time.
 
+A load has all aliases that were asked for while others were under way (`flights.py`).
+
 Rules:
 
 * Nothing is installed that `Freshness` does not accept *at that instant*. Between the test and the installation there
@@ -12,13 +14,16 @@ Rules:
   to be old.
 * Redis is asked only while memory is valid, because only then are the floors known that its copies are judged by.
 * Slow is as bad as unavailable: a request waits `deadline` seconds at most, then gets what `stale_if_error` allows or
-  `StoreUnavailableError`. A bounded number of loads run, and a bounded number wait.
+  `StoreUnavailableError`. A bounded number of loads run, and a bounded number of aliases wait.
+* While the index of known hosts is being loaded, it is not known which hosts are unknown. So a lookup past their budget
+  waits for the index, for `index_patience` seconds at most. A start is not a flood. (A million hosts take some five
+  seconds: then the budget bounds how many lookups are served meanwhile.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence, Set
+from math import inf
 
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
@@ -28,35 +33,31 @@ from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.core.judgement import Judgement, Step, believes, judge, tenant_id_of
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.lookup.flights import Flights, Land
 from tenantcache.lookup.memory import Entry, Memory
 from tenantcache.lookup.origin import Origin
 from tenantcache.lookup.sharing import Sharing
-from tenantcache.lookup.singleflight import SingleFlight
 from tenantcache.lookup.sources import CopyStore, TenantStore
+from tenantcache.lookup.unknownhosts import KnownHosts, UnknownHosts
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import ResolverStats
 from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
 
-MAX_LOADS = 256
-"""Loads that run or wait for a connection at once. At a millisecond each on four connections, 256 take 64 ms."""
+LOADS_AT_ONCE = 4
+"""As many as there are connections (`PostgresTenants`)."""
+
+LOAD_BATCH = 200
+"""Aliases a load: some 5 ms of the event loop to decode and install."""
+
+MAX_WAITING = 20_000
+"""Aliases that are being looked up, or wait for that: 100 loads, which take half a second. They take 30 MB with the
+requests that wait for them."""
 
 MAX_OVERTAKEN = 3
 """Reads of one alias that may be overtaken by changes before the last answer is served without being kept."""
 
 REFRESH_BATCH = 500
 """Entries past their TTL that one query reads again; at one query a second, 150,000 in five minutes."""
-
-
-class KnownHosts(Protocol):
-    """What is known of hosts without I/O."""
-
-    def rules_out(self, alias: str) -> bool:
-        """Whether `alias` certainly leads to no tenant."""
-        ...
-
-    def knows(self, alias: str) -> bool:
-        """Whether `alias` leads to a tenant, as far as is known."""
-        ...
 
 
 class Resolver:
@@ -80,24 +81,23 @@ class Resolver:
         on_timeline: Callable[[], None],
         clock: Clock,
         deadline: float = 2.0,
+        index_patience: float = 1.0,
     ) -> None:
         self.loads: int = 0
         self.ruled_out: int = 0
-        self.over_budget: int = 0
         self.copy_hits: int = 0
         self.copies_refused: int = 0
         self.stale_served: int = 0
         self._origin = Origin(origin, clock)
-        self._sharing = Sharing(copies)
+        self.sharing = Sharing(copies)
         self._memory = memory
         self._freshness = freshness
         self._limits = limits
         self._on_read = on_read
-        self._known = known
-        self._budget = budget
+        self._unknown = UnknownHosts(known, budget, clock, patience=index_patience, most=MAX_WAITING)
         self._on_timeline = on_timeline
         self._clock = clock
-        self._flights = SingleFlight(self._load, deadline=deadline)
+        self._flights = Flights(self._load, deadline=deadline, at_once=LOADS_AT_ONCE, most=LOAD_BATCH, room=MAX_WAITING)
 
     def peek(self, alias: str) -> Entry | None:
         """The entry that may be served now, without I/O."""
@@ -114,13 +114,9 @@ class Resolver:
 
         Raises `StoreUnavailableError` if no store can say.
         """
-        entry = self.peek(alias)
+        entry = self.peek(alias) or self._rule_out(alias)
         if entry is not None:
             return entry
-        # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
-        if self._known.rules_out(alias) and self._freshness.accepts(self._freshness.settled, alias, None):
-            self.ruled_out += 1
-            return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
         try:
             return await self._join_load(alias)
         except StoreError as error:
@@ -130,6 +126,13 @@ class Resolver:
             self.stale_served += 1
             return stale
 
+    def _rule_out(self, alias: str) -> Entry | None:
+        # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
+        if not self._unknown.rules_out(alias) or not self._freshness.accepts_absence(alias):
+            return None
+        self.ruled_out += 1
+        return Entry(alias, None, self._freshness.applied, NEVER, NEVER, "index")
+
     async def find_ids(self, ids: Sequence[str]) -> dict[str, Tenant]:
         """The tenants of `ids` that exist, by id: one MGET and one query at most. Raises `StoreUnavailableError`."""
         wanted = {id_alias(tenant_id): tenant_id for tenant_id in ids}
@@ -137,7 +140,7 @@ class Resolver:
         missing = [alias for alias, entry in entries.items() if entry is None]
         try:
             if missing:
-                entries |= await self._load_many(missing)
+                await self._load(missing, entries.update)
         except StoreError as error:
             entries |= {alias: self._stale(alias) for alias in missing}
             if any(entry is None for entry in entries.values()):
@@ -150,10 +153,13 @@ class Resolver:
             return None
         return None if self._freshness.state(self._clock(), entry.watermark, entry.read_at) is State.REFUSED else entry
 
-    def adopt(self, copy: Copy) -> bool:
-        """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy."""
+    def adopt(self, copy: Copy, shared: Set[str]) -> bool:
+        """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy. Not
+        under those that it shares with other rows."""
         tenant, adopted = tenant_from_row(copy.row, self._limits), False
         for alias in tenant.aliases[1:]:  # all but its id
+            if alias in shared:
+                continue
             if self._memory.get(alias) is None and believes(self._freshness, self._clock(), copy, alias, tenant):
                 entry = self._install(alias, tenant, copy.mark.seq, NEVER, "postgres")
                 entry.served = adopted = True  # no request had to wait for it
@@ -164,7 +170,7 @@ class Resolver:
         due = self._memory.due(REFRESH_BATCH)
         if due:
             try:
-                await self._read([entry.alias for entry in due], share=False)
+                await self._read([entry.alias for entry in due], lambda _: None, share=False)
             except StoreError:
                 self._memory.still_due(due)
                 raise
@@ -173,7 +179,7 @@ class Resolver:
         return {
             "loads": self.loads,
             "ruled_out": self.ruled_out,
-            "over_budget": self.over_budget,
+            "over_budget": self._unknown.over_budget,
             "redis_hits": self.copy_hits,
             "redis_refused": self.copies_refused,
             "stale_served": self.stale_served,
@@ -184,51 +190,50 @@ class Resolver:
     def changed(self, entry: LogEntry) -> None:
         if entry.kind is ChangeKind.EVERYTHING:
             self.flush()
-            return
-        for held in self._memory.of_tenant(entry.tenant_id):
-            self._drop_older(held, entry.seq)
-        for alias in (*entry.aliases, id_alias(entry.tenant_id)):
-            self._flights.detach(alias)
-            held_here = self._memory.get(alias)
-            if held_here is not None:
-                self._drop_older(held_here, entry.seq)
+        else:
+            self.evict(entry.tenant_id, entry.aliases, before=entry.seq)
 
-    def _drop_older(self, held: Entry, seq: int) -> None:
-        if held.watermark < seq:
-            self._memory.drop_alias(held.alias)
+    def evict(self, tenant_id: str, aliases: Sequence[str], *, before: float = inf) -> None:
+        """Drop what is held of a tenant from before that entry. Later callers start new loads."""
+        for held in self._memory.of_tenant(tenant_id):
+            self._memory.drop_older(held.alias, before)
+        for alias in (*aliases, id_alias(tenant_id)):
+            self._flights.detach(alias)
+            self._memory.drop_older(alias, before)
 
     def flush(self) -> None:
         self._flights.detach_all()
         self._memory.clear()
 
     async def _join_load(self, alias: str) -> Entry:
-        if alias not in self._flights:
-            if len(self._flights) >= MAX_LOADS:
-                raise StoreError("too many tenants are being looked up at once")
-            # A host in memory or in the index is not unknown: a fleet that starts cold looks all of its tenants up.
-            is_unknown = self._memory.get(alias) is None and not self._known.knows(alias)
-            if is_unknown and not self._budget.spend(self._clock()):
-                self.over_budget += 1
-                raise StoreError("too many unknown hosts were looked up within the last second")
+        if not self._may_load(alias):
+            await self._unknown.settled()
+            entry = self.peek(alias) or self._rule_out(alias)
+            if entry is not None:
+                return entry
+            if not self._may_load(alias):
+                raise self._unknown.refuse()
         return await self._flights.join(alias)
 
-    async def _load(self, alias: str) -> Entry:
-        return (await self._load_many([alias]))[alias]
+    def _may_load(self, alias: str) -> bool:
+        # A host in memory or in the index is not unknown: a fleet that starts cold looks all of its tenants up.
+        return alias in self._flights or self._memory.get(alias) is not None or self._unknown.allows(alias)
 
-    async def _load_many(self, aliases: Sequence[str]) -> dict[str, Entry]:
+    async def _load(self, aliases: Sequence[str], land: Land[Entry]) -> None:
         self.loads += len(aliases)
-        found = await self._read_copies(aliases)
-        missing = [alias for alias in aliases if alias not in found]
+        copies = await self._read_copies(aliases)
+        land(copies)
+        missing = [alias for alias in aliases if alias not in copies]
         if missing:
-            found |= await self._read(missing, share=True)
-        return found
+            await self._read(missing, land, share=True)
 
     async def _read_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
         # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.
-        wanted = [alias for alias in aliases if self._memory.get(alias) is None]
+        doubts = self._freshness.doubts
+        wanted = [alias for alias in aliases if self._memory.get(alias) is None and not doubts.hold(alias, None)]
         if not self._freshness.is_valid(self._clock()):
             return {}
-        copies = await self._sharing.read(wanted)
+        copies = await self.sharing.read(wanted)
         entries = {alias: self._judge_copy(alias, copy) for alias, copy in copies.items()}
         return {alias: entry for alias, entry in entries.items() if entry is not None}
 
@@ -240,21 +245,26 @@ class Resolver:
         self.copy_hits += 1
         return self._install(alias, tenant, copy.mark.seq, NEVER, "redis")
 
-    async def _read(self, aliases: Sequence[str], *, share: bool) -> dict[str, Entry]:
-        """Read from Postgres, again if a change has overtaken the answer; `share` puts what was found into Redis."""
-        found: dict[str, Entry] = {}
-        attempts = 0
-        while len(found) < len(aliases):
+    async def _read(self, aliases: Sequence[str], land: Land[Entry], *, share: bool) -> None:
+        """Read from Postgres, again if a change has overtaken the answer; `share` puts what was found into Redis.
+
+        Raises `StoreError`, after it has landed what was accepted.
+        """
+        missing, attempts = list(aliases), 0
+        while missing:
             attempts += 1
             question = self._freshness.question(self._clock())
-            snapshot = await self._origin.read([alias for alias in aliases if alias not in found])
+            snapshot = await self._origin.read(missing)
             is_last = attempts == MAX_OVERTAKEN
             judgement = judge(self._freshness, question, self._clock(), snapshot, is_last=is_last)
-            found |= self._act(judgement, snapshot, question, share=share)
-        return found
+            found = self._act(judgement, snapshot, question, share=share)
+            land(found)
+            if judgement.failure is not None:
+                raise StoreError(judgement.failure)
+            missing = [alias for alias in missing if alias not in found]
 
     def _act(self, judgement: Judgement, snapshot: Snapshot, asked: Question, *, share: bool) -> dict[str, Entry]:
-        """Do what was judged of an answer, and return what is served. Raises `StoreError` if the read fails."""
+        """Do what was judged of an answer, and return what is served."""
         if judgement.begins_timeline:
             self.flush()
             self._on_timeline()  # only the follower can make memory valid again
@@ -265,15 +275,13 @@ class Resolver:
             if step is Step.KEEP:
                 found[alias] = self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
                 if share and row is not None and not snapshot.pending:
-                    self._sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
+                    self.sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
                 continue
             self._flights.detach(alias)
             if step is Step.SERVE_ONCE:
                 if snapshot.pending:
                     self._drop_unordered(alias, tenant_id_of(alias, row))
                 found[alias] = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
-        if judgement.failure is not None:
-            raise StoreError(judgement.failure)
         return found
 
     def _drop_unordered(self, alias: str, tenant_id: str | None) -> None:
@@ -301,11 +309,6 @@ class Resolver:
         self._memory.put(entry)
         return entry
 
-    @property
-    def is_sharing(self) -> bool:
-        """Whether copies are on their way into Redis. No request waits for them."""
-        return self._sharing.is_writing
-
     async def close(self) -> None:
         await self._flights.close()
-        await self._sharing.close()
+        await self.sharing.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -109,6 +109,10 @@ class FleetCounters:
         """For reservations: which counters that minute has; None if that is not known now."""
         return self.failover.version_of(minute)
 
+    def is_billed(self) -> bool:
+        """For groups: whether a command is dearer than what it carries. In Postgres each debit is a row to write."""
+        return self.failover.store_of(minute_at(self._server_now())) != "postgres"
+
     def note_lost(self, owner: str, window: Window) -> None:
         """A counter did not hold what was debited there."""
         self.failover.redis_lost(owner, window)
@@ -133,19 +137,7 @@ class FleetCounters:
         if len(used) == 1 and (only := used.pop()) is not None:
             return await self._debit_in(only, batch)
         routing = Routing([debits for _, debits in batch], lambda debit: stores[debit.window, debit.amount != 0])
-        failure: StoreError | None = None
-        for store in ASKED_FIRST:
-            if part := routing.part(store):
-                accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
-                try:
-                    routing.enter(store, await self._debit_in(store, accounts))
-                except StoreError as error:
-                    routing.fail(store, error.values)
-                    failure = error
-        if failure is not None:
-            failure.values = routing.known
-            raise failure
-        return [[value for value in values if value is not None] for values in routing.values]
+        return await _debit_in_each(routing, batch, self._debit_in)
 
     def _stores_of(self, batch: Sequence[AccountDebits], now: float) -> dict[tuple[Window, bool], Store | None]:
         """The store of each window, apart for what is debited and what is only read; None if it is out of reach."""
@@ -296,6 +288,27 @@ class FleetCounters:
     def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""
         return counter_stats(self.failover, self._server_now())
+
+
+async def _debit_in_each(
+    routing: Routing,
+    batch: Sequence[AccountDebits],
+    debit_in: Callable[[Store, Sequence[AccountDebits]], Awaitable[list[list[int]]]],
+) -> list[list[int]]:
+    """One store after the other. Raises `StoreError`, with the `values` that are known."""
+    failure: StoreError | None = None
+    for store in ASKED_FIRST:
+        if part := routing.part(store):
+            accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
+            try:
+                routing.enter(store, await debit_in(store, accounts))
+            except StoreError as error:
+                routing.fail(store, error.values)
+                failure = error
+    if failure is not None:
+        failure.values = routing.known
+        raise failure
+    return [[value for value in values if value is not None] for values in routing.values]
 
 
 def _log_change(before: StoreChoice, choice: StoreChoice) -> None:

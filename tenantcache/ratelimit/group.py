@@ -5,8 +5,9 @@ Rules:
 * A command is sent when one of them needs tokens. It takes for all that will need some soon: that costs nothing more.
 * What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
   time; a meter is part of one of them.
-* After a failure a command takes for those alone that need it, until one is answered. During the pause that follows it
-  only those are not asked for whose own take failed: the others may lie in a store that answers.
+* After a failure a command takes for those alone that need it, until one is answered. So does one that is not billed.
+* During the pause that follows a failure only those are not asked for whose own take failed: the others may lie in a
+  store that answers.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Group:
         self.members: dict[str, Meter] = {}
         self._supply = supply
         self._due: dict[str, Meter] = {}
+        self._delayed: set[str] = set()
+        """Owners that became due while a command for them was under way."""
         self._busy: dict[str, int] = {}
         """The last minute in which a member took tokens of a minute."""
         self._reserved = 0
@@ -60,6 +63,7 @@ class Group:
         if self.members.get(meter.owner) is meter:
             del self.members[meter.owner]
         self._due.pop(meter.owner, None)
+        self._delayed.discard(meter.owner)
         self._busy.pop(meter.owner, None)
         self._failing.discard(meter.owner)
 
@@ -89,6 +93,7 @@ class Group:
         """The event loop of the tasks was closed."""
         self._tasks.clear()
         self._due.clear()
+        self._delayed.clear()
         self._failing.clear()
 
     # Taking.
@@ -99,6 +104,9 @@ class Group:
             await self._round(due)
 
     async def _round(self, due: Sequence[Meter]) -> None:
+        """Send one command for those that are in no other one; the others come when that is answered."""
+        self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)
+        due = [meter for meter in due if not meter.reservation.is_taking]
         batch: list[Planned] = []
         failure = self._supply.outage.paused(self.number, self._supply.server_now())
         is_answered = False
@@ -112,22 +120,26 @@ class Group:
             failure = self._supply.note_error(self.number, error)
         finally:
             self._is_cautious = not is_answered or failure is not None
-            asked = {meter for meter, _ in batch if meter.owner not in self._failing}
-            for meter in dict.fromkeys([*due, *(meter for meter, _ in batch)]):
-                self._conclude(meter, failure, is_asked=meter in asked)
+            self._conclude(due, batch, failure)
 
-    def _conclude(self, meter: Meter, failure: Failure | None, *, is_asked: bool) -> None:
-        """Serve its line. What was asked for may not have been enough; without an answer there is nothing to wait for.
+    def _conclude(self, due: Iterable[Meter], batch: Iterable[Planned], failure: Failure | None) -> None:
+        """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
         No request can come in between: there is no await from a reply to here.
         """
-        if meter.reservation.is_taking:
-            return  # in another command
-        meter.answer()
-        if not is_asked:
-            meter.answer_without_store(failure)
-        elif meter.is_due:
-            self._due[meter.owner] = meter
+        asked = dict(batch)
+        for meter, take in asked.items():
+            if meter.reservation.is_taking:
+                meter.reservation.fail(take, self._supply.server_now())
+                self._failing.add(meter.owner)
+        for meter in dict.fromkeys([*due, *asked]):
+            is_answered = meter in asked and meter.owner not in self._failing
+            meter.answer()
+            if not is_answered:
+                meter.answer_without_store(failure)
+            if (is_answered and meter.is_due) or meter.owner in self._delayed:
+                self._due[meter.owner] = meter
+            self._delayed.discard(meter.owner)
 
     async def _plan(self, due: Iterable[Meter], batch: list[Planned]) -> None:
         """Fill `batch` with what the `due` members need, and what others will need soon."""
@@ -135,9 +147,9 @@ class Group:
         quarter = quarter_of(minute_at(now))
         ahead = not self._is_cautious and is_next_due(now) and self._reserved <= quarter
         for meter in due:
-            if not meter.reservation.is_taking and (take := meter.next_take(ahead=ahead)) is not None:
+            if (take := meter.next_take(ahead=ahead)) is not None:
                 batch.append((meter, take))
-        if not batch or self._is_cautious:
+        if not batch or self._is_cautious or not self._supply.is_billed():
             return
         day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
@@ -177,9 +189,6 @@ class Group:
                 values = await self._supply.debit([AccountDebits(meter.account, take.debits) for meter, take in batch])
             except BaseException as error:
                 if not isinstance(error, StoreError) or not error.values:
-                    for meter, take in batch:
-                        self._failing.add(meter.owner)
-                        meter.reservation.fail(take, self._supply.server_now())
                     raise
                 failure, values = error, error.values
             batch = await self._settle(batch, values)
@@ -215,11 +224,14 @@ class Group:
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)))
         await self._plan_along(list(self.members.values()), batch, ahead=False, day=True)
+        failure: Failure | None = None
         try:
             await self._send(batch)
+        except StoreError as error:
+            failure = self._supply.note_error(self.number, error)
+            raise
         finally:
-            for meter, _ in batch:
-                self._conclude(meter, None, is_asked=True)
+            self._conclude([], batch, failure)
             self._start()
 
     async def give_back(self, meters: Iterable[Meter]) -> None:

@@ -50,6 +50,18 @@ class Groups:
                     else:
                         meter.worker.work(meter)
 
+    async def find_misplaced(self) -> list[Meter]:
+        """Ask for all slots again, so that they are known to be in use; return the meters that have another one now.
+
+        That is so after a database was restored. Raises `StoreError`.
+        """
+        misplaced: list[Meter] = []
+        for group in self:
+            members = list(group.members.values())
+            slots = await self._supply.slots.assign([meter.owner for meter in members])
+            misplaced += [meter for meter, slot in zip(members, slots, strict=True) if meter.slot != slot]
+        return misplaced
+
     async def place(self, meters: Sequence[Meter]) -> None:
         """Give each of them that has none its slot. Raises `StoreError`."""
         new = [meter for meter in meters if meter.slot == UNPLACED]

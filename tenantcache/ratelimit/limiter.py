@@ -30,17 +30,14 @@ from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.meters import Meters
 from tenantcache.ratelimit.slots import Slots
 from tenantcache.ratelimit.supply import OnLost, Supply
-from tenantcache.runtime.tasks import stop
+from tenantcache.ratelimit.upkeep import Upkeep
 from tenantcache.stats import LimiterStats
 from tenantcache.tenant import Limits, Tenant
 
 ADMITTED = Decision(True, at=NOTHING_SPENT)
 
-SURPLUS_INTERVAL = 1.0
-"""Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
-
-SWEEP_INTERVAL = 60.0
-"""Seconds between looks for tenants that are not asked for any more."""
+STEP = 500
+"""Tenants between two breaths of the event loop."""
 
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""
@@ -75,23 +72,22 @@ class Limiter:
         self._server_now = server_now
         self._supply = Supply(store, slots, server_now, processes, on_error)
         self._slides = sliding
-        self._is_cached = is_cached
         self._meters = Meters(
             self._supply, enforced=enforced, sliding=sliding, counts_unlimited=counts_unlimited, newest=newest
         )
         self._unmetered = Reservation(Limits(), 0.0, calendar=lambda now: ENDLESS)
-        self._watcher: asyncio.Task[None] | None = None
-        self._departed: list[tuple[str, Sequence[Spent]]] = []
+        self.upkeep: Upkeep = Upkeep(self._meters, server_now, is_cached)
         # They hold nothing any more; what they had spent of the running minute counts when it is handed over.
         self._left: list[Meter] = []
         self._released: list[Meter] = []
 
-    def share_counters(self, version_of: VersionOf, on_lost: OnLost) -> None:
+    def share_counters(self, version_of: VersionOf, on_lost: OnLost, is_billed: Callable[[], bool]) -> None:
         """To be called before the first request if a fleet may change its counters.
 
-        `version_of` tells which ones a minute has. `on_lost` is told of each window whose counter was lost.
+        `version_of` tells which ones a minute has. `on_lost` is told of each window whose counter was lost. `is_billed`
+        tells whether commands are billed now.
         """
-        self._supply.version_of, self._supply.on_lost = version_of, on_lost
+        self._supply.version_of, self._supply.on_lost, self._supply.is_billed = version_of, on_lost, is_billed
 
     @property
     def local_share(self) -> LocalShare:
@@ -107,37 +103,36 @@ class Limiter:
 
     def open(self) -> None:
         self._released.clear()
-        self._watcher = asyncio.create_task(self._watch(), name="tenantcache limiter")
+        self.upkeep.open()
 
     async def close(self) -> None:
         """Give back what is unspent, as far as the store answers."""
-        await stop(self._watcher)
+        await self.upkeep.close()
         await self._meters.groups.finish()
         meters = list(self._meters)
-        await self._release(meters)
+        await self.upkeep.release(meters)
         self._meters.clear()
         self._left, self._released = [], [*self._left, *meters]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
-        self._departed.clear()
         self._released.clear()
         self._left.clear()
         self._supply.outage.clear()
-        self._watcher = None
+        self.upkeep.forget()
 
     def leave_loop(self) -> None:
         """Go on after the event loop was closed, with what is held. A take whose answer cannot come any more is spent,
         and its reservation could take no other one: it is made anew."""
         now = self._server_now()
         self._left = [meter for meter in self._left if meter.reservation.hand_over(now)]
-        for meter in self._meters.take_busy():
+        busy = self._meters.take_busy()
+        for meter in busy:
             meter.reservation.release(now)  # what is unspent is lost
-            self._left.append(meter)
-            if not meter.is_named:
-                self._departed.append((meter.owner, meter.reservation.drain()))
-        self._watcher = None
+        self._left += busy
+        self.upkeep.note_departed(busy)
+        self.upkeep.abandon()
 
     def hand_over(self) -> dict[str, int]:
         """The tokens of this minute that the counters have granted here, by owner, for other counters to go on from."""
@@ -173,8 +168,7 @@ class Limiter:
 
     def drain(self) -> Iterator[tuple[str, Sequence[Spent]]]:
         """The tokens that were admitted since the last call, by tenant; one may come twice, or with nothing."""
-        while self._departed:
-            yield self._departed.pop()
+        yield from self.upkeep.drain_departed()
         for meter in list(self._meters.of_tenants.values()):
             yield meter.owner, meter.reservation.drain()
 
@@ -229,8 +223,18 @@ class Limiter:
     # Beside the requests.
 
     async def warm(self, tenants: Iterable[Tenant]) -> None:
-        """Take the first tokens of `tenants`, a command for a group of them. Raises `StoreError`."""
-        meters = [meter for tenant in tenants if (meter := self._meters.of_tenant(tenant)) is not None]
+        """Take the first tokens of `tenants`: a few commands for each group of them. Raises `StoreError`.
+
+        Nothing is done if commands are not billed.
+        """
+        if not self._supply.is_billed():
+            return
+        meters = []
+        for number, tenant in enumerate(tenants, start=1):
+            if (meter := self._meters.of_tenant(tenant)) is not None:
+                meters.append(meter)
+            if number % STEP == 0:
+                await asyncio.sleep(0)
         await self._meters.groups.take_for_all(meters)
 
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
@@ -267,7 +271,8 @@ class Limiter:
         """
         now = self._server_now()
         minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
-        windows = (Window("minute", minute), Window("minute", minute - 1), Window("day", day))
+        windows = [Window("minute", number) for number in (minute, minute - 1)]
+        windows += [Window("quarter", quarter_of(minute)), Window("day", day)]
         owners = [tenant.id, *(owner_of(tenant.id, name) for name in sorted(self.names.union(named)))]
         for owner, slot in zip(owners, await self._supply.slots.assign(owners), strict=True):
             await self._store.reset(Account(owner, slot), windows)
@@ -276,29 +281,3 @@ class Limiter:
         """Begin anew in this minute and this day: the tenant's counters have been reset."""
         for meter in self._meters.all_of(tenant_id):
             meter.reservation.restart(self._server_now())
-
-    # Giving back.
-
-    async def _release(self, meters: Sequence[Meter]) -> None:
-        """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
-        await self._meters.groups.give_back(meters)
-        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named]
-
-    async def _watch(self) -> None:
-        next_sweep = self._server_now() + SWEEP_INTERVAL
-        while True:
-            await asyncio.sleep(SURPLUS_INTERVAL)
-            self.return_surplus()
-            if not 0 < next_sweep - self._server_now() <= SWEEP_INTERVAL:  # it is due, or the clock was set
-                next_sweep = self._server_now() + SWEEP_INTERVAL
-                await self.sweep()
-
-    def return_surplus(self) -> None:
-        """Give back what is held for a demand that has gone elsewhere."""
-        for meter in self._meters:
-            if meter.reservation.watched:
-                meter.worker.work(meter)
-
-    async def sweep(self) -> None:
-        """Forget tenants that are neither in memory nor asked for any more, and give their tokens back."""
-        await self._release(await self._meters.take_idle(self._is_cached))

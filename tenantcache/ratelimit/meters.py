@@ -7,7 +7,7 @@ after `IDLE` seconds without a request. So what limits take is bounded like memo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -94,12 +94,16 @@ class Meters:
         self.of_names.clear()
         self.groups.clear()
 
+    def take(self, meters: Sequence[Meter]) -> None:
+        """Take them out."""
+        for meter in meters:
+            (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner, None)
+            self.groups.discard(meter)
+
     def take_busy(self) -> list[Meter]:
         """Take out the meters that requests wait for, or that wait for the counters themselves."""
         busy = [meter for meter in self if meter.is_busy]
-        for meter in busy:
-            (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner)
-            self.groups.discard(meter)
+        self.take(busy)
         self.groups.abandon()
         return busy
 

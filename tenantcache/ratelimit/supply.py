@@ -31,6 +31,8 @@ class Supply:
         self.processes = processes
         self.version_of: VersionOf = one_version
         """Which counters a minute has."""
+        self.is_billed: Callable[[], bool] = lambda: True
+        """Whether a command is dearer than what it carries: then it takes for others as well."""
         self.on_lost: OnLost = lambda owner, window: None
         """Told of each window whose counter turned out to be lost."""
         self.local_share: LocalShare = LocalShare(on_error, processes)

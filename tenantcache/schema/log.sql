@@ -113,7 +113,7 @@ create or replace function tenantcache.covers(earlier text) returns boolean stab
 $$;
 
 -- A NOTIFY makes the commit fail if the queue is full, and one stuck listener of any client fills it for all. A publisher
--- says which entry is the newest, so that a process that has applied it need not look.
+-- says which entry is the newest, so that a process that has applied it need not look. A writer says what it has changed.
 create or replace function tenantcache.notify(newest text default '') returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
@@ -128,19 +128,40 @@ $$;
 -- says which transaction that is. There is one for each hundredth of a second in which transactions begin. So a
 -- transaction that stays open for long silences no later ones, and each takes one lock at most.
 -- The setting says that this transaction has done it: reading it costs a row less than trying again.
-create or replace function tenantcache.wake() returns void language plpgsql
-security definer set search_path = pg_catalog, pg_temp as $$
+-- `names` are the tenant's id and the names that led to it, one a line after an empty one. They let the processes drop it
+-- before it is published. Only the first eight changes of a transaction are named, and the setting has a mark for each: each
+-- process hears them all. Long names are left out, because NOTIFY would fail, and those that not every client can decode.
+create or replace function tenantcache.wake_naming(names text) returns void language plpgsql as $$
+declare
+    xid text := pg_current_xact_id()::text;
+    woken text := current_setting('tenantcache.woken', true);
 begin
-    if to_regclass('tenantcache.publisher') is null then
-        return;
-    end if;
-    if (select p.notify from tenantcache.publisher p) then
+    if not coalesce(starts_with(woken, xid || '+'), false) then
+        if to_regclass('tenantcache.publisher') is null then
+            return;
+        end if;
+        if (select p.notify from tenantcache.publisher p) is not true then
+            perform set_config('tenantcache.woken', xid, true);
+            return;
+        end if;
         if not pg_try_advisory_xact_lock(7307199742000000 + (extract(epoch from now()) * 100)::bigint % 1000000) then
             return;
         end if;
-        perform tenantcache.notify();
+        woken := xid;
     end if;
-    perform set_config('tenantcache.woken', pg_current_xact_id()::text, true);
+    if octet_length(names) > 1000 or names ~ E'[^\x01-\x7f]' then
+        names := '';
+    end if;
+    perform tenantcache.notify(names);
+    woken := case when names = '' or woken = xid || '+++++++' then xid else woken || '+' end;
+    perform set_config('tenantcache.woken', woken, true);
+end
+$$;
+
+create or replace function tenantcache.wake() returns void language plpgsql
+security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform tenantcache.wake_naming('');
 end
 $$;
 
@@ -160,7 +181,8 @@ begin
     end if;
     insert into tenantcache.outbox (key, hosts) values (tenant_id, tenantcache.short_enough(hosts));
     if current_setting('tenantcache.woken', true) is distinct from pg_current_xact_id()::text then
-        perform tenantcache.wake();
+        perform tenantcache.wake_naming(
+            case when tenant_id is null then '' else E'\n' || array_to_string(tenant_id || hosts, E'\n') end);
     end if;
 end
 $$;

@@ -29,13 +29,14 @@ class SettingsArguments(TypedDict, total=False):
     plans: str | Mapping[str, Mapping[str, int | None]]
     limits: Literal["enforce", "shadow", "off"]
     minute_window: Literal["fixed", "sliding"]
+    counters: Literal["redis", "postgres"]
     on_limiter_error: Literal["local", "allow", "deny"]
     rate_limit_headers: bool
     limit_preflights: bool
     x_rate_limit_headers: bool
     memory_max_tenants: int
     memory_ttl: float
-    warm_up: bool
+    warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float
     host_index_max_hosts: int

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     minute_window: Literal["fixed", "sliding"] = Field(
         "fixed", description="minutes begin anew (fixed), or the previous one weighs less by the second (sliding)"
     )
+    counters: Literal["redis", "postgres"] = Field(
+        "redis", description="store of the limits' counters; without a Redis URL that is Postgres"
+    )
     on_limiter_error: Literal["local", "allow", "deny"] = Field(
         "local", description="if no counter store answers: limit divided by processes (local), allow, or deny"
     )
@@ -128,7 +131,9 @@ class Settings(BaseSettings):
         le=30 * DAY,
         description="seconds after which a tenant in the process is read again, in the background",
     )
-    warm_up: bool = Field(False, description="fill memory at the start, by one query, with the tenants seen last")
+    warm_up: Literal["auto"] | bool = Field(
+        "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
+    )
     redis_ttl: float = Field(3600.0, ge=1, le=30 * DAY, description="seconds that a tenant is kept in Redis")
     negative_ttl: float = Field(60.0, gt=0, le=DAY, description="seconds that an unknown host is remembered")
     host_index_max_hosts: int = Field(

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from tenantcache.freshness.log import OnChange
+from tenantcache.freshness.log import Doubt, OnChange
 from tenantcache.runtime.tasks import stop
 from tenantcache.stores.faults import FAULTS
 from tenantcache.stores.reasons import postgres_reason
@@ -31,11 +31,15 @@ CHECK_INTERVAL = 10.0
 
 
 def tell(on_change: OnChange, payload: object) -> None:
-    """Hand a notification on: a publisher's holds the number of the newest entry, a writer's nothing."""
-    if payload == "counters":
+    """Hand a notification on. A publisher's holds the number of the newest entry. A writer's is empty, or an empty line
+    with the changed tenant's id and its aliases after it, one a line."""
+    head, *names = str(payload).split("\n")
+    if head == "counters":
         on_change(checks=True)
-    elif isinstance(payload, str) and payload.isdecimal() and len(payload) < 20:
-        on_change(int(payload))
+    elif head.isdecimal() and len(head) < 20:
+        on_change(int(head))
+    elif names and not head:
+        on_change(doubt=Doubt(names[0], tuple(names[1:])))
     else:
         on_change()
 

@@ -16,9 +16,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from tenantcache.errors import StoreError
 from tenantcache.freshness.log import RESET_NAME
-from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.snapshot import Snapshot
-from tenantcache.lookup.sources import AliasStream, RowStream
+from tenantcache.lookup.sources import AliasStream, RowStream, StreamedRow
 from tenantcache.stores.faults import FAULTS, translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
@@ -36,13 +35,25 @@ _COUNT_ALIASES = f"""
 
 _ALL_ALIASES = "select alias from tenantcache.all_aliases() as alias"
 
-# Usage of a month says who comes often enough to be worth the place.
-_RECENT_IDS = """
-    select id from tenantcache.tenant_ids() as id left join (
-        select tenant_id, max(last_seen_at) as at from tenantcache.usage
-        where day > current_date - 30 group by tenant_id
-    ) as seen on seen.tenant_id = id
-    order by seen.at desc nulls last limit $1
+_HAS_MORE = """
+    select count(*) > $1::int as more from (select from tenantcache.tenant_ids() limit $1::int + 1) as found
+"""
+
+# Usage of a month says who comes often enough to be worth the place. The rows are found slice after slice, in order, so
+# the first of them come at once, however many there are.
+_RECENT_ROWS = """
+    select found.* from (
+        select array_agg(id order by place) as ids from (
+            select id, row_number() over (order by seen.at desc nulls last) as place
+            from tenantcache.tenant_ids() as id left join (
+                select tenant_id, max(last_seen_at) as at from tenantcache.usage
+                where day > current_date - 30 group by tenant_id
+            ) as seen on seen.tenant_id = id
+            order by place limit $1
+        ) as recent group by (place - 1) / $2 order by min(place)
+    ) as slice cross join lateral (
+        select f.* from tenantcache.read_tenants(slice.ids) as f order by array_position(slice.ids, f.tenant ->> 'id')
+    ) as found
 """
 
 COUNT_TIMEOUT = 10.0
@@ -105,27 +116,24 @@ class PostgresTenants:
             self.queries += 2
             head = head_of(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
             cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
-            batches = _in_batches(cursor, batch)
+            batches = _aliases_of(_in_batches(cursor, batch))
             yield AliasStream(head["hosts"], head["epoch"], mark_of(head), batches, head["pending"])
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         """At most `most` tenants, those seen last first, in one snapshot, `batch` at a time."""
         async with self._snapshot("reading tenants ahead") as connection:
-            self.queries += 1
+            self.queries += 3
             head = head_of(await connection.fetch(HEAD))
-            ids = await connection.fetch(_RECENT_IDS, most, timeout=COUNT_TIMEOUT)
-            rows = self._rows_of(connection, [row["id"] for row in ids], batch)
-            yield RowStream(mark_of(head), head["epoch"], rows, head["pending"])
+            (found,) = await connection.fetch(_HAS_MORE, most, timeout=COUNT_TIMEOUT)
+            records = _in_batches(connection.cursor(_RECENT_ROWS, most, batch, timeout=COUNT_TIMEOUT), batch)
+            rows = self._rows_of(records)
+            yield RowStream(mark_of(head), head["epoch"], rows, head["pending"], found["more"])
 
-    async def _rows_of(
-        self, connection: PoolConnectionProxy[asyncpg.Record], ids: Sequence[str], batch: int
-    ) -> AsyncIterator[list[Row]]:
-        for start in range(0, len(ids), batch):
-            aliases = [id_alias(tenant_id) for tenant_id in ids[start : start + batch]]
-            records = await connection.fetch(_FIND, aliases, timeout=COUNT_TIMEOUT)
-            rows = {record["alias"]: self._rows.read(record) for record in records}
-            yield [row for alias in aliases if (row := rows.get(alias)) is not None]
+    async def _rows_of(self, batches: AsyncIterator[list[asyncpg.Record]]) -> AsyncIterator[list[StreamedRow]]:
+        async for records in batches:
+            read = ((self._rows.read(record), record["shared"]) for record in records)
+            yield [StreamedRow(row, frozenset(shared)) for row, shared in read if row is not None]
 
     @asynccontextmanager
     async def _snapshot(self, doing: str) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
@@ -154,7 +162,12 @@ class PostgresTenants:
             return rows
 
 
-async def _in_batches(cursor: CursorFactory[asyncpg.Record], batch: int) -> AsyncIterator[list[str]]:
+async def _in_batches(cursor: CursorFactory[asyncpg.Record], batch: int) -> AsyncIterator[list[asyncpg.Record]]:
     opened = await cursor
     while records := await opened.fetch(batch):
+        yield records
+
+
+async def _aliases_of(batches: AsyncIterator[list[asyncpg.Record]]) -> AsyncIterator[list[str]]:
+    async for records in batches:
         yield [record["alias"] for record in records]

@@ -53,11 +53,12 @@ class MemoryCache(TenantCache):
         stores = Stores(
             database, database, database, MemoryCounters(), registry=self.registry, usage=database.usage, rows=database
         )
-        # A lookup costs nothing here, so an index of hosts would save nothing.
+        # A lookup costs nothing here, so an index of hosts would save nothing, nor would a memory that is warm.
         values: SettingsArguments = {
             "database_url": "postgresql://nobody@memory.invalid/none",
             "base_domains": [BASE_DOMAIN],
             "host_index_max_hosts": 0,
+            "warm_up": False,
             **settings,
         }
         super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)

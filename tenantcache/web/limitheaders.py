@@ -33,6 +33,17 @@ def policy_value(limits: tuple[tuple[str, int], ...]) -> bytes:
     return ", ".join(f'"{name}";q={limit};w={window}' for (name, limit), window in parts).encode()
 
 
+@lru_cache(maxsize=1024)
+def _policy_line(limits: tuple[tuple[str, int], ...]) -> HeaderLine:
+    return (b"ratelimit-policy", policy_value(limits))
+
+
+@lru_cache(maxsize=1024)
+def _parts(ends: tuple[tuple[str, int], ...]) -> tuple[tuple[bytes, int], ...]:
+    """Of each limit its name and the seconds by which it ends after the lease: the same for most tenants, so shared."""
+    return tuple((name.encode(), later) for name, later in ends)
+
+
 def ratelimit_headers(quotas: Sequence[Quota]) -> list[HeaderLine]:
     """`RateLimit-Policy` and `RateLimit`; none if nothing is limited."""
     if not quotas:
@@ -74,14 +85,14 @@ class HotHeaders:
 
     def __init__(self, reservation: Reservation, now: float) -> None:
         quotas = reservation.quotas(now)
-        self._policy = (b"ratelimit-policy", policy_value(tuple((quota.name, quota.limit) for quota in quotas)))
+        self._policy = _policy_line(tuple((quota.name, quota.limit) for quota in quotas))
         left = min(reservation.minute, reservation.day)
         more = [quota.remaining - left for quota in quotas]
         self._more, self._day_more = more[0], more[-1]
         self._tells_one = len(quotas) == 1
         # Minutes and days end on whole seconds, so one ends so many seconds after the other.
         until = reservation.until
-        self._parts = [(quota.name.encode(), round(now + quota.reset - until)) for quota in quotas]
+        self._parts = _parts(tuple((quota.name, round(now + quota.reset - until)) for quota in quotas))
         self._state = b""
 
     def turn(self, reservation: Reservation, now: float) -> float:

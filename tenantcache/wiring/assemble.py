@@ -113,7 +113,7 @@ def _make_limiter(
         is_cached=lambda tenant_id: bool(memory.of_tenant(tenant_id)),
     )
     if isinstance(store, FleetCounters):
-        limiter.share_counters(store.version_of, store.note_lost)
+        limiter.share_counters(store.version_of, store.note_lost, store.is_billed)
         limiter.local_share.place = store.holder.place
         store.holder.count_granted = limiter.hand_over
     return limiter

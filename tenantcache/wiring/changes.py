@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenantcache.freshness.core.servertime import ServerTime
-from tenantcache.freshness.log import ChangeKind, LogEntry, Pull
+from tenantcache.freshness.log import ChangeKind, Doubt, LogEntry, Pull
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
@@ -34,9 +34,13 @@ class Changes:
         if entry.kind is ChangeKind.RESET:
             self._limiter.restart(entry.tenant_id)
 
+    def doubted(self, doubt: Doubt) -> None:
+        self._in_loop.resolver.evict(doubt.tenant_id, doubt.aliases)
+
     def flush(self) -> None:
         self._in_loop.resolver.flush()
         self._in_loop.indexer.flush()
+        self._limiter.upkeep.check_slots()
 
     def clock_moved(self) -> None:
         moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset

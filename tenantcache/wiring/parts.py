@@ -7,12 +7,14 @@ to one event loop, and are made anew in another one (`Parts.renew`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
 from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -69,6 +71,11 @@ class Parts:
     changes: Changes
     in_loop: InLoop
 
+    async def _take_first_tokens(self) -> None:
+        """For the tenants that are in memory. Without an answer, requests take them."""
+        with suppress(StoreError):
+            await self.limiter.warm(self.memory.tenants())
+
     def renew(self) -> None:
         """Make the parts that belong to one event loop."""
         made, settings, stores = self.in_loop, self.settings, self.stores
@@ -86,7 +93,16 @@ class Parts:
             clock=self.clock,
         )
         rows, most = stores.rows if settings.warm_up else None, settings.memory_max_tenants
-        made.warm_up = WarmUp(rows, made.resolver, self.memory, self._is_valid, made.sync, most=most)
+        made.warm_up = WarmUp(
+            rows,
+            made.resolver,
+            self.memory,
+            self._is_valid,
+            made.sync,
+            most=most,
+            partly=settings.warm_up is True,
+            take_tokens=self._take_first_tokens,
+        )
         made.follower = Follower(
             stores.log,
             self.freshness,

@@ -47,17 +47,26 @@ class Stores:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
-        log = PostgresLog(settings.database_url, listen_url=settings.listen_url)
-        registry, usage = PostgresRegistry(postgres), PostgresUsage(postgres)
-        in_postgres, choices = PostgresCounters(postgres), PostgresChoices(postgres)
-        if settings.redis_url is None:
-            alone = FleetCounters(None, in_postgres, choices)
-            return cls(postgres, postgres, log, alone, None, registry, usage, postgres, None, postgres, OneGroup())
-        link = RedisLink(settings.redis_url, prefix=settings.key_prefix)
-        copies = RedisCopies(
-            link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+        link = copies = in_redis = None
+        if settings.redis_url is not None:
+            link = RedisLink(settings.redis_url, prefix=settings.key_prefix)
+            copies = RedisCopies(
+                link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+            )
+            if settings.counters == "redis":
+                in_redis = RedisCounters(link, prefix=settings.key_prefix)
+        return cls(
+            tenants=postgres,
+            hosts=postgres,
+            log=PostgresLog(settings.database_url, listen_url=settings.listen_url),
+            counters=FleetCounters(
+                in_redis, PostgresCounters(postgres), PostgresChoices(postgres), link if in_redis else None
+            ),
+            copies=copies,
+            registry=PostgresRegistry(postgres),
+            usage=PostgresUsage(postgres),
+            postgres=postgres,
+            link=link,
+            rows=postgres,
+            slots=PostgresSlots(postgres) if in_redis else OneGroup(),
         )
-        in_redis = RedisCounters(link, prefix=settings.key_prefix)
-        counters = FleetCounters(in_redis, in_postgres, choices, link)
-        slots = PostgresSlots(postgres)
-        return cls(postgres, postgres, log, counters, copies, registry, usage, postgres, link, postgres, slots)

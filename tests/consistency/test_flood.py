@@ -52,7 +52,7 @@ async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncI
                 await asyncio.sleep(0.005)
             for number in range(TENANTS):
                 assert (await get(app, b"tenant-%d.localhost" % number)).status == 200
-            while cache.resolver.is_sharing:  # the copies on their way into Redis
+            while cache.resolver.sharing.is_writing:  # the copies on their way into Redis
                 await asyncio.sleep(0.005)
         yield app
 
@@ -110,7 +110,9 @@ async def test_without_the_index_a_flood_is_bounded_by_the_budget_of_look_ups(
     expected = Counter({404: looked_up, 503: PAST_THE_BUDGET - looked_up})
     assert statuses == expected, "past the budget, no answer says that there is none"
     assert after["postgres"]["queries"] - before["postgres"]["queries"] <= looked_up + 1 + seconds // 10
-    assert billed_commands.by_command() == {"get": looked_up}
+    commands = billed_commands.by_command()
+    assert set(commands) <= {"get", "mget"}, "nothing is written for a host that is not there"
+    assert 0 < sum(commands.values()) <= looked_up
     assert after["memory"]["tenants"] == TENANTS
     assert after["memory"]["evictions"] == 0
     assert after["memory"]["negatives"] <= 10_000

@@ -30,6 +30,68 @@ def following(
     return freshness
 
 
+class TestDoubts:
+    """A commit's notification names what has changed before the log does."""
+
+    def test_it_holds_of_the_tenant_and_its_aliases(self) -> None:
+        freshness = following(applied=1)
+        assert freshness.doubts.note(ACME, (ACME_HOST,))
+        assert freshness.doubts.hold(ACME_HOST, None)
+        assert freshness.doubts.hold(ACME_DOMAIN, ACME)
+        assert not freshness.doubts.hold(ACME_DOMAIN, None)
+        assert not freshness.doubts.hold(GLOBEX_HOST, GLOBEX)
+
+    def test_copies_and_absence_are_not_believed(self) -> None:
+        freshness = following(applied=1)
+        freshness.settle(freshness.question(1.0))
+        assert freshness.accepts_shared(EPOCH, mark(1), ACME_HOST, ACME)
+        assert freshness.accepts_absence(ACME_HOST)
+        freshness.doubts.note(ACME, (ACME_HOST,))
+        assert not freshness.accepts_shared(EPOCH, mark(1), ACME_HOST, ACME)
+        assert not freshness.accepts_shared(EPOCH, mark(1), ACME_DOMAIN, ACME)
+        assert not freshness.accepts_absence(ACME_HOST)
+        assert freshness.accepts_shared(EPOCH, mark(1), GLOBEX_HOST, GLOBEX)
+
+    def test_a_read_is_believed_if_it_was_asked_later(self) -> None:
+        freshness = following(applied=1)
+        early = freshness.question(1.0)
+        freshness.doubts.note(ACME, (ACME_HOST,))
+        late = freshness.question(1.0)
+        for asked in (early, late):
+            assert freshness.accepts_read(asked, mark(1), ACME_DOMAIN, ACME) is (asked is late)
+            assert freshness.accepts_read(asked, mark(1), ACME_HOST, None) is (asked is late)
+            assert freshness.accepts_read(asked, mark(1), GLOBEX_HOST, GLOBEX)
+
+    def test_a_pull_that_was_asked_later_ends_it(self) -> None:
+        freshness = following(applied=1)
+        early = freshness.question(1.0)
+        freshness.doubts.note(ACME, (ACME_HOST,))
+        late = freshness.question(1.0)
+        freshness.doubts.note(GLOBEX, (GLOBEX_HOST,))
+        freshness.settle(early)
+        assert freshness.doubts.hold(ACME_HOST, ACME)
+        freshness.settle(late)
+        assert not freshness.doubts.hold(ACME_HOST, ACME)
+        assert freshness.doubts.hold(GLOBEX_HOST, GLOBEX)
+
+    def test_nothing_is_proved_by_it(self) -> None:
+        freshness = following(applied=1)
+        freshness.extend(1.0)
+        known = freshness.stats(1.0), freshness.newest_known, freshness.settled
+        freshness.doubts.note(ACME, (ACME_HOST,))
+        assert (freshness.stats(1.0), freshness.newest_known, freshness.settled) == known
+        assert freshness.accepts(1, ACME_HOST, ACME), "no floor"
+
+    def test_made_up_ones_are_bounded(self) -> None:
+        freshness = following(applied=1)
+        assert not freshness.doubts.note(ACME, [f"subdomain:t{number}" for number in range(8_000)])
+        assert not freshness.doubts.hold("subdomain:t1", ACME)
+        noted = [freshness.doubts.note(f"t{number}", ()) for number in range(1_000)]
+        assert noted == [True] * 200 + [False] * 800
+        freshness.settle(freshness.question(1.0))
+        assert freshness.doubts.note(ACME, (ACME_HOST,))
+
+
 class TestFloors:
     """A copy is current iff no entry after its `watermark` names its alias or its tenant."""
 
@@ -430,13 +492,13 @@ class TestRule7:
             assert freshness.accepts_read(asked, mark(3), ACME_HOST, ACME, pending=True) is (asked is late)
 
     def test_an_index_may_lack_it_until_nothing_is_pending(self) -> None:
-        freshness, _ = self.asked()
-        freshness.settle()
+        freshness, asked = self.asked()
+        freshness.settle(asked)
         assert freshness.accepts(freshness.settled, ACME_HOST, None)
         freshness.observe(mark(3), ACME, ACME_HOST, pending=True)
         freshness.apply(mark(4), GLOBEX, ())
         assert not freshness.accepts(freshness.settled, ACME_HOST, None)
-        freshness.settle()
+        freshness.settle(asked)
         assert freshness.accepts(freshness.settled, ACME_HOST, None)
         freshness.lose()
         assert freshness.settled == 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import LogEntry, Pull
+from tenantcache.freshness.log import Doubt, LogEntry, Pull
 from tenantcache.lookup.core.alias import cut, domain_alias, subdomain_alias
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
@@ -173,7 +173,7 @@ class Database:
         self._timeline = 0
         self.moments: list[Moment] = []
         self.open_transactions: list[Transaction] = []
-        self.sessions: dict[object, Callable[[int | None], None]] = {}
+        self.sessions: dict[object, Callable[[int | None, Sequence[Doubt]], None]] = {}
         """Connections that listen, and how each is told."""
         self._seen_at: dict[object, float] = {}
         self.log.append(self._entry((None, None)))
@@ -239,12 +239,14 @@ class Database:
             # Publishers go by the number, which is drawn before the commit.
             self.outbox = sorted([*self.outbox, *((transaction.number, one) for one in named)], key=lambda one: one[0])
             if transaction.notifies:
-                self._notify()
+                self._notify(
+                    doubts=[Doubt(key, aliases) for key, aliases in named if key is not None and aliases is not None]
+                )
         self._show()
 
-    def _notify(self, newest: int | None = None) -> None:
+    def _notify(self, newest: int | None = None, doubts: Sequence[Doubt] = ()) -> None:
         for wake in tuple(self.sessions.values()):
-            wake(newest)
+            wake(newest, doubts)
 
     def abort(self, transaction: Transaction) -> None:
         """Leave nothing. A notification that others had left to it is not sent."""

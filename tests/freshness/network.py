@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
-from tenantcache.freshness.log import Publication, Pull
+from tenantcache.freshness.log import Doubt, OnChange, Publication, Pull
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream
 from tests.freshness.database import Database
@@ -226,11 +226,18 @@ class SimulatedLog:
         self._database = database
         self._session: object | None = None
 
-    async def open(self, on_change: Callable[[int | None], None]) -> None:
+    async def open(self, on_change: OnChange) -> None:
         session = object()
 
+        def tell(newest: int | None, doubts: Sequence[Doubt]) -> None:
+            on_change(newest)
+            for doubt in doubts:
+                on_change(doubt=doubt)
+
         def connect() -> None:
-            self._database.sessions[session] = lambda newest: self._link.push("notify", lambda: on_change(newest))
+            self._database.sessions[session] = lambda newest, doubts: self._link.push(
+                "notify", lambda: tell(newest, doubts)
+            )
 
         await self._link.call("open", connect, LOG_TIMEOUT * 4)
         self._session = session

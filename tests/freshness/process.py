@@ -11,7 +11,7 @@ from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import Freshness, State
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.freshness.log import LogEntry
+from tenantcache.freshness.log import Doubt, LogEntry
 from tenantcache.lifecycle import REFRESH_INTERVAL
 from tenantcache.lookup.core.alias import id_in
 from tenantcache.lookup.core.lookupbudget import LookupBudget
@@ -159,6 +159,9 @@ class Process:
     def changed(self, entry: LogEntry) -> None:
         self.resolver.changed(entry)
         self._indexer.changed(entry)
+
+    def doubted(self, doubt: Doubt) -> None:
+        self.resolver.evict(doubt.tenant_id, doubt.aliases)
 
     def flush(self) -> None:
         self.resolver.flush()

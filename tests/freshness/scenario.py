@@ -13,6 +13,7 @@ proves (`proves:`), and the guards without which it fails (`dies without:`, as `
     pend TENANT NAME        a change that is committed and not published yet
     create TENANT LABEL     a new tenant with a subdomain, published; create-pending: not yet
     delete TENANT           published
+    make-up TENANT ALIAS    a client notifies as a commit would that has changed the tenant
     publish                 another process publishes one change
     hold / release          another process holds the publisher's lock, and publishes nothing
     back-up / restore / restore-dump   a storage snapshot is put back; or a dump, which begins another epoch
@@ -34,6 +35,7 @@ import asyncio
 import random
 
 from tenantcache.errors import StoreUnavailableError
+from tenantcache.freshness.log import Doubt
 from tenantcache.lookup.core import copies as codec
 from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
@@ -131,6 +133,9 @@ class Player:
 
     def _delete(self, tenant_id: str) -> None:
         self._bench.commit(delete(tenant_id))
+
+    def _make_up(self, tenant_id: str, alias: str) -> None:
+        self._bench.database._notify(doubts=[Doubt(tenant_id, (alias,))])
 
     def _publish(self) -> None:
         self._bench.database.publish(1)

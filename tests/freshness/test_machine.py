@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tenantcache.freshness.log import Doubt
 from tests.freshness.database import nothing, set_columns, set_domain
 from tests.freshness.network import Flight, Link
 from tests.freshness.process import MAX_STALENESS, Process, Sizes
@@ -245,6 +246,10 @@ class Freshness(RuleBasedStateMachine):
     @rule(index=any_index)
     def reconnect(self, index: int) -> None:
         self.link(index).heal()
+
+    @rule(tenant=any_tenant, alias=st.sampled_from(ALIASES))
+    def make_up_a_notification(self, tenant: str, alias: str) -> None:
+        self.world.database._notify(doubts=[Doubt(tenant, (alias,))])
 
     @rule()
     def terminate_backends(self) -> None:

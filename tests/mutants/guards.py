@@ -30,6 +30,7 @@ SUITES = {
         "tests/test_other_names.py",
     ],
     "loops": ["tests/test_eventloops.py"],
+    "starts": ["tests/test_warmup.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
@@ -46,6 +47,7 @@ SUITES = {
         "tests/stores/test_postgres.py",
         "tests/stores/test_postgres_links.py",
         "tests/stores/test_writers.py",
+        "tests/stores/test_notifications.py",
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
@@ -72,6 +74,7 @@ WHAT_SUITES_DO = {
     "index": "the index of known hosts on a real Postgres",
     "web": "the middleware, called as a server calls it",
     "loops": "one engine and several event loops, which end, are closed or go on",
+    "starts": "memory warmed up from a stream, and cold starts under load, on real servers",
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
@@ -87,6 +90,7 @@ PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
 SCHEMA = ("postgres",)
 WEB = ("web",)
 LOOPS = ("loops",)
+STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 COUNTERS = ("counters",)
@@ -94,7 +98,7 @@ HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 
-FRESHNESS = "tenantcache/freshness/core/freshness.py"
+FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
 RESOLVER, JUDGEMENT = "tenantcache/lookup/resolver.py", "tenantcache/lookup/core/judgement.py"
@@ -201,6 +205,39 @@ MUTANTS = [
         FRESHNESS,
         "if watermark == self.tail_start and asked.answers < self._forgotten_at:",
         "if False:",
+    ),
+    Mutant(
+        "reads from before a doubt",
+        FRESHNESS,
+        "if self.doubts.hold(alias, tenant_id, asked=asked.doubts):",
+        "if False:",
+    ),
+    Mutant(
+        "copies of what is doubted",
+        FRESHNESS,
+        "if self.doubts.hold(alias, tenant_id):",
+        "if False:",
+    ),
+    Mutant("an index may lack what is doubted", FRESHNESS, " and not self.doubts.hold(alias, None)", ""),
+    Mutant(
+        "doubts end",
+        DOUBTS,
+        "for name, number in self._numbers.items() if number > asked}",
+        "for name, number in self._numbers.items()}",
+    ),
+    Mutant(
+        "doubts outlive an earlier pull",
+        DOUBTS,
+        "for name, number in self._numbers.items() if number > asked}",
+        "for name, number in self._numbers.items() if False}",
+    ),
+    Mutant("doubts are bounded", DOUBTS, "if len(self._numbers) + len(names) > MAX_DOUBTED:", "if False:"),
+    Mutant("a doubt evicts", FOLLOWER, "            self._sink.doubted(doubt)", "            pass"),
+    Mutant(
+        "nothing is doubted while notifications are empty",
+        FOLLOWER,
+        "not self._pace.patience and self._fresh",
+        "self._fresh",
     ),
     Mutant(
         "what was pending is not shared",
@@ -319,10 +356,51 @@ MUTANTS = [
         "if False:",
     ),
     Mutant(
+        "a flush detaches loads in flight, and not what waits for one",
+        "tenantcache/lookup/flights.py",
+        "        self._flights = dict(self._waiting)",
+        "        pass",
+    ),
+    Mutant(
+        "a start: hosts past the budget of unknown ones wait for the index",
+        RESOLVER,
+        "            await self._unknown.settled()\n",
+        "",
+        STARTS,
+    ),
+    Mutant(
+        "a start: copies in Redis are left alone",
+        "tenantcache/lookup/warmup.py",
+        "self._resolver.sharing.is_on = False",
+        "pass",
+        STARTS,
+    ),
+    Mutant(
+        "a start: a row brings no name that it shares with another",
+        RESOLVER,
+        "            if alias in shared:\n",
+        "            if False:\n",
+        STARTS,
+    ),
+    Mutant(
+        "a start: a name that was not read yet may lead to another",
+        "tenantcache/schema/adopted.sql",
+        "where a.alias = n) <> array[",
+        "where a.alias = n union select r.tenant ->> 'id') <> array[",
+        STARTS,
+    ),
+    Mutant(
+        "a start: memory that cannot hold all tenants is not filled unasked",
+        "tenantcache/lookup/warmup.py",
+        "if stream.more and not self._partly:",
+        "if False:",
+        STARTS,
+    ),
+    Mutant(
         "a change detaches loads in flight",
         RESOLVER,
-        "            self._flights.detach(alias)\n            held_here",
-        "            held_here",
+        "            self._flights.detach(alias)\n            self._memory",
+        "            self._memory",
     ),
     Mutant(
         "a refused answer detaches its load",
@@ -333,14 +411,14 @@ MUTANTS = [
     Mutant(
         "a change evicts the tenant",
         RESOLVER,
-        "            self._drop_older(held, entry.seq)\n        for",
+        "            self._memory.drop_older(held.alias, before)\n        for",
         "            pass\n        for",
     ),
     Mutant(
         "a change evicts the alias",
         RESOLVER,
-        "                self._drop_older(held_here, entry.seq)",
-        "                pass",
+        "            self._memory.drop_older(alias, before)",
+        "            pass",
     ),
     Mutant("a newer read evicts siblings", RESOLVER, "if is_older and sibling.tenant != tenant:", "if False:"),
     Mutant(
@@ -353,14 +431,14 @@ MUTANTS = [
     Mutant(
         "the index is a copy as of what was applied",
         RESOLVER,
-        " and self._freshness.accepts(self._freshness.settled, alias, None):",
+        " or not self._freshness.accepts_absence(alias):",
         ":",
     ),
     Mutant(
         "the index may lack what was pending",
-        RESOLVER,
-        "self._freshness.accepts(self._freshness.settled, alias, None):",
-        "self._freshness.accepts(self._freshness.applied, alias, None):",
+        FRESHNESS,
+        "return self.accepts(self.settled, alias, None)",
+        "return self.accepts(self.applied, alias, None)",
     ),
     Mutant(
         "the index is not taken from a snapshot with changes pending",
@@ -499,6 +577,9 @@ MUTANTS = [
         "7307199742000000",
         SCHEMA,
     ),
+    Mutant("a notification is short", LOG, "octet_length(names) > 1000", "false", SCHEMA),
+    Mutant("every client can decode a notification", LOG, " or names ~ E'[^\\x01-\\x7f]'", "", SCHEMA),
+    Mutant("a few changes of many are named", LOG, " or woken = xid || '+++++++'", "", SCHEMA),
     Mutant(
         "a full queue of notifications",
         LOG,
@@ -1059,8 +1140,8 @@ MUTANTS += [
     Mutant(
         "a look-up gives up waiting for a table",
         ADOPTED_SQL,
-        " set lock_timeout = '800ms'",
-        "",
+        "plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '800ms'",
+        "plpgsql security definer set search_path = pg_catalog, pg_temp",
         ADOPTED,
     ),
     Mutant(

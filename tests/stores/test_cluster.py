@@ -170,7 +170,7 @@ async def test_an_engine_on_a_cluster(redis_cluster: RedisCluster, database_url:
         [(tenant,) for tenant in TENANTS],
     )
     await connection.close()
-    settings = Settings(database_url=database_url, redis_url=redis_cluster.url)
+    settings = Settings(database_url=database_url, redis_url=redis_cluster.url, warm_up=False)
     async with TenantCache(settings) as cache:
         found = [await cache.resolve(f"{tenant}.localhost") for tenant in TENANTS]
         for tenant in found:

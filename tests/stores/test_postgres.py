@@ -26,7 +26,7 @@ BOUND = 1000
 AN_HOUR = 3600.0
 
 
-def ignore(published: int | None = None, *, checks: bool = False) -> None:
+def ignore(published: int | None = None, **_told: object) -> None:
     """A notification that is not waited for."""
 
 

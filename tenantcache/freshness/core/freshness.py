@@ -51,6 +51,11 @@ Rules
    (rule 4). It may follow another pending read of its names with the same watermark only if it was sent after that
    one's answer had come. An index that is kept up by the log may lack what such a read has seen. It has it once a pull
    from after that read has found nothing pending (`settled`).
+8. A commit's own notification may name a tenant and its aliases before the log does (`doubts`). Memory drops them. From
+   then on no copy from Redis, no index and no read that was asked before is believed of them. What is asked later has
+   seen the change. So a later pull ends this, if it proves something (rule 1): by then the log has named the change. A
+   doubt proves nothing, raises no floor and extends nothing. It is only early. If a client has made it up, it costs
+   reads, and a bounded number.
 
 `tests/freshness/scenarios` shows what each rule prevents.
 
@@ -68,6 +73,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
+from tenantcache.freshness.core.doubts import Doubts
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.stats import ValidityStats
 
@@ -92,12 +98,14 @@ def _names(alias: str, tenant_id: str | None) -> list[tuple[str, str]]:
 
 
 class Question(NamedTuple):
-    """What was known when something was asked of Postgres; `sent_at` in seconds, `answers` how many had come."""
+    """What was known when something was asked of Postgres; `sent_at` in seconds, `answers` how many had come, `doubts`
+    how many were noted."""
 
     sent_at: float
     generation: int
     newest_known: float
     answers: int = 0
+    doubts: int = 0
 
 
 class Freshness:
@@ -114,6 +122,7 @@ class Freshness:
         "_seen_watermark",
         "_tenant_floors",
         "applied",
+        "doubts",
         "epoch",
         "generation",
         "max_staleness",
@@ -132,6 +141,7 @@ class Freshness:
         self.settled: int = 0
         self.tail_start: float = 0
         self.valid_until: float = NEVER
+        self.doubts: Doubts = Doubts()
         self._alias_floors: dict[str, float] = {}
         self._tenant_floors: dict[str, float] = {}
         # A floor costs some 200 bytes: 50,000 of them 10 MB. A process that sees more changes than that within the
@@ -226,13 +236,14 @@ class Freshness:
         """Rule 1: a pull sent at `sent_at` was applied up to the newest entry that it saw."""
         self.valid_until = max(self.valid_until, sent_at + self.max_staleness)
 
-    def settle(self) -> None:
-        """Rule 7: a pull that was applied up to the newest entry has found nothing pending."""
+    def settle(self, asked: Question) -> None:
+        """Rules 7 and 8: a pull that was applied up to the newest entry has found nothing pending."""
         self.settled = self.applied
+        self.doubts.settle(asked.doubts)
 
     def question(self, now: float) -> Question:
         """To be noted just before Postgres is asked."""
-        return Question(now, self.generation, self.newest_known, self._answers)
+        return Question(now, self.generation, self.newest_known, self._answers, self.doubts.noted)
 
     def believes(self, asked: Question, now: float, epoch: str, mark: LogMark, *, pending: bool = False) -> bool:
         """Rule 5: whether a direct read's answer that has come `now` may be looked at.
@@ -281,6 +292,8 @@ class Freshness:
         watermark = watermark_of(mark, pending=pending)
         if not (mark.seq > self.applied or self.knows(mark)) or not self.accepts(watermark, alias, tenant_id):
             return False
+        if self.doubts.hold(alias, tenant_id, asked=asked.doubts):
+            return False
         return not pending or self._follows(asked, watermark, alias, tenant_id)
 
     def _follows(self, asked: Question, watermark: float, alias: str, tenant_id: str | None) -> bool:
@@ -292,7 +305,13 @@ class Freshness:
 
     def accepts_shared(self, epoch: str, mark: LogMark, alias: str, tenant_id: str | None) -> bool:
         """Rule 4, for a copy that another process has made. The caller asks only while `is_valid`."""
+        if self.doubts.hold(alias, tenant_id):
+            return False
         return epoch == self.epoch and self.knows(mark) and self.accepts(mark.seq, alias, tenant_id)
+
+    def accepts_absence(self, alias: str) -> bool:
+        """Whether an index that was kept up by the log can be right that `alias` leads to no tenant (rules 7 and 8)."""
+        return self.accepts(self.settled, alias, None) and not self.doubts.hold(alias, None)
 
     def knows(self, mark: LogMark) -> bool:
         """Whether that very entry is in the log that was applied, and not forgotten."""

@@ -1,0 +1,103 @@
+"""What the limiter does beside the requests: tokens that are idle go back, and tenants that are gone are forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from tenantcache.errors import StoreError
+from tenantcache.ratelimit.core.spending import Spent
+from tenantcache.ratelimit.meter import Meter
+from tenantcache.ratelimit.meters import Meters
+from tenantcache.runtime.tasks import stop
+
+SURPLUS_INTERVAL = 1.0
+"""Seconds between looks for tokens that are held for a demand which has gone elsewhere."""
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between looks for tenants that are not asked for any more."""
+
+SLOT_INTERVAL = 3 * 86_400.0
+"""Seconds between questions for slots that are known: a slot may be given away if it is not asked for in 30 days."""
+
+
+class Upkeep:
+    """`is_cached` tells whether a tenant, by its id, is in memory. `server_now` is that of `Limiter`."""
+
+    def __init__(self, meters: Meters, server_now: Callable[[], float], is_cached: Callable[[str], bool]) -> None:
+        self._meters = meters
+        self._server_now = server_now
+        self._is_cached = is_cached
+        self._task: asyncio.Task[None] | None = None
+        self._next_sweep = self._next_check = math.inf
+        self._departed: list[tuple[str, Sequence[Spent]]] = []
+
+    def open(self) -> None:
+        self._next_sweep = self._server_now() + SWEEP_INTERVAL
+        self._next_check = self._server_now() + SLOT_INTERVAL
+        self._task = asyncio.create_task(self._run(), name="tenantcache limiter")
+
+    async def close(self) -> None:
+        await stop(self._task)
+
+    def abandon(self) -> None:
+        """The event loop of the task was closed."""
+        self._task = None
+
+    def forget(self) -> None:
+        """In a forked child."""
+        self._departed.clear()
+        self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(SURPLUS_INTERVAL)
+            self.return_surplus()
+            now = self._server_now()
+            if now >= self._next_check:
+                await self.renew_slots()
+            if not 0 < self._next_sweep - now <= SWEEP_INTERVAL:  # it is due, or the clock was set
+                self._next_sweep = now + SWEEP_INTERVAL
+                await self.sweep()
+
+    def return_surplus(self) -> None:
+        """Give back what is held for a demand that has gone elsewhere."""
+        for meter in self._meters:
+            if meter.reservation.watched:
+                meter.worker.work(meter)
+
+    async def sweep(self) -> None:
+        """Forget tenants that are neither in memory nor asked for any more, and give their tokens back."""
+        await self.release(await self._meters.take_idle(self._is_cached))
+
+    def check_slots(self) -> None:
+        """Soon ask whether each slot is still the account's own: another timeline of the database may give it away."""
+        self._next_check = 0.0
+
+    async def renew_slots(self) -> None:
+        """Have it noted that the slots are in use. A meter that turns out to have another's slot is given up: it is
+        made anew by the next request."""
+        self._next_check = self._server_now() + SLOT_INTERVAL
+        try:
+            misplaced = await self._meters.groups.find_misplaced()
+        except StoreError:
+            self._next_check = self._server_now() + SWEEP_INTERVAL
+            return
+        self._meters.take(misplaced)
+        for meter in misplaced:
+            meter.reservation.release(self._server_now())
+        self.note_departed(misplaced)
+
+    async def release(self, meters: Sequence[Meter]) -> None:
+        """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""
+        await self._meters.groups.give_back(meters)
+        self.note_departed(meters)
+
+    def note_departed(self, meters: Sequence[Meter]) -> None:
+        """Keep what they have spent until it is drained."""
+        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named]
+
+    def drain_departed(self) -> Iterator[tuple[str, Sequence[Spent]]]:
+        while self._departed:
+            yield self._departed.pop()
