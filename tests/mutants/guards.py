@@ -942,8 +942,8 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.failover.version_of(minute_at(asked)) != counters:",
-        "if False:",
+        "if not found or self.failover.version_of(minute) != counters:",
+        "if not found:",
         COUNTERS,
     ),
     Mutant(

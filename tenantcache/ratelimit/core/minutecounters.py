@@ -75,14 +75,19 @@ class MinuteCounters:
     # Time.
 
     def enter(self, number: int) -> int:
-        """Enter a later minute; return the tokens that are reserved of it. None are if its version is not known."""
+        """Enter a later minute; return the tokens that are reserved of it.
+
+        If its version is not known, they may not be spent: they are claimed anew, or go back.
+        """
         self.number = number
         self.begin()
         self._quarter.enter(number)
         version = self._version_of(number)
         if self._quarter.follow(version):
             self._quarter.forget(number)
-        return 0 if version is None else self._quarter.taken
+        if version is None:
+            self._quarter.give_up()
+        return self._quarter.taken
 
     def restart(self, number: int) -> None:
         """Hold nothing, in a minute in which something may have been held before."""

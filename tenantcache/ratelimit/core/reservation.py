@@ -144,6 +144,11 @@ class Reservation(Lease):
         return self._holding.minute.low
 
     @property
+    def granted(self) -> int:
+        """Tokens of the current minute that were granted here, spent or not; 0 without a limit."""
+        return self._holding.minute.granted
+
+    @property
     def day(self) -> int:
         """Tokens that may be spent today; `UNLIMITED` if there is no limit."""
         self._collect()
