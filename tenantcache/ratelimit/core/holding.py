@@ -154,7 +154,7 @@ class Holding:
         if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
             self._cut_until = now + self.policy.cut_settles
         if old.per_minute != limits.per_minute:
-            self.minute.change(limits.per_minute)
+            self.minute.change(limits.per_minute, now)
             self.refill = False
         if old.per_day != limits.per_day:
             self.day.change(limits.per_day)
@@ -229,9 +229,9 @@ class Holding:
         lines = self.minute.return_idle() if of_minute else []
         return lines + ([self.day.return_idle()] if of_day else [])
 
-    def release(self) -> list[Line]:
+    def release(self, now: float) -> list[Line]:
         """Give up everything unspent, for good."""
-        lines = _changing(self.minute.release()) + _changing(self.day.release())
+        lines = _changing(self.minute.release(now)) + _changing(self.day.release())
         self._begin_minute()
         self.until = 0.0
         return lines

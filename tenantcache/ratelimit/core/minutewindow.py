@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tenantcache.ratelimit.core.advance import Advance, VersionOf, is_next_due, is_settled, may_reserve
+from tenantcache.ratelimit.core.advance import Advance, VersionOf, has_begun, is_next_due, is_settled, may_reserve
 from tenantcache.ratelimit.core.decision import Quota, quota
 from tenantcache.ratelimit.core.forecast import Demand, Forecast
 from tenantcache.ratelimit.core.ledger import Ledger, Line
@@ -86,6 +86,7 @@ class MinuteWindow:
         passed, start = number - self.number, number * MINUTE
         goes_on = self._edge.enter(self._used, is_next=passed == 1) and self.refusal.is_used_up
         self._forecast.close(self.spent, passed, start)
+        self._advance.owe(-self._ledger.overshoot)
         self.number = number
         self._begin_ledger()
         self.refusal.reopen()
@@ -106,22 +107,27 @@ class MinuteWindow:
         self.restart(now)
 
     def restart(self, now: float) -> None:
-        """The counter has been reset: what was held in it is gone."""
+        """The counter has been reset: what was held in it is gone. What is reserved stays, and was spent first."""
+        self._follow_version()
         self._forecast.forget_usage(now)
         self._edge.forget()
+        spent = min(self.spent, self._advance.taken)
         self._begin_ledger()
-        if self.limit is not None:
-            self.held = self._advance.taken
+        self.spent = spent
+        if self.limit is not None and self._version_of(self.number) is not None:
+            self.held = self._advance.taken - spent
         self.refusal.reopen()
 
-    def clock_was_set(self) -> None:
+    def clock_was_set(self, seconds: float, now: float) -> None:
         """What is reserved was granted for minutes that other processes may have been in already."""
+        before = self._ledger.taken
         self._spend_from_minute()
-        self._advance.forget(self.number)
+        self._ledger.overshoot -= self._ledger.taken - before
+        self._advance.clock_was_set(self.number, seconds, now)
 
     def _spend_from_minute(self) -> None:
-        """What is reserved of this minute is a part of it like any other from now on."""
-        self._ledger.taken += self._advance.taken
+        """What is held or spent of this minute is all taken of it from now on."""
+        self._ledger.taken = max(self._ledger.taken, self.spent + self.unspent)
         self._advance.taken = 0
 
     # Spending.
@@ -241,6 +247,9 @@ class MinuteWindow:
         of_minute, ceiling = answered.get(self.window), self._ceiling(self.limit, now)
         if self._edge.slides:
             return self._settle_minute(*of_minute, ceiling, now, is_repair=is_repair) if of_minute else []
+        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
+        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
+            self._advance.settle_next(*reply, pool)
         if (of_quarter := answered.get(Window("quarter", self._advance.quarter))) is None:
             return []
         reserved, level = of_quarter
@@ -252,10 +261,7 @@ class MinuteWindow:
             self._spend_from_minute()
         limit = ceiling - (level - reserved.claim)
         repairs = self._settle_minute(line, value, limit, now, is_repair=is_repair, other=level)
-        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
         self.held += self._advance.settle_reserved(reserved, level, 0 if repairs else min(pool, ceiling - value))
-        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
-            self._advance.settle_next(*reply, pool)
         return repairs + self._advance.return_overshoot() if repairs else []
 
     def _settle_minute(
@@ -284,6 +290,7 @@ class MinuteWindow:
         return max(0, self.unspent - self.kept) + overshoot
 
     def return_idle(self) -> list[Line]:
+        self._follow_version()
         extra = max(0, self.unspent - self.kept)
         self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
         return self._give_back(extra)
@@ -295,7 +302,10 @@ class MinuteWindow:
         return lines if self._edge.slides else lines + self._advance.return_overshoot()
 
     def return_overshoot(self) -> list[Line]:
-        return [] if self.limit is None else self._give_back(0)
+        if self.limit is None:
+            return []
+        self._follow_version()
+        return self._give_back(0)
 
     def return_weight(self) -> list[Line]:
         """Give back overshoot that would weigh in later minutes."""
@@ -303,21 +313,24 @@ class MinuteWindow:
             return self.return_overshoot()
         return []
 
-    def release(self) -> list[Line]:
+    def release(self, now: float) -> list[Line]:
         """Give up everything unspent, for good."""
         lines: list[Line] = []
         if self.limit is not None:
             self._follow_version()
-            self._give_up_unspent()
+            self._give_up_unspent(now)
             lines = self._give_back(0)
         self.held = self.low = self.spent = 0
         return lines
 
-    def _give_up_unspent(self) -> None:
+    def _give_up_unspent(self, now: float) -> None:
         """What was spent is taken of the minute, and nothing else is taken."""
         self._ledger.overshoot += self._ledger.taken - self.spent
         self._ledger.taken = self.spent
-        self._advance.give_up()
+        if has_begun(now, self.number):
+            self._advance.give_up()
+        else:
+            self._advance.forget(self.number)
         self.held = self.low = 0
 
     def hand_over(self, now: float) -> int:
@@ -332,7 +345,7 @@ class MinuteWindow:
         """Tokens granted of this minute and not given back; 0 without a limit."""
         return self._ledger.taken + self._advance.taken
 
-    def change(self, limit: int | None) -> None:
+    def change(self, limit: int | None, now: float) -> None:
         """Put a new limit in force: rule 6."""
         old, self.limit = self.limit, limit
         self.refusal.reopen()
@@ -341,4 +354,4 @@ class MinuteWindow:
             self._begin_ledger()
             self._advance.forget(self.number)
         elif limit < old:
-            self._give_up_unspent()
+            self._give_up_unspent(now)
