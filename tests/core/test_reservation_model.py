@@ -481,6 +481,51 @@ class SkewedFleet(CrashingFleet):
 
     skews = (-0.45, 0.45, 0.0)
 
+    @rule(number=pick, other=pick, seed=st.integers(0, 1 << 30))
+    def meet_at_an_edge(self, number: int, other: int, seed: int) -> None:
+        """What walks seldom find: a take is on its way while some processes are in the next minute already."""
+        random = Random(seed)
+        edge = random.choice([MINUTE, QUARTER])
+        end = (self.now // edge + 1) * edge
+        if random.random() < 0.7:
+            number, other = self.skews.index(min(self.skews)), self.skews.index(max(self.skews))
+        steps = [
+            lambda: self.stop(number, True) if random.random() < 0.5 else None,
+            lambda: self._wait_until(end - random.choice([30.0, 2.5, 1.7])),
+            lambda: self.take_along(number, 1, False, random.random() < 0.3),
+            lambda: self._wait_until(end + random.choice([-0.4, -0.2, 0.2, 0.4])),
+            lambda: self.serve(other, 50, 1, 1),
+            lambda: self._change_at_an_edge(number, random),
+            lambda: self._let_through(),
+            lambda: self.serve(other, 50, 1, 1),
+            lambda: self._wait_until(end + 1),
+            lambda: self.spend_on_the_hot_path(number, 500, 3.0),
+            lambda: self.serve(number, 50, 1, 1),
+        ]
+        for step in steps:
+            if random.random() < 0.93:
+                step()
+
+    def _wait_until(self, now: float) -> None:
+        self.now = max(self.now, now)
+        self._see_limits()
+
+    def _let_through(self) -> None:
+        while any(message.values is None for message in self.messages):
+            self.arrive(0)
+        while self.messages:
+            self.reply(0) if self.messages[0].values is not None else self.arrive(0)
+
+    def _change_at_an_edge(self, number: int, random: Random) -> None:
+        kind = random.choice(["spend", "stop", "cut", "nothing"])
+        if kind == "spend":
+            self.spend_on_the_hot_path(number, random.choice([1, 3]), 3.0)
+        if kind == "stop":
+            self.stop(number, True)
+        if kind == "cut" and (limit := self.processes[number % self.size].limits.per_minute):
+            self.change(number, max(1, limit - 1), None)
+            self.give_back(number)
+
 
 class SkewedPair(SkewedFleet):
     """The two that differ most."""
@@ -595,7 +640,7 @@ TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
 
-WALKS = effort(600, 4_000)
+WALKS = effort(400, 4_000)
 STEPS = 80
 
 
@@ -645,6 +690,8 @@ def walk(fleet: Fleet, random: Random) -> None:
             (1, lambda: _change_all(fleet, *limits())),
             (1, lambda: fleet.move(number(), random.choice(CALENDARS))),
         ]
+    if isinstance(fleet, SkewedFleet):
+        usual += [(3, lambda: fleet.meet_at_an_edge(number(), number(), random.randrange(1 << 30)))]
     if isinstance(fleet, FleetOfOtherCounters):
         usual += [
             (1, lambda: fleet.change_counters(random.choice([1, 1, 2]))),

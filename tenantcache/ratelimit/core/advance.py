@@ -155,6 +155,10 @@ class Advance(Ledger):
         self.next_overshoot += self.next_taken
         self.taken = self.next_taken = 0
 
+    @property
+    def has_overshoot(self) -> bool:
+        return bool(self.overshoot or self.next_overshoot)
+
     def return_overshoot(self) -> list[Line]:
         """Give back what was debited and is not held."""
         lines = [self.give_back(Window("quarter", self.quarter), 0)]

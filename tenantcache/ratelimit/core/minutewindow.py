@@ -309,7 +309,7 @@ class MinuteWindow:
 
     def return_weight(self) -> list[Line]:
         """Give back overshoot that would weigh in later minutes."""
-        if self._ledger.overshoot if self._edge.slides else self._advance.overshoot:
+        if self._ledger.overshoot if self._edge.slides else self._advance.has_overshoot:
             return self.return_overshoot()
         return []
 
