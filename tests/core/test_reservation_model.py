@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.ledger import Take
-from tenantcache.ratelimit.core.policy import DEFAULT_POLICY
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation, one_version
 from tenantcache.ratelimit.core.windows import (
     DAY,
@@ -67,6 +67,10 @@ def early_day(now: float) -> Day:
 
 
 CALENDARS: list[Calendar] = [utc_day, shifted_day, early_day]
+
+
+POLICIES = [DEFAULT_POLICY, ReservePolicy(reserve=0.9, pressure=1.0, least_in_advance=40)]
+"""Whatever the numbers are, no limit is exceeded."""
 
 
 class Counters:
@@ -133,14 +137,19 @@ class Fleet(RuleBasedStateMachine):
         self.ceiling = Ceiling()
         self.messages: list[Message] = []
         self.processes: list[Process] = []
+        self.policy = DEFAULT_POLICY
 
     @initialize(
         minute=limits_of_minutes,
         day=limits_of_days,
         start=st.sampled_from(STARTS),
         calendar=st.sampled_from(CALENDARS),
+        policy=st.sampled_from(POLICIES),
     )
-    def begin(self, minute: int | None, day: int | None, start: float, calendar: Calendar) -> None:
+    def begin(
+        self, minute: int | None, day: int | None, start: float, calendar: Calendar, policy: ReservePolicy
+    ) -> None:
+        self.policy = policy
         self.now = MIDNIGHT + start
         skews = [self.skews[number % len(self.skews)] for number in range(self.size)]
         self.processes = [Process(Limits(minute, day), calendar, skew=skew) for skew in skews]
@@ -161,7 +170,7 @@ class Fleet(RuleBasedStateMachine):
         if process.reservation is None:
             now = self._time(number)
             process.reservation = Reservation(
-                process.limits, now, DEFAULT_POLICY, process.calendar, self.version_of, slides=self.slides
+                process.limits, now, self.policy, process.calendar, self.version_of, slides=self.slides
             )
             process.admitted.clear()
         return process.reservation
@@ -489,14 +498,14 @@ class SkewedFleet(CrashingFleet):
         end = (self.now // edge + 1) * edge
         if random.random() < 0.7:
             number, other = self.skews.index(min(self.skews)), self.skews.index(max(self.skews))
-        steps = [
+        steps: list[Callable[[], object]] = [
             lambda: self.stop(number, True) if random.random() < 0.5 else None,
             lambda: self._wait_until(end - random.choice([30.0, 2.5, 1.7])),
             lambda: self.take_along(number, 1, False, random.random() < 0.3),
             lambda: self._wait_until(end + random.choice([-0.4, -0.2, 0.2, 0.4])),
             lambda: self.serve(other, 50, 1, 1),
             lambda: self._change_at_an_edge(number, random),
-            lambda: self._let_through(),
+            self._let_through,
             lambda: self.serve(other, 50, 1, 1),
             lambda: self._wait_until(end + 1),
             lambda: self.spend_on_the_hot_path(number, 500, 3.0),
@@ -657,9 +666,6 @@ def walk(fleet: Fleet, random: Random) -> None:
         if ready():
             step(random.randrange(6))
 
-    def limits() -> tuple[int | None, int | None]:
-        return random.choice([1, 10, 10, 40, 40, 100, 400, None]), random.choice([None, None, 3, 30, 200])
-
     usual: list[tuple[int, Callable[[], None]]] = [
         (
             8,
@@ -682,35 +688,50 @@ def walk(fleet: Fleet, random: Random) -> None:
         (3, lambda: fleet.take_along(number(), random.choice([1, 3]), random.random() < 0.5, random.random() < 0.5)),
         (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, None]))),
     ]
+    usual += _own_steps(fleet, random)
+    fleet.begin(*_limits(random), random.choice(STARTS), random.choice(CALENDARS), random.choice(POLICIES))
+    steps = random.choices([step for _, step in usual], [weight for weight, _ in usual], k=STEPS)
+    for step in steps:
+        step()
+        fleet.no_limit_is_exceeded()
+
+
+def _limits(random: Random) -> tuple[int | None, int | None]:
+    return random.choice([1, 10, 10, 40, 40, 100, 400, None]), random.choice([None, None, 3, 30, 200])
+
+
+def _own_steps(fleet: Fleet, random: Random) -> list[tuple[int, Callable[[], None]]]:
+    """The rules that only some fleets have, and how often they are driven."""
+
+    def number() -> int:
+        return random.randrange(fleet.size)
+
+    steps: list[tuple[int, Callable[[], None]]] = []
     if isinstance(fleet, CrashingFleet):
-        usual += [
+        steps += [
             (1, lambda: fleet.crash(number())),
             (1, lambda: fleet.stop(number(), random.random() < 0.7)),
-            (1, lambda: fleet.change(number(), *limits())),
-            (1, lambda: _change_all(fleet, *limits())),
+            (1, lambda: fleet.change(number(), *_limits(random))),
+            (1, lambda: _change_all(fleet, *_limits(random))),
             (1, lambda: fleet.move(number(), random.choice(CALENDARS))),
         ]
     if isinstance(fleet, SkewedFleet):
-        usual += [(3, lambda: fleet.meet_at_an_edge(number(), number(), random.randrange(1 << 30)))]
+        steps += [(3, lambda: fleet.meet_at_an_edge(number(), number(), random.randrange(1 << 30)))]
     if isinstance(fleet, FleetOfOtherCounters):
-        usual += [
+        steps += [
             (1, lambda: fleet.change_counters(random.choice([1, 1, 2]))),
             (1, fleet.hand_over),
             (1, lambda: fleet.lose_the_log(random.random() < 0.5)),
         ]
     if isinstance(fleet, LosingFleet | SlidingFleet):
-        usual += [(1, lambda: fleet.stop(number()))]
+        steps += [(1, lambda: fleet.stop(number()))]
     if isinstance(fleet, SlidingFleet):
-        usual += [(1, lambda: fleet.crash(number()))]
+        steps += [(1, lambda: fleet.crash(number()))]
     if isinstance(fleet, LosingFleet):
-        usual += [(1, fleet.reset), (1, lambda: fleet.hear_of_a_reset(number()))]
+        steps += [(1, fleet.reset), (1, lambda: fleet.hear_of_a_reset(number()))]
     if isinstance(fleet, LosingFleet | LosingProcess):
-        usual += [(1, fleet.flush)]
-    fleet.begin(*limits(), random.choice(STARTS), random.choice(CALENDARS))
-    steps = random.choices([step for _, step in usual], [weight for weight, _ in usual], k=STEPS)
-    for step in steps:
-        step()
-        fleet.no_limit_is_exceeded()
+        steps += [(1, fleet.flush)]
+    return steps
 
 
 def _arrive(fleet: Fleet, index: int, random: Random) -> None:

@@ -327,7 +327,7 @@ class MinuteWindow:
         """What was spent is taken of the minute, and nothing else is taken."""
         self._ledger.overshoot += self._ledger.taken - self.spent
         self._ledger.taken = self.spent
-        if has_begun(now, self.number):
+        if self._forecast.demand.is_new or has_begun(now, self.number):
             self._advance.give_up()
         else:
             self._advance.forget(self.number)
