@@ -158,6 +158,22 @@ def test_what_is_reserved_grows_with_the_demand(counters: Counters) -> None:
     assert counters.values[QUARTER] == 15, "a fourth of the pool"
 
 
+def test_after_a_failure_nothing_is_reserved_until_a_take_is_answered(counters: Counters) -> None:
+    r = Reservation(LIMITS, NOON + 780)
+    r.fail(planned(r.plan(NOON + 780, 1, 4)), NOON + 781)
+    take = planned(r.plan(NOON + 900, 1, 4, ahead=True))
+    assert take.debits == (Debit(minute(15), 1), Debit(NEXT, 0))
+    r.settle(take, counters.send(take), NOON + 900)
+    assert planned(r.plan(NOON + 901, 2, 4)).debits[1].amount > 0
+
+
+def test_a_limit_that_was_removed_and_set_again_has_nothing_in_advance(counters: Counters) -> None:
+    r = with_reserve(counters)
+    r.change(Limits(None, None), NOON + 1)
+    r.change(Limits(3, None), NOON + 2)
+    assert spendable(r, NOON + 60) == 0
+
+
 # The next quarter.
 
 
@@ -176,6 +192,13 @@ def test_it_is_reserved_once_and_spent_in_each_of_its_minutes(counters: Counters
         assert r.spend(NOON + 780, r.minute + r.low)
     assert [debit for take in counters.takes for debit in take if debit.window == NEXT] == [Debit(NEXT, 4)]
     assert [spendable(r, NOON + 900 + 60 * late) for late in range(16)] == [4] * 15 + [0]
+
+
+def test_it_is_not_spent_in_the_quarter_after_it(counters: Counters) -> None:
+    r = Reservation(LIMITS, NOON + 780)
+    take = planned(r.plan_along(NOON + 780, 4, ahead=True))
+    assert r.settle(take, counters.send(take), NOON + 780) is None
+    assert spendable(r, NOON + 1800) == 0
 
 
 def test_it_is_not_reserved_unless_the_command_touches_its_key() -> None:
@@ -307,6 +330,49 @@ def test_what_a_minute_was_handed_over_with_is_of_that_minute_alone(counters: Co
     assert spendable(r, NOON + 2) == held
     back = r.release(NOON + 3)
     assert back is None, "nothing is given back to a quarter that has not been debited"
+
+
+def test_what_a_lowered_limit_has_ended_does_not_go_back_to_other_counters(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    r.change(Limits(500, None), NOON + 2)
+    assert r.hand_over(NOON + 2) == 1
+    versions.change = minute(0).number
+    assert r.surplus(NOON + 3) is None
+
+
+def test_what_a_lowered_limit_has_ended_pays_for_nothing_in_other_counters(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    r.change(Limits(500, None), NOON + 2)
+    assert r.hand_over(NOON + 2) == 1
+    versions.change = minute(0).number
+    take = planned(r.plan(NOON + 3, 1, 4))
+    assert [line.debit.amount for line in take.lines] == [line.claim for line in take.lines]
+
+
+def test_a_reset_in_other_counters_leaves_nothing(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    versions.change = minute(0).number
+    r.restart(NOON + 1)
+    assert spendable(r, NOON + 1) == 0
+
+
+def test_an_earlier_minute_is_entered_with_nothing(counters: Counters) -> None:
+    r = with_reserve(counters, NOON + 600)
+    assert spendable(r, NOON + 480) == 0
+
+
+def test_a_clock_that_was_set_loses_the_next_quarter_too(counters: Counters) -> None:
+    r = Reservation(LIMITS, NOON + 780)
+    take = planned(r.plan_along(NOON + 780, 4, ahead=True))
+    assert r.settle(take, counters.send(take), NOON + 780) is None
+    r.clock_moved(2.0, NOON + 782)
+    assert spendable(r, NOON + 900) == 0
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(0.9, 4), (-0.9, 4), (1.0, 0), (-1.0, 0), (61.0, 0)])

@@ -216,7 +216,6 @@ class Reservation(Lease):
             return
         if abs(seconds) >= SKEW:
             self._happen(Event.CLOCK_SET)
-            self._collect()
             self._holding.minute.clock_was_set(seconds, now)
         self._enter(now)
 
