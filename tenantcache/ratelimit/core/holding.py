@@ -14,6 +14,7 @@ from tenantcache.ratelimit.core.ledger import Line, Take
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
+from tenantcache.ratelimit.core.refusal import OPEN
 from tenantcache.ratelimit.core.windows import MINUTE, Calendar, Policy, Window, minute_at
 from tenantcache.tenant import Limits
 
@@ -58,8 +59,7 @@ class Holding:
             self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until = 0.0
-            minute.refusal.reopen()
-            day.refusal.reopen()
+            minute.refusal = day.refusal = OPEN
         if number > minute.number:
             minute.enter(number)
             self._begin_minute()
@@ -121,8 +121,8 @@ class Holding:
 
     def _leave_to_others(self, cost: int, now: float) -> None:
         """What is held was too little for a request of `cost`: it goes back soon, and `cost` is not asked for again."""
-        self.minute.refusal.note_too_dear(cost, now)
-        self.day.refusal.note_too_dear(cost, now)
+        for window in (self.minute, self.day):
+            window.refusal = window.refusal.noting(cost, now)
         self.watch(now)
         if self.pace is not None:
             self.pace.rate = max(self.pace.rate, self.minute.rate(now))

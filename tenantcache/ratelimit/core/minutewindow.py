@@ -10,7 +10,7 @@ from tenantcache.ratelimit.core.forecast import Demand, Forecast
 from tenantcache.ratelimit.core.ledger import Ledger, Line
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.refusal import Refusal
+from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.sliding import Edge
 from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute_at, minute_end
 
@@ -42,7 +42,7 @@ class MinuteWindow:
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
         self.number: int = minute_at(now)
-        self.refusal: Refusal = Refusal()
+        self.refusal: Refusal = OPEN
         self._edge = edge
         self._forecast = Forecast(policy, now)
         self._version_of = version_of
@@ -89,8 +89,7 @@ class MinuteWindow:
         self._advance.owe(-self._ledger.overshoot)
         self.number = number
         self._begin_ledger()
-        self.refusal.reopen()
-        self.refusal.is_used_up = goes_on
+        self.refusal = OPEN.used_up(goes_on)
         self._advance.enter(number)
         version = self._version_of(number)
         if self._advance.follow(version):
@@ -116,7 +115,7 @@ class MinuteWindow:
         self.spent = spent
         if self.limit is not None and self._version_of(self.number) is not None:
             self.held = self._advance.taken - spent
-        self.refusal.reopen()
+        self.refusal = OPEN
 
     def clock_was_set(self, seconds: float, now: float) -> None:
         """What is reserved was granted for minutes that other processes may have been in already."""
@@ -271,7 +270,7 @@ class MinuteWindow:
         granted, is_used_up, repairs = self._ledger.settle(line, value, ceiling, is_repair)
         self.held += granted
         self._forecast.usage.see(value + other, now)
-        self.refusal.is_used_up = is_used_up or (self.refusal.is_used_up and not line.claim)
+        self.refusal = self.refusal.used_up(is_used_up or (self.refusal.is_used_up and not line.claim))
         return repairs
 
     # Giving back.
@@ -292,7 +291,7 @@ class MinuteWindow:
     def return_idle(self) -> list[Line]:
         self._follow_version()
         extra = max(0, self.unspent - self.kept)
-        self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
+        self.held, self.low, self.refusal = self.unspent - extra, 0, self.refusal.used_up(False)
         return self._give_back(extra)
 
     def _give_back(self, tokens: int) -> list[Line]:
@@ -336,7 +335,7 @@ class MinuteWindow:
     def hand_over(self, now: float) -> int:
         """Return the tokens granted of this minute. Overshoot, and a refusal, are of the counters that are left."""
         self._ledger.overshoot, self._ledger.has_lost = 0, False
-        self.refusal.is_used_up = False
+        self.refusal = self.refusal.used_up(False)
         self._forecast.forget_usage(now)
         return self.granted
 
@@ -348,7 +347,7 @@ class MinuteWindow:
     def change(self, limit: int | None, now: float) -> None:
         """Put a new limit in force: rule 6."""
         old, self.limit = self.limit, limit
-        self.refusal.reopen()
+        self.refusal = OPEN
         self.pass_low_water_mark()
         if old is None or limit is None:
             self._begin_ledger()
