@@ -446,6 +446,16 @@ def test_what_was_spent_of_it_is_debited_of_the_minute_when_it_goes_back(counter
     assert take.debits == (Debit(minute(1), 3), Debit(QUARTER, -4))
 
 
+def test_what_was_spent_stays_debited_when_a_take_comes_back_after_the_release(counters: Counters) -> None:
+    r = with_reserve(counters)
+    assert spendable(r, NOON + 70) == 4
+    r.change(Limits(500, None), NOON + 71)
+    take = planned(r.plan(NOON + 72, 1, 4))
+    assert r.release(NOON + 72) is None
+    counters.send(planned(r.settle(take, counters.send(take), NOON + 73)))
+    assert counters.values[minute(1)] == 4
+
+
 def test_what_was_given_up_in_the_last_minute_stays_as_far_as_it_was_spent_there(counters: Counters) -> None:
     r = with_reserve(counters)
     for _ in range(3):

@@ -1063,6 +1063,13 @@ MUTANTS = [
         RESERVATIONS,
     ),
     Mutant(
+        "advance: what was spent does not come back with a late reply",
+        "tenantcache/ratelimit/core/ledger.py",
+        "min(line.debit.amount, line.claim)) for",
+        "line.debit.amount) for",
+        RESERVATIONS,
+    ),
+    Mutant(
         "advance: what was spent in the last minute stays debited",
         MINUTE_WINDOW,
         "        self._advance.owe(-self._ledger.overshoot)\n",

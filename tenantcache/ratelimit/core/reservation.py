@@ -78,28 +78,15 @@ class Event(Enum):
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.HOLDING: {
-        Event.SENT: State.TAKING,
-        Event.CLOCK_SET: State.HOLDING,
-        Event.RELEASED: State.RELEASED,
-    },
-    State.CAUTIOUS: {
-        Event.SENT: State.TAKING,
-        Event.CLOCK_SET: State.CAUTIOUS,
-        Event.RELEASED: State.RELEASED,
-    },
+    State.HOLDING: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
+    State.CAUTIOUS: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
     State.TAKING: {
         Event.ANSWERED: State.HOLDING,
         Event.FAILED: State.CAUTIOUS,
         Event.CLOCK_SET: State.OUTDATED,
         Event.RELEASED: State.RELEASED,
     },
-    State.OUTDATED: {
-        Event.ANSWERED: State.HOLDING,
-        Event.FAILED: State.CAUTIOUS,
-        Event.CLOCK_SET: State.OUTDATED,
-        Event.RELEASED: State.RELEASED,
-    },
+    State.OUTDATED: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
     State.RELEASED: dict.fromkeys((Event.SENT, Event.ANSWERED, Event.FAILED), State.RELEASED),
 }
 
@@ -215,7 +202,8 @@ class Reservation(Lease):
         if self.released:
             return
         if abs(seconds) >= SKEW:
-            self._happen(Event.CLOCK_SET)
+            if self._state is State.TAKING:
+                self._happen(Event.CLOCK_SET)
             self._holding.minute.clock_was_set(seconds, now)
         self._enter(now)
 
