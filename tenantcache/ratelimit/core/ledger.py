@@ -110,6 +110,8 @@ def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:
 
 
 def undo(made: Iterable[Line]) -> Take | None:
-    """Give back what was debited; not what was claimed, which may count in debits that are lost by now."""
-    lines = tuple(Line(Debit(line.debit.window, -line.debit.amount), 0) for line in made if line.debit.amount > 0)
+    """Give back what was debited of what was claimed: the rest of a claim may count in debits that are lost by now, and
+    the rest of a debit was spent."""
+    amounts = [(line.debit.window, min(line.debit.amount, line.claim)) for line in made]
+    lines = tuple(Line(Debit(window, -amount), 0) for window, amount in amounts if amount > 0)
     return Take(lines) if lines else None
