@@ -71,7 +71,7 @@ def test_a_counter_not_seen_yet_is_assumed_to_rise_as_a_minute_ago() -> None:
 def test_pace_tells_how_much_did_not_come() -> None:
     pace = Pace(0, 10.0, START)
     assert pace.missed(30, START + 1) == (0.0, 0.0)
-    assert pace.missed(30, START + 3) == (2.0, 40.0)
+    assert pace.missed(30, START + 3) == (2.0, 25.0), "an eighth of the way from 10 a second to 30"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,14 @@ def test_nothing_is_reserved_in_advance_near_the_limit() -> None:
 
 def test_what_is_reserved_in_advance_is_the_demand_and_its_noise_within_a_share_of_the_pool() -> None:
     policy = ReservePolicy()
-    assert (policy.pool(600), policy.pool(7)) == (60, 0)
+    assert (policy.pool(600), policy.pool(7)) == (120, 1)
     assert policy.in_advance(600, 4, 0, mean=0) == 4, "demand may come"
     assert policy.in_advance(600, 4, 0, mean=1) == 6, "five standard deviations on top"
     assert policy.in_advance(600, 4, 0, mean=4) == 14
-    assert policy.in_advance(600, 4, 0, mean=9) == 15, "a fourth of the pool"
+    assert policy.in_advance(600, 4, 0, mean=9) == 15, "a fourth of a tenth"
+    assert policy.in_advance(600, 4, 180, mean=10) == 26, "it would soon be missed"
+    assert policy.in_advance(600, 4, 180, mean=100) == 30, "a fourth of a fifth"
+    assert policy.in_advance(600, 4, 181, mean=100) == 15, "others may need it"
 
 
 def test_a_refill_is_worth_a_command_if_a_standard_deviation_more_may_be_asked_for() -> None:
