@@ -356,20 +356,26 @@ async def test_a_pause_is_of_one_group(clock: FakeClock, counters: StepwiseCount
     await limiter.close()
 
 
+@pytest.mark.parametrize("on_error", ["local", "deny"])
 async def test_without_slots_new_tenants_are_refused_as_unavailable_and_known_ones_go_on(
-    limiter: Limiter, counters: StepwiseCounters, slots: FakeSlots, clock: FakeClock
+    counters: StepwiseCounters, slots: FakeSlots, clock: FakeClock, on_error: OnError
 ) -> None:
+    """A share of the limit is not admitted either: other processes, which know the slot, may be granted all of it."""
+    limiter = make(clock, counters, slots, on_error)
     known, new = limited("acme", 600), limited("globex", 600)
     assert (await limiter.check(known)).allowed
     slots.failing = True
     decision = await limiter.check(new)
     assert (decision.allowed, decision.unavailable, decision.violated) == (False, True, ())
+    assert decision.retry_after == 1.0
     for _ in range(100):
         assert (await limiter.check(known)).allowed
+    assert (limiter.degraded, limiter.stats()["unavailable"]) == (True, 1)
     slots.failing = False
     clock.advance(1)
     assert (await limiter.check(new)).allowed
     assert not limiter.degraded
+    await limiter.close()
 
 
 async def test_requests_that_give_up_while_they_wait_for_a_slot_take_nothing(

@@ -101,7 +101,7 @@ class Run:
             tick()
             if self.plan.simulate:  # not beside the others: four processes on two cores need what there is
                 found["simulated_minute"] = commands.simulated(1 / 60)
-                found["simulated"] = commands.simulated(2)
+                found["simulated"] = commands.simulated(1)
             tick()
             self.results["commands"] = found
 

@@ -110,7 +110,7 @@ async def denied_by_ours(stores: Stores, plan: Plan) -> float:
 def simulated(hours: float) -> list[dict[str, Any]]:
     """`benchmarks.simulate_limits` for so many virtual hours: `load`, `hour`, `requests`, `commands`, `per_request`."""
     command = [sys.executable, "-m", "benchmarks.simulate_limits", "busy", "zipf", "--hours", str(hours)]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, timeout=3_600, check=True).stdout
     pattern = r"^(.+?) +hour (\d+): +([\d,]+) requests +([\d,]+) commands ([\d.]+)/request$"
     rows = [
         {
