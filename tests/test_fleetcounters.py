@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 from uuid import UUID
@@ -18,8 +18,9 @@ from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
+from tenantcache.ratelimit.fleetslots import FleetSlots
 from tenantcache.ratelimit.limiter import Limiter
-from tenantcache.ratelimit.slots import MemorySlots
+from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, debit_one, limited, until
 
@@ -647,10 +648,17 @@ async def test_the_minute_before_a_change_is_out_of_reach(fleet: Fleet) -> None:
 # What a request gets.
 
 
-def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str) -> Limiter:
+class MissingSlots:
+    """`Slots` of a Postgres that does not answer."""
+
+    async def assign(self, owners: Sequence[str]) -> list[int]:
+        raise StoreError("the fake database is unavailable")
+
+
+def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str, slots: Slots | None = None) -> Limiter:
     limiter = Limiter(
         fleet.counters,
-        MemorySlots(),
+        FleetSlots(slots or MemorySlots(), fleet.counters),
         server_now=clock.server_time,
         processes=lambda: 4,
         on_error="allow" if on_error == "allow" else "local",
@@ -669,6 +677,16 @@ async def test_a_request_is_refused_until_the_other_store_begins(fleet: Fleet, c
     await let(lambda: fleet.choices.row.version == 2)
     fleet.later(65)
     assert [(await limiter.check(tenant)).allowed for _ in range(12)].count(True) == 10
+
+
+async def test_an_account_without_a_slot_is_not_decided_here_while_others_count_it(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    """Postgres does not answer, and Redis does."""
+    limiter = limiter_on(fleet, clock, "local", MissingSlots())
+    decision = await limiter.check(limited(per_minute=40))
+    assert (decision.allowed, decision.unavailable, decision.retry_after) == (False, True, 2.0)
+    assert fleet.redis.takes == []
 
 
 async def test_what_is_held_is_spent_until_the_other_store_begins(fleet: Fleet, clock: FakeClock) -> None:

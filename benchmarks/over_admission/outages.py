@@ -48,7 +48,7 @@ class Try:
 def one_try(many: int = 0) -> Try:
     below_limits = BELOW + LATE
     if many:
-        below_limits += (TenantLoad("many", 600, pause=0.04, per_day=1_000_000, count=many),)
+        below_limits += (TenantLoad("many", 60, pause=0.04, per_day=1_000_000, count=many),)
     with Fleet(WORKERS, below_limits + AT_LIMIT) as fleet:
         start = time.time()
         wait = (MANY_BEFORE if many else BEFORE) + random.uniform(0, 3)

@@ -181,9 +181,6 @@ class Reservation(Lease):
     def is_taking(self) -> bool:
         return self._state in (State.TAKING, State.OUTDATED)
 
-    def _happen(self, event: Event) -> None:
-        self._state = TRANSITIONS[self._state][event]
-
     # The lease.
 
     def lend(self, until: float) -> None:
@@ -208,7 +205,7 @@ class Reservation(Lease):
         if not self.released:
             if abs(seconds) >= SKEW:
                 if self._state is State.TAKING:
-                    self._happen(Event.CLOCK_SET)
+                    self._state = TRANSITIONS[self._state][Event.CLOCK_SET]
                 self._holding.minute.clock_was_set(seconds, now)
             self._enter(now)
 
@@ -301,7 +298,7 @@ class Reservation(Lease):
     def _send(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:
         if not lines:
             return None
-        self._happen(Event.SENT)
+        self._state = TRANSITIONS[self._state][Event.SENT]
         return Take(tuple(lines), repairs, self._version_of(self._holding.minute.number))
 
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
@@ -311,7 +308,7 @@ class Reservation(Lease):
         before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
         """
         is_outdated = self._state is State.OUTDATED
-        self._happen(Event.FAILED if None in values else Event.ANSWERED)
+        self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
             return undo(made) if self._version_of(minute_at(now)) == take.version else None
@@ -324,7 +321,7 @@ class Reservation(Lease):
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
-        self._happen(Event.FAILED)
+        self._state = TRANSITIONS[self._state][Event.FAILED]
 
     def surplus(self, now: float) -> Take | None:
         """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.
@@ -344,8 +341,7 @@ class Reservation(Lease):
             return 0
         if not self.released:
             return self._enter(now).minute.hand_over(now)
-        minute = self._holding.minute
-        return minute.granted if minute_at(now) == minute.number else 0
+        return self.granted if minute_at(now) == self._holding.minute.number else 0
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -355,5 +351,5 @@ class Reservation(Lease):
         if self.released:
             return None
         lines = self._enter(now).release(now)
-        self._happen(Event.RELEASED)
+        self._state = TRANSITIONS[self._state][Event.RELEASED]
         return self._send(lines)
