@@ -19,6 +19,7 @@ from tenantcache.lookup.sources import AliasStream
 from tenantcache.ratelimit.core.windows import Debit, Unit
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
+from tenantcache.ratelimit.slots import GROUP_SIZE, MemorySlots
 from tenantcache.tenant import Limits, Row
 from tenantcache.testing.database import MemoryDatabase
 from tenantcache.wiring.stores import Stores
@@ -173,6 +174,29 @@ class FakeCounters(MemoryCounters):
     def total(self, unit: Unit) -> int:
         """What is out of all windows of `unit`: debited and not given back."""
         return self._totals[unit]
+
+
+class FakeSlots(MemorySlots):
+    """Remembers the owners of each question. While `failing` it cannot be asked, and it answers while `gate` is set.
+
+    `apart`: each owner is in a group of its own.
+    """
+
+    def __init__(self, *, apart: bool = False) -> None:
+        super().__init__()
+        self.questions: list[tuple[str, ...]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failing = False
+        self._apart = apart
+
+    async def assign(self, owners: Sequence[str]) -> list[int]:
+        self.questions.append(tuple(owners))
+        await self.gate.wait()
+        if self.failing:
+            raise StoreError("the fake slots are unavailable")
+        slots = await super().assign(owners)
+        return [slot * GROUP_SIZE for slot in slots] if self._apart else slots
 
 
 def make_cache(

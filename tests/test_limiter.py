@@ -19,8 +19,9 @@ from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import minute_at
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.tenant import Limits, Tenant
-from tests.fakes import FakeClock, FakeCounters, limited
+from tests.fakes import FakeClock, FakeCounters, FakeSlots, limited
 
 MakeLimiter = Callable[..., Limiter]
 
@@ -38,9 +39,10 @@ def counters() -> FakeCounters:
 @pytest.fixture
 async def make_limiter(clock: FakeClock, counters: FakeCounters) -> AsyncIterator[MakeLimiter]:
     made: list[Limiter] = []
+    shared = MemorySlots()
 
-    def make(on_error: OnError = "local", processes: int = 1) -> Limiter:
-        limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: processes, on_error=on_error)
+    def make(on_error: OnError = "local", processes: int = 1, slots: Slots = shared) -> Limiter:
+        limiter = Limiter(counters, slots, server_now=clock.server_time, processes=lambda: processes, on_error=on_error)
         made.append(limiter)
         return limiter
 
@@ -79,7 +81,10 @@ async def test_one_take_is_in_flight_however_many_wait(counters: FakeCounters, m
     counters.gate.set()
     assert all(decision.allowed for decision in await asyncio.gather(*tasks))
     assert counters.most_in_flight == 1
-    assert len(counters.takes) == 2, "the second take is for all that came while the first was on its way"
+    first, second, *others = [[amount for _, amount in take] for take in counters.takes]
+    assert first[0] > 0
+    assert second[0] > 0, "the second take is for all that came while the first was on its way"
+    assert all(amount <= 0 for amounts in others for amount in amounts), "what was reserved in vain goes back"
 
 
 async def test_the_line_is_served_in_order(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
@@ -288,7 +293,7 @@ async def test_dear_requests_at_several_processes_are_served_when_what_they_took
     for _ in range(3):
         clock.advance(1)
         for limiter in limiters:  # as the limiter's own task does once a second
-            limiter.return_surplus()
+            limiter.upkeep.return_surplus()
         await settle()
         served += sum([await ask(limiter) for limiter in limiters])
     assert served >= 1
@@ -408,11 +413,11 @@ async def test_a_local_share_is_of_the_day_as_well(
 async def test_what_is_held_is_spent_before_the_local_share(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter("deny"), limited(per_minute=600)
     assert (await limiter.check(tenant)).allowed
-    held = counters.total("minute") - 1
-    held_of_this_minute = sum(debit.amount for debit in counters.takes[0][:1]) - 1
-    assert held >= held_of_this_minute > 0
+    of_minute, of_quarter = counters.total("minute"), counters.total("quarter")
+    assert of_minute > 1
+    assert of_quarter > 0, "tokens that are reserved of each minute of the quarter are of this one as well"
     counters.failing = True
-    assert await admitted_of(limiter, tenant, 600) == held_of_this_minute
+    assert await admitted_of(limiter, tenant, 600) == of_minute + of_quarter - 1
 
 
 async def test_a_denial_without_a_store_says_when_to_come_back(
@@ -455,8 +460,9 @@ async def test_a_limit_that_is_used_up_is_said_to_be_although_the_store_is_gone(
 async def test_an_outage_is_logged_once_with_its_reason(
     clock: FakeClock, counters: FakeCounters, make_limiter: MakeLimiter, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Acme and globex are in two groups of counters."""
     caplog.set_level(logging.INFO, logger="tenantcache")
-    limiter = make_limiter("deny")
+    limiter = make_limiter("deny", slots=FakeSlots(apart=True))
     counters.failing = True
     for name in ("acme", "globex"):
         assert await admitted_of(limiter, limited(name, per_minute=60), 20) == 0
@@ -504,8 +510,9 @@ async def test_an_answer_that_never_came_is_not_granted(counters: FakeCounters, 
     limiter, tenant = make_limiter("deny"), limited(per_minute=10)
     counters.losing = True
     assert not (await limiter.check(tenant)).allowed
-    lost = counters.takes[0][0].amount
-    assert lost > 0
+    minute, quarter = counters.takes[0]
+    lost = minute.amount + quarter.amount
+    assert (minute.amount > 0, quarter.amount) == (True, 1)
     counters.losing = False
     assert await admitted_of(limiter, tenant, 20) == 10 - lost
 
@@ -631,7 +638,7 @@ async def test_a_peek_is_one_look_at_the_counters(counters: FakeCounters, make_l
     takes = len(counters.takes)
     minute, day = await limiter.peek(tenant)
     assert len(counters.takes) == takes + 1
-    assert [amount for _, amount in counters.takes[-1]] == [0, 0]
+    assert {window.unit: amount for window, amount in counters.takes[-1]} == {"minute": 0, "quarter": 0, "day": 0}
     assert (minute.limit, minute.remaining) == (100, 97), "what is held here is not used"
     assert (day.limit, day.remaining) == (1000, 997)
 
@@ -796,7 +803,7 @@ async def test_days_of_named_limits_end_in_the_tenants_zone(clock: FakeClock, ma
 
 
 async def test_sliding_minutes_have_no_edge(clock: FakeClock, counters: FakeCounters) -> None:
-    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, sliding=True)
+    limiter = Limiter(counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1, sliding=True)
     tenant = limited(per_minute=60)
     clock.advance(59)
     assert await admitted_of(limiter, tenant, 90) == 60
@@ -820,11 +827,13 @@ async def idle_limiter(
     clock: FakeClock, counters: FakeCounters, cached: set[str], *, named: bool = False
 ) -> tuple[Limiter, Tenant]:
     """A limiter whose one tenant has spent 1 of 600 tokens, 11 minutes ago."""
-    limiter = Limiter(counters, server_now=clock.server_time, processes=lambda: 1, is_cached=cached.__contains__)
+    limiter = Limiter(
+        counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1, is_cached=cached.__contains__
+    )
     tenant = limited(per_minute=600, per_day=1000)
     assert (await limiter.check(tenant)).allowed
     if named:
-        assert (await limiter.check_named(tenant, "exports", Limits(None, 50))).allowed
+        assert (await limiter.check_named(tenant, "exports", Limits(None, 5_000))).allowed
     clock.advance(11 * 60)
     return limiter, tenant
 
@@ -832,7 +841,7 @@ async def idle_limiter(
 async def test_who_is_gone_from_memory_gives_everything_back(clock: FakeClock, counters: FakeCounters) -> None:
     limiter, tenant = await idle_limiter(clock, counters, set())
     assert counters.total("day") > 1, "there is something to give back"
-    await limiter.sweep()
+    await limiter.upkeep.sweep()
     assert len(limiter) == 0
     assert counters.total("day") == 1, "what was spent, and nothing more"
     assert [spent.tokens for _, drained in limiter.drain() for spent in drained] == [1], "usage is not lost"
@@ -843,7 +852,7 @@ async def test_who_is_gone_from_memory_gives_everything_back(clock: FakeClock, c
 async def test_who_is_in_memory_keeps_his_tokens(clock: FakeClock, counters: FakeCounters) -> None:
     limiter, tenant = await idle_limiter(clock, counters, {"acme"})
     meter, takes = limiter.meter_of(tenant), len(counters.takes)
-    await limiter.sweep()
+    await limiter.upkeep.sweep()
     assert limiter.meter_of(tenant) is meter
     assert len(counters.takes) == takes
     await limiter.close()
@@ -854,7 +863,7 @@ async def test_who_was_there_a_moment_ago_keeps_his_tokens(clock: FakeClock, cou
     assert (await limiter.check(tenant)).allowed
     takes = len(counters.takes)
     clock.advance(9 * 60)
-    await limiter.sweep()
+    await limiter.upkeep.sweep()
     assert (len(limiter), len(counters.takes)) == (1, takes)
     await limiter.close()
 
@@ -864,10 +873,11 @@ async def test_idle_named_limits_are_forgotten_though_their_tenant_is_in_memory(
 ) -> None:
     limiter, tenant = await idle_limiter(clock, counters, {"acme"}, named=True)
     takes = len(counters.takes)
-    await limiter.sweep()
+    await limiter.upkeep.sweep()
     assert len(limiter) == 1
-    assert len(counters.takes) == takes + 1, "the named day's tokens went back"
-    assert (await limiter.check_named(tenant, "exports", Limits(None, 50), 49)).allowed
+    [(_, amount)] = counters.takes[takes]
+    assert (len(counters.takes), amount) == (takes + 1, -49), "a hundredth of the named day was taken, and 1 spent"
+    assert (await limiter.check_named(tenant, "exports", Limits(None, 5_000), 4_999)).allowed
     await limiter.close()
 
 
@@ -877,7 +887,7 @@ async def test_who_waits_for_a_token_is_not_forgotten(clock: FakeClock, counters
     waiting = asyncio.create_task(limiter.check(tenant, cost=500))
     await settle()
     clock.advance(11 * 60)
-    await limiter.sweep()
+    await limiter.upkeep.sweep()
     assert len(limiter) == 1
     counters.gate.set()
     assert (await waiting).allowed

@@ -334,7 +334,10 @@ class LosingFleet(Fleet):
     def reset(self) -> None:
         """The tenant is reset: its counters of now are gone. Processes hear of it later."""
         calendar = self.processes[0].calendar
-        self._lose([Window("minute", minute_at(self.now)), Window("day", calendar(self.now).number)])
+        minute = minute_at(self.now)
+        self._lose(
+            [Window("minute", minute), Window("quarter", quarter_of(minute)), Window("day", calendar(self.now).number)]
+        )
 
     @rule(number=pick)
     def hear_of_a_reset(self, number: int) -> None:

@@ -376,6 +376,20 @@ MUTANTS = [
         STARTS,
     ),
     Mutant(
+        "a start: a row brings no name that it shares with another",
+        RESOLVER,
+        "            if alias in shared:\n",
+        "            if False:\n",
+        STARTS,
+    ),
+    Mutant(
+        "a start: a name that was not read yet may lead to another",
+        "tenantcache/schema/adopted.sql",
+        "where a.alias = n) <> array[",
+        "where a.alias = n union select r.tenant ->> 'id') <> array[",
+        STARTS,
+    ),
+    Mutant(
         "a start: memory that cannot hold all tenants is not filled unasked",
         "tenantcache/lookup/warmup.py",
         "if stream.more and not self._partly:",
@@ -928,8 +942,8 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.failover.version_of(minute_at(asked)) != counters:",
-        "if False:",
+        "if not found or self.failover.version_of(minute) != counters:",
+        "if not found:",
         COUNTERS,
     ),
     Mutant(
@@ -1126,8 +1140,8 @@ MUTANTS += [
     Mutant(
         "a look-up gives up waiting for a table",
         ADOPTED_SQL,
-        " set lock_timeout = '800ms'",
-        "",
+        "plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '800ms'",
+        "plpgsql security definer set search_path = pg_catalog, pg_temp",
         ADOPTED,
     ),
     Mutant(

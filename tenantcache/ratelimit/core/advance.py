@@ -90,18 +90,17 @@ class Advance(Ledger):
 
     # Taking.
 
-    def plan(self, target: int, *, ahead: bool) -> list[Line]:
-        """Bring what is reserved up to `target`, and read the counter. `ahead`: reserve as much of the next quarter."""
+    def plan(self, target: int) -> Line:
+        """Bring what is reserved up to `target`, and read the counter."""
         claim = max(0, target - self.taken) if self.quarter > self._asked else 0
-        lines = [self.claim(Window("quarter", self.quarter), claim)]
-        if ahead and target and self.is_next_missing:
-            self._asked = self.quarter + 1
-            lines.append(Line(Debit(Window("quarter", self.quarter + 1), target), target))
-        return lines
+        return self.claim(Window("quarter", self.quarter), claim)
 
-    @property
-    def is_next_missing(self) -> bool:
-        return self._asked <= self.quarter
+    def plan_next(self, target: int) -> list[Line]:
+        """Reserve `target` of the next quarter, unless that has been asked for."""
+        if not target or self._asked > self.quarter:
+            return []
+        self._asked = self.quarter + 1
+        return [Line(Debit(Window("quarter", self.quarter + 1), target), target)]
 
     def lacks(self, target: int) -> bool:
         """Whether `plan` would ask for tokens of this quarter."""

@@ -121,7 +121,7 @@ class Pace:
         elapsed = now - self.at
         if spent == self.spent:
             return elapsed, elapsed * self.rate
-        self.rate = (self.rate + (spent - self.spent) / max(elapsed, 0.1)) / 2
+        self.rate += ((spent - self.spent) / max(elapsed, 0.1) - self.rate) / 8
         self.spent, self.at = spent, now
         return 0.0, 0.0
 

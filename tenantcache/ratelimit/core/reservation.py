@@ -29,7 +29,11 @@ One take of a reservation may be in flight at a time; replies out of order would
 How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 
 A reservation is the lease of the fast path (`lease.py`) on a holding (`holding.py`): a minute, fixed or sliding, and a
-day. `TRANSITIONS` has its states.
+day. `TRANSITIONS` has its states. It is the lease itself, so that the fast path reads one object. That spends what is
+leased, renews the lease while `until` is in the future (`lend`), and calls `decide` otherwise. There is no low-water
+mark to compare with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide`
+then hands them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted. If it is
+true, the shell starts a take in the background: `plan(now, 0, processes)`.
 """
 
 from __future__ import annotations
@@ -89,12 +93,6 @@ def one_version(_minute: int) -> object:
 class Reservation(Lease):
     """One tenant's tokens in this process: a minute and a day, and the lease on both of them.
 
-    It is the lease itself, so that the fast path reads one object. That spends what is leased (see `Lease`), renews the
-    lease while `until` is in the future (`lend`), and calls `decide` otherwise. There is no low-water mark to compare
-    with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide` then hands
-    them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted. If it is true,
-    the shell starts a take in the background: `plan(now, 0, processes)`.
-
     Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
     """
 
@@ -111,8 +109,7 @@ class Reservation(Lease):
         slides: bool = False,
     ) -> None:
         super().__init__()
-        edge = SlidingEdge() if slides else FIXED
-        minute = MinuteWindow(limits.per_minute, now, policy, version_of, edge)
+        minute = MinuteWindow(limits.per_minute, now, policy, version_of, SlidingEdge() if slides else FIXED)
         self._holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
         self._version_of = version_of
         self._state = State.HOLDING
@@ -147,6 +144,11 @@ class Reservation(Lease):
         return self._holding.minute.low
 
     @property
+    def granted(self) -> int:
+        """Tokens of the current minute that were granted here, spent or not; 0 without a limit."""
+        return self._holding.minute.granted
+
+    @property
     def day(self) -> int:
         """Tokens that may be spent today; `UNLIMITED` if there is no limit."""
         self._collect()
@@ -165,6 +167,10 @@ class Reservation(Lease):
     @property
     def released(self) -> bool:
         return self._state is State.RELEASED
+
+    @property
+    def is_taking(self) -> bool:
+        return self._state is State.TAKING
 
     def _happen(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
@@ -190,11 +196,10 @@ class Reservation(Lease):
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""
-        if self.released:
-            return
-        if abs(seconds) >= SKEW:
-            self._holding.minute.clock_was_set()
-        self._enter(now)
+        if not self.released:
+            if abs(seconds) >= SKEW:
+                self._holding.minute.clock_was_set()
+            self._enter(now)
 
     # Deciding.
 
@@ -233,8 +238,7 @@ class Reservation(Lease):
     def refund(self, cost: int, now: float, admitted_at: float | None) -> int:
         """Take back the admission of `cost` tokens at server time `admitted_at`; return the day's tokens given back.
 
-        In windows that have ended since there is nothing to give back. Without a time the minute is one of them. Never
-        more than was spent here.
+        Nothing of windows that have ended since, nor, without a time, of the minute. Never more than was spent here.
         """
         return 0 if self.released else self._enter(now).refund(cost, now, admitted_at)
 
@@ -249,10 +253,8 @@ class Reservation(Lease):
             self._enter(now).restart(now)
 
     def change(self, limits: Limits, now: float, calendar: Calendar | None = None) -> None:
-        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it.
-
-        `calendar`: the tenant's days are other ones from now on. What was spent of the day of the same date counts.
-        """
+        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it. `calendar`: the
+        tenant's days are other ones from now on. What was spent of the day of the same date counts."""
         if not self.released:
             self._enter(now).change(limits, now, calendar)
 
@@ -264,8 +266,8 @@ class Reservation(Lease):
         `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
         fleet, at least 1. `ahead`: the next quarter of an hour may be reserved as well.
 
-        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is
-        in flight, or after `release`. Every take returned must be settled or failed.
+        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is in flight, or after
+        `release`. Every take returned must be settled or failed.
         """
         if not cost:
             self._holding.refill = False
@@ -280,10 +282,6 @@ class Reservation(Lease):
             return None
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
-    @property
-    def is_taking(self) -> bool:
-        return self._state is State.TAKING
-
     def _plan(self, need: Need) -> Take | None:
         if self._state in (State.TAKING, State.RELEASED):
             return None
@@ -293,10 +291,7 @@ class Reservation(Lease):
         if not lines:
             return None
         self._happen(Event.SENT)
-        return Take(tuple(lines), repairs, self._version())
-
-    def _version(self) -> object:
-        return self._version_of(self._holding.minute.number)
+        return Take(tuple(lines), repairs, self._version_of(self._holding.minute.number))
 
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
@@ -309,7 +304,7 @@ class Reservation(Lease):
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
             return undo(made) if self._version_of(minute_at(now)) == take.version else None
         holding = self._enter(now)
-        is_same = take.version is not None and take.version == self._version()
+        is_same = take.version is not None and take.version == self._version_of(self._holding.minute.number)
         if repairs := holding.settle(take, values, now, is_same=is_same):
             return self._send(repairs, repairs=True)
         return self._send(holding.minute.return_weight())

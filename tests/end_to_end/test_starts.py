@@ -1,0 +1,90 @@
+"""What starts and stops cost on real servers: the first tokens of all tenants, a command for each group of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tenantcache import Settings, TenantCache
+from tenantcache.stores.rediscounters import MAX_OPERATIONS
+from tests.patience import patience
+from tests.servers.billing import BilledCommands
+
+TENANTS = 3_000
+"""Two groups of 2,048."""
+PROCESSES = 4
+
+pytestmark = pytest.mark.usefixtures(patience.__name__)
+
+
+@contextlib.asynccontextmanager
+async def fleet(database_url: str, redis_url: str) -> AsyncIterator[list[TenantCache]]:
+    """Engines that have been warmed up, one after the other, as a deployment starts them."""
+    async with contextlib.AsyncExitStack() as stack:
+        caches = []
+        for _ in range(PROCESSES):
+            cache = TenantCache(Settings(database_url=database_url, redis_url=redis_url, base_domains=["example.com"]))
+            await stack.enter_async_context(cache)
+            await asyncio.wait_for(cache.warm_up.wait(), 60)
+            caches.append(cache)
+        yield caches
+
+
+@pytest.fixture
+async def many_tenants(database_url: str) -> str:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "insert into tenantcache.tenants (id, name, subdomain) "
+            "select 't' || n, 't' || n, 't' || n from generate_series(1, $1::int) n",
+            TENANTS,
+        )
+        published = "more"
+        while published not in ("nothing", "published"):
+            published = await connection.fetchval("select tenantcache.publish(5000)")
+    finally:
+        await connection.close()
+    return database_url
+
+
+async def test_a_deployment_costs_a_few_commands_for_each_group(
+    many_tenants: str, redis_url: str, billed_commands: BilledCommands
+) -> None:
+    """And the requests that follow cost none: all tenants have tokens of this minute and this day."""
+    async with fleet(many_tenants, redis_url) as caches:
+        assert [cache.stats()["lookups"]["warm_up"] for cache in caches] == ["complete"] * PROCESSES
+        started = billed_commands.total()
+        # For each tenant its minute is read, its quarter of an hour is debited, and its day.
+        a_process = 2 * (-(-2 * 2_048 // MAX_OPERATIONS)) + 2
+        expiries = 2 * 2
+        assert started <= PROCESSES * a_process + expiries
+        for cache in caches:
+            for number in range(1, TENANTS + 1, 7):
+                tenant = await cache.resolve(f"t{number}.example.com")
+                assert tenant is not None
+                assert (await cache.check(tenant)).allowed
+        assert billed_commands.total() - started <= 2 * PROCESSES * a_process, "a minute or a quarter may have begun"
+        billed_commands.reset()
+    stopped = billed_commands.total()
+    assert stopped <= PROCESSES * (a_process + 2)
+
+
+async def test_what_a_fleet_gives_back_is_there_to_take(many_tenants: str, redis_url: str) -> None:
+    """A stop takes nothing of a limit away but what was spent."""
+    async with fleet(many_tenants, redis_url) as caches:
+        tenant = await caches[0].resolve("t1.example.com")
+        assert tenant is not None
+        for cache in caches:
+            assert (await cache.check(tenant)).allowed
+    async with TenantCache(
+        Settings(database_url=many_tenants, redis_url=redis_url, base_domains=["example.com"], warm_up=False)
+    ) as cache:
+        found = await cache.resolve("t1.example.com")
+        assert found is not None
+        left = {quota.name: quota.remaining for quota in await cache.peek(found)}
+    assert left["day"] == 100_000 - PROCESSES
+    assert left["minute"] in (600 - PROCESSES, 600), "600 if another minute has begun"
