@@ -196,7 +196,7 @@ class FleetCounters:
     def _require(self, store: Store) -> CounterStore:
         found = self._stores[store]
         if found is None:
-            raise self.unanswered("the fleet counts in Redis, and this process has no Redis URL")
+            raise self.unanswered("the fleet counts in Redis, and this process does not")
         return found
 
     async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> list[list[int]]:
