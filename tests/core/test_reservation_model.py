@@ -649,7 +649,7 @@ TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
 
-WALKS = effort(400, 4_000)
+WALKS = effort(300, 4_000)
 STEPS = 80
 
 

@@ -335,6 +335,7 @@ class MinuteWindow:
     def hand_over(self, now: float) -> int:
         """Return the tokens granted of this minute. Overshoot, and a refusal, are of the counters that are left."""
         self._ledger.overshoot, self._ledger.has_lost = 0, False
+        self._advance.overshoot = 0
         self.refusal = self.refusal.used_up(False)
         self._forecast.forget_usage(now)
         return self.granted
