@@ -458,6 +458,30 @@ def test_what_was_spent_stays_debited_when_a_take_comes_back_after_the_release(c
     assert counters.values[minute(1)] == 4
 
 
+def test_a_limit_that_is_lowered_while_a_take_is_on_its_way_does_not_look_like_a_lost_counter(
+    counters: Counters,
+) -> None:
+    """Two tenants whose counters were lost make a fleet change its store."""
+    r = with_reserve(counters)
+    assert spendable(r, NOON + 70) == 4
+    take = planned(r.plan(NOON + 70, 1, 4))
+    r.change(Limits(500, None), NOON + 70)
+    back = planned(r.settle(take, counters.send(take), NOON + 70))
+    assert not back.repairs
+    counters.send(back)
+    assert counters.values[minute(1)] == 4 + take.lines[0].claim
+    assert counters.values[QUARTER] == take.lines[1].claim
+
+
+def test_what_a_lowered_limit_has_ended_stays_in_the_counters_that_are_left(counters: Counters) -> None:
+    """The minute is handed over with what was spent of it. It does not go back if these counters go on after all."""
+    r = with_reserve(counters)
+    assert spendable(r, NOON + 70) == 4
+    r.change(Limits(500, None), NOON + 70)
+    assert r.hand_over(NOON + 70) == 4
+    assert r.surplus(NOON + 71) is None
+
+
 def test_what_was_given_up_in_the_last_minute_stays_as_far_as_it_was_spent_there(counters: Counters) -> None:
     r = with_reserve(counters)
     for _ in range(3):

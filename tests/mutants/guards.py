@@ -1200,6 +1200,20 @@ MUTANTS = [
         RESERVATIONS,
     ),
     Mutant(
+        "advance: what is still to be debited does not look lost",
+        "tenantcache/ratelimit/core/ledger.py",
+        "self.taken + min(0, self.overshoot) + line.claim",
+        "self.taken + line.claim",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was given up stays in the counters that are left",
+        MINUTE_WINDOW,
+        "        self._advance.overshoot = 0\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
         "advance: what was spent in the last minute stays debited",
         MINUTE_WINDOW,
         "        self._advance.owe(-self._ledger.overshoot)\n",

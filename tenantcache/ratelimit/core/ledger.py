@@ -68,7 +68,7 @@ class Ledger:
         return line
 
     def lost(self, line: Line, value: int) -> bool:
-        return value < self.taken + line.claim
+        return value < self.taken + min(0, self.overshoot) + line.claim
 
     def grant(self, claim: int, value: int, limit: int) -> int:
         """Enter a debit that brought the counter to `value`; return the tokens granted."""
@@ -88,7 +88,7 @@ class Ledger:
         lost = self.lost(line, value)
         again = repaired or (self.has_lost and line.debit.window.unit == "minute")
         if lost and not again:
-            self.has_lost = True
+            self.has_lost, self.overshoot = True, max(0, self.overshoot)
             return 0, False, [repair(self, line, value, limit)]
         granted = 0 if lost else self.grant(line.claim, value, limit)
         return granted, granted < line.claim or (repaired and not granted), []

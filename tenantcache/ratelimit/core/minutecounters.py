@@ -206,3 +206,4 @@ class MinuteCounters:
     def leave(self) -> None:
         """Other counters go on from what is granted here. Overshoot stays in those that are left."""
         self._minute.overshoot, self._minute.has_lost = 0, False
+        self._quarter.overshoot = 0
