@@ -194,6 +194,7 @@ class Group:
         failure: StoreError | None = None
         while takes:
             values: Sequence[Sequence[int | None]]
+            self._drop_outdated(takes)
             try:
                 batch = [AccountDebits(meter.account, take.debits) for meter, take in takes.items()]
                 values = await self._supply.debit(batch)
@@ -205,6 +206,13 @@ class Group:
         if failure is not None:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
+
+    def _drop_outdated(self, takes: Takes) -> None:
+        """The fleet has changed its counters since they were planned: what they give back is of those that it left."""
+        now = self._supply.server_now()
+        version = self._supply.version_of(minute_at(now))
+        for meter in [meter for meter, take in takes.items() if take.version != version]:
+            meter.reservation.fail(takes.pop(meter), now)
 
     async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
