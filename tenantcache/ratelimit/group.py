@@ -120,12 +120,15 @@ class Group:
             failure = self._supply.note_error(self.number, error)
         finally:
             self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, batch, failure)
+            self._conclude(due, batch, failure, is_broken=failure is None and not is_answered)
 
-    def _conclude(self, due: Iterable[Meter], batch: Iterable[Planned], failure: Failure | None) -> None:
+    def _conclude(
+        self, due: Iterable[Meter], batch: Iterable[Planned], failure: Failure | None, *, is_broken: bool = False
+    ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
-        No request can come in between: there is no await from a reply to here.
+        A request that came since the command was planned, to a meter for which nothing was asked, is due: no store has
+        failed it. `is_broken`: not for want of a store.
         """
         asked = dict(batch)
         for meter, take in asked.items():
@@ -133,11 +136,11 @@ class Group:
                 meter.reservation.fail(take, self._supply.server_now())
                 self._failing.add(meter.owner)
         for meter in dict.fromkeys([*due, *asked]):
-            is_answered = meter in asked and meter.owner not in self._failing
             meter.answer()
-            if not is_answered:
+            is_failing = is_broken or meter.owner in self._failing
+            if is_failing:
                 meter.answer_without_store(failure)
-            if (is_answered and meter.is_due) or meter.owner in self._delayed:
+            if (meter.is_due and not is_failing) or meter.owner in self._delayed:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
@@ -149,6 +152,8 @@ class Group:
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
                 batch.append((meter, take))
+            else:
+                meter.answer_without_store(None)  # nothing can be asked for its line, as after a release
         if not batch or self._is_cautious or not self._supply.is_billed():
             return
         day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)

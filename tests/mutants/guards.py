@@ -912,6 +912,13 @@ MUTANTS = [
         COUNTERS,
     ),
     Mutant(
+        "counters: a request that came while others were asked for gets no local share",
+        "tenantcache/ratelimit/group.py",
+        "is_failing = is_broken or meter.owner in self._failing",
+        "is_failing = is_broken or meter not in asked or meter.owner in self._failing",
+        COUNTERS,
+    ),
+    Mutant(
         "counters: what Redis answered in part tells Postgres of the days",
         FLEET_COUNTERS,
         "        self._days.note(batch, found)\n        return found",
