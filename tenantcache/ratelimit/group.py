@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
@@ -33,7 +33,8 @@ BUSY_MINUTES = 60
 STEP = 256
 """Meters between two breaths of the event loop: 2 ms."""
 
-Planned = tuple[Meter, Take]
+Takes = dict[Meter, Take]
+"""Those that are planned and not settled yet."""
 
 
 class Group:
@@ -69,7 +70,9 @@ class Group:
 
     def work(self, meter: Meter) -> None:
         """Take what its line waits for, refill it, or give back what is idle, in a task."""
-        if not meter.reservation.is_taking:  # else it is looked at when that is answered
+        if meter.reservation.is_taking:
+            self._delayed.add(meter.owner)  # until that is answered
+        else:
             self._due[meter.owner] = meter
             self._start()
 
@@ -107,35 +110,46 @@ class Group:
         """Send one command for those that are in no other one; the others come when that is answered."""
         self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)
         due = [meter for meter in due if not meter.reservation.is_taking]
-        batch: list[Planned] = []
+        open_takes: Takes = {}
+        asked: list[Meter] = []
         failure = self._supply.outage.paused(self.number, self._supply.server_now())
         is_answered = False
         try:
             for meter in due:
                 meter.answer()
-            await self._plan([meter for meter in due if failure is None or meter.owner not in self._failing], batch)
-            await self._send(batch)
+            await self._plan(
+                [meter for meter in due if failure is None or meter.owner not in self._failing], open_takes
+            )
+            asked = list(open_takes)
+            await self._send(open_takes)
             is_answered = True
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
         finally:
             self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, batch, failure, is_broken=failure is None and not is_answered)
+            self._conclude(due, asked, open_takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
-        self, due: Iterable[Meter], batch: Iterable[Planned], failure: Failure | None, *, is_broken: bool = False
+        self,
+        due: Iterable[Meter],
+        asked: Collection[Meter],
+        open_takes: Takes,
+        failure: Failure | None,
+        *,
+        is_broken: bool = False,
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
-        A request that came since the command was planned, to a meter for which nothing was asked, is due: no store has
-        failed it. `is_broken`: not for want of a store.
+        A meter that is part of another command by now is served when that is answered. A request that came since the
+        command was planned, to a meter for which nothing was asked, is due: no store has failed it. `is_broken`: the
+        command was not sent, or not settled, and no store is to blame.
         """
-        asked = dict(batch)
-        for meter, take in asked.items():
+        for meter, take in open_takes.items():
+            meter.reservation.fail(take, self._supply.server_now())
+            self._failing.add(meter.owner)
+        for meter in dict.fromkeys([*due, *asked, *open_takes]):
             if meter.reservation.is_taking:
-                meter.reservation.fail(take, self._supply.server_now())
-                self._failing.add(meter.owner)
-        for meter in dict.fromkeys([*due, *asked]):
+                continue
             meter.answer()
             is_failing = is_broken or meter.owner in self._failing
             if is_failing:
@@ -144,31 +158,31 @@ class Group:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
-    async def _plan(self, due: Iterable[Meter], batch: list[Planned]) -> None:
-        """Fill `batch` with what the `due` members need, and what others will need soon."""
+    async def _plan(self, due: Iterable[Meter], takes: Takes) -> None:
+        """Fill `takes` with what the `due` members need, and what others will need soon."""
         now = self._supply.server_now()
         quarter = quarter_of(minute_at(now))
         ahead = not self._is_cautious and is_next_due(now) and self._reserved <= quarter
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
-                batch.append((meter, take))
+                takes[meter] = take
             else:
                 meter.answer_without_store(None)  # nothing can be asked for its line, as after a release
-        if not batch or self._is_cautious or not self._supply.is_billed():
+        if not takes or self._is_cautious or not self._supply.is_billed():
             return
-        day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)
+        day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
             self._reserved = quarter + ahead if may_reserve(now) else self._reserved
-            await self._plan_along(list(self.members.values()), batch, ahead=ahead, day=day)
+            await self._plan_along(list(self.members.values()), takes, ahead=ahead, day=day)
         else:
-            await self._plan_along(self._busy_members(minute_at(now)), batch, ahead=False, day=False)
-        self._note_busy(batch)
+            await self._plan_along(self._busy_members(minute_at(now)), takes, ahead=False, day=False)
+        self._note_busy(takes)
 
-    async def _plan_along(self, members: Sequence[Meter], batch: list[Planned], *, ahead: bool, day: bool) -> None:
+    async def _plan_along(self, members: Sequence[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
             if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
-                batch.append((meter, take))
+                takes[meter] = take
             if number % STEP == 0:
                 await asyncio.sleep(0)
                 now = self._supply.server_now()
@@ -177,66 +191,67 @@ class Group:
         self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
         return [self.members[owner] for owner in self._busy if owner in self.members]
 
-    def _note_busy(self, batch: Iterable[Planned]) -> None:
-        for meter, take in batch:
+    def _note_busy(self, takes: Takes) -> None:
+        for meter, take in takes.items():
             line = take.lines[0]
             if line.claim and line.debit.window.unit == "minute":
                 self._busy[meter.owner] = line.debit.window.number
 
-    async def _send(self, batch: Sequence[Planned]) -> None:
-        """Raises `StoreError`, after what was granted all the same has been entered."""
-        if not batch:
+    async def _send(self, takes: Takes) -> None:
+        """Raises `StoreError`, after what was granted all the same has been entered. Those in `takes` are then open."""
+        if not takes:
             return
         failure: StoreError | None = None
-        while batch:
+        while takes:
             values: Sequence[Sequence[int | None]]
             try:
-                values = await self._supply.debit([AccountDebits(meter.account, take.debits) for meter, take in batch])
-            except BaseException as error:
-                if not isinstance(error, StoreError) or not error.values:
+                batch = [AccountDebits(meter.account, take.debits) for meter, take in takes.items()]
+                values = await self._supply.debit(batch)
+            except StoreError as error:
+                if not error.values:
                     raise
                 failure, values = error, error.values
-            batch = await self._settle(batch, values)
+            await self._settle(takes, values)
         if failure is not None:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    async def _settle(self, batch: Sequence[Planned], values: Sequence[Sequence[int | None]]) -> list[Planned]:
-        """Enter the replies; return what is to be sent next: repairs, and what was debited in vain."""
-        following: list[Planned] = []
-        for number, ((meter, take), found) in enumerate(zip(batch, values, strict=True), start=1):
+    async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
+        """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
+        for number, (meter, found) in enumerate(zip(list(takes), values, strict=True), start=1):
             if None in found:
                 self._failing.add(meter.owner)
             else:
                 self._failing.discard(meter.owner)
-            more = meter.reservation.settle(take, found, self._supply.server_now())
+            more = meter.reservation.settle(takes.pop(meter), found, self._supply.server_now())
             if more is None:
                 meter.answer()
             else:
-                following.append((meter, more))
+                takes[meter] = more
                 if more.repairs:
                     self._supply.on_lost(meter.owner, more.debits[0].window)
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        return following
 
     # Beside the requests.
 
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
-        batch: list[Planned] = []
+        open_takes: Takes = {}
         now = self._supply.server_now()
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)))
-        await self._plan_along(list(self.members.values()), batch, ahead=False, day=True)
+        asked: list[Meter] = []
         failure: Failure | None = None
         try:
-            await self._send(batch)
+            await self._plan_along(list(self.members.values()), open_takes, ahead=False, day=True)
+            asked = list(open_takes)
+            await self._send(open_takes)
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
             raise
         finally:
-            self._conclude([], batch, failure)
+            self._conclude([], asked, open_takes, failure)
             self._start()
 
     async def give_back(self, meters: Iterable[Meter]) -> None:

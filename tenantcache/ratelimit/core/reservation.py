@@ -18,7 +18,7 @@ Rules, each of which keeps "never exceeded" true by itself:
 6. A lowered limit ends all tokens of its window and gives them back: those above it must go, and those below it would
    be refused to all other processes for the rest of a day. Until all processes have done so (`cut_settles`), a refusal
    is not final. A window's bound is the highest limit that was in force in it. Tokens reserved in advance belong to
-   windows that the old limit never governs: all of them go, unless all are within the new limit.
+   windows that the old limit never governs: all of them go.
    A clock that was set back leads into windows that were left before. They are entered with nothing: what was taken of
    them is in their counters. What was taken of later windows is given up. So is what is on its way: it is of no version
    (rule 7).
@@ -65,6 +65,8 @@ class State(Enum):
     """No take is in flight, and the last one failed: the next one asks for no more than is needed (rule 4)."""
     TAKING = "taking"
     """A take is in flight."""
+    OUTDATED = "outdated"
+    """A take is in flight, and the server's clock was set since it was planned: it grants nothing of a minute."""
     RELEASED = "released"
     """Everything was given back. It admits nothing any more."""
 
@@ -75,13 +77,20 @@ class Event(Enum):
     SENT = "a take is sent"
     ANSWERED = "all of it is answered"
     FAILED = "at least a part of it is not answered"
+    CLOCK_SET = "the server's clock was set"
     RELEASED = "everything is given back"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.HOLDING: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
     State.CAUTIOUS: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
-    State.TAKING: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
+    State.TAKING: {
+        Event.ANSWERED: State.HOLDING,
+        Event.FAILED: State.CAUTIOUS,
+        Event.CLOCK_SET: State.OUTDATED,
+        Event.RELEASED: State.RELEASED,
+    },
+    State.OUTDATED: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
     State.RELEASED: dict.fromkeys((Event.SENT, Event.ANSWERED, Event.FAILED), State.RELEASED),
 }
 
@@ -170,7 +179,7 @@ class Reservation(Lease):
 
     @property
     def is_taking(self) -> bool:
-        return self._state is State.TAKING
+        return self._state in (State.TAKING, State.OUTDATED)
 
     # The lease.
 
@@ -195,7 +204,9 @@ class Reservation(Lease):
         """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""
         if not self.released:
             if abs(seconds) >= SKEW:
-                self._holding.minute.clock_was_set()
+                if self._state is State.TAKING:
+                    self._state = TRANSITIONS[self._state][Event.CLOCK_SET]
+                self._holding.minute.clock_was_set(seconds, now)
             self._enter(now)
 
     # Deciding.
@@ -280,7 +291,7 @@ class Reservation(Lease):
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
     def _plan(self, need: Need) -> Take | None:
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(need.now).plan(need))
 
@@ -296,12 +307,14 @@ class Reservation(Lease):
         Returns a take to send next, and to settle likewise: when a counter was lost (nothing of that debit is granted
         before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
         """
+        is_outdated = self._state is State.OUTDATED
         self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
             return undo(made) if self._version_of(minute_at(now)) == take.version else None
         holding = self._enter(now)
-        is_same = take.version is not None and take.version == self._version_of(self._holding.minute.number)
+        version = self._version_of(self._holding.minute.number)
+        is_same = take.version is not None and take.version == version and not is_outdated
         if repairs := holding.settle(take, values, now, is_same=is_same):
             return self._send(repairs, repairs=True)
         return self._send(holding.minute.return_weight())
@@ -315,7 +328,7 @@ class Reservation(Lease):
 
         To be called about once a second while `watched`, and after `change`. Settle or fail the take as any other.
         """
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(now).plan_surplus(now))
 
@@ -337,6 +350,6 @@ class Reservation(Lease):
         """
         if self.released:
             return None
-        lines = self._enter(now).release()
+        lines = self._enter(now).release(now)
         self._state = TRANSITIONS[self._state][Event.RELEASED]
         return self._send(lines)
