@@ -127,26 +127,34 @@ class Group:
             failure = self._supply.note_error(self.number, error)
         finally:
             self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, asked, open_takes, failure)
+            self._conclude(due, asked, open_takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
-        self, due: Iterable[Meter], asked: Collection[Meter], open_takes: Takes, failure: Failure | None
+        self,
+        due: Iterable[Meter],
+        asked: Collection[Meter],
+        open_takes: Takes,
+        failure: Failure | None,
+        *,
+        is_broken: bool = False,
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
-        A meter that is part of another command by now is served when that is answered.
+        A meter that is part of another command by now is served when that is answered. A request that came since the
+        command was planned, to a meter for which nothing was asked, is due: no store has failed it. `is_broken`: the
+        command was not sent, or not settled, and no store is to blame.
         """
         for meter, take in open_takes.items():
             meter.reservation.fail(take, self._supply.server_now())
             self._failing.add(meter.owner)
-        answered = {meter for meter in asked if meter.owner not in self._failing}
         for meter in dict.fromkeys([*due, *asked, *open_takes]):
             if meter.reservation.is_taking:
                 continue
             meter.answer()
-            if meter not in answered:
+            is_failing = is_broken or meter.owner in self._failing
+            if is_failing:
                 meter.answer_without_store(failure)
-            if (meter in answered and meter.is_due) or meter.owner in self._delayed:
+            if (meter.is_due and not is_failing) or meter.owner in self._delayed:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
@@ -158,6 +166,8 @@ class Group:
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
                 takes[meter] = take
+            else:
+                meter.answer_without_store(None)  # nothing can be asked for its line, as after a release
         if not takes or self._is_cautious or not self._supply.is_billed():
             return
         day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)

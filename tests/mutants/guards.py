@@ -918,10 +918,10 @@ MUTANTS = [
         COUNTERS,
     ),
     Mutant(
-        "counters: an account whose slot is not told is not decided by this process alone",
-        "tenantcache/ratelimit/fleetslots.py",
-        "            raise self._counters.unanswered(str(error)) from error",
-        "            raise",
+        "counters: a request that came while others were asked for gets no local share",
+        "tenantcache/ratelimit/group.py",
+        "is_failing = is_broken or meter.owner in self._failing",
+        "is_failing = is_broken or meter not in asked or meter.owner in self._failing",
         COUNTERS,
     ),
     Mutant(
