@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from tenantcache.errors import StoreError
+from tenantcache.runtime.deadline import SharedDeadline
 from tenantcache.runtime.tasks import stop
 
 T = TypeVar("T")
@@ -27,8 +28,8 @@ Land = Callable[[Mapping[str, T]], None]
 
 class Flights(Generic[T]):
     """`load` is given at most `most` keys, and lands what it finds of them, in parts. It runs in a task of its own, so
-    that it goes on if one of those who wait is cancelled. No caller waits longer than `deadline` seconds, and there are
-    at most `room` flights."""
+    that it goes on if one of those who wait is cancelled. No caller waits longer than `deadline` seconds in which this
+    process ran, and there are at most `room` flights."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class Flights(Generic[T]):
         room: int,
     ) -> None:
         self._load = load
-        self._deadline = deadline
+        self._deadline = SharedDeadline(deadline)
         self._at_once = at_once
         self._most = most
         self._room = room
@@ -64,8 +65,7 @@ class Flights(Generic[T]):
             flight = self._flights[key] = self._waiting[key] = asyncio.get_running_loop().create_future()
             self._begin()
         try:
-            async with asyncio.timeout(self._deadline):
-                return await asyncio.shield(flight)
+            return await self._deadline.wait(flight)
         except TimeoutError as error:
             raise StoreError("no store answered in time") from error
 
@@ -82,6 +82,7 @@ class Flights(Generic[T]):
             flight.cancel()
         self._waiting.clear()
         self._flights.clear()
+        self._deadline.close()
         await stop(*self._loads)
 
     def _begin(self) -> None:

@@ -220,10 +220,14 @@ class Resolver:
         return alias in self._flights or self._memory.get(alias) is not None or self._unknown.allows(alias)
 
     async def _load(self, aliases: Sequence[str], land: Land[Entry]) -> None:
-        self.loads += len(aliases)
-        copies = await self._read_copies(aliases)
+        # While they waited for their turn, another load or the warm-up may have brought them.
+        held = {alias: entry for alias in aliases if (entry := self.peek(alias)) is not None}
+        land(held)
+        wanted = [alias for alias in aliases if alias not in held]
+        self.loads += len(wanted)
+        copies = await self._read_copies(wanted)
         land(copies)
-        missing = [alias for alias in aliases if alias not in copies]
+        missing = [alias for alias in wanted if alias not in copies]
         if missing:
             await self._read(missing, land, share=True)
 
@@ -310,5 +314,6 @@ class Resolver:
         return entry
 
     async def close(self) -> None:
+        self._unknown.close()
         await self._flights.close()
         await self.sharing.close()

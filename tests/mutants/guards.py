@@ -30,7 +30,7 @@ SUITES = {
         "tests/test_other_names.py",
     ],
     "loops": ["tests/test_eventloops.py"],
-    "starts": ["tests/test_warmup.py"],
+    "starts": ["tests/test_warmup.py", "tests/test_deadline.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
@@ -366,6 +366,13 @@ MUTANTS = [
         RESOLVER,
         "            await self._unknown.settled()\n",
         "",
+        STARTS,
+    ),
+    Mutant(
+        "a timeout leaves out the time in which the loop stood still",
+        "tenantcache/runtime/deadline.py",
+        "PARTS = 4\n",
+        "PARTS = 1\n",
         STARTS,
     ),
     Mutant(
