@@ -382,6 +382,13 @@ MUTANTS = [
         STARTS,
     ),
     Mutant(
+        "a start: a lookup that waits for the loads of others has longer",
+        "tenantcache/lookup/flights.py",
+        "waits_for_turn = key in self._waiting",
+        "waits_for_turn = False",
+        STARTS,
+    ),
+    Mutant(
         "a start: copies in Redis are left alone",
         "tenantcache/lookup/warmup.py",
         "self._resolver.sharing.is_on = False",
