@@ -40,7 +40,7 @@ settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
-    """Whoever starts the run in the background of a script has SIGINT ignored, and all processes inherit that."""
+    """A run that is started in the background of a script has SIGINT ignored, and all processes inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -17,6 +17,7 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.lookup.sources import RowSource, RowStream
 from tenantcache.wiring.parts import LOOKUP_BURST
 from tenantcache.wiring.stores import Stores
+from tests.adoption.small import SCHEMA, adopt
 from tests.fakes import until
 from tests.servers.billing import BilledCommands
 
@@ -249,6 +250,31 @@ async def test_a_snapshot_with_changes_pending_is_not_taken(database: Any, datab
         await cache.warm_up.wait()
         assert held.streams == 3
         assert cache.stats()["lookups"]["warmed_up"] > 0
+
+
+@pytest.mark.parametrize("warm_up", [True, "auto"])
+async def test_of_adopted_tables_it_brings_what_a_look_up_would_say(empty_database_url: str, warm_up: Any) -> None:
+    """Two active tenants share a name, which leads to neither; of two others with one name the active one is served."""
+    connection = await asyncpg.connect(empty_database_url, statement_cache_size=0)
+    await connection.execute(SCHEMA)
+    await connection.execute("""
+        insert into org (id, slug, status, plan_id) values
+            (4, 'two', 'suspended', 1), (5, 'ONE', null, 1), (6, 'six', null, 1), (7, 'seven', null, 1)
+    """)
+    await adopt(connection)
+    await connection.execute("delete from tenantcache.aliases where alias = 'subdomain:seven'")  # as if not read yet
+    hosts = [*(f"{name}.example.com" for name in ("one", "two", "three", "six", "seven")), "one.io"]
+    expected: list[str | None] = [None, "2", "3", "6", None, "1"]
+    loads = {}
+    for setting in (warm_up, False):
+        async with make(empty_database_url, warm_up=setting) as cache:
+            await cache.warm_up.wait()
+            await until(lambda: cache.indexer.is_ready)
+            tenants = [await cache.resolve(host) for host in hosts]
+            assert [None if tenant is None else tenant.id for tenant in tenants] == expected
+            loads[setting] = cache.resolver.loads
+    assert loads == {warm_up: 2, False: 5}, "one and two alone are asked for; seven is in no index"
+    await connection.close()
 
 
 async def test_a_cold_start_under_load_costs_few_queries_and_refuses_none(

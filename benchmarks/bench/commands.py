@@ -39,11 +39,12 @@ async def of_alternatives(stores: Stores, contenders: Sequence[Contender], plan:
         async with contender.open(stores.env()) as app:
             await call_many(app, templates, 2 * BUSY_TENANTS, 4)
             stores.meter.reset()
-            await call_many(app, templates, plan.settled_requests, 4)
+            answers = await call_many(app, templates, plan.settled_requests, 4)
             by_command = stores.meter.by_command()
         found[contender.name] = {
             "per_request": sum(by_command.values()) / plan.settled_requests,
             "by_command": by_command,
+            "statuses": {str(status): count for status, count in answers.items()},
             "per_denied": await denied(stores, contender, plan.denied_requests),
         }
     return found

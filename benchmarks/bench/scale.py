@@ -34,7 +34,7 @@ from benchmarks.bench.traffic import call_many, scope_of
 from benchmarks.host_index import Ticker
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.lookup.core.alias import subdomain_alias
-from tenantcache.lookup.sources import RowStream
+from tenantcache.lookup.sources import RowStream, StreamedRow
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.tenant import Row
 from tenantcache.testing.database import MemoryDatabase
@@ -72,9 +72,9 @@ class Directory(MemoryDatabase):
 
     @asynccontextmanager
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
-        async def batches() -> AsyncIterator[list[Row]]:
+        async def batches() -> AsyncIterator[list[StreamedRow]]:
             for start in range(0, min(most, self._size), batch):
-                yield [self.row(number) for number in range(start, min(start + batch, most, self._size))]
+                yield [StreamedRow(self.row(number)) for number in range(start, min(start + batch, most, self._size))]
 
         yield RowStream(self.head, self.epoch, batches())
 

@@ -85,7 +85,8 @@ async def hosts_in_database(settings: Settings, most: int) -> list[str]:
         await postgres.open()
         async with postgres.stream_rows(BATCH, most) as stream:
             async for rows in stream.batches:
-                hosts += [host for row in rows if row["status"] == "active" and (host := _host(row, settings))]
+                active = (row for row, _ in rows if row["status"] == "active")
+                hosts += [host for row in active if (host := _host(row, settings))]
     except StoreError as error:
         raise StoreUnavailableError(f"{variable_of('database_url')}: {error}") from error
     finally:

@@ -22,7 +22,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from math import inf
 
 from tenantcache.errors import StoreError, StoreUnavailableError
@@ -153,10 +153,13 @@ class Resolver:
             return None
         return None if self._freshness.state(self._clock(), entry.watermark, entry.read_at) is State.REFUSED else entry
 
-    def adopt(self, copy: Copy) -> bool:
-        """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy."""
+    def adopt(self, copy: Copy, shared: Set[str]) -> bool:
+        """Install a row of a snapshot under those of its hosts that are not held, if it is believed like a copy. Not
+        under those that it shares with other rows."""
         tenant, adopted = tenant_from_row(copy.row, self._limits), False
         for alias in tenant.aliases[1:]:  # all but its id
+            if alias in shared:
+                continue
             if self._memory.get(alias) is None and believes(self._freshness, self._clock(), copy, alias, tenant):
                 entry = self._install(alias, tenant, copy.mark.seq, NEVER, "postgres")
                 entry.served = adopted = True  # no request had to wait for it

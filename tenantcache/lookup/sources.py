@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.lookup.core.snapshot import Snapshot
@@ -46,18 +46,23 @@ class HostSource(Protocol):
     def stream_aliases(self, batch: int) -> AbstractAsyncContextManager[AliasStream]: ...
 
 
+class StreamedRow(NamedTuple):
+    """A tenant, and those of its aliases that may lead to another tenant or to none (adopted tables)."""
+
+    row: Row
+    shared: Set[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class RowStream:
     """Tenants of one snapshot, in `batches`, as of `mark` in the log that `epoch` names; `pending` as in `Snapshot`.
-    `more`: there are more tenants than were asked for. `may_share_names`: two adopted tenants may have one name, and a
-    row does not tell which of them it leads to."""
+    `more`: there are more tenants than were asked for."""
 
     mark: LogMark
     epoch: str
-    batches: AsyncIterator[list[Row]]
+    batches: AsyncIterator[list[StreamedRow]]
     pending: bool = False
     more: bool = False
-    may_share_names: bool = False
 
 
 class RowSource(Protocol):

@@ -3,8 +3,9 @@
 Rules:
 
 * The stream is one snapshot, of tenants that were seen last first, and ends when memory is full. By default there is
-  none if memory has no room for all tenants: most of what it would bring might never be asked for. Nor for adopted
-  tables, in which two tenants may have one name.
+  none if memory has no room for all tenants: most of what it would bring might never be asked for.
+* A row is installed under the names that lead to it and to no other. In adopted tables two tenants may have one name:
+  which of them it leads to, a lookup says.
 * Its rows are judged like copies from Redis (freshness, rule 4), each at the instant at which it is installed. A change
   that the follower has applied meanwhile refuses it, and so does another timeline. For that, the follower has to have
   come as far as the snapshot; the first batch waits for it. A snapshot in which changes are pending is not such a copy
@@ -25,10 +26,9 @@ from tenantcache.errors import POSTGRES_FAILURES, StoreUnavailableError
 from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
-from tenantcache.lookup.sources import RowSource, RowStream
+from tenantcache.lookup.sources import RowSource, RowStream, StreamedRow
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import WarmUpState
-from tenantcache.tenant import Row
 
 logger = logging.getLogger(__name__)
 
@@ -86,20 +86,18 @@ class WarmUp:
     async def close(self) -> None:
         await stop(self._task)
 
-    async def _adopt(self, stream: RowStream, row: Row) -> bool:
-        copy = Copy(stream.epoch, stream.mark, row)
-        adopted = self._resolver.adopt(copy)
+    async def _adopt(self, stream: RowStream, streamed: StreamedRow) -> bool:
+        copy = Copy(stream.epoch, stream.mark, streamed.row)
+        adopted = self._resolver.adopt(copy, streamed.shared)
         if adopted or self._is_valid():
             return adopted
         # Memory has lapsed: a collection of garbage among a million tenants can take that long.
         await self._sync()
-        return self._resolver.adopt(copy)
+        return self._resolver.adopt(copy, streamed.shared)
 
     async def _fill(self, stream: RowStream) -> WarmUpState:
         if stream.more and not self._partly:
             return "too many"
-        if stream.may_share_names and not self._partly:
-            return "off"
         async for rows in stream.batches:
             for row in rows:
                 if len(self._memory) >= self._most:

@@ -6,12 +6,14 @@ Rules:
 * What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
   time; a meter is part of one of them.
 * After a failure a command takes for those alone that need it, until one is answered. So does one that is not billed.
+* During the pause that follows a failure only those are not asked for whose own take failed: the others may lie in a
+  store that answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
@@ -50,6 +52,8 @@ class Group:
         self._reserved = 0
         """The last quarter of an hour for which all members have been asked."""
         self._is_cautious = False
+        self._failing: set[str] = set()
+        """Members whose last take was not answered, or not all of it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, meter: Meter) -> None:
@@ -62,11 +66,15 @@ class Group:
         self._due.pop(meter.owner, None)
         self._delayed.discard(meter.owner)
         self._busy.pop(meter.owner, None)
+        self._failing.discard(meter.owner)
 
     def work(self, meter: Meter) -> None:
         """Take what its line waits for, refill it, or give back what is idle, in a task."""
-        self._due[meter.owner] = meter
-        self._start()
+        if meter.reservation.is_taking:
+            self._delayed.add(meter.owner)  # until that is answered
+        else:
+            self._due[meter.owner] = meter
+            self._start()
 
     def _start(self) -> None:
         if self._due and len(self._tasks) < MAX_IN_FLIGHT:
@@ -89,6 +97,7 @@ class Group:
         self._tasks.clear()
         self._due.clear()
         self._delayed.clear()
+        self._failing.clear()
 
     # Taking.
 
@@ -108,25 +117,20 @@ class Group:
         try:
             for meter in due:
                 meter.answer()
-            if failure is None:
-                await self._plan(due, open_takes)
-                asked = list(open_takes)
-                await self._send(open_takes)
-                is_answered = True
+            await self._plan(
+                [meter for meter in due if failure is None or meter.owner not in self._failing], open_takes
+            )
+            asked = list(open_takes)
+            await self._send(open_takes)
+            is_answered = True
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
         finally:
-            self._is_cautious = not is_answered
-            self._conclude(due, asked, open_takes, failure, is_answered=is_answered)
+            self._is_cautious = not is_answered or failure is not None
+            self._conclude(due, asked, open_takes, failure)
 
     def _conclude(
-        self,
-        due: Iterable[Meter],
-        asked: Iterable[Meter],
-        open_takes: Takes,
-        failure: Failure | None,
-        *,
-        is_answered: bool,
+        self, due: Iterable[Meter], asked: Collection[Meter], open_takes: Takes, failure: Failure | None
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
@@ -134,14 +138,15 @@ class Group:
         """
         for meter, take in open_takes.items():
             meter.reservation.fail(take, self._supply.server_now())
-        answered = set(asked) if is_answered else set()
+            self._failing.add(meter.owner)
+        answered = {meter for meter in asked if meter.owner not in self._failing}
         for meter in dict.fromkeys([*due, *asked, *open_takes]):
             if meter.reservation.is_taking:
                 continue
             meter.answer()
             if meter not in answered:
                 meter.answer_without_store(failure)
-            if meter.is_due or meter.owner in self._delayed:
+            if (meter in answered and meter.is_due) or meter.owner in self._delayed:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
@@ -184,6 +189,8 @@ class Group:
 
     async def _send(self, takes: Takes) -> None:
         """Raises `StoreError`, after what was granted all the same has been entered. Those in `takes` are then open."""
+        if not takes:
+            return
         failure: StoreError | None = None
         while takes:
             values: Sequence[Sequence[int | None]]
@@ -197,11 +204,15 @@ class Group:
             await self._settle(takes, values)
         if failure is not None:
             raise failure
-        self._supply.outage.end(self.number, self._supply.server_now())
+        self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
     async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
         for number, (meter, found) in enumerate(zip(list(takes), values, strict=True), start=1):
+            if None in found:
+                self._failing.add(meter.owner)
+            else:
+                self._failing.discard(meter.owner)
             more = meter.reservation.settle(takes.pop(meter), found, self._supply.server_now())
             if more is None:
                 meter.answer()
@@ -221,14 +232,16 @@ class Group:
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)))
         asked: list[Meter] = []
-        is_answered = False
+        failure: Failure | None = None
         try:
             await self._plan_along(list(self.members.values()), open_takes, ahead=False, day=True)
             asked = list(open_takes)
             await self._send(open_takes)
-            is_answered = True
+        except StoreError as error:
+            failure = self._supply.note_error(self.number, error)
+            raise
         finally:
-            self._conclude([], asked, open_takes, None, is_answered=is_answered)
+            self._conclude([], asked, open_takes, failure)
             self._start()
 
     async def give_back(self, meters: Iterable[Meter]) -> None:

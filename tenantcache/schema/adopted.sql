@@ -152,6 +152,18 @@ begin
 end
 $$;
 
+-- The tenants of some ids, each with those of its names that may lead elsewhere. Another tenant has them too, or they have
+-- not been read yet (rule 2).
+create or replace function tenantcache.read_sharing(ids text[])
+returns table (tenant jsonb, attributes text, shared text[])
+stable language sql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '800ms' as $$
+    select r.tenant, r.attributes, array(
+        select n from tenantcache.aliases_of(r.tenant) n
+        where array(select a.tenant_id from tenantcache.aliases a where a.alias = n) <> array[r.tenant ->> 'id']
+    )
+    from tenantcache.read_adopted($1) r
+$$;
+
 create or replace function tenantcache.digest_of(tenant jsonb, attributes text) returns text immutable language sql as $$
     select md5($1::text || coalesce($2, ''))
 $$;
@@ -302,6 +314,11 @@ begin
     returns table (alias text, tenant jsonb, attributes text, state text) stable language sql as $find$
         select * from tenantcache.find_adopted($1)
     $find$;
+
+    create or replace function tenantcache.read_tenants(ids text[])
+    returns table (tenant jsonb, attributes text, shared text[]) stable language sql as $read$
+        select * from tenantcache.read_sharing($1)
+    $read$;
 
     create or replace function tenantcache.tenant_ids() returns setof text stable language sql as $ids$
         select distinct a.tenant_id::text from tenantcache.aliases a where starts_with(a.alias, 'id:')

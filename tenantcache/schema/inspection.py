@@ -29,6 +29,7 @@ WRITTEN = (
 
 SERVING = {
     "find_tenants",
+    "read_tenants",
     "tenant_ids",
     "all_aliases",
     "names_after",

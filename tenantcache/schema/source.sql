@@ -1,6 +1,7 @@
--- The source of tenants: six routines. Those below read our own tables, and adopting replaces them.
+-- The source of tenants: seven routines. Those below read our own tables, and adopting replaces them.
 --   find_tenants(aliases)  the tenants that names lead to, each with the state of its answer: found, conflict (two tenants
 --                          have that name: neither is served), unknown (it cannot be said yet)
+--   read_tenants(ids)      the tenants of some ids, and which of their names may lead elsewhere
 --   tenant_ids(), all_aliases()  everything there is
 --   names_after(changes)   the tenants that changes concern, with the names that lead to them
 --   incomplete_after_everything()  why names are not known after everything may have changed; null: they are
@@ -42,6 +43,12 @@ begin
             from (%1$s) s
             where s.id = any (array(select substr(a, 4) from unnest($1) a where starts_with(a, 'id:')))
     $find$ $create$, own_tenants);
+
+    execute format($create$
+    create or replace function tenantcache.read_tenants(ids text[])
+    returns table (tenant jsonb, attributes text, shared text[]) stable language sql as $read$
+        select to_jsonb(s) - 'attributes', s.attributes::text, '{}'::text[] from (%1$s) s where s.id = any ($1)
+    $read$ $create$, own_tenants);
 
     create or replace function tenantcache.tenant_ids() returns setof text stable language sql as $ids$
         select t.id from tenantcache.tenants t

@@ -17,7 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 from tenantcache.errors import StoreError
 from tenantcache.freshness.log import RESET_NAME
 from tenantcache.lookup.core.snapshot import Snapshot
-from tenantcache.lookup.sources import AliasStream, RowStream
+from tenantcache.lookup.sources import AliasStream, RowStream, StreamedRow
 from tenantcache.stores.faults import FAULTS, translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
@@ -36,19 +36,24 @@ _COUNT_ALIASES = f"""
 _ALL_ALIASES = "select alias from tenantcache.all_aliases() as alias"
 
 _HAS_MORE = """
-    select count(*) > $1::int as more, exists (select from tenantcache.adoptions) as may_share_names
-    from (select from tenantcache.tenant_ids() limit $1::int + 1) as found
+    select count(*) > $1::int as more from (select from tenantcache.tenant_ids() limit $1::int + 1) as found
 """
 
-# Usage of a month says who comes often enough to be worth the place. The rows are found one after the other, in order,
-# so the first of them come at once, however many there are.
+# Usage of a month says who comes often enough to be worth the place. The rows are found slice after slice, in order, so
+# the first of them come at once, however many there are.
 _RECENT_ROWS = """
-    select found.* from (select id from tenantcache.tenant_ids() as id left join (
-        select tenant_id, max(last_seen_at) as at from tenantcache.usage
-        where day > current_date - 30 group by tenant_id
-    ) as seen on seen.tenant_id = id
-    order by seen.at desc nulls last limit $1) as recent
-    cross join lateral tenantcache.find_tenants(array['id:' || recent.id]) as found
+    select found.* from (
+        select array_agg(id order by place) as ids from (
+            select id, row_number() over (order by seen.at desc nulls last) as place
+            from tenantcache.tenant_ids() as id left join (
+                select tenant_id, max(last_seen_at) as at from tenantcache.usage
+                where day > current_date - 30 group by tenant_id
+            ) as seen on seen.tenant_id = id
+            order by place limit $1
+        ) as recent group by (place - 1) / $2 order by min(place)
+    ) as slice cross join lateral (
+        select f.* from tenantcache.read_tenants(slice.ids) as f order by array_position(slice.ids, f.tenant ->> 'id')
+    ) as found
 """
 
 COUNT_TIMEOUT = 10.0
@@ -121,15 +126,14 @@ class PostgresTenants:
             self.queries += 3
             head = head_of(await connection.fetch(HEAD))
             (found,) = await connection.fetch(_HAS_MORE, most, timeout=COUNT_TIMEOUT)
-            records = _in_batches(connection.cursor(_RECENT_ROWS, most, timeout=COUNT_TIMEOUT), batch)
+            records = _in_batches(connection.cursor(_RECENT_ROWS, most, batch, timeout=COUNT_TIMEOUT), batch)
             rows = self._rows_of(records)
-            yield RowStream(
-                mark_of(head), head["epoch"], rows, head["pending"], found["more"], found["may_share_names"]
-            )
+            yield RowStream(mark_of(head), head["epoch"], rows, head["pending"], found["more"])
 
-    async def _rows_of(self, batches: AsyncIterator[list[asyncpg.Record]]) -> AsyncIterator[list[Row]]:
+    async def _rows_of(self, batches: AsyncIterator[list[asyncpg.Record]]) -> AsyncIterator[list[StreamedRow]]:
         async for records in batches:
-            yield [row for record in records if (row := self._rows.read(record)) is not None]
+            read = ((self._rows.read(record), record["shared"]) for record in records)
+            yield [StreamedRow(row, frozenset(shared)) for row, shared in read if row is not None]
 
     @asynccontextmanager
     async def _snapshot(self, doing: str) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -13,7 +14,7 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import RESET_NAME, LogEntry, OnChange, Publication, Pull
 from tenantcache.lookup.core.alias import is_id
 from tenantcache.lookup.core.snapshot import Snapshot
-from tenantcache.lookup.sources import AliasStream, RowStream
+from tenantcache.lookup.sources import AliasStream, RowStream, StreamedRow
 from tenantcache.tenant import LimitTable, Row, tenant_from_row
 from tenantcache.testing.usage import MemoryUsage
 
@@ -96,7 +97,9 @@ class MemoryDatabase:
     async def stream_rows(self, batch: int, most: int) -> AsyncIterator[RowStream]:
         seen = sorted(self.usage.seen().items(), key=itemgetter(1), reverse=True)
         ids = dict.fromkeys([*(tenant_id for tenant_id, _ in seen if tenant_id in self.rows), *self.rows])
-        rows = [self.rows[tenant_id] for tenant_id in ids]
+        owners = Counter(alias for row in self.rows.values() for alias in aliases_of(row))
+        shared = frozenset(alias for alias, count in owners.items() if count > 1)
+        rows = [StreamedRow(self.rows[tenant_id], shared) for tenant_id in ids]
         yield RowStream(self.head, self.epoch, _in_batches(rows[:most], batch), more=len(rows) > most)
 
     # `ChangeLog`.

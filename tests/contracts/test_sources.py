@@ -110,7 +110,7 @@ class TestStreamingRows:
     async def test_those_that_were_seen_last_come_first(self, world: World, most: int) -> None:
         pull = await world.log.tail(0, 1)
         async with world.rows.stream_rows(100, most) as stream:
-            found = [row async for batch in stream.batches for row in batch]
+            found = [row async for batch in stream.batches for row, _ in batch]
         assert [row["id"] for row in found] == ["nameless", "acme", "globex"][:most]
         assert found[0] == await world.find("id:nameless")
         assert (stream.mark, stream.epoch, stream.pending) == (pull.head, pull.epoch, False)
@@ -123,7 +123,7 @@ class TestStreamingRows:
         async with world.rows.stream_rows(1, 100) as stream:
             await world.rename("globex", "Later")
             await world.registry.delete("acme")
-            found = [row["name"] async for batch in stream.batches for row in batch]
+            found = [row["name"] async for batch in stream.batches for row, _ in batch]
         assert found == ["nameless", "Acme", "globex"]
 
 

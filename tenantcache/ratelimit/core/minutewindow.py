@@ -4,64 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tenantcache.ratelimit.core.advance import Advance, VersionOf, is_next_due, is_settled, may_reserve
+from tenantcache.ratelimit.core.advance import VersionOf, is_next_due, may_reserve
 from tenantcache.ratelimit.core.decision import Quota, quota
 from tenantcache.ratelimit.core.forecast import Demand, Forecast
-from tenantcache.ratelimit.core.ledger import Ledger, Line
+from tenantcache.ratelimit.core.ledger import Line
+from tenantcache.ratelimit.core.minutecounters import Answered, MinuteCounters
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.refusal import Refusal
+from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.sliding import Edge
-from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute_at, minute_end
+from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute_at, minute_end, quarter_of
 
 
 class MinuteWindow:
-    """A minute of UTC, and what is reserved in advance of each minute of its quarter. `edge`: whether minutes slide.
-
-    The rules are those of `reservation.py`. `spent` tokens are at most what the ledgers of the minute and of the
-    quarter have taken together. Which of them a request has spent is not decided before something is given back.
-    """
+    """A minute of UTC. The rules are those of `reservation.py`. `edge` says whether minutes slide."""
 
     low: int
     spent: int
 
-    __slots__ = (
-        "_advance",
-        "_edge",
-        "_forecast",
-        "_ledger",
-        "_version_of",
-        "held",
-        "limit",
-        "low",
-        "number",
-        "refusal",
-        "spent",
-    )
+    __slots__ = ("_counters", "_edge", "_forecast", "held", "limit", "low", "refusal", "spent")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
-        self.number: int = minute_at(now)
-        self.refusal: Refusal = Refusal()
+        self.refusal: Refusal = OPEN
         self._edge = edge
         self._forecast = Forecast(policy, now)
-        self._version_of = version_of
-        self._advance = Advance(self.number)
-        self._advance.follow(version_of(self.number))
-        self._begin_ledger()
+        self._counters = MinuteCounters(minute_at(now), version_of, slides=edge.slides)
+        self._hold(0)
 
-    def _begin_ledger(self) -> None:
-        """Hold nothing."""
-        self._ledger = Ledger()
+    def _hold(self, tokens: int) -> None:
+        """Hold so many, of which none are spent."""
         self.spent = 0
-        self.held = UNLIMITED if self.limit is None else 0
+        self.held = UNLIMITED if self.limit is None else tokens
         """Tokens that may be spent; `UNLIMITED` if there is no limit."""
         self.low = 0
         """The low-water mark: tokens on top of `held`, handed out when those run out, which starts a refill."""
 
     @property
+    def number(self) -> int:
+        return self._counters.number
+
+    @property
     def window(self) -> Window:
-        return Window("minute", self.number)
+        return self._counters.window
 
     @property
     def end(self) -> int:
@@ -86,41 +71,34 @@ class MinuteWindow:
         passed, start = number - self.number, number * MINUTE
         goes_on = self._edge.enter(self._used, is_next=passed == 1) and self.refusal.is_used_up
         self._forecast.close(self.spent, passed, start)
-        self.number = number
-        self._begin_ledger()
-        self.refusal.reopen()
-        self.refusal.is_used_up = goes_on
-        self._advance.enter(number)
-        version = self._version_of(number)
-        if self._advance.follow(version):
-            self._advance.forget(number)
-        if self.limit is not None and version is not None:
-            self.held = self._advance.taken
+        self._hold(self._counters.enter(number))
+        self.refusal = OPEN.used_up(goes_on)
         self.set_low_water_mark(float(start))
 
     def go_back(self, number: int, now: float) -> None:
         """Enter an earlier minute, with nothing (rule 6)."""
         self._forecast.go_back(now)
-        self.number = number
-        self.restart(now)
+        self._counters.clear(number)
+        self._hold(0)
+        self._edge.forget()
+        self.refusal = OPEN
 
     def restart(self, now: float) -> None:
-        """The counter has been reset: what was held in it is gone."""
+        """The counter has been reset: what was held in it is gone. What is reserved stays, and was spent first."""
+        spent, held = self._counters.restart(self.spent, self._held_or_spent)
         self._forecast.forget_usage(now)
         self._edge.forget()
-        self._begin_ledger()
-        self._advance.forget(self.number)
-        self.refusal.reopen()
+        self._hold(held)
+        self.spent = spent
+        self.refusal = OPEN
 
-    def clock_was_set(self) -> None:
-        """What is reserved was granted for minutes that other processes may have been in already."""
-        self._spend_from_minute()
-        self._advance.forget(self.number)
+    def clock_was_set(self, seconds: float, now: float) -> None:
+        self._counters.clock_was_set(seconds, now, self._held_or_spent)
 
-    def _spend_from_minute(self) -> None:
-        """What is reserved of this minute is a part of it like any other from now on."""
-        self._ledger.taken += self._advance.taken
-        self._advance.taken = 0
+    @property
+    def _held_or_spent(self) -> int:
+        """Tokens of this minute; 0 without a limit."""
+        return 0 if self.limit is None else self.spent + self.unspent
 
     # Spending.
 
@@ -170,7 +148,7 @@ class MinuteWindow:
     def observe(self, values: Mapping[Window, int], now: float) -> None:
         """Take note of counters that were read."""
         if (value := values.get(self.window)) is not None:
-            self._forecast.usage.see(value + values.get(Window("quarter", self._advance.quarter), 0), now)
+            self._forecast.usage.see(value + values.get(Window("quarter", quarter_of(self.number)), 0), now)
         self.observe_previous(values)
 
     def observe_previous(self, values: Mapping[Window, int]) -> None:
@@ -196,12 +174,10 @@ class MinuteWindow:
         if most is not None:
             tokens = min(tokens, most - held)
         target = ahead if may_reserve(now) and not need.is_cautious else 0
-        if self._edge.slides:
-            return [self._ledger.claim(self.window, tokens), *self._edge.reads(self.number)] if tokens > 0 else []
-        self._follow_version()
-        lines = self._advance.plan_next(target) if need.ahead and is_next_due(now) else []
-        if tokens > 0 or (need.is_along and self._advance.lacks(target)):
-            lines = [self._ledger.claim(self.window, max(0, tokens)), self._advance.plan(target), *lines]
+        self._counters.follow_version(self._held_or_spent)
+        lines = self._counters.claim_next(target) if need.ahead and is_next_due(now) else []
+        if tokens > 0 or (need.is_along and self._counters.lacks(target)):
+            lines = self._counters.claim(max(0, tokens), target) + lines + self._edge.reads(self.number)
         return lines
 
     def _missing(self, need: Need, limit: int, ahead: int) -> int:
@@ -219,117 +195,87 @@ class MinuteWindow:
         expected = need.cost + self._forecast.expected(self.spent, now, self.end)
         return self._forecast.policy.wanted(expected, left / need.processes, least, limit)
 
-    def _follow_version(self) -> None:
-        """The fleet may have changed its counters within the minute: what is reserved was reported as taken of it."""
-        if self._advance.follow(self._version_of(self.number)):
-            self._spend_from_minute()
-            self._advance.forget(self.number)
-
-    def settle(self, answered: Mapping[Window, tuple[Line, int]], now: float, *, is_repair: bool) -> list[Line]:
+    def settle(self, answered: Answered, now: float, *, is_repair: bool) -> list[Line]:
         """Enter the counters' new values; return what to send to repair those that were lost."""
         if self.limit is None:
             return []
-        of_minute, ceiling = answered.get(self.window), self._ceiling(self.limit, now)
-        if self._edge.slides:
-            return self._settle_minute(*of_minute, ceiling, now, is_repair=is_repair) if of_minute else []
-        pool = self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0
-        if reply := answered.get(Window("quarter", self._advance.quarter + 1)):
-            self._advance.settle_next(*reply, pool)
-        if (of_quarter := answered.get(Window("quarter", self._advance.quarter))) is None:
+        ceiling, pool = self._ceiling(self.limit, now), self._forecast.policy.pool(self.limit)
+        held = self._held_or_spent
+        settled = self._counters.settle(answered, ceiling, pool, now, held, is_repair=is_repair)
+        if settled is None:
             return []
-        reserved, level = of_quarter
-        if of_minute is None:
-            self._advance.settle_reserved(reserved, level, 0)  # it was sent in a minute that has ended since
-            return []
-        line, value = of_minute
-        if self._advance.lost(reserved, level):
-            self._spend_from_minute()
-        limit = ceiling - (level - reserved.claim)
-        repairs = self._settle_minute(line, value, limit, now, is_repair=is_repair, other=level)
-        self.held += self._advance.settle_reserved(reserved, level, 0 if repairs else min(pool, ceiling - value))
-        return repairs + self._advance.return_overshoot() if repairs else []
-
-    def _settle_minute(
-        self, line: Line, value: int, ceiling: int, now: float, *, is_repair: bool, other: int = 0
-    ) -> list[Line]:
-        """`other`: the counter of the quarter, which belongs to the minute's level."""
-        granted, is_used_up, repairs = self._ledger.settle(line, value, ceiling, is_repair)
-        self.held += granted
-        self._forecast.usage.see(value + other, now)
-        self.refusal.is_used_up = is_used_up or (self.refusal.is_used_up and not line.claim)
-        return repairs
+        self.held += settled.granted
+        self._forecast.usage.see(settled.level, now)
+        self.refusal = self.refusal.used_up(settled.is_used_up or (self.refusal.is_used_up and not settled.claim))
+        return settled.repairs
 
     # Giving back.
 
     @property
     def kept(self) -> int:
         """Tokens that may be left idle."""
-        return max(int((self.limit or 0) * self._forecast.policy.keep), self._advance.taken)
+        policy = self._forecast.policy
+        return max(int((self.limit or 0) * policy.keep), min(self._counters.reserved, policy.least_in_advance))
 
     @property
     def idle(self) -> int:
         """Tokens that are held beyond those, and the overshoot of a request that was refused as too dear."""
         if self.limit is None:
             return 0
-        overshoot = max(0, self._ledger.overshoot) if self.refusal.leaves_tokens else 0
+        overshoot = self._counters.overshoot if self.refusal.leaves_tokens else 0
         return max(0, self.unspent - self.kept) + overshoot
 
-    def return_idle(self) -> list[Line]:
-        extra = max(0, self.unspent - self.kept)
-        self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
-        return self._give_back(extra)
-
-    def _give_back(self, tokens: int) -> list[Line]:
-        """The overshoot goes back as well. Both counters change at once: what one of them gives back may have been
-        spent on the other one."""
-        lines = [self._ledger.give_back(self.window, tokens)]
-        return lines if self._edge.slides else lines + self._advance.return_overshoot()
+    def return_idle(self, now: float) -> list[Line]:
+        self._counters.follow_version(self._held_or_spent)
+        kept = self.kept
+        extra = max(0, self.unspent - kept)
+        self.held, self.low, self.refusal = self.unspent - extra, 0, self.refusal.used_up(False)
+        self._counters.keep_reserved(kept, now)
+        return self._counters.give_back(extra)
 
     def return_overshoot(self) -> list[Line]:
-        return [] if self.limit is None else self._give_back(0)
+        if self.limit is None:
+            return []
+        self._counters.follow_version(self._held_or_spent)
+        return self._counters.give_back(0)
 
     def return_weight(self) -> list[Line]:
         """Give back overshoot that would weigh in later minutes."""
-        if self._ledger.overshoot if self._edge.slides else self._advance.overshoot:
-            return self.return_overshoot()
-        return []
+        return self.return_overshoot() if self._counters.weighs else []
 
-    def release(self) -> list[Line]:
+    def release(self, now: float) -> list[Line]:
         """Give up everything unspent, for good."""
         lines: list[Line] = []
         if self.limit is not None:
-            self._follow_version()
-            self._give_up_unspent()
-            lines = self._give_back(0)
+            self._counters.follow_version(self._held_or_spent)
+            self._give_up_unspent(now)
+            lines = self._counters.give_back(0)
         self.held = self.low = self.spent = 0
         return lines
 
-    def _give_up_unspent(self) -> None:
-        """What was spent is taken of the minute, and nothing else is taken."""
-        self._ledger.overshoot += self._ledger.taken - self.spent
-        self._ledger.taken = self.spent
-        self._advance.give_up()
+    def _give_up_unspent(self, now: float) -> None:
+        self._counters.give_up_unspent(self.spent, now, is_first=self._forecast.demand.is_new)
         self.held = self.low = 0
 
     def hand_over(self, now: float) -> int:
         """Return the tokens granted of this minute. Overshoot, and a refusal, are of the counters that are left."""
-        self._ledger.overshoot, self._ledger.has_lost = 0, False
-        self.refusal.is_used_up = False
+        self._counters.leave()
+        self.refusal = self.refusal.used_up(False)
         self._forecast.forget_usage(now)
         return self.granted
 
     @property
     def granted(self) -> int:
         """Tokens granted of this minute and not given back; 0 without a limit."""
-        return self._ledger.taken + self._advance.taken
+        return self._counters.granted
 
-    def change(self, limit: int | None) -> None:
+    def change(self, limit: int | None, now: float) -> None:
         """Put a new limit in force: rule 6."""
         old, self.limit = self.limit, limit
-        self.refusal.reopen()
+        self.refusal = OPEN
         self.pass_low_water_mark()
         if old is None or limit is None:
-            self._begin_ledger()
-            self._advance.forget(self.number)
+            self._counters.clear(self.number)
+            self._hold(0)
         elif limit < old:
-            self._give_up_unspent()
+            self._give_up_unspent(now)

@@ -18,7 +18,7 @@ Rules, each of which keeps "never exceeded" true by itself:
 6. A lowered limit ends all tokens of its window and gives them back: those above it must go, and those below it would
    be refused to all other processes for the rest of a day. Until all processes have done so (`cut_settles`), a refusal
    is not final. A window's bound is the highest limit that was in force in it. Tokens reserved in advance belong to
-   windows that the old limit never governs: all of them go, unless all are within the new limit.
+   windows that the old limit never governs: all of them go.
    A clock that was set back leads into windows that were left before. They are entered with nothing: what was taken of
    them is in their counters. What was taken of later windows is given up. So is what is on its way: it is of no version
    (rule 7).
@@ -29,7 +29,11 @@ One take of a reservation may be in flight at a time; replies out of order would
 How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 
 A reservation is the lease of the fast path (`lease.py`) on a holding (`holding.py`): a minute, fixed or sliding, and a
-day. `TRANSITIONS` has its states.
+day. `TRANSITIONS` has its states. It is the lease itself, so that the fast path reads one object. That spends what is
+leased, renews the lease while `until` is in the future (`lend`), and calls `decide` otherwise. There is no low-water
+mark to compare with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide`
+then hands them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted. If it is
+true, the shell starts a take in the background: `plan(now, 0, processes)`.
 """
 
 from __future__ import annotations
@@ -61,6 +65,8 @@ class State(Enum):
     """No take is in flight, and the last one failed: the next one asks for no more than is needed (rule 4)."""
     TAKING = "taking"
     """A take is in flight."""
+    OUTDATED = "outdated"
+    """A take is in flight, and the server's clock was set since it was planned: it grants nothing of a minute."""
     RELEASED = "released"
     """Everything was given back. It admits nothing any more."""
 
@@ -71,13 +77,20 @@ class Event(Enum):
     SENT = "a take is sent"
     ANSWERED = "all of it is answered"
     FAILED = "at least a part of it is not answered"
+    CLOCK_SET = "the server's clock was set"
     RELEASED = "everything is given back"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.HOLDING: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
     State.CAUTIOUS: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
-    State.TAKING: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
+    State.TAKING: {
+        Event.ANSWERED: State.HOLDING,
+        Event.FAILED: State.CAUTIOUS,
+        Event.CLOCK_SET: State.OUTDATED,
+        Event.RELEASED: State.RELEASED,
+    },
+    State.OUTDATED: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
     State.RELEASED: dict.fromkeys((Event.SENT, Event.ANSWERED, Event.FAILED), State.RELEASED),
 }
 
@@ -88,12 +101,6 @@ def one_version(_minute: int) -> object:
 
 class Reservation(Lease):
     """One tenant's tokens in this process: a minute and a day, and the lease on both of them.
-
-    It is the lease itself, so that the fast path reads one object. That spends what is leased (see `Lease`), renews the
-    lease while `until` is in the future (`lend`), and calls `decide` otherwise. There is no low-water mark to compare
-    with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide` then hands
-    them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted. If it is true,
-    the shell starts a take in the background: `plan(now, 0, processes)`.
 
     Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
     """
@@ -111,8 +118,7 @@ class Reservation(Lease):
         slides: bool = False,
     ) -> None:
         super().__init__()
-        edge = SlidingEdge() if slides else FIXED
-        minute = MinuteWindow(limits.per_minute, now, policy, version_of, edge)
+        minute = MinuteWindow(limits.per_minute, now, policy, version_of, SlidingEdge() if slides else FIXED)
         self._holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
         self._version_of = version_of
         self._state = State.HOLDING
@@ -147,6 +153,11 @@ class Reservation(Lease):
         return self._holding.minute.low
 
     @property
+    def granted(self) -> int:
+        """Tokens of the current minute that were granted here, spent or not; 0 without a limit."""
+        return self._holding.minute.granted
+
+    @property
     def day(self) -> int:
         """Tokens that may be spent today; `UNLIMITED` if there is no limit."""
         self._collect()
@@ -166,8 +177,9 @@ class Reservation(Lease):
     def released(self) -> bool:
         return self._state is State.RELEASED
 
-    def _happen(self, event: Event) -> None:
-        self._state = TRANSITIONS[self._state][event]
+    @property
+    def is_taking(self) -> bool:
+        return self._state in (State.TAKING, State.OUTDATED)
 
     # The lease.
 
@@ -190,11 +202,12 @@ class Reservation(Lease):
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""
-        if self.released:
-            return
-        if abs(seconds) >= SKEW:
-            self._holding.minute.clock_was_set()
-        self._enter(now)
+        if not self.released:
+            if abs(seconds) >= SKEW:
+                if self._state is State.TAKING:
+                    self._state = TRANSITIONS[self._state][Event.CLOCK_SET]
+                self._holding.minute.clock_was_set(seconds, now)
+            self._enter(now)
 
     # Deciding.
 
@@ -233,8 +246,7 @@ class Reservation(Lease):
     def refund(self, cost: int, now: float, admitted_at: float | None) -> int:
         """Take back the admission of `cost` tokens at server time `admitted_at`; return the day's tokens given back.
 
-        In windows that have ended since there is nothing to give back. Without a time the minute is one of them. Never
-        more than was spent here.
+        Nothing of windows that have ended since, nor, without a time, of the minute. Never more than was spent here.
         """
         return 0 if self.released else self._enter(now).refund(cost, now, admitted_at)
 
@@ -249,10 +261,8 @@ class Reservation(Lease):
             self._enter(now).restart(now)
 
     def change(self, limits: Limits, now: float, calendar: Calendar | None = None) -> None:
-        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it.
-
-        `calendar`: the tenant's days are other ones from now on. What was spent of the day of the same date counts.
-        """
+        """Put new limits in force at once: a raise ends a denial, a cut drops the tokens above it. `calendar`: the
+        tenant's days are other ones from now on. What was spent of the day of the same date counts."""
         if not self.released:
             self._enter(now).change(limits, now, calendar)
 
@@ -264,8 +274,8 @@ class Reservation(Lease):
         `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
         fleet, at least 1. `ahead`: the next quarter of an hour may be reserved as well.
 
-        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is
-        in flight, or after `release`. Every take returned must be settled or failed.
+        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is in flight, or after
+        `release`. Every take returned must be settled or failed.
         """
         if not cost:
             self._holding.refill = False
@@ -280,23 +290,16 @@ class Reservation(Lease):
             return None
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
-    @property
-    def is_taking(self) -> bool:
-        return self._state is State.TAKING
-
     def _plan(self, need: Need) -> Take | None:
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(need.now).plan(need))
 
     def _send(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:
         if not lines:
             return None
-        self._happen(Event.SENT)
-        return Take(tuple(lines), repairs, self._version())
-
-    def _version(self) -> object:
-        return self._version_of(self._holding.minute.number)
+        self._state = TRANSITIONS[self._state][Event.SENT]
+        return Take(tuple(lines), repairs, self._version_of(self._holding.minute.number))
 
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
@@ -304,26 +307,28 @@ class Reservation(Lease):
         Returns a take to send next, and to settle likewise: when a counter was lost (nothing of that debit is granted
         before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
         """
-        self._happen(Event.FAILED if None in values else Event.ANSWERED)
+        is_outdated = self._state is State.OUTDATED
+        self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
             return undo(made) if self._version_of(minute_at(now)) == take.version else None
         holding = self._enter(now)
-        is_same = take.version is not None and take.version == self._version()
+        version = self._version_of(self._holding.minute.number)
+        is_same = take.version is not None and take.version == version and not is_outdated
         if repairs := holding.settle(take, values, now, is_same=is_same):
             return self._send(repairs, repairs=True)
         return self._send(holding.minute.return_weight())
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
-        self._happen(Event.FAILED)
+        self._state = TRANSITIONS[self._state][Event.FAILED]
 
     def surplus(self, now: float) -> Take | None:
         """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.
 
         To be called about once a second while `watched`, and after `change`. Settle or fail the take as any other.
         """
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(now).plan_surplus(now))
 
@@ -336,8 +341,7 @@ class Reservation(Lease):
             return 0
         if not self.released:
             return self._enter(now).minute.hand_over(now)
-        minute = self._holding.minute
-        return minute.granted if minute_at(now) == minute.number else 0
+        return self.granted if minute_at(now) == self._holding.minute.number else 0
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -346,6 +350,6 @@ class Reservation(Lease):
         """
         if self.released:
             return None
-        lines = self._enter(now).release()
-        self._happen(Event.RELEASED)
+        lines = self._enter(now).release(now)
+        self._state = TRANSITIONS[self._state][Event.RELEASED]
         return self._send(lines)
