@@ -40,6 +40,7 @@ SUITES = {
         "tests/test_limiter.py",
         "tests/test_limits.py",
     ],
+    "groups": ["tests/test_groups.py"],
     "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py"],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
@@ -897,9 +898,23 @@ MUTANTS = [
         SCHEMA,
     ),
     Mutant(
+        "what became due as both commands ended is asked for",
+        "tenantcache/ratelimit/group.py",
+        "        self._tasks.discard(task)\n        self._start()\n",
+        "        self._tasks.discard(task)\n",
+        ("groups",),
+    ),
+    Mutant(
+        "without a slot no share of a limit is admitted",
+        "tenantcache/ratelimit/groups.py",
+        "self._supply.note_error(UNPLACED, FailoverError(str(error), until=until))",
+        "self._supply.note_error(UNPLACED, error)",
+        ("groups",),
+    ),
+    Mutant(
         "limits: what one store granted while the other failed",
         "tenantcache/ratelimit/group.py",
-        "if not isinstance(error, StoreError) or not error.values:",
+        "if not error.values:",
         "if True:",
         LIMITS,
     ),
