@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.bench.contenders.plain import bare
 from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import Zipf, call, scope_of
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.ratelimit.counterstore import AccountDebits
 
 SAMPLE = 0.25
 """Seconds between two samples of requests and loads."""
@@ -36,6 +37,8 @@ class Member:
         self.statuses: Counter[int] = Counter()
         self.touched: set[int] = set()
         self.samples: list[tuple[int, int]] = []
+        self.debits: list[float] = []
+        """Seconds of each take, answered or not."""
         self.random = Random(options["seed"])
         tenants = options["tenants"]
         zipf = Zipf(tenants, self.random)
@@ -49,6 +52,7 @@ class Member:
         started = time.perf_counter()
         cache = TenantCache(settings_of(Env(**self.options["env"]), **self.options["settings"]))
         self.app = TenantMiddleware(bare(), cache=cache)
+        self._time_debits(cache)
         async with cache:
             if self.options["awaits_warm_up"]:
                 await cache.warm_up.wait()
@@ -68,7 +72,22 @@ class Member:
             "stats": stats,
             "pulls": follower,
             "billed": billed,
+            "debits": self.debits,
         }
+
+    def _time_debits(self, cache: TenantCache) -> None:
+        counters = cache._parts.fleet_counters
+        assert counters is not None
+        debit = counters.debit
+
+        async def timed(batch: Sequence[AccountDebits]) -> list[list[int]]:
+            started = time.perf_counter()
+            try:
+                return await debit(batch)
+            finally:
+                self.debits.append(time.perf_counter() - started)
+
+        counters.debit = timed  # type: ignore[method-assign]
 
     async def _one(self) -> None:
         number = self.draw()

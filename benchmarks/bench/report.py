@@ -65,8 +65,7 @@ def summary_table(results: Results) -> str:
 
 
 def faults(results: Results) -> list[str]:
-    """Lines to print about answers of ours that make a run a failed one: a cold start that was too much shows in nothing
-    but its 503s."""
+    """Lines to print about answers of ours that make a run a failed one: a start that was too much shows in 503s."""
     runs = {f"(c) {name}": found for name, found in results.get("commands", {}).get(OURS, {}).items()}
     runs |= {f"(e) {name}": found for name, found in results.get("coldstart", {}).items()}
     return [

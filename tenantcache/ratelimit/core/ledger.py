@@ -109,9 +109,9 @@ def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:
     return Line(Debit(line.debit.window, ledger.taken + claim - present), claim)
 
 
-def undo(made: Iterable[Line]) -> Take | None:
+def undo(made: Iterable[Line], version: object) -> Take | None:
     """Give back what was debited of what was claimed: the rest of a claim may count in debits that are lost by now, and
     the rest of a debit was spent."""
     amounts = [(line.debit.window, min(line.debit.amount, line.claim)) for line in made]
     lines = tuple(Line(Debit(window, -amount), 0) for window, amount in amounts if amount > 0)
-    return Take(lines) if lines else None
+    return Take(lines, version=version) if lines else None

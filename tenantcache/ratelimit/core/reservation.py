@@ -311,7 +311,7 @@ class Reservation(Lease):
         self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
-            return undo(made) if self._version_of(minute_at(now)) == take.version else None
+            return undo(made, take.version) if self._version_of(minute_at(now)) == take.version else None
         holding = self._enter(now)
         version = self._version_of(self._holding.minute.number)
         is_same = take.version is not None and take.version == version and not is_outdated
