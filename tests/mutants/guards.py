@@ -40,7 +40,8 @@ SUITES = {
         "tests/test_limiter.py",
         "tests/test_limits.py",
     ],
-    "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py"],
+    "groups": ["tests/test_groups.py", "tests/test_upkeep.py"],
+    "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py", "tests/core/test_forecast.py"],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
         "tests/stores/test_schema.py",
@@ -80,7 +81,9 @@ WHAT_SUITES_DO = {
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
-    "reservations": "one reservation against scripted counters, rule by rule",
+    "groups": "commands for many tenants, with each answer delayed for as long as the test wants, and slots that are "
+    "renewed",
+    "reservations": "one reservation against scripted counters, rule by rule, and the sizes of what it asks for",
     "walks": "fleets of reservations that crash, pause, lose counters and differ about the time, at random",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
@@ -97,6 +100,7 @@ LOOPS = ("loops",)
 STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
+GROUPS = ("groups",)
 RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
@@ -117,7 +121,7 @@ LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 MINUTE_WINDOW, ADVANCE = "tenantcache/ratelimit/core/minutewindow.py", "tenantcache/ratelimit/core/advance.py"
 MINUTE_COUNTERS = "tenantcache/ratelimit/core/minutecounters.py"
-GROUP = "tenantcache/ratelimit/group.py"
+GROUP, UPKEEP = "tenantcache/ratelimit/group.py", "tenantcache/ratelimit/upkeep.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
@@ -903,7 +907,116 @@ MUTANTS = [
         GROUP,
         "if failure is None or meter.owner not in self._failing]",
         "if failure is None]",
-        LIMITS,
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: an account that is answered in part is paused like one that is not",
+        GROUP,
+        "            if None in found:",
+        "            if False:",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: an account whose take failed is paused",
+        GROUP,
+        "            self._failing.add(meter.owner)\n        answered",
+        "        answered",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: an account that is answered is not paused any more",
+        GROUP,
+        "                self._failing.discard(meter.owner)\n            more",
+        "                pass\n            more",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: an outage goes on while one account fails",
+        GROUP,
+        "fails=bool(self._failing)",
+        "fails=False",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: what becomes due while it is asked for is looked at afterwards",
+        GROUP,
+        "self._delayed.add(meter.owner)  # until",
+        "pass  # until",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: what is part of another command by now is looked at afterwards",
+        GROUP,
+        "        self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)\n",
+        "",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: after a failure nothing is taken along",
+        GROUP,
+        "self._is_cautious = not is_answered or failure is not None",
+        "self._is_cautious = False",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "groups: a command that is not billed takes nothing along",
+        GROUP,
+        "if not takes or self._is_cautious or not self._supply.is_billed():",
+        "if not takes or self._is_cautious:",
+        (*LIMITS, *GROUPS),
+    ),
+    Mutant(
+        "slots: use is noted before they are given away", UPKEEP, "if now >= self._next_check:", "if False:", GROUPS
+    ),
+    Mutant(
+        "slots: a database that does not answer is asked again soon",
+        UPKEEP,
+        "self._next_check = self._server_now() + SWEEP_INTERVAL\n            return",
+        "return",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: an account with another slot is counted there",
+        UPKEEP,
+        "        self._meters.take(misplaced)\n",
+        "",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: what is held of another's counters is not spent",
+        UPKEEP,
+        "            meter.reservation.release(self._server_now())\n        self.note_departed(misplaced)",
+        "            pass\n        self.note_departed(misplaced)",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: nothing goes back to another's counters",
+        UPKEEP,
+        "        for meter in misplaced:\n            meter.reservation.release(self._server_now())\n"
+        "        self.note_departed(misplaced)",
+        "        await self.release(misplaced)",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: what an account with another slot has spent is usage",
+        UPKEEP,
+        "self.note_departed(misplaced)",
+        "pass",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: an account that kept its slot goes on",
+        "tenantcache/ratelimit/groups.py",
+        "if meter.slot != slot]",
+        "]",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: another timeline may give them away",
+        "tenantcache/wiring/changes.py",
+        "        self._limiter.upkeep.check_slots()\n",
+        "",
+        GROUPS,
     ),
     Mutant(
         "limits: what is reserved is not spent in a minute whose version is not known",
@@ -1228,6 +1341,48 @@ MUTANTS = [
         MINUTE_WINDOW,
         "        self._counters.follow_version(self._held_or_spent)\n        return self",
         "        return self",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is released does not go back to other counters",
+        MINUTE_WINDOW,
+        "            self._counters.follow_version(self._held_or_spent)\n            self._give_up",
+        "            self._give_up",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is idle does not go back to other counters",
+        MINUTE_WINDOW,
+        "        self._counters.follow_version(self._held_or_spent)\n        kept",
+        "        kept",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a reset in counters that are not known leaves nothing",
+        MINUTE_COUNTERS,
+        "0 if self._version_of(self.number) is None else self._quarter.taken - spent",
+        "self._quarter.taken - spent",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is idle stays while others may be in the minute before",
+        MINUTE_COUNTERS,
+        "        if not has_begun(now, self.number):\n            return\n        moved",
+        "        moved",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is idle is reserved no longer, and what is left of it is debited of the minute",
+        MINUTE_COUNTERS,
+        "        self._minute.taken += moved\n        self._minute.overshoot -= moved\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: more is reserved far below the limit alone",
+        "tenantcache/ratelimit/core/policy.py",
+        " and used <= self.calm * limit",
+        "",
         RESERVATIONS,
     ),
     Mutant(
