@@ -63,6 +63,7 @@ class Holding:
         if number > minute.number:
             minute.enter(number)
             self._begin_minute()
+            self.watch(now)
         if now >= day.today.end:
             day.enter(now)
         self.until = self._end_of_validity()

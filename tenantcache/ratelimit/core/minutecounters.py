@@ -157,6 +157,14 @@ class MinuteCounters:
         line = self._minute.give_back(self.window, tokens)
         return [line] if self._slides else [line, *self._quarter.return_overshoot()]
 
+    def keep_reserved(self, most: int) -> None:
+        """Reserve no more than `most` tokens of later minutes. Those of this minute stay."""
+        moved = max(0, self._quarter.taken - most)
+        self._minute.taken += moved
+        self._minute.overshoot -= moved
+        self._quarter.taken -= moved
+        self._quarter.overshoot += moved
+
     def give_up_unspent(self, spent: int) -> None:
         """Nothing but the `spent` tokens is taken any more; `give_back` returns the others."""
         self._minute.overshoot += self._minute.taken - spent

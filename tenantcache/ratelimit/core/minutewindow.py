@@ -209,7 +209,8 @@ class MinuteWindow:
     @property
     def kept(self) -> int:
         """Tokens that may be left idle."""
-        return max(int((self.limit or 0) * self._forecast.policy.keep), self._counters.reserved)
+        policy = self._forecast.policy
+        return max(int((self.limit or 0) * policy.keep), min(self._counters.reserved, policy.least_in_advance))
 
     @property
     def idle(self) -> int:
@@ -222,6 +223,7 @@ class MinuteWindow:
     def return_idle(self) -> list[Line]:
         extra = max(0, self.unspent - self.kept)
         self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
+        self._counters.keep_reserved(self.kept)
         return self._counters.give_back(extra)
 
     def return_overshoot(self) -> list[Line]:
