@@ -57,7 +57,20 @@ def test_commands_are_those_that_each_library_sends(results: dict[str, Any]) -> 
     assert found["the guide's pattern"]["per_request"] == 3  # GET, INCR, INCR
     assert found["cashews"]["per_request"] == 2
     assert found["pyrate-limiter"]["per_request"] == 4  # EVALSHA, and three calls in the script
+    assert found["fastapi-tenancy, minutes only"]["per_request"] == 6  # EVAL, and five calls in the script
+    # EVALSHA with three calls for each limit, or INCREX and PTTL on a server that has INCREX.
+    assert found["fastapi-redis-sdk"]["per_request"] in (8, 4)
+    assert all(one["statuses"] == {"200": 100} for one in found.values())
     assert results["commands"][OURS]["per_denied"] == 0
+
+
+def test_a_run_with_an_answer_that_tells_of_a_failure_is_a_failed_one(results: dict[str, Any]) -> None:
+    assert report.faults(results) == []
+    limited = {"200": 900, "404": 1, "429": 99}
+    found = {"commands": {OURS: {"zipf": {"statuses": limited | {"503": 250}}, "per_denied": 0.0}}}
+    assert report.faults(found) == ["(c) zipf: 250 of 1,250 requests were answered 503"]
+    cold = {"coldstart": {"with Redis": {"statuses": {"200": 9, "500": 2}}, "without Redis": {"statuses": limited}}}
+    assert report.faults(cold) == ["(e) with Redis: 2 of 11 requests were answered 500"]
 
 
 def test_our_own_meter_agrees_with_the_server(results: dict[str, Any]) -> None:

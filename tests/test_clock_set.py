@@ -12,7 +12,7 @@ from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.windows import DAY
 from tests.asgi import get
-from tests.fakes import SERVER_START, FakeClock, FakeCounters, FakeDatabase, make_cache, row, until
+from tests.fakes import SERVER_START, FakeClock, FakeCounters, FakeDatabase, limited, make_cache, row, until
 from tests.test_fleetcounters import Fleet, lose_redis
 from tests.test_middleware import Recorder
 
@@ -86,11 +86,15 @@ async def test_a_day_that_has_not_come_ends_when_the_clock_is_put_right() -> Non
 async def test_a_correction_of_a_few_seconds_costs_nothing(world: World) -> None:
     world.clock.advance(58)
     await world.set_clock(3)  # the next minute
-    assert await world.admitted(5) == 5
-    takes = len(world.counters.takes)
+    assert await world.admitted(2) == 2
+    meter = world.cache._parts.limiter.meter_of(limited("acme"))
+    assert meter is not None
+    held, takes = meter.minute + meter.low, len(world.counters.takes)
+    assert held > 0
     await world.set_clock(-3)
-    assert await world.admitted(5) == 5
-    assert len(world.counters.takes) == takes, "it goes on with what it holds"
+    assert await world.admitted(1) == 1
+    assert meter.minute + meter.low == held - 1, "it goes on with what it holds"
+    assert len(world.counters.takes) == takes
 
 
 async def test_no_sweep_and_no_log_line_waits_for_the_clock_to_come_back() -> None:

@@ -104,6 +104,7 @@ async def test_a_fleet_that_starts_anew_while_redis_is_away_goes_on_at_once(
     async with TenantCache(settings) as first, TenantCache(settings) as second:
         if time.time() % 60 > 50:
             await asyncio.sleep(60 - time.time() % 60)
+        await until(lambda: first.stats()["freshness"]["processes"] == 2)
         for cache in (first, second):
             for _ in range(10):
                 assert (await cache.check(await acme(cache))).allowed

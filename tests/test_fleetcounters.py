@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 from uuid import UUID
@@ -15,12 +15,14 @@ from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
-from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
-from tenantcache.ratelimit.counterstore import Held
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
+from tenantcache.ratelimit.fleetslots import FleetSlots
 from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
-from tests.fakes import FakeClock, FakeCounters, limited, until
+from tests.fakes import FakeClock, FakeCounters, debit_one, limited, until
 
 IN_REDIS = StoreChoice(1, "redis")
 OWNER = "acme"
@@ -109,6 +111,12 @@ class FakeLink:
             raise error
 
 
+def partial(values: list[list[int | None]]) -> StoreError:
+    error = StoreError("Redis did not answer all of it")
+    error.values = values
+    return error
+
+
 class Fleet:
     """One process' counters, with its two stores and the log in hand."""
 
@@ -135,6 +143,12 @@ class Fleet:
         head = LogMark(1, int(now * 1e6))
         self.counters.follow(Pull(now, "one", head, True, 1, False, (), self.choices.row, now + 5))
 
+    def keep_days_in_postgres(self) -> None:
+        """The fleet has changed its store today, and counts minutes in Redis."""
+        before = self.choices.row
+        self.choices.row = StoreChoice(before.version + 1, "redis", self.minute().number, "redis", 0, "a flush")
+        self.pull()
+
     def later(self, seconds: float) -> None:
         """Time passes, and the log is pulled every second, as followers do."""
         for _ in range(int(seconds * 2)):
@@ -144,11 +158,14 @@ class Fleet:
     def minute(self, number: int = 0) -> Window:
         return Window("minute", int(self.clock.server_time() // 60) + number)
 
+    def quarter(self) -> Window:
+        return Window("quarter", int(self.clock.server_time() // 900))
+
     def day(self) -> Window:
         return Window("day", int(self.clock.server_time() // 86400))
 
     async def debit(self, *windows: Window, amount: int = 1) -> list[int]:
-        return await self.counters.debit(OWNER, [Debit(window, amount) for window in windows])
+        return await debit_one(self.counters, OWNER, [Debit(window, amount) for window in windows])
 
 
 @pytest.fixture
@@ -196,12 +213,6 @@ async def test_without_redis_postgres_counts_from_the_first_request_on(clock: Fa
     await fleet.counters.close()
 
 
-async def test_in_postgres_nothing_is_taken_ahead(fleet: Fleet) -> None:
-    assert fleet.counters.horizon() is None
-    await fail_over_to_postgres(fleet)
-    assert fleet.counters.horizon() == 0
-
-
 async def test_the_first_process_of_all_does_not_choose_a_redis_that_is_not_there(clock: FakeClock) -> None:
     fleet = Fleet(clock)
     fleet.link.error = StoreError("Redis is not running")
@@ -238,6 +249,20 @@ async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(
     fleet.counters.coordinator.days.days[OWNER, fleet.day().number] = 42
     await fleet.debit(fleet.day())
     assert fleet.choices.days == {(OWNER, fleet.day().number): 42}
+
+
+async def test_each_account_of_a_batch_is_answered_from_the_stores_of_its_windows(fleet: Fleet) -> None:
+    """After a change that day, the day is in Postgres and the minutes are in Redis."""
+    fleet.keep_days_in_postgres()
+    await debit_one(fleet.redis, "globex", [Debit(fleet.minute(), 30)])
+    await debit_one(fleet.postgres, "initech", [Debit(fleet.day(), 200)])
+    batch = [
+        AccountDebits(Account(OWNER, 0), [Debit(fleet.minute(), 5), Debit(fleet.quarter(), 2), Debit(fleet.day(), 40)]),
+        AccountDebits(Account("globex", 1), [Debit(fleet.minute(), 3), Debit(fleet.minute(-1), 0)]),
+        AccountDebits(Account("initech", 2), [Debit(fleet.day(), 9)]),
+    ]
+    assert await fleet.counters.debit(batch) == [[5, 2, 40], [33, OUT_OF_REACH], [209]]
+    assert len(fleet.redis.batches) == len(fleet.postgres.batches) == 2
 
 
 # When Redis fails.
@@ -428,6 +453,32 @@ async def test_an_answer_that_comes_after_the_report_is_not_used(fleet: Fleet) -
     assert fleet.counters.coordinator.days.days == {}
 
 
+async def test_what_redis_answered_in_part_is_used_and_its_days_are_written_down(fleet: Fleet) -> None:
+    """One of two commands failed. The day's is granted, so a later change must find it in Postgres."""
+    fleet.redis.error = partial([[None, 40]])
+    with pytest.raises(FailoverError) as failing:
+        await fleet.debit(fleet.minute(), fleet.day(), amount=40)
+    assert failing.value.values == [[None, 40]]
+    assert fleet.counters.coordinator.days.days == {(OWNER, fleet.day().number): 40}
+
+
+async def test_what_redis_answered_in_part_after_the_report_is_not_used(fleet: Fleet) -> None:
+    fleet.redis.gate.clear()
+    asking = asyncio.create_task(fleet.debit(fleet.minute(), fleet.day(), amount=5))
+    await let(lambda: len(fleet.redis.takes) == 1)
+    fleet.link.error = StoreError("Redis is not running")
+    for _ in range(4):
+        fleet.later(1)
+        await asyncio.sleep(0.3)
+    await let(lambda: len(fleet.choices.reports) > 0)
+    fleet.redis.error = partial([[None, 5]])
+    fleet.redis.gate.set()
+    with pytest.raises(FailoverError) as failing:
+        await asking
+    assert failing.value.values == ()
+    assert fleet.counters.coordinator.days.days == {}
+
+
 async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -> None:
     hand_over, failures = fleet.choices.hand_over, 2
 
@@ -529,14 +580,19 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet = Fleet(clock, has_redis=False)
     await fleet.open(redis_found=False)
     limiter, tenant = limiter_on(fleet, clock, "local"), limited(per_minute=40)
+    assert (await limiter.check(tenant)).allowed
+    meter = limiter.meter_of(tenant)
+    assert meter is not None
+    await debit_one(fleet.postgres, OWNER, [Debit(fleet.minute(), 40)])  # others have taken the rest
     fleet.postgres.failing = True
     fleet.pull()
-    assert not (await limiter.check(tenant)).allowed
+    assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == meter.granted - 1
     fleet.later(4)
     await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.failover.isolation._since is not None)
     fleet.later(2)
     await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)
+    assert fleet.postgres.total("quarter") == 1, "it is spent first, and a part of the share"
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == 10
     assert limiter.degraded
     assert any("limits cannot be counted in the store" in record.getMessage() for record in caplog.records)
@@ -554,7 +610,7 @@ async def test_a_call_that_a_store_can_make_nothing_of_is_no_failure_of_the_stor
     fleet = Fleet(clock, has_redis=store == "redis")
     await fleet.open(redis_found=store == "redis")
 
-    async def reject(tenant_id: str, debits: object) -> list[int]:
+    async def reject(batch: object) -> list[list[int]]:
         raise RejectedError("it cannot be parsed")
 
     counters = fleet.redis if store == "redis" else fleet.postgres
@@ -584,22 +640,30 @@ async def test_to_the_end_of_such_a_minute_the_store_is_not_asked(fleet: Fleet) 
 async def test_the_minute_before_a_change_is_out_of_reach(fleet: Fleet) -> None:
     await fail_over_to_postgres(fleet)
     fleet.clock.set_server(fleet.choices.row.from_minute * 60 - fleet.clock.server_time())
-    assert await fleet.counters.debit(OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
+    assert await debit_one(fleet.counters, OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, -1]
     fleet.later(60)
-    assert await fleet.counters.debit(OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]
+    assert await debit_one(fleet.counters, OWNER, [Debit(fleet.minute(), 1), Debit(fleet.minute(-1), 0)]) == [1, 1]
 
 
 # What a request gets.
 
 
-def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str) -> Limiter:
+class MissingSlots:
+    """`Slots` of a Postgres that does not answer."""
+
+    async def assign(self, owners: Sequence[str]) -> list[int]:
+        raise StoreError("the fake database is unavailable")
+
+
+def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str, slots: Slots | None = None) -> Limiter:
     limiter = Limiter(
         fleet.counters,
+        FleetSlots(slots or MemorySlots(), fleet.counters),
         server_now=clock.server_time,
         processes=lambda: 4,
         on_error="allow" if on_error == "allow" else "local",
     )
-    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost)
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, fleet.counters.is_billed)
     return limiter
 
 
@@ -613,6 +677,16 @@ async def test_a_request_is_refused_until_the_other_store_begins(fleet: Fleet, c
     await let(lambda: fleet.choices.row.version == 2)
     fleet.later(65)
     assert [(await limiter.check(tenant)).allowed for _ in range(12)].count(True) == 10
+
+
+async def test_an_account_without_a_slot_is_not_decided_here_while_others_count_it(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    """Postgres does not answer, and Redis does."""
+    limiter = limiter_on(fleet, clock, "local", MissingSlots())
+    decision = await limiter.check(limited(per_minute=40))
+    assert (decision.allowed, decision.unavailable, decision.retry_after) == (False, True, 2.0)
+    assert fleet.redis.takes == []
 
 
 async def test_what_is_held_is_spent_until_the_other_store_begins(fleet: Fleet, clock: FakeClock) -> None:
@@ -650,7 +724,9 @@ async def test_lost_counters_are_announced(fleet: Fleet, clock: FakeClock) -> No
     limiter = limiter_on(fleet, clock, "local")
     for tenant in (limited("acme", per_minute=20), limited("globex", per_minute=20)):
         assert (await limiter.check(tenant)).allowed
-        await fleet.redis.reset(tenant.id, [Debit(fleet.minute(), 0)])  # a FLUSHALL, as far as this tenant sees
+        await fleet.redis.reset(
+            Account(tenant.id, 0), [fleet.minute(), fleet.quarter()]
+        )  # a FLUSHALL, as far as this tenant sees
         for _ in range(20):
             await limiter.check(tenant)
     await let(lambda: fleet.choices.row.version == 2)

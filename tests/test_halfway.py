@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tenantcache.errors import StoreError
-from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.slots import MemorySlots
 from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeCounters, limited
 from tests.test_fleetcounters import Fleet
@@ -26,17 +26,15 @@ def clock() -> FakeClock:
 async def fleet(clock: FakeClock) -> AsyncIterator[Fleet]:
     fleet = Fleet(clock)
     await fleet.open()
-    before = fleet.choices.row
-    fleet.choices.row = StoreChoice(before.version + 1, "redis", fleet.minute().number, "redis", 0, "a flush")
-    fleet.pull()
+    fleet.keep_days_in_postgres()
     yield fleet
     await fleet.counters.close()
 
 
 @pytest.fixture
 async def limiter(fleet: Fleet, clock: FakeClock) -> AsyncIterator[Limiter]:
-    limiter = Limiter(fleet.counters, server_now=clock.server_time, processes=lambda: 1)
-    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, fleet.counters.horizon)
+    limiter = Limiter(fleet.counters, MemorySlots(), server_now=clock.server_time, processes=lambda: 1)
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, fleet.counters.is_billed)
     yield limiter
     for store in (fleet.redis, fleet.postgres):
         store.failing = store.losing = False

@@ -283,13 +283,14 @@ async def test_dear_requests_one_after_another_are_served_while_they_fit() -> No
 
 async def test_a_request_on_the_fast_path_gives_its_token_back_as_well() -> None:
     """It has no time of its own: that of the tokens that were lent to all like it is in the same minute."""
-    async with world(limit_per_day=1000) as made:
+    async with world(limit_per_day=1_000_000) as made:
         app = fastapi(made)
         for _ in range(3):
             assert [(await get(app, ACME, "/plain")).status for _ in range(60)] == [200] * 60
-            takes = made.cache.limiter.takes
+            before = len(made.counters.takes)
             assert [(await get(app, ACME, "/half")).status for _ in range(10)] == [429] * 10
-            assert made.cache.limiter.takes <= takes + 1
+            asking = [any(amount > 0 for _, amount in take) for take in made.counters.takes[before:]]
+            assert asking in ([], [True], [True, False]), "what was reserved in vain may go back"
             assert [(await get(app, ACME, "/plain")).status for _ in range(41)] == [200] * 40 + [429]
             made.clock.advance(60)
             await made.cache.sync()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -96,22 +96,64 @@ async def test_a_redis_that_does_not_count_has_used_nothing_up(
     await client.aclose()
 
 
+def keys_of_group(number: int, *, suffix: str = "") -> list[str]:
+    """Those of this quarter of an hour, the next one, and of the dates around now."""
+    now = datetime.now(UTC)
+    quarters = [now - timedelta(seconds=now.timestamp() % 900), now + timedelta(seconds=900 - now.timestamp() % 900)]
+    days = [f"{now + timedelta(days=days):%Y%m%d}:day" for days in (-1, 0, 1)]
+    names = [f"{quarter:%Y%m%d:%H%M}" for quarter in quarters] + days
+    return [f"tenantcache:ratelimit:{number}:{name}{suffix}" for name in names]
+
+
+def check_that_redis_is_kept(app: TenantMiddleware) -> None:
+    stats = app.cache.stats()
+    counters = stats["limits"]["counters"]
+    assert counters is not None
+    assert (counters["store"], counters["changes_to"], counters["redis"]) == ("redis", None, "answering")
+    assert stats["redis"] is not None and stats["redis"]["breaker"] == "closed"
+
+
+async def test_keys_of_a_group_that_are_not_ours_change_no_limit(
+    database_url: str,
+    db: asyncpg.Connection,
+    redis_factory: Callable[..., RedisServer],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two processes find the same other keys."""
+    await db.execute("update tenantcache.tenants set limit_per_day = 50")
+    redis = redis_factory()
+    client = Redis.from_url(redis.url)
+    for key in keys_of_group(0):
+        await client.lpush(key, "not ours")
+    async with serving(database_url, redis.url) as one, serving(database_url, redis.url) as other:
+        statuses = [(await get(app, ACME)).status for _ in range(60) for app in (one, other)]
+        assert statuses.count(200) == 50
+        assert statuses[-2:] == [429, 429]
+        check_that_redis_is_kept(one)
+        check_that_redis_is_kept(other)
+    said = [record.getMessage() for record in caplog.records if record.name == "tenantcache.stores.rediscounters"]
+    day, quarter = f"tenantcache:ratelimit:0:{datetime.now(UTC):%Y%m%d}:day", keys_of_group(0)[0]
+    for key in (day, quarter):
+        assert f"the key {key} is not ours: it does not hold a string; limits are counted in {key}:2 instead" in said
+        assert await client.type(key) == b"list"
+        assert await client.ttl(f"{key}:2") > 0
+    await client.aclose()
+
+
 @pytest.mark.usefixtures("db")
-async def test_one_tenants_broken_key_moves_no_fleet(
+async def test_one_groups_broken_keys_move_no_fleet(
     database_url: str, redis_factory: Callable[..., RedisServer]
 ) -> None:
     redis = redis_factory()
     client = Redis.from_url(redis.url)
-    for day in (date.today() - timedelta(days=1), date.today(), date.today() + timedelta(days=1)):
-        await client.lpush(f"tenantcache:ratelimit:1:{day:%Y%m%d}", "not ours")
+    for key in keys_of_group(0) + keys_of_group(0, suffix=":2"):
+        await client.lpush(key, "not ours")
     async with serving(database_url, redis.url) as app:
         for _ in range(20):
             check_refusal(await get(app, ACME))
         await asyncio.sleep(2.5)
         check_refusal(await get(app, ACME))
-        counters = app.cache.stats()["limits"]["counters"]
-        assert counters is not None
-        assert (counters["store"], counters["changes_to"], counters["redis"]) == ("redis", None, "answering")
+        check_that_redis_is_kept(app)
     await client.aclose()
 
 

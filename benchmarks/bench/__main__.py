@@ -101,7 +101,7 @@ class Run:
             tick()
             if self.plan.simulate:  # not beside the others: four processes on two cores need what there is
                 found["simulated_minute"] = commands.simulated(1 / 60)
-                found["simulated"] = commands.simulated(2)
+                found["simulated"] = commands.simulated(1)
             tick()
             self.results["commands"] = found
 
@@ -130,14 +130,16 @@ def main() -> int:
         results, failed = run.results, run.failed
     complete = all(part in results for part in PARTS)
     console.print(Markdown(report.document(results)))
+    for fault in (faults := report.faults(results)):
+        console.print(f"FAILED: {fault}", markup=False)
     if options.into is None and not complete:
         kept = results_file.with_name("incomplete.json")
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         console.print(f"Not all parts were measured: the documents stay as they are, and the figures are in {kept}.")
-        return 1 if failed else 0
+        return 1 if failed or faults else 0
     _write(results, options.into, results_file)
-    return 1 if failed else 0
+    return 1 if failed or faults else 0
 
 
 def _write(results: dict[str, Any], into: Path | None, results_file: Path) -> None:

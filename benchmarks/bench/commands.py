@@ -39,11 +39,12 @@ async def of_alternatives(stores: Stores, contenders: Sequence[Contender], plan:
         async with contender.open(stores.env()) as app:
             await call_many(app, templates, 2 * BUSY_TENANTS, 4)
             stores.meter.reset()
-            await call_many(app, templates, plan.settled_requests, 4)
+            answers = await call_many(app, templates, plan.settled_requests, 4)
             by_command = stores.meter.by_command()
         found[contender.name] = {
             "per_request": sum(by_command.values()) / plan.settled_requests,
             "by_command": by_command,
+            "statuses": {str(status): count for status, count in answers.items()},
             "per_denied": await denied(stores, contender, plan.denied_requests),
         }
     return found
@@ -110,7 +111,7 @@ async def denied_by_ours(stores: Stores, plan: Plan) -> float:
 def simulated(hours: float) -> list[dict[str, Any]]:
     """`benchmarks.simulate_limits` for so many virtual hours: `load`, `hour`, `requests`, `commands`, `per_request`."""
     command = [sys.executable, "-m", "benchmarks.simulate_limits", "busy", "zipf", "--hours", str(hours)]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, timeout=3_600, check=True).stdout
     pattern = r"^(.+?) +hour (\d+): +([\d,]+) requests +([\d,]+) commands ([\d.]+)/request$"
     rows = [
         {

@@ -72,3 +72,13 @@ def statuses(found: list[dict[str, Any]]) -> dict[str, int]:
         for status, count in one["statuses"].items():
             counts[status] = counts.get(status, 0) + count
     return counts
+
+
+def faults(what: str, answers: dict[str, int]) -> list[str]:
+    """What is wrong with the answers of ours, as lines to print: one for each status that tells of a failure."""
+    requests = sum(answers.values())
+    return [
+        f"{what}: {count:,} of {requests:,} requests were answered {status}"
+        for status, count in sorted(answers.items())
+        if not "200" <= status < "500"
+    ]

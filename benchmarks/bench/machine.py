@@ -13,6 +13,7 @@ from typing import Any
 PACKAGES = (
     "tenantcache", "starlette", "uvicorn", "uvloop", "httptools", "redis", "hiredis", "asyncpg", "slowapi", "limits",
     "throttled-py", "pyrate-limiter", "fastapi-limiter", "throttlekit-py", "cashews", "fastapi-tenancy",
+    "fastapi-redis-sdk",
 )  # fmt: skip
 
 

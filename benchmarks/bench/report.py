@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import fleet
 from benchmarks.bench.coldstart import AWAITED
 from benchmarks.bench.contenders import BARE, FLOOR_WITH_BOTH, FLOOR_WITHOUT, OURS, PASSING, QUIET
 from benchmarks.bench.prices import PRICES, RATES
@@ -56,11 +57,21 @@ def summary_table(results: Results) -> str:
         (
             _measured_on(results),
             _table(head, rows),
-            "Commands of tenantcache: limits of 10,000 Zipf(1.0) tenants on 4 processes, the second hour, simulated; "
+            "Commands of tenantcache: limits of 10,000 Zipf(1.0) tenants on 4 processes, the first hour, simulated; "
             f"of the others: counted by the server. Prices: those of {PRICES[0].name}. All tables, and how they "
             "came about: [docs/benchmarks.md](docs/benchmarks.md).",
         )
     )
+
+
+def faults(results: Results) -> list[str]:
+    """Lines to print about answers of ours that make a run a failed one: a cold start that was too much shows in nothing
+    but its 503s."""
+    runs = {f"(c) {name}": found for name, found in results.get("commands", {}).get(OURS, {}).items()}
+    runs |= {f"(e) {name}": found for name, found in results.get("coldstart", {}).items()}
+    return [
+        fault for what, run in runs.items() if isinstance(run, dict) for fault in fleet.faults(what, run["statuses"])
+    ]
 
 
 def commands_per_request(results: Results, name: str) -> float | None:
@@ -144,7 +155,7 @@ def _judged(results: Results) -> Iterable[tuple[str, str, str, bool]]:
 
 def _judged_commands(commands: Results) -> Iterable[tuple[str, str, str, bool]]:
     for row in commands.get("simulated", ()):
-        aim = 0.01 if row["load"].startswith("busy") else 0.04 if row["hour"] == 1 else 0.03
+        aim = 0.01 if row["load"].startswith("busy") else 0.004
         figure = f"{row['per_request']:.4f}"
         yield f"(c) {row['load']}, hour {row['hour']}, simulated", figure, f"at most {aim}", row["per_request"] <= aim
     denied = commands[OURS]["per_denied"]
@@ -208,13 +219,19 @@ def _best_rate(results: Results) -> float:
 def _commands(results: Results) -> str:
     commands = results["commands"]
     alternatives = [
-        (name, f"{found['per_request']:g}", f"{found['per_denied']:g}", _by_name(found["by_command"]))
+        (
+            name,
+            f"{found['per_request']:g}",
+            f"{found['per_denied']:g}",
+            _by_name(found["statuses"]),
+            _by_name(found["by_command"]),
+        )
         for name, found in commands["alternatives"].items()
     ]
     counted = [
         (
             f"{name}: {found['tenants']:,} tenants",
-            f"{found['requests']:,}",
+            _by_name(found["statuses"]),
             f"{found['commands']:,}",
             f"{found['at_stop']:,}",
             f"{found['per_request']:.4f}",
@@ -228,11 +245,11 @@ def _commands(results: Results) -> str:
     seconds = commands[OURS]["busy"]["seconds"]
     parts = [
         f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
-        _table(("", "a request", "a denied request", "counted in 500 requests"), alternatives),
+        _table(("", "a request", "a denied request", "answers", "counted in 500 requests"), alternatives),
         f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all tenants new, and at "
         f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
         _table(
-            ("", "requests", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
+            ("", "answers", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
             counted,
         ),
     ]
@@ -291,7 +308,6 @@ def _coldstart(results: Results) -> str:
     rows = []
     for name, found in results["coldstart"].items():
         reached = found["seconds_to_hit_rate"]
-        failed = sum(count for status, count in found["statuses"].items() if status != "200")
         rows.append(
             (
                 name,
@@ -301,8 +317,7 @@ def _coldstart(results: Results) -> str:
                 f"{found['commands']:,}",
                 f"{found['seconds_to_open']:.2f}",
                 "not reached" if reached is None else f"{reached:.2f}",
-                f"{found['requests']:,}",
-                f"{failed:,}",
+                _by_name(found["statuses"]),
             )
         )
     head = (
@@ -313,8 +328,7 @@ def _coldstart(results: Results) -> str:
         "Redis commands",
         "ready, s",
         "99 % hits after, s",
-        "requests",
-        "not 200",
+        "answers",
     )
     return "## (e) Cold start\n\n" + _table(head, rows)
 

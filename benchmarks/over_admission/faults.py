@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from redis import Redis, RedisError
 
@@ -80,6 +81,16 @@ def delete_keys_each_second(fleet: Fleet) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def delete_quarter(fleet: Fleet) -> None:
+    """The counters of this quarter of an hour, of whole groups of tenants at once."""
+    quarter = datetime.fromtimestamp(time.time() // 900 * 900, UTC)
+    with Redis.from_url(fleet.redis.url) as redis:
+        keys = redis.keys(f"tenantcache:ratelimit:*:{quarter:%Y%m%d:%H%M}")
+        if not keys:
+            raise AssertionError("there are no counters to delete")
+        redis.delete(*keys)
+
+
 FIVE_MINUTES = Fault("the five minutes above", STEPS, [1] * FLUSH_MINUTE + [2])
 
 FAULTS = (
@@ -96,6 +107,7 @@ FAULTS = (
         [1, 1, 1],
     ),
     Fault("counters deleted once a second from 0:10 on", [Step(0, 10, delete_keys_each_second)], [2, 2, 1, 1]),
+    Fault("the counters of a quarter of an hour deleted at 0:20", [Step(0, 20, delete_quarter)], [2, 1, 1]),
     Fault("Redis away from the start", [], [1, 1], redis_is_up=False),
 )
 

@@ -122,7 +122,7 @@ class Fleet:
             await connection.executemany(
                 "insert into tenantcache.tenants (id, name, subdomain, limit_per_minute, limit_per_day)"
                 " values ($1, $1, $1, $2, $3)",
-                [(tenant.name, tenant.limit, tenant.per_day) for tenant in self._tenants],
+                [(name, tenant.limit, tenant.per_day) for tenant in self._tenants for name in tenant.names],
             )
         finally:
             await connection.close()

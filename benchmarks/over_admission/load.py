@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from itertools import cycle
 from typing import Any
 
 from benchmarks.over_admission.judge import Counts
@@ -59,16 +60,16 @@ class Client:
 async def ask(plan: Plan, tenant: TenantLoad, port: int, counts: Counts) -> None:
     """Requests of one tenant to one worker, `pause` seconds apart."""
     client = Client(port)
-    host, path = f"{tenant.name}.{BASE_DOMAIN}", "/"
+    hosts, path = cycle([f"{name}.{BASE_DOMAIN}" for name in tenant.names]), "/"
     if tenant.burst > 1:
-        host, path = "127.0.0.1", f"/internal/burst?tenant={tenant.name}&count={tenant.burst}"
+        hosts, path = cycle(["127.0.0.1"]), f"/internal/burst?tenant={tenant.name}&count={tenant.burst}"
     due = time.time() + tenant.after
     while due < plan.until:
         await asyncio.sleep(max(0.0, due - time.time()))
         due = max(due + tenant.pause, time.time() - tenant.pause)
         counts.offered[int(time.time() // 60)] += tenant.burst
         try:
-            status, body = await client.get(host, path)
+            status, body = await client.get(next(hosts), path)
         except ConnectionError:
             continue
         except (EOFError, TimeoutError):

@@ -29,6 +29,8 @@ LATE = tuple(TenantLoad(f"late-{number}", 6_000, pause=1.6, after=3.0 + number *
 AT_LIMIT = (TenantLoad("sixty", 60, pause=0.5), TenantLoad("six-hundred", 600, pause=0.05))
 BEFORE, AFTER = 4.0, 8.0
 """Seconds of load before Redis is killed, and after it."""
+MANY_BEFORE = 20.0
+"""The same before it, with many tenants: so long that a quarter of them were asked for in each process."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,19 @@ class Try:
     over: int
 
 
-def one_try() -> Try:
-    with Fleet(WORKERS, BELOW + LATE + AT_LIMIT) as fleet:
+def one_try(many: int = 0) -> Try:
+    below_limits = BELOW + LATE
+    if many:
+        below_limits += (TenantLoad("many", 60, pause=0.04, per_day=1_000_000, count=many),)
+    with Fleet(WORKERS, below_limits + AT_LIMIT) as fleet:
         start = time.time()
-        wait = BEFORE + random.uniform(0, 3)
+        wait = (MANY_BEFORE if many else BEFORE) + random.uniform(0, 3)
         generators = fleet.start_load(start + wait + AFTER)
         time.sleep(wait)
         killed = time.time()
         fleet.redis.stop(signal.SIGKILL)
         counts = fleet.collect(generators)
-    below = [counts[tenant.name] for tenant in BELOW + LATE]
+    below = [counts[tenant.name] for tenant in below_limits]
     ends = [tenth / 10 + 0.1 for one in below for tenth in one.refused if tenth / 10 + 0.1 >= killed]
     return Try(
         second=killed % 60,
@@ -66,10 +71,11 @@ def one_try() -> Try:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=50)
+    parser.add_argument("--many", type=int, default=0, help="so many tenants more, asked for one after the other")
     options = parser.parse_args()
     tries = []
     for number in range(options.tries):
-        tries.append(one_try())
+        tries.append(one_try(options.many))
         print(number, tries[-1], file=sys.stderr, flush=True)
     times = sorted(one.last for one in tries)
     p50, p99 = (times[ceil(len(times) * share) - 1] for share in (0.5, 0.99))

@@ -20,6 +20,13 @@ class TenantLoad:
     per_day: int = 0
     after: float = 0.0
     """Seconds after the start of the load at which it is asked for first."""
+    count: int = 1
+    """If it is more than 1: so many tenants, which are asked for one after the other."""
+
+    @property
+    def names(self) -> list[str]:
+        """Those of its tenants."""
+        return [self.name] if self.count == 1 else [f"{self.name}-{number}" for number in range(self.count)]
 
     def offered(self, generators: int, workers: int) -> float:
         """Requests a minute."""

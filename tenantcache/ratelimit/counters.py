@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -120,39 +120,32 @@ class FleetCounters:
     # `CounterStore`.
 
     async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
-        """Raises `FailoverError` while nothing may be taken because another store is about to take over. If one of two
-        stores fails, the error has the `values` of the other. Postgres is asked first: if it fails, Redis is not billed
-        for what cannot be used."""
+        """Raises `FailoverError` while nothing may be taken because another store is about to take over.
+
+        If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
+        asked first: if it fails, Redis is not billed for what cannot be used, and the accounts that need Redis alone
+        are served.
+        """
         takes = any(debit.amount > 0 for _, debits in batch for debit in debits)
         if takes:  # what goes back goes back at once or not at all
             await self._know()
         now = self._server_now()
         self.failover.has_counted = True
         self._require_a_store(now, takes=takes)
-        stores, unreachable = self._stores_of(batch, now)
-        if not unreachable and len(used := set(stores.values())) == 1:
-            return await self._debit_in(used.pop(), batch)
-        routing = Routing(
-            [debits for _, debits in batch],
-            lambda debit: stores[debit.window] if debit.amount or debit.window not in unreachable else None,
-        )
-        for store in ASKED_FIRST:
-            if part := routing.part(store):
-                accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
-                try:
-                    routing.enter(store, await self._debit_in(store, accounts))
-                except StoreError as error:
-                    if error.values:
-                        routing.enter(store, error.values)
-                    error.values = routing.give_up()
-                    raise
-        return [[value for value in values if value is not None] for values in routing.values]
+        stores = self._stores_of(batch, now)
+        used = set(stores.values())
+        if len(used) == 1 and (only := used.pop()) is not None:
+            return await self._debit_in(only, batch)
+        routing = Routing([debits for _, debits in batch], lambda debit: stores[debit.window, debit.amount != 0])
+        return await _debit_in_each(routing, batch, self._debit_in)
 
-    def _stores_of(self, batch: Sequence[AccountDebits], now: float) -> tuple[dict[Window, Store], set[Window]]:
-        """The store of each window, and the windows that cannot be read."""
-        windows = {debit.window for _, debits in batch for debit in debits}
-        unreachable = {window for window in windows if self._is_out_of_reach(window, now)}
-        return {window: self._store_of(window, now) for window in windows}, unreachable
+    def _stores_of(self, batch: Sequence[AccountDebits], now: float) -> dict[tuple[Window, bool], Store | None]:
+        """The store of each window, apart for what is debited and what is only read; None if it is out of reach."""
+        asked = {(debit.window, debit.amount != 0) for _, debits in batch for debit in debits}
+        return {
+            (window, writes): self._store_of(window, now) if writes or not self._is_out_of_reach(window, now) else None
+            for window, writes in asked
+        }
 
     async def reset(self, account: Account, windows: Sequence[Window]) -> None:
         now = self._server_now()
@@ -177,7 +170,7 @@ class FleetCounters:
             case MinuteStanding.LOST:
                 raise FailoverError("neither store could be asked in this minute", until=minute_end(minute_at(now)))
             case MinuteStanding.UNREGISTERED if takes:
-                raise self._unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
+                raise self.unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
 
     def _is_out_of_reach(self, window: Window, now: float) -> bool:
         """A past minute that was counted elsewhere."""
@@ -198,12 +191,12 @@ class FleetCounters:
             return store
         if self.failover.begins(now) is not None:
             raise FailoverError("the fleet is about to change its counter store", until=self._resumes(now))
-        raise self._unanswered("it is not known which store counts: the change log is unavailable")
+        raise self.unanswered("it is not known which store counts: the change log is unavailable")
 
     def _require(self, store: Store) -> CounterStore:
         found = self._stores[store]
         if found is None:
-            raise self._unanswered("the fleet counts in Redis, and this process has no Redis URL")
+            raise self.unanswered("the fleet counts in Redis, and this process does not")
         return found
 
     async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> list[list[int]]:
@@ -213,36 +206,39 @@ class FleetCounters:
             if any(debit.window.unit == "day" for _, debits in batch for debit in debits):
                 await self._days.write_rest(self._server_now())
             values = await self._require("postgres").debit(batch)
-        except RejectedError as error:
-            raise self._unanswered(str(error), error.values) from error  # not a failure of Postgres: others are served
         except StoreError as error:
-            self.failover.postgres_failed(self._server_now())
-            raise self._unanswered(str(error), error.values) from error
+            if not isinstance(error, RejectedError):  # others are served
+                self.failover.postgres_failed(self._server_now())
+            raise self.unanswered(str(error), error.values) from error
         self.failover.postgres_answered()
         return values
 
     async def _debit_in_redis(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
-        asked = self._server_now()
+        redis, asked = self._require("redis"), self._server_now()
         counters = self.failover.version_of(minute_at(asked))
         try:
-            values = await self._require("redis").debit(batch)
-        except FailoverError:
-            raise
-        except RejectedError as error:
-            raise self._unanswered(str(error), error.values) from error  # not a failure of Redis: others are served
+            values = await redis.debit(batch)
         except StoreError as error:
-            self.coordinator.watch.note_failed_take(error, self._server_now())
-            raise self._unanswered(str(error), error.values) from error
+            if not isinstance(error, RejectedError):  # others are served
+                self.coordinator.watch.note_failed_take(error, self._server_now())
+            found = self._usable(batch, error.values, minute_at(asked), counters)
+            raise self.unanswered(str(error), found) from error
         self.failover.redis_answered(asked, self._server_now())
-        if self.failover.version_of(minute_at(asked)) != counters:
-            raise self._unanswered("this minute has been given up since Redis was asked")  # rule 2 of handover.py
-        for (account, debits), found in zip(batch, values, strict=True):
-            for debit, value in zip(debits, found, strict=True):
-                if debit.window.unit == "day":
-                    self._days.note(account.owner, debit.window.number, value)
+        if values and not self._usable(batch, values, minute_at(asked), counters):
+            raise self.unanswered("this minute has been given up since Redis was asked")
         return values
 
-    def _unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
+    def _usable(
+        self, batch: Sequence[AccountDebits], found: Sequence[Sequence[int | None]], minute: int, counters: object
+    ) -> Sequence[Sequence[int | None]]:
+        """What Redis has answered of `minute`, whose counters were `counters`; nothing if it has been given up since
+        (rule 2 of handover.py). The counts of days are noted."""
+        if not found or self.failover.version_of(minute) != counters:
+            return ()
+        self._days.note(batch, found)
+        return found
+
+    def unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)
@@ -292,6 +288,27 @@ class FleetCounters:
     def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""
         return counter_stats(self.failover, self._server_now())
+
+
+async def _debit_in_each(
+    routing: Routing,
+    batch: Sequence[AccountDebits],
+    debit_in: Callable[[Store, Sequence[AccountDebits]], Awaitable[list[list[int]]]],
+) -> list[list[int]]:
+    """One store after the other. Raises `StoreError`, with the `values` that are known."""
+    failure: StoreError | None = None
+    for store in ASKED_FIRST:
+        if part := routing.part(store):
+            accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
+            try:
+                routing.enter(store, await debit_in(store, accounts))
+            except StoreError as error:
+                routing.fail(store, error.values)
+                failure = error
+    if failure is not None:
+        failure.values = routing.known
+        raise failure
+    return [[value for value in values if value is not None] for values in routing.values]
 
 
 def _log_change(before: StoreChoice, choice: StoreChoice) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tenantcache.ratelimit.core.failover import MIRROR_INTERVAL
-from tenantcache.ratelimit.counterstore import CounterChoices
+from tenantcache.ratelimit.counterstore import AccountDebits, CounterChoices
 
 
 class DayMirror:
@@ -25,9 +27,12 @@ class DayMirror:
         """The server's clock was set by so much."""
         self._next += seconds
 
-    def note(self, tenant_id: str, number: int, value: int) -> None:
-        """Redis has counted so much of the day of that number."""
-        self.days[tenant_id, number] = value
+    def note(self, batch: Sequence[AccountDebits], found: Sequence[Sequence[int | None]]) -> None:
+        """Redis has counted so much; None: it has not answered that."""
+        for (account, debits), values in zip(batch, found, strict=True):
+            for (window, _), value in zip(debits, values, strict=True):
+                if window.unit == "day" and value is not None:
+                    self.days[account.owner, window.number] = value
 
     def forget(self, tenant_id: str, number: int) -> None:
         """That day is reset."""

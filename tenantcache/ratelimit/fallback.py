@@ -31,6 +31,9 @@ class LocalShare:
 
         `resumes`: when the fleet goes on in another store. Until then only what is held may be spent.
 
+        What Postgres had granted in advance counts: it was spent before. It is a part of the share, since all that a
+        process reserves is less (`ReservePolicy.in_advance`).
+
         A refusal says that no store answers, not that a limit is used up: nothing here knows that.
         """
         if self.on_error != "allow":
@@ -38,7 +41,8 @@ class LocalShare:
                 return Decision(False, retry_after=max(0.0, resumes - now), unavailable=True)
             windows = limited_windows(reservation, now)
             if self.on_error == "deny" or not all(
-                self._has_share(owner, window, limit, cost) for window, _, limit in windows
+                self._has_share(owner, window, limit, cost + (reservation.granted if window.unit == "minute" else 0))
+                for window, _, limit in windows
             ):
                 # Also if it is the day's share: a store may be back by then.
                 return Decision(False, retry_after=minute_end(minute_at(now)) - now, unavailable=True)

@@ -6,12 +6,14 @@ Rules:
 * What becomes due while the event loop does something else goes together. `MAX_IN_FLIGHT` commands are under way at a
   time; a meter is part of one of them.
 * After a failure a command takes for those alone that need it, until one is answered. So does one that is not billed.
+* During the pause that follows a failure only those are not asked for whose own take failed: the others may lie in a
+  store that answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
@@ -31,7 +33,8 @@ BUSY_MINUTES = 60
 STEP = 256
 """Meters between two breaths of the event loop: 2 ms."""
 
-Planned = tuple[Meter, Take]
+Takes = dict[Meter, Take]
+"""Those that are planned and not settled yet."""
 
 
 class Group:
@@ -49,6 +52,8 @@ class Group:
         self._reserved = 0
         """The last quarter of an hour for which all members have been asked."""
         self._is_cautious = False
+        self._failing: set[str] = set()
+        """Members whose last take was not answered, or not all of it."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, meter: Meter) -> None:
@@ -61,11 +66,15 @@ class Group:
         self._due.pop(meter.owner, None)
         self._delayed.discard(meter.owner)
         self._busy.pop(meter.owner, None)
+        self._failing.discard(meter.owner)
 
     def work(self, meter: Meter) -> None:
         """Take what its line waits for, refill it, or give back what is idle, in a task."""
-        self._due[meter.owner] = meter
-        self._start()
+        if meter.reservation.is_taking:
+            self._delayed.add(meter.owner)  # until that is answered
+        else:
+            self._due[meter.owner] = meter
+            self._start()
 
     def _start(self) -> None:
         if self._due and len(self._tasks) < MAX_IN_FLIGHT:
@@ -88,6 +97,7 @@ class Group:
         self._tasks.clear()
         self._due.clear()
         self._delayed.clear()
+        self._failing.clear()
 
     # Taking.
 
@@ -100,64 +110,69 @@ class Group:
         """Send one command for those that are in no other one; the others come when that is answered."""
         self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)
         due = [meter for meter in due if not meter.reservation.is_taking]
-        batch: list[Planned] = []
+        open_takes: Takes = {}
+        asked: list[Meter] = []
         failure = self._supply.outage.paused(self.number, self._supply.server_now())
         is_answered = False
         try:
             for meter in due:
                 meter.answer()
-            if failure is None:
-                await self._plan(due, batch)
-                await self._send(batch)
-                is_answered = True
+            await self._plan(
+                [meter for meter in due if failure is None or meter.owner not in self._failing], open_takes
+            )
+            asked = list(open_takes)
+            await self._send(open_takes)
+            is_answered = True
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
         finally:
-            self._is_cautious = not is_answered
-            self._conclude(due, batch, failure, is_answered=is_answered)
+            self._is_cautious = not is_answered or failure is not None
+            self._conclude(due, asked, open_takes, failure)
 
     def _conclude(
-        self, due: Iterable[Meter], batch: Iterable[Planned], failure: Failure | None, *, is_answered: bool
+        self, due: Iterable[Meter], asked: Collection[Meter], open_takes: Takes, failure: Failure | None
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
-        No request can come in between: there is no await from a reply to here.
+        A meter that is part of another command by now is served when that is answered.
         """
-        asked = dict(batch)
-        for meter, take in asked.items():
+        for meter, take in open_takes.items():
+            meter.reservation.fail(take, self._supply.server_now())
+            self._failing.add(meter.owner)
+        answered = {meter for meter in asked if meter.owner not in self._failing}
+        for meter in dict.fromkeys([*due, *asked, *open_takes]):
             if meter.reservation.is_taking:
-                meter.reservation.fail(take, self._supply.server_now())
-        for meter in dict.fromkeys([*due, *asked]):
+                continue
             meter.answer()
-            if not is_answered or meter not in asked:
+            if meter not in answered:
                 meter.answer_without_store(failure)
-            if meter.is_due or meter.owner in self._delayed:
+            if (meter in answered and meter.is_due) or meter.owner in self._delayed:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
-    async def _plan(self, due: Iterable[Meter], batch: list[Planned]) -> None:
-        """Fill `batch` with what the `due` members need, and what others will need soon."""
+    async def _plan(self, due: Iterable[Meter], takes: Takes) -> None:
+        """Fill `takes` with what the `due` members need, and what others will need soon."""
         now = self._supply.server_now()
         quarter = quarter_of(minute_at(now))
         ahead = not self._is_cautious and is_next_due(now) and self._reserved <= quarter
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
-                batch.append((meter, take))
-        if not batch or self._is_cautious or not self._supply.is_billed():
+                takes[meter] = take
+        if not takes or self._is_cautious or not self._supply.is_billed():
             return
-        day = any(debit.window.unit == "day" for _, take in batch for debit in take.debits)
+        day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
             self._reserved = quarter + ahead if may_reserve(now) else self._reserved
-            await self._plan_along(list(self.members.values()), batch, ahead=ahead, day=day)
+            await self._plan_along(list(self.members.values()), takes, ahead=ahead, day=day)
         else:
-            await self._plan_along(self._busy_members(minute_at(now)), batch, ahead=False, day=False)
-        self._note_busy(batch)
+            await self._plan_along(self._busy_members(minute_at(now)), takes, ahead=False, day=False)
+        self._note_busy(takes)
 
-    async def _plan_along(self, members: Sequence[Meter], batch: list[Planned], *, ahead: bool, day: bool) -> None:
+    async def _plan_along(self, members: Sequence[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
             if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
-                batch.append((meter, take))
+                takes[meter] = take
             if number % STEP == 0:
                 await asyncio.sleep(0)
                 now = self._supply.server_now()
@@ -166,58 +181,67 @@ class Group:
         self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
         return [self.members[owner] for owner in self._busy if owner in self.members]
 
-    def _note_busy(self, batch: Iterable[Planned]) -> None:
-        for meter, take in batch:
+    def _note_busy(self, takes: Takes) -> None:
+        for meter, take in takes.items():
             line = take.lines[0]
             if line.claim and line.debit.window.unit == "minute":
                 self._busy[meter.owner] = line.debit.window.number
 
-    async def _send(self, batch: Sequence[Planned]) -> None:
-        """Raises `StoreError`, after what was granted all the same has been entered."""
+    async def _send(self, takes: Takes) -> None:
+        """Raises `StoreError`, after what was granted all the same has been entered. Those in `takes` are then open."""
+        if not takes:
+            return
         failure: StoreError | None = None
-        while batch:
+        while takes:
             values: Sequence[Sequence[int | None]]
             try:
-                values = await self._supply.debit([AccountDebits(meter.account, take.debits) for meter, take in batch])
-            except BaseException as error:
-                if not isinstance(error, StoreError) or not error.values:
+                batch = [AccountDebits(meter.account, take.debits) for meter, take in takes.items()]
+                values = await self._supply.debit(batch)
+            except StoreError as error:
+                if not error.values:
                     raise
                 failure, values = error, error.values
-            batch = await self._settle(batch, values)
+            await self._settle(takes, values)
         if failure is not None:
             raise failure
-        self._supply.outage.end(self.number, self._supply.server_now())
+        self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    async def _settle(self, batch: Sequence[Planned], values: Sequence[Sequence[int | None]]) -> list[Planned]:
-        """Enter the replies; return what is to be sent next: repairs, and what was debited in vain."""
-        following: list[Planned] = []
-        for number, ((meter, take), found) in enumerate(zip(batch, values, strict=True), start=1):
-            more = meter.reservation.settle(take, found, self._supply.server_now())
+    async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
+        """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
+        for number, (meter, found) in enumerate(zip(list(takes), values, strict=True), start=1):
+            if None in found:
+                self._failing.add(meter.owner)
+            else:
+                self._failing.discard(meter.owner)
+            more = meter.reservation.settle(takes.pop(meter), found, self._supply.server_now())
             if more is None:
                 meter.answer()
             else:
-                following.append((meter, more))
+                takes[meter] = more
                 if more.repairs:
                     self._supply.on_lost(meter.owner, more.debits[0].window)
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        return following
 
     # Beside the requests.
 
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
-        batch: list[Planned] = []
+        open_takes: Takes = {}
         now = self._supply.server_now()
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)))
-        await self._plan_along(list(self.members.values()), batch, ahead=False, day=True)
-        is_answered = False
+        asked: list[Meter] = []
+        failure: Failure | None = None
         try:
-            await self._send(batch)
-            is_answered = True
+            await self._plan_along(list(self.members.values()), open_takes, ahead=False, day=True)
+            asked = list(open_takes)
+            await self._send(open_takes)
+        except StoreError as error:
+            failure = self._supply.note_error(self.number, error)
+            raise
         finally:
-            self._conclude([], batch, None, is_answered=is_answered)
+            self._conclude([], asked, open_takes, failure)
             self._start()
 
     async def give_back(self, meters: Iterable[Meter]) -> None:

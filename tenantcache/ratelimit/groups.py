@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from tenantcache.errors import StoreError
+from tenantcache.errors import FailoverError, StoreError
 from tenantcache.ratelimit.group import Group
 from tenantcache.ratelimit.meter import UNPLACED, Meter
 from tenantcache.ratelimit.slots import group_of
@@ -14,6 +14,9 @@ from tenantcache.ratelimit.supply import Supply
 
 PAGE = 5_000
 """Owners in one question for slots."""
+
+SLOTS_WAIT = 1.0
+"""Seconds after which a request comes back that could not be counted for want of a slot."""
 
 
 class Groups:
@@ -42,7 +45,9 @@ class Groups:
                 if failure is None:
                     await self.place(meters)
             except StoreError as error:
-                failure = self._supply.note_error(UNPLACED, error)
+                # Others may be granted the whole limit meanwhile, so a share of it must not be admitted here.
+                until = self._supply.server_now() + SLOTS_WAIT
+                failure = self._supply.note_error(UNPLACED, FailoverError(str(error), until=until))
             finally:
                 for meter in meters:
                     if meter.slot == UNPLACED:

@@ -271,8 +271,7 @@ class Limiter:
         """
         now = self._server_now()
         minute, day = minute_at(now), calendar_of(tenant.time_zone)(now).number
-        windows = [Window("minute", number) for number in (minute, minute - 1)]
-        windows += [Window("quarter", quarter_of(minute)), Window("day", day)]
+        windows = [Window("minute", minute), Window("minute", minute - 1), Window("day", day)]
         owners = [tenant.id, *(owner_of(tenant.id, name) for name in sorted(self.names.union(named)))]
         for owner, slot in zip(owners, await self._supply.slots.assign(owners), strict=True):
             await self._store.reset(Account(owner, slot), windows)

@@ -60,11 +60,12 @@ class Outage:
         # A clock that was set back must not make it a long pause.
         return failure if failure is not None and 0 <= now - failure.at < failure.pause else None
 
-    def end(self, group: int, now: float) -> None:
-        """A take of `group` was answered."""
+    def end(self, group: int, now: float, *, fails: bool = False) -> None:
+        """A take of `group` was answered. `fails`: the last one of others in it was not."""
         if not self.active:
             return
-        self._failures.pop(group, None)
+        if not fails:
+            self._failures.pop(group, None)
         while self._failures:
             oldest = next(iter(self._failures))
             if abs(now - self._failures[oldest].at) < FORGET_AFTER:

@@ -8,6 +8,9 @@ Two kinds of strings, both of big-endian numbers without a sign:
 * `{prefix}:ratelimit:{group}:{YYYYMMDD}:day`: a date. 8 bytes for the group, of which the first 4 count the takes, then
   8 for each slot, of which the last bit is unused: Redis has no 64 bits without a sign.
 
+A key that holds something else, such as a list, is left alone. Its string is `{key}:2` then, in all processes: Redis
+tells each of them that it is of the wrong type.
+
 A string is as long as its highest slot that was touched needs: 131,136 bytes for a quarter and 16,392 for a date at
 most. A lost string is lost for its whole group. Its processes find out by the values, as they do of a flush.
 """
@@ -15,6 +18,7 @@ most. A lost string is lost for its whole group. Its processes find out by the v
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +30,8 @@ from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_QUARTER, QUARTER
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE, group_of
 from tenantcache.stores.redis import RedisLink
+
+logger = logging.getLogger(__name__)
 
 MAX_OPERATIONS = 3_000
 """Operations of one BITFIELD. So many keep redis-server 7.0 from other clients for 1.1 ms, half of which it reads and
@@ -39,6 +45,9 @@ COUNTERS_OUTLIVE_DATE = 13 * 3600
 
 MAX_UNEXPIRING = 10_000
 """Keys without an expiry that are remembered until their next take. If more fail, EXPIRE is not allowed."""
+
+MAX_MOVED = 1_000
+"""Keys that are remembered as not being ours. Another one is asked for, and rejected, each time."""
 
 _FIELDS = 1 + MINUTES_PER_QUARTER
 """Of a slot in the string of a quarter, and of its header."""
@@ -79,9 +88,9 @@ class _Command:
     writes: bool = False
     """A string that is only read need not be there."""
 
-    def finished(self, prefix: str) -> tuple[Any, ...]:
+    def finished(self, key: str) -> tuple[Any, ...]:
         takes = _TAKES if self.writes else ()
-        return ("BITFIELD", self.string.key(prefix), "OVERFLOW", "SAT", *self.words, *takes)
+        return ("BITFIELD", key, "OVERFLOW", "SAT", *self.words, *takes)
 
 
 class RedisCounters:
@@ -96,6 +105,8 @@ class RedisCounters:
         self._prefix = f"{prefix}:ratelimit:"
         self._expiring: set[asyncio.Task[None]] = set()
         self._unexpiring: set[String] = set()
+        self._moved: dict[String, None] = {}
+        """Those whose own key holds something else."""
 
     async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
         values: list[list[int | None]] = [[None] * len(debits) for _, debits in batch]
@@ -125,7 +136,9 @@ class RedisCounters:
         """The replies, None in place of those that are lost, and then also the error."""
         if not commands:
             return [], None
-        replies, error = await self._link.try_many([command.finished(self._prefix) for command in commands])
+        replies, error = await self._try(commands)
+        if _is_of_wrong_type(error) and self._move(commands, replies):
+            replies, error = await self._retry(commands, replies)
         new: list[String] = []
         for command, reply in zip(commands, replies, strict=True):
             if not command.writes:
@@ -139,6 +152,38 @@ class RedisCounters:
             self._expire_later(dict.fromkeys(new))
         return replies, error
 
+    async def _try(self, commands: Sequence[_Command]) -> tuple[list[Any], StoreError | None]:
+        return await self._link.try_many([command.finished(self._key(command.string)) for command in commands])
+
+    async def _retry(self, commands: Sequence[_Command], replies: Sequence[Any]) -> tuple[list[Any], StoreError | None]:
+        """Send those again that were rejected: none of them has been applied."""
+        places = [place for place, reply in enumerate(replies) if reply is None]
+        found = list(replies)
+        try:
+            again, error = await self._try([commands[place] for place in places])
+        except StoreError as failure:
+            return found, failure
+        for place, reply in zip(places, again, strict=True):
+            found[place] = reply
+        return found, error
+
+    def _key(self, string: String) -> str:
+        return string.key(self._prefix) + (":2" if string in self._moved else "")
+
+    def _move(self, commands: Sequence[_Command], replies: Sequence[Any]) -> bool:
+        """Whether strings that were rejected have another key from now on."""
+        rejected = {command.string for command, reply in zip(commands, replies, strict=True) if reply is None}
+        moves = rejected - self._moved.keys()
+        for string in moves:
+            logger.error(
+                "the key %s is not ours: it does not hold a string; limits are counted in %s:2 instead",
+                *(string.key(self._prefix), string.key(self._prefix)),
+            )
+            self._moved[string] = None
+            if len(self._moved) > MAX_MOVED:
+                del self._moved[next(iter(self._moved))]  # of a window that has ended long ago
+        return bool(moves)
+
     def _expire_later(self, strings: Iterable[String]) -> None:
         self._unexpiring.difference_update(strings)
         task = asyncio.create_task(self._expire(list(strings)))
@@ -147,7 +192,7 @@ class RedisCounters:
 
     async def _expire(self, strings: Sequence[String]) -> None:
         now = time.time()
-        commands = [("EXPIRE", string.key(self._prefix), string.seconds_to_live(now)) for string in strings]
+        commands = [("EXPIRE", self._key(string), string.seconds_to_live(now)) for string in strings]
         try:
             replies, _ = await self._link.try_many(commands)
         except StoreError:
@@ -164,6 +209,10 @@ class RedisCounters:
     async def close(self) -> None:
         if self._expiring:
             await asyncio.wait(self._expiring, timeout=1.0)
+
+
+def _is_of_wrong_type(error: StoreError | None) -> bool:
+    return isinstance(error, RejectedError) and str(error.__cause__).startswith("WRONGTYPE")
 
 
 def _commands(batch: Sequence[AccountDebits]) -> Iterator[_Command]:

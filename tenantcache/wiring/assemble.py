@@ -17,6 +17,7 @@ from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.memory import Memory
 from tenantcache.ratelimit.counters import FleetCounters
+from tenantcache.ratelimit.fleetslots import FleetSlots
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
 from tenantcache.runtime.clock import Clock
@@ -102,7 +103,7 @@ def _make_limiter(
     store = stores.counters
     limiter = Limiter(
         store,
-        stores.slots,
+        FleetSlots(stores.slots, store) if isinstance(store, FleetCounters) else stores.slots,
         server_now=server_now,
         processes=in_loop.count_processes,
         on_error=settings.on_limiter_error,

@@ -307,9 +307,15 @@ class World:
             elif decision is None and self.local and process.failover.isolation.own_minute == minute_at(self.now):
                 self._take_share(process)
             elif decision is None:
-                self._send(process, reservation, reservation.plan(self.now, cost, len(self.processes)))
+                self._send(process, reservation, reservation.plan(self.now, cost, len(self.processes), ahead=True))
                 return
-        self._send(process, reservation, reservation.surplus(self.now))
+        self._send(process, reservation, reservation.surplus(self.now) or self._along(reservation))
+
+    def _along(self, reservation: Reservation) -> Take | None:
+        """What goes with a command that is sent for another tenant."""
+        if self.random.random() >= 0.1:
+            return None
+        return reservation.plan_along(self.now, len(self.processes), ahead=True, day=True)
 
     def _admit(self, cost: int) -> None:
         self.admitted[Window("minute", minute_at(self.now))] += cost
@@ -392,13 +398,17 @@ class World:
         return max(process.log_away_until, self.log_away_until) > self.now
 
     def _route(self, fleet: Failover, debit: Debit) -> Store | None:
-        if debit.window.policy == "day":
-            return fleet.day_store(debit.window, self.now)
-        return fleet.store_of(min(debit.window.number, minute_at(self.now)))
+        now = minute_at(self.now)
+        match debit.window.unit:
+            case "day":
+                return fleet.day_store(debit.window, self.now)
+            case "quarter":
+                return fleet.store_of(now)
+        return fleet.store_of(min(debit.window.number, now))
 
     def _debit(self, store: Store, debit: Debit) -> int:
         counters = self.counters[store]
-        if debit.window.policy == "day" and store == "postgres":  # what Redis has counted of it is written down before
+        if debit.window.unit == "day" and store == "postgres":  # what Redis has counted of it is written down before
             counters[debit.window] = max(counters[debit.window], self.counters["redis"][debit.window])
         counters[debit.window] = max(0, counters[debit.window] + debit.amount)
         return counters[debit.window]
@@ -437,7 +447,7 @@ class World:
         minute, day = self.limits.per_minute or inf, self.limits.per_day or inf
         limits = {"minute": minute, "day": day}
         counted = self.admitted + self.admitted_in_days
-        return {window: count for window, count in counted.items() if count > limits[window.policy]}
+        return {window: count for window, count in counted.items() if count > limits[window.unit]}
 
 
 def _follow(fleet: Failover, row: StoreChoice, settled: float | None) -> None:

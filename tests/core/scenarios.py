@@ -164,8 +164,8 @@ class Scenario:
     def _counters(self) -> Iterator[str]:
         for store, counters in self._fleet.counters.items():
             for window, value in sorted(counters.items()):
-                name = "day" if window.policy == "day" else f"minute {time_of(window.start)}"
-                if window.policy == "day" or window.number <= minute_at(self._fleet.now):
+                name = "day" if window.unit == "day" else f"{window.unit} {time_of(window.start)}"
+                if value:
                     yield f"{store}: {name}: {value}"
         if self._fleet.limits.per_day is not None:
             yield f"the day has admitted {self._fleet.admitted_in_days.total()}"

@@ -189,7 +189,7 @@ def test_a_process_without_a_redis_url_makes_the_fleet_leave_redis_once_it_count
     fleet = following(IN_REDIS, has_redis=False)
     assert fleet.propose(HOUR) is None
     fleet.has_counted = True
-    assert fleet.propose(HOUR) == Proposal(1, "postgres", "a process has no Redis URL", 60.0)
+    assert fleet.propose(HOUR) == Proposal(1, "postgres", "a process counts without Redis", 60.0)
 
 
 def test_a_process_without_a_redis_url_reports_redis_unavailable_once_it_counts() -> None:

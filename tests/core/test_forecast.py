@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.ratelimit.core.forecast import Demand, Pace, Usage
+from tenantcache.ratelimit.core.forecast import Demand, Forecast, Pace, Usage
 from tenantcache.ratelimit.core.policy import ReservePolicy
 
 START = 20_000 * 86_400
@@ -71,14 +71,14 @@ def test_a_counter_not_seen_yet_is_assumed_to_rise_as_a_minute_ago() -> None:
 def test_pace_tells_how_much_did_not_come() -> None:
     pace = Pace(0, 10.0, START)
     assert pace.missed(30, START + 1) == (0.0, 0.0)
-    assert pace.missed(30, START + 3) == (2.0, 40.0)
+    assert pace.missed(30, START + 3) == (2.0, 25.0), "an eighth of the way from 10 a second to 30"
 
 
 @pytest.mark.parametrize(
     ("expected", "fair", "tokens"),
     [
-        (100.0, 400.0, 120),  # two standard deviations on top
-        (100.0, 150.0, 100),  # a third of the fair share stays for others
+        (100.0, 400.0, 140),  # four standard deviations on top
+        (100.0, 150.0, 120),  # a fifth of the fair share stays for others
         (400.0, 150.0, 150),  # all of it will be spent here
         (400.0, 2.0, 6),  # the last tokens of the limit: a hundredth of it at a time
         (1.0, 400.0, 15),  # a seldom tenant: as much as is reserved of a minute
@@ -93,14 +93,34 @@ def test_tokens_wanted(expected: float, fair: float, tokens: int) -> None:
 
 def test_nothing_is_reserved_in_advance_near_the_limit() -> None:
     policy = ReservePolicy()
-    assert policy.in_advance(600, 4, 540) == 15
-    assert policy.in_advance(600, 4, 541) == 0
-    assert policy.in_advance(7, 4, 0) == 0
+    assert policy.in_advance(600, 4, 540, mean=100) == 15
+    assert policy.in_advance(600, 4, 541, mean=100) == 0
+    assert policy.in_advance(7, 4, 0, mean=100) == 0
+
+
+def test_what_is_reserved_in_advance_is_the_demand_and_its_noise_within_a_share_of_the_pool() -> None:
+    policy = ReservePolicy()
+    assert (policy.pool(600), policy.pool(7)) == (120, 1)
+    assert policy.in_advance(600, 4, 0, mean=0) == 4, "demand may come"
+    assert policy.in_advance(600, 4, 0, mean=1) == 6, "five standard deviations on top"
+    assert policy.in_advance(600, 4, 0, mean=4) == 14
+    assert policy.in_advance(600, 4, 0, mean=9) == 15, "a fourth of a tenth"
+    assert policy.in_advance(600, 4, 180, mean=10) == 26, "it would soon be missed"
+    assert policy.in_advance(600, 4, 180, mean=100) == 30, "a fourth of a fifth"
+    assert policy.in_advance(600, 4, 181, mean=100) == 15, "others may need it"
+
+
+def test_a_refill_is_worth_a_command_if_a_standard_deviation_more_may_be_asked_for() -> None:
+    forecast = Forecast(ReservePolicy(), START)
+    forecast.close(100, 1, START + 60)
+    assert forecast.expected(0, START + 60, START + 120) == 100
+    assert forecast.is_short(109, 0, START + 60, START + 120)
+    assert not forecast.is_short(110, 0, START + 60, START + 120)
 
 
 def test_a_day_chunk_is_an_hour_of_demand_within_the_reserve_and_half_a_fair_share() -> None:
     policy = ReservePolicy()
-    assert policy.day_chunk(0, 100_000, 4) == 2_500
+    assert policy.day_chunk(0, 100_000, 4) == 250, "a hundredth of the fair share"
     assert policy.day_chunk(100, 100_000, 4) == 6_000
     assert policy.day_chunk(1_000, 100_000, 4) == 12_500
     assert policy.day_chunk(1_000, 3, 4) == 0

@@ -30,7 +30,7 @@ SUITES = {
         "tests/test_other_names.py",
     ],
     "loops": ["tests/test_eventloops.py"],
-    "starts": ["tests/test_warmup.py"],
+    "starts": ["tests/test_warmup.py", "tests/test_deadline.py"],
     "floods": ["tests/regressions/test_forwarded_floods.py", "tests/test_peers.py", "tests/test_requesthost.py"],
     "domains": ["tests/test_domains.py", "tests/contracts/test_registry.py"],
     "limits": [
@@ -40,6 +40,8 @@ SUITES = {
         "tests/test_limiter.py",
         "tests/test_limits.py",
     ],
+    "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py"],
+    "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
         "tests/stores/test_schema.py",
         "tests/contracts/test_changelog.py",
@@ -78,6 +80,8 @@ WHAT_SUITES_DO = {
     "floods": "requests full of forwarded headers, their instructions counted",
     "domains": "`cache.domains` on a real Postgres, Redis and DNS server, and in memory",
     "limits": "reservations, the limiter over one store and over two, and routes that cost more",
+    "reservations": "one reservation against scripted counters, rule by rule",
+    "walks": "fleets of reservations that crash, pause, lose counters and differ about the time, at random",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
@@ -93,6 +97,7 @@ LOOPS = ("loops",)
 STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
+RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
@@ -110,6 +115,7 @@ FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
+MINUTE_WINDOW, ADVANCE = "tenantcache/ratelimit/core/minutewindow.py", "tenantcache/ratelimit/core/advance.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
@@ -366,6 +372,13 @@ MUTANTS = [
         RESOLVER,
         "            await self._unknown.settled()\n",
         "",
+        STARTS,
+    ),
+    Mutant(
+        "a timeout leaves out the time in which the loop stood still",
+        "tenantcache/runtime/deadline.py",
+        "PARTS = 4\n",
+        "PARTS = 1\n",
         STARTS,
     ),
     Mutant(
@@ -878,10 +891,52 @@ MUTANTS = [
     ),
     Mutant(
         "limits: what one store granted while the other failed",
-        "tenantcache/ratelimit/meter.py",
+        "tenantcache/ratelimit/group.py",
         "if not isinstance(error, StoreError) or not error.values:",
         "if True:",
         LIMITS,
+    ),
+    Mutant(
+        "limits: an account whose own take did not fail is not paused with its group",
+        "tenantcache/ratelimit/group.py",
+        "if failure is None or meter.owner not in self._failing]",
+        "if failure is None]",
+        LIMITS,
+    ),
+    Mutant(
+        "limits: what is reserved is not spent in a minute whose version is not known",
+        "tenantcache/ratelimit/core/minutecounters.py",
+        "            self._quarter.give_up()\n        return self._quarter.taken",
+        "            pass\n        return self._quarter.taken",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "counters: what was reserved in a store that fails is a part of the process's own share",
+        "tenantcache/ratelimit/fallback.py",
+        'cost + (reservation.granted if window.unit == "minute" else 0)',
+        "cost",
+        COUNTERS,
+    ),
+    Mutant(
+        "counters: an account whose slot is not told is not decided by this process alone",
+        "tenantcache/ratelimit/fleetslots.py",
+        "            raise self._counters.unanswered(str(error)) from error",
+        "            raise",
+        COUNTERS,
+    ),
+    Mutant(
+        "counters: what Redis answered in part tells Postgres of the days",
+        FLEET_COUNTERS,
+        "        self._days.note(batch, found)\n        return found",
+        "        return found",
+        COUNTERS,
+    ),
+    Mutant(
+        "counting: a key that is not ours is counted in another one",
+        REDIS_COUNTERS,
+        "if _is_of_wrong_type(error) and self._move(commands, replies):",
+        "if False:",
+        COUNTING,
     ),
     Mutant(
         "limits: Postgres is asked before Redis",
@@ -900,8 +955,8 @@ MUTANTS = [
     Mutant(
         "limits: after a failure no more than is needed",
         RESERVATION,
-        "Event.FAILED: State.CAUTIOUS",
-        "Event.FAILED: State.HOLDING",
+        "State.TAKING: {\n        Event.ANSWERED: State.HOLDING,\n        Event.FAILED: State.CAUTIOUS",
+        "State.TAKING: {\n        Event.ANSWERED: State.HOLDING,\n        Event.FAILED: State.HOLDING",
         LIMITS,
     ),
     Mutant(
@@ -919,11 +974,265 @@ MUTANTS = [
         LIMITS,
     ),
     Mutant(
-        "limits: a later minute that grants nothing is asked once",
-        "tenantcache/ratelimit/core/advance.py",
-        "walled = self.wall > minute",
-        "walled = False",
-        LIMITS,
+        "advance: a minute has what the quarter's counter leaves",
+        MINUTE_WINDOW,
+        "limit = ceiling - (level - reserved.claim)",
+        "limit = ceiling",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is reserved in advance fits into this minute",
+        MINUTE_WINDOW,
+        "min(pool, ceiling - value)",
+        "pool",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: all processes reserve a part of the limit",
+        MINUTE_WINDOW,
+        "pool = self._forecast.policy.pool(self.limit) if is_settled",
+        "pool = self.limit if is_settled",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: the next quarter is reserved within the pool",
+        MINUTE_WINDOW,
+        "self._advance.settle_next(*reply, pool)",
+        "self._advance.settle_next(*reply, self.limit if pool else 0)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: reserved in advance while all are in the minute",
+        MINUTE_WINDOW,
+        "self._forecast.policy.pool(self.limit) if is_settled(now, self.number) else 0",
+        "self._forecast.policy.pool(self.limit)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: processes differ about the time",
+        ADVANCE,
+        "return now + SKEW < (minute",
+        "return now < (minute",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: nothing is asked for that is answered too late",
+        ADVANCE,
+        "return is_settled(now + REPLY, minute_at(now))",
+        "return True",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: nothing is reserved while a counter is repaired",
+        MINUTE_WINDOW,
+        "0 if repairs else min(",
+        "min(",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a reply of another minute grants nothing in advance",
+        MINUTE_WINDOW,
+        "self._advance.settle_reserved(reserved, level, 0)  # it",
+        "self.held += self._advance.settle_reserved(reserved, level, pool)  # it",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what a late reply debited goes back",
+        MINUTE_WINDOW,
+        "            self._advance.settle_reserved(reserved, level, 0)  # it",
+        "            pass  # it",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a lost counter of a quarter grants what it has",
+        ADVANCE,
+        "self.grant(min(line.claim, value), value, room)",
+        "self.grant(line.claim, value, room)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was reserved in a lost counter is of the minute",
+        MINUTE_WINDOW,
+        "        if self._advance.lost(reserved, level):\n            self._spend_from_minute()\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a quarter that does not answer is not asked again",
+        ADVANCE,
+        "        if claim:\n            self._asked = self.quarter\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: the next quarter is asked once",
+        ADVANCE,
+        "            self._asked = self.quarter + 1\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is reserved ends with its quarter",
+        ADVANCE,
+        "        if quarter == self.quarter:\n            return\n",
+        "        return\n",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is reserved is of the version of the minute",
+        MINUTE_WINDOW,
+        "        if self._advance.follow(version):\n            self._advance.forget(number)",
+        "        self._advance.follow(version)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is reserved is not spent in unknown counters",
+        MINUTE_WINDOW,
+        "if self.limit is not None and version is not None:",
+        "if self.limit is not None:",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a minute is handed over with what is reserved",
+        MINUTE_WINDOW,
+        "            self._spend_from_minute()\n            self._advance.forget(self.number)\n\n    def settle",
+        "            pass\n\n    def settle",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a clock that was set loses what is reserved",
+        ADVANCE,
+        "        self.forget(minute)\n        if seconds < 0",
+        "        if seconds < 0",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: an earlier minute has nothing in advance",
+        MINUTE_WINDOW,
+        "        self._advance.forget(number)\n        self.restart(now)",
+        "        self._advance.enter(number)\n        self.restart(now)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a quarter in which the clock was is not reserved",
+        ADVANCE,
+        "        if seconds < 0:\n",
+        "        if False:\n",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what the clock leaves of it does not look lost",
+        MINUTE_WINDOW,
+        "        self._ledger.overshoot -= self._ledger.taken - before\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant("advance: what is on its way when the clock is set", RESERVATION, " and not is_outdated", "", RESERVATIONS),
+    Mutant(
+        "advance: what was spent of it stays spent after a reset",
+        MINUTE_WINDOW,
+        "        spent = min(self.spent, self._advance.taken)\n",
+        "        spent = 0\n",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a reset in other counters",
+        MINUTE_WINDOW,
+        "        self._follow_version()\n        self._forecast.forget_usage",
+        "        self._forecast.forget_usage",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was spent of it is debited of the minute",
+        MINUTE_WINDOW,
+        "        self._ledger.overshoot += self._ledger.taken - self.spent\n        self._ledger.taken = self.spent\n",
+        "        unspent = max(0, self._ledger.taken - self.spent)\n"
+        "        self._ledger.overshoot += unspent\n        self._ledger.taken -= unspent\n",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: both counters of a minute change at once",
+        MINUTE_WINDOW,
+        "return lines if self._edge.slides else lines + self._advance.return_overshoot()",
+        "return lines",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was held stays while others may be in the minute before",
+        MINUTE_WINDOW,
+        "if self._forecast.demand.is_new or has_begun(now, self.number):",
+        "if True:",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was reserved pays for nothing in other counters",
+        MINUTE_WINDOW,
+        "        self._follow_version()\n        lines = [",
+        "        lines = [",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: after a failure nothing is reserved",
+        MINUTE_WINDOW,
+        "if may_reserve(now) and not need.is_cautious",
+        "if may_reserve(now)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a limit that comes again has nothing in advance",
+        MINUTE_WINDOW,
+        "            self._begin_ledger()\n            self._advance.forget(self.number)\n        elif",
+        "            self._begin_ledger()\n        elif",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: the next quarter is the one after this",
+        ADVANCE,
+        "(self.next_taken, self.next_overshoot) if quarter == self.quarter + 1 else (0, 0)",
+        "(self.next_taken, self.next_overshoot)",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was spent does not come back with a late reply",
+        "tenantcache/ratelimit/core/ledger.py",
+        "min(line.debit.amount, line.claim)) for",
+        "line.debit.amount) for",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what is still to be debited does not look lost",
+        "tenantcache/ratelimit/core/ledger.py",
+        "self.taken + min(0, self.overshoot) + line.claim",
+        "self.taken + line.claim",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was given up stays in the counters that are left",
+        MINUTE_WINDOW,
+        "        self._advance.overshoot = 0\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was spent in the last minute stays debited",
+        MINUTE_WINDOW,
+        "        self._advance.owe(-self._ledger.overshoot)\n",
+        "",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: a lowered limit ends what is reserved",
+        MINUTE_WINDOW,
+        "        elif limit < old:\n            self._give_up_unspent(now)",
+        "        elif limit < old:\n            self._ledger.drop(self.held)\n            self.held = 0",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was reserved does not go back to other counters",
+        MINUTE_WINDOW,
+        "        self._follow_version()\n        return self._give_back(0)",
+        "        return self._give_back(0)",
+        RESERVATIONS,
     ),
     Mutant(
         "limits: the time of an admission travels with the request",
@@ -942,8 +1251,8 @@ MUTANTS = [
     Mutant(
         "handing over: an answer after the report is not used",
         FLEET_COUNTERS,
-        "if self.failover.version_of(minute_at(asked)) != counters:",
-        "if False:",
+        "if not found or self.failover.version_of(minute) != counters:",
+        "if not found:",
         COUNTERS,
     ),
     Mutant(

@@ -206,7 +206,8 @@ async def test_what_is_only_read_makes_no_key(
 async def test_what_goes_wrong_with_one_string_leaves_the_values_of_the_others(
     link: RedisLink, counters: RedisCounters, plain: Redis
 ) -> None:
-    await plain.lpush(DAY_KEY, "not ours")
+    for key in (DAY_KEY, f"{DAY_KEY}:2"):
+        await plain.lpush(key, "not ours")
     batch = [
         AccountDebits(ACME, [Debit(DAY, 1), Debit(MINUTE, 2)]),
         AccountDebits(Account("globex", GROUP_SIZE), [Debit(DAY, 3), Debit(MINUTE, 4)]),
@@ -222,6 +223,24 @@ async def test_what_goes_wrong_with_one_string_leaves_the_values_of_the_others(
     with pytest.raises(RejectedError) as caught:
         await counters.debit(batch[2:])
     assert caught.value.values == (), "of nothing"
+
+
+async def test_a_key_that_is_not_ours_is_left_alone_and_counted_in_another_one(
+    link: RedisLink, counters: RedisCounters, plain: Redis, billed_commands: BilledCommands
+) -> None:
+    """By all processes: Redis tells each of them that the key holds something else."""
+    await plain.lpush(KEY, "not ours")
+    billed_commands.reset()
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 5), Debit(QUARTER, 1), Debit(DAY, 7)]) == [5, 1, 7]
+    assert await debit_one(counters, "acme", [Debit(MINUTE, 2), Debit(QUARTER, 0)]) == [7, 1]
+    await counters.close()
+    assert billed_commands.by_command() == {"bitfield": 4, "expire": 2}, "one of them is rejected"
+    other = RedisCounters(link, prefix="test")
+    assert await debit_one(other, "acme", [Debit(MINUTE, 1), Debit(QUARTER, 0)]) == [8, 1]
+    await other.close()
+    assert await plain.type(KEY) == b"list"
+    assert sorted(await plain.keys("*")) == sorted([KEY.encode(), f"{KEY}:2".encode(), DAY_KEY.encode()])
+    assert await plain.ttl(f"{KEY}:2") > 0
 
 
 # The keys.
@@ -403,9 +422,9 @@ async def test_a_key_of_another_type_is_no_failure_of_redis(
 ) -> None:
     debit = Debit(Window("day", 19_675), 1)
     await debit_one(counters, "acme", [debit])
-    [key] = await plain.keys("*")
-    await plain.delete(key)
-    await plain.lpush(key, "not ours")
+    assert await plain.delete(DAY_KEY) == 1
+    for key in (DAY_KEY, f"{DAY_KEY}:2"):
+        await plain.lpush(key, "not ours")
     with pytest.raises(RejectedError, match="WRONGTYPE"):
         await debit_one(counters, "acme", [debit])
     assert link.breaker.state == "closed"

@@ -6,7 +6,8 @@ Rules:
 * Each is set up as its own documentation recommends and in its favour. That is the asyncio client if there is one,
   hiredis, fixed windows if there is a choice, and no headers unless its own middleware sends them.
 * A library that only limits gets its tenant from `LocalLookup`, which costs it next to nothing.
-* A contender that limits is timed only after it was seen to refuse the fourth request at a limit of three.
+* A contender that limits is timed only after it was seen to refuse the fourth request at a limit of three, in each
+  window that it has.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Literal
 
 from starlette.types import ASGIApp
 
-from benchmarks.bench.contenders import bounds, lookups, ours, plain
+from benchmarks.bench.contenders import bounds, fastapi_tenancy, lookups, ours, plain
+from benchmarks.bench.contenders.fastapi_redis_sdk import open_fastapi_redis_sdk
 from benchmarks.bench.contenders.guide import open_cashews, open_guide
 from benchmarks.bench.contenders.limiters import (
     open_limits,
@@ -42,6 +44,7 @@ class Contender:
     on_redis: bool
     set_up: str
     open: Callable[[Env], AbstractAsyncContextManager[ASGIApp]]
+    windows: tuple[str, ...] = ("minute", "day")
 
     @property
     def is_ours(self) -> bool:
@@ -115,6 +118,22 @@ CONTENDERS = (
     Contender(
         "throttlekit-py", "both", True, "AsyncRedisBackend with FixedWindow, one for each limit", open_throttlekit
     ),
+    Contender(
+        "fastapi-redis-sdk",
+        "both",
+        True,
+        "FastAPI with two stacked `rate_limit()` dependencies; its script, because INCREX needs Redis 8.8 "
+        "(there it bills INCREX and PTTL for each limit)",
+        open_fastapi_redis_sdk,
+    ),
+    Contender(
+        "fastapi-tenancy, minutes only",
+        "both",
+        True,
+        "TenancyMiddleware as below, `enable_rate_limiting=True`: one window, and no limit by day",
+        fastapi_tenancy.open_limited,
+        windows=("minute",),
+    ),
     Contender("tenantcache, lookup only", "lookup", False, "`TENANTCACHE_LIMITS=off`", ours.open_lookup),
     Contender("cashews, lookup only", "lookup", False, "`@cache` with `client_side=True`", lookups.open_cashews),
     Contender(
@@ -122,7 +141,7 @@ CONTENDERS = (
         "lookup",
         False,
         "TenancyMiddleware, subdomains, SQLAlchemyTenantStore, `l1_cache_enabled=True`",
-        lookups.open_fastapi_tenancy,
+        fastapi_tenancy.open_lookup,
     ),
 )
 
@@ -130,9 +149,6 @@ LEFT_OUT = {
     "fastapi-limiter": (
         "since 0.2 it is a FastAPI dependency around `pyrate_limiter.Limiter.try_acquire_async`, with one bucket for "
         "all keys of a Limiter, so that tenants would share one limit; pyrate-limiter itself takes part"
-    ),
-    "fastapi-tenancy's own limiter": (
-        "one window only, so it cannot hold a limit by minute and one by day; its lookup takes part"
     ),
     "throttlekit-py's FleetBackend": (
         "it leases batches, but from a throttlekit-server (Node.js) over gRPC and not from Redis; its Redis backend "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -128,37 +127,3 @@ async def open_cashews(env: Env) -> AsyncIterator[ASGIApp]:
         cached_lookup(env, postgres, "lookup") as find,
     ):
         yield LookupMiddleware(bare(), find)
-
-
-@asynccontextmanager
-async def open_fastapi_tenancy(env: Env) -> AsyncIterator[ASGIApp]:
-    """Its store insists on a table `tenants` of its own, which is filled from ours."""
-    from fastapi_tenancy import IsolationStrategy, ResolutionStrategy, TenancyConfig, TenancyManager
-    from fastapi_tenancy.middleware.tenancy import TenancyMiddleware
-    from fastapi_tenancy.resolution import SubdomainTenantResolver
-    from fastapi_tenancy.storage.database import SQLAlchemyTenantStore
-
-    logging.getLogger("fastapi_tenancy").setLevel(logging.ERROR)
-    url = env.database_url.replace("postgresql://", "postgresql+asyncpg://")
-    config = TenancyConfig(
-        database_url=url,
-        resolution_strategy=ResolutionStrategy.SUBDOMAIN,
-        isolation_strategy=IsolationStrategy.RLS,
-        domain_suffix="." + BASE_DOMAIN,
-        l1_cache_enabled=True,
-        l1_cache_max_size=10_000,
-    )
-    manager = TenancyManager(config, SQLAlchemyTenantStore(url))
-    # As its documentation wants it if there is no proxy in front.
-    manager.resolver = SubdomainTenantResolver(manager.store, "." + BASE_DOMAIN, trust_x_forwarded=False)
-    await manager.initialize()
-    try:
-        connection = await asyncpg.connect(env.database_url)
-        await connection.execute("""
-            insert into public.tenants (id, identifier, name, status, tenant_metadata)
-                select id, subdomain, name, status, attributes::text from tenantcache.tenants on conflict do nothing
-        """)
-        await connection.close()
-        yield TenancyMiddleware(bare(), manager=manager)
-    finally:
-        await manager.close()

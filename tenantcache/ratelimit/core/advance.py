@@ -11,9 +11,12 @@ Rules:
 * All processes together reserve a part of the limit, the pool. Nothing is granted at a position above it.
 * The next quarter is reserved in the last minutes of this one, once. Its counter is in another key, which costs
   another command.
-* A quarter that grants less than was asked for is not asked again. What it has debited in vain goes back at once: it
-  would be missing in each of the minutes.
-* Tokens are lost if their counters are of another version than the minute's, or if the server's clock was set.
+* A quarter that grants less than was asked for, or does not answer, is not asked again. What it has debited in vain
+  goes back at once: it would be missing in each of the minutes.
+* Tokens are lost if their counters are of another version than the minute's, or if the server's clock was set. A clock
+  that was set back may have been in later minutes before: their quarter is not reserved any more.
+* What was held does not go back while another process may be in the minute before, in which it may have been spent.
+  Then it is lost.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ SKEW = 1.0
 REPLY = 1.0
 """Seconds that a reply may take and still grant something."""
 
+HEARD = 5.0
+"""Seconds after which every process has heard that the server's clock was set: more than the bound on staleness."""
+
 AHEAD = 180.0
 """Seconds before its start from which a quarter is reserved, by a take that is sent anyway: there is one a minute."""
 
@@ -39,6 +45,11 @@ AHEAD = 180.0
 def is_settled(now: float, minute: int) -> bool:
     """Whether all processes are in `minute`, or in one before it, at server time `now`."""
     return now + SKEW < (minute + 1) * MINUTE
+
+
+def has_begun(now: float, minute: int) -> bool:
+    """Whether all processes are in `minute`, or in one after it, at server time `now`."""
+    return now - SKEW >= minute * MINUTE
 
 
 def may_reserve(now: float) -> bool:
@@ -58,11 +69,12 @@ class Advance(Ledger):
     next_taken: int
     quarter: int
 
-    __slots__ = ("_asked", "_version", "next_overshoot", "next_taken", "quarter")
+    __slots__ = ("_asked", "_barred", "_version", "next_overshoot", "next_taken", "quarter")
 
     def __init__(self, minute: int) -> None:
         super().__init__()
         self._version: object = None  # not known
+        self._barred = 0  # the last quarter in which a clock was that has been set back since
         self.forget(minute)
 
     def forget(self, minute: int) -> None:
@@ -81,6 +93,12 @@ class Advance(Ledger):
         self.taken, self.overshoot = taken, overshoot
         self.has_lost = False
 
+    def clock_was_set(self, minute: int, seconds: float, now: float) -> None:
+        """The clock is `now`, by so many seconds another one than before: nothing is reserved."""
+        self.forget(minute)
+        if seconds < 0:
+            self._barred = max(self._barred, quarter_of(minute_at(now - seconds + HEARD)))
+
     def follow(self, version: object) -> bool:
         """Note the version of the minute's counters, if it is known; return whether it is another one."""
         if version is None or version == self._version:
@@ -92,28 +110,30 @@ class Advance(Ledger):
 
     def plan(self, target: int) -> Line:
         """Bring what is reserved up to `target`, and read the counter."""
-        claim = max(0, target - self.taken) if self.quarter > self._asked else 0
+        claim = target - self.taken if self.lacks(target) else 0
+        if claim:
+            self._asked = self.quarter
         return self.claim(Window("quarter", self.quarter), claim)
 
     def plan_next(self, target: int) -> list[Line]:
         """Reserve `target` of the next quarter, unless that has been asked for."""
-        if not target or self._asked > self.quarter:
+        if not target or max(self._asked, self._barred) > self.quarter:
             return []
         self._asked = self.quarter + 1
         return [Line(Debit(Window("quarter", self.quarter + 1), target), target)]
 
     def lacks(self, target: int) -> bool:
         """Whether `plan` would ask for tokens of this quarter."""
-        return self.taken < target and self.quarter > self._asked
+        return self.taken < target and self.quarter > self._asked and self.quarter > self._barred
 
     def settle_reserved(self, line: Line, value: int, room: int) -> int:
         """Enter the new value of this quarter's counter; return the tokens granted of each minute from now on.
 
         `room` is the highest position that may be granted; 0 if the reply came too late.
         """
-        granted = self.grant(line.claim, value, room)
-        if granted < line.claim:
-            self._asked = max(self._asked, self.quarter)
+        granted = self.grant(min(line.claim, value), value, room)  # a counter that was lost has no more
+        if line.claim and granted == line.claim and self._asked == self.quarter:
+            self._asked = 0
         return granted
 
     def settle_next(self, line: Line, value: int, room: int) -> None:
@@ -124,11 +144,19 @@ class Advance(Ledger):
 
     # Giving back.
 
+    def owe(self, tokens: int) -> None:
+        """So many tokens were spent in the minute that ends, and its counter does not have them: they stay debited."""
+        self.overshoot -= min(max(0, tokens), self.overshoot)
+
     def give_up(self) -> None:
         """Give everything up; the counters hold it until it is given back."""
         self.overshoot += self.taken
         self.next_overshoot += self.next_taken
         self.taken = self.next_taken = 0
+
+    @property
+    def has_overshoot(self) -> bool:
+        return bool(self.overshoot or self.next_overshoot)
 
     def return_overshoot(self) -> list[Line]:
         """Give back what was debited and is not held."""

@@ -8,7 +8,7 @@ from tenantcache.ratelimit.core.decision import Quota, quota
 from tenantcache.ratelimit.core.ledger import Ledger, Line
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.refusal import Refusal
+from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.spending import Spending, Spent
 from tenantcache.ratelimit.core.windows import UNLIMITED, Calendar, Day, Window
 
@@ -46,7 +46,7 @@ class DayWindow:
         self.spent = 0
         self.held = self._without_take()
         """Tokens that may be spent; `UNLIMITED` if there is no limit."""
-        self.refusal = Refusal()
+        self.refusal = OPEN
 
     def _without_take(self) -> int:
         return UNLIMITED if self.limit is None else 0
@@ -138,7 +138,8 @@ class DayWindow:
         """Enter the counter's new value; return what to send to repair a lost counter."""
         if self.limit is None or line.debit.window != self.window:
             return []
-        granted, self.refusal.is_used_up, repairs = self._ledger.settle(line, value, self.limit, is_repair)
+        granted, is_used_up, repairs = self._ledger.settle(line, value, self.limit, is_repair)
+        self.refusal = self.refusal.used_up(is_used_up)
         self.held += granted
         self._used = value
         return repairs
@@ -153,7 +154,7 @@ class DayWindow:
         return self.held + self._ledger.overshoot
 
     def return_idle(self) -> Line:
-        self.refusal.is_used_up = False
+        self.refusal = self.refusal.used_up(False)
         return self.give_back()
 
     def return_overshoot(self) -> Line:
@@ -174,7 +175,7 @@ class DayWindow:
     def change(self, limit: int | None) -> None:
         """Put a new limit in force: rule 6."""
         old, self.limit = self.limit, limit
-        self.refusal.reopen()
+        self.refusal = OPEN
         if old is None or limit is None:
             self._close()
             self._ledger, self.spent = Ledger(), 0

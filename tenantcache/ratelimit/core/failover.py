@@ -163,7 +163,7 @@ class Failover:
 
     def note_time(self, now: float) -> None:
         """Rule 7; to be called several times a second."""
-        # Nothing is taken in advance from Postgres, so a minute of its may be known.
+        # A minute of Postgres may be known. What was reserved of it counts in the process's own share.
         known_until = -inf if self._postgres_is_broken(now) else self.agreement.settled_until
         self.isolation.note(now, isolated=self.is_isolated(now), known_until=known_until)
 

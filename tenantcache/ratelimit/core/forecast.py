@@ -46,6 +46,11 @@ class Demand:
         self.denied: int = 0
         """Tokens asked for and refused in the current minute."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no minute has ended since the process first saw the tenant."""
+        return self.mean is None
+
     def close(self, spent: int, minutes: int, start: int) -> None:
         """End the minute, with `spent` tokens admitted in it; the next one seen begins at `start`, `minutes` later.
 

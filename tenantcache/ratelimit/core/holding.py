@@ -14,6 +14,7 @@ from tenantcache.ratelimit.core.ledger import Line, Take
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
+from tenantcache.ratelimit.core.refusal import OPEN
 from tenantcache.ratelimit.core.windows import MINUTE, Calendar, Policy, Window, minute_at
 from tenantcache.tenant import Limits
 
@@ -58,8 +59,7 @@ class Holding:
             self._go_back(number, now)
         if self._cut_until and now >= self._cut_until:
             self._cut_until = 0.0
-            minute.refusal.reopen()
-            day.refusal.reopen()
+            minute.refusal = day.refusal = OPEN
         if number > minute.number:
             minute.enter(number)
             self._begin_minute()
@@ -122,8 +122,8 @@ class Holding:
 
     def _leave_to_others(self, cost: int, now: float) -> None:
         """What is held was too little for a request of `cost`: it goes back soon, and `cost` is not asked for again."""
-        self.minute.refusal.note_too_dear(cost, now)
-        self.day.refusal.note_too_dear(cost, now)
+        for window in (self.minute, self.day):
+            window.refusal = window.refusal.noting(cost, now)
         self.watch(now)
         if self.pace is not None:
             self.pace.rate = max(self.pace.rate, self.minute.rate(now))
@@ -155,7 +155,7 @@ class Holding:
         if _is_cut(old.per_minute, limits.per_minute) or _is_cut(old.per_day, limits.per_day):
             self._cut_until = now + self.policy.cut_settles
         if old.per_minute != limits.per_minute:
-            self.minute.change(limits.per_minute)
+            self.minute.change(limits.per_minute, now)
             self.refill = False
         if old.per_day != limits.per_day:
             self.day.change(limits.per_day)
@@ -227,12 +227,12 @@ class Holding:
         if quiet < self.policy.quiet or missed < self.policy.missed:
             return []
         self.pace = None
-        lines = self.minute.return_idle() if of_minute else []
+        lines = self.minute.return_idle(now) if of_minute else []
         return lines + ([self.day.return_idle()] if of_day else [])
 
-    def release(self) -> list[Line]:
+    def release(self, now: float) -> list[Line]:
         """Give up everything unspent, for good."""
-        lines = _changing(self.minute.release()) + _changing(self.day.release())
+        lines = _changing(self.minute.release(now)) + _changing(self.day.release())
         self._begin_minute()
         self.until = 0.0
         return lines

@@ -68,7 +68,7 @@ class Ledger:
         return line
 
     def lost(self, line: Line, value: int) -> bool:
-        return value < self.taken + line.claim
+        return value < self.taken + min(0, self.overshoot) + line.claim
 
     def grant(self, claim: int, value: int, limit: int) -> int:
         """Enter a debit that brought the counter to `value`; return the tokens granted."""
@@ -88,7 +88,7 @@ class Ledger:
         lost = self.lost(line, value)
         again = repaired or (self.has_lost and line.debit.window.unit == "minute")
         if lost and not again:
-            self.has_lost = True
+            self.has_lost, self.overshoot = True, max(0, self.overshoot)
             return 0, False, [repair(self, line, value, limit)]
         granted = 0 if lost else self.grant(line.claim, value, limit)
         return granted, granted < line.claim or (repaired and not granted), []
@@ -110,6 +110,8 @@ def repair(ledger: Ledger, line: Line, value: int, limit: int) -> Line:
 
 
 def undo(made: Iterable[Line]) -> Take | None:
-    """Give back what was debited; not what was claimed, which may count in debits that are lost by now."""
-    lines = tuple(Line(Debit(line.debit.window, -line.debit.amount), 0) for line in made if line.debit.amount > 0)
+    """Give back what was debited of what was claimed: the rest of a claim may count in debits that are lost by now, and
+    the rest of a debit was spent."""
+    amounts = [(line.debit.window, min(line.debit.amount, line.claim)) for line in made]
+    lines = tuple(Line(Debit(window, -amount), 0) for window, amount in amounts if amount > 0)
     return Take(lines) if lines else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tenantcache.ratelimit.core.advance import Advance, VersionOf, is_settled
+from tenantcache.ratelimit.core.advance import Advance, VersionOf, has_begun, is_settled
 from tenantcache.ratelimit.core.ledger import Ledger, Line
 from tenantcache.ratelimit.core.windows import Window
 
@@ -70,39 +70,60 @@ class MinuteCounters:
     @property
     def weighs(self) -> bool:
         """Whether later minutes would be charged with overshoot."""
-        return bool(self._minute.overshoot if self._slides else self._quarter.overshoot)
+        return bool(self._minute.overshoot) if self._slides else self._quarter.has_overshoot
 
     # Time.
 
     def enter(self, number: int) -> int:
-        """Enter a later minute; return the tokens that are reserved of it. None are if its version is not known."""
+        """Enter a later minute; return the tokens that are reserved of it.
+
+        If its version is not known, they may not be spent: they are claimed anew, or go back.
+        """
+        self._quarter.owe(-self._minute.overshoot)
         self.number = number
         self.begin()
         self._quarter.enter(number)
         version = self._version_of(number)
         if self._quarter.follow(version):
             self._quarter.forget(number)
-        return 0 if version is None else self._quarter.taken
+        if version is None:
+            self._quarter.give_up()
+        return self._quarter.taken
 
-    def restart(self, number: int) -> None:
+    def clear(self, number: int) -> None:
         """Hold nothing, in a minute in which something may have been held before."""
         self.number = number
         self.begin()
         self._quarter.forget(number)
 
-    def forget_reserved(self) -> None:
-        """What is reserved is a part of this minute like any other from now on, and nothing of later ones."""
-        self._move_to_minute()
-        self._quarter.forget(self.number)
+    def restart(self, spent: int, held: int) -> tuple[int, int]:
+        """The minute's counter has been reset. What is reserved stays, and was spent first. Return the tokens of
+        it that were spent, and those that may be spent. `held` is that of `follow_version`."""
+        self.follow_version(held)
+        spent = min(spent, self._quarter.taken)
+        self.begin()
+        return spent, 0 if self._version_of(self.number) is None else self._quarter.taken - spent
 
-    def _move_to_minute(self) -> None:
-        self._minute.taken += self._quarter.taken
-        self._quarter.taken = 0
+    def clock_was_set(self, seconds: float, now: float, held: int) -> None:
+        """What is reserved was granted for minutes that other processes may have been in already."""
+        before = self._minute.taken
+        self._move_to_minute(held)
+        self._minute.overshoot -= self._minute.taken - before
+        self._quarter.clock_was_set(self.number, seconds, now)
 
-    def follow_version(self) -> None:
-        """The fleet may have changed its counters within the minute: what is reserved was reported as taken of it."""
+    def follow_version(self, held: int) -> None:
+        """The fleet may have changed its counters within the minute: what is reserved was reported as taken of it.
+
+        `held` tokens of this minute were spent or may be spent.
+        """
         if self._quarter.follow(self._version_of(self.number)):
-            self.forget_reserved()
+            self._move_to_minute(held)
+            self._quarter.forget(self.number)
+
+    def _move_to_minute(self, held: int) -> None:
+        """What is held is all taken of the minute from now on."""
+        self._minute.taken = max(self._minute.taken, held)
+        self._quarter.taken = 0
 
     # Taking.
 
@@ -119,10 +140,13 @@ class MinuteCounters:
         """Reserve `target` tokens of the next quarter, unless that has been asked for."""
         return self._quarter.plan_next(target)
 
-    def settle(self, answered: Answered, ceiling: int, pool: int, now: float, *, is_repair: bool) -> Settled | None:
+    def settle(
+        self, answered: Answered, ceiling: int, pool: int, now: float, held: int, *, is_repair: bool
+    ) -> Settled | None:
         """Enter the counters' new values. None: nothing was answered of this minute.
 
-        `ceiling` is the highest level that may be granted, `pool` the highest position in a quarter's counter.
+        `ceiling` is the highest level that may be granted, `pool` the highest position in a quarter's counter, `held`
+        that of `follow_version`.
         """
         of_minute = answered.get(self.window)
         if self._slides:
@@ -138,7 +162,7 @@ class MinuteCounters:
             self._quarter.settle_reserved(line, value, 0)  # it was sent in a minute that has ended since
             return None
         if self._quarter.lost(line, value):
-            self._move_to_minute()
+            self._move_to_minute(held)
         settled = self._settle_minute(*of_minute, ceiling - (value - line.claim), value, is_repair=is_repair)
         room = 0 if settled.repairs else min(pool, ceiling - of_minute[1])
         reserved = self._quarter.settle_reserved(line, value, room)
@@ -157,20 +181,29 @@ class MinuteCounters:
         line = self._minute.give_back(self.window, tokens)
         return [line] if self._slides else [line, *self._quarter.return_overshoot()]
 
-    def keep_reserved(self, most: int) -> None:
+    def keep_reserved(self, most: int, now: float) -> None:
         """Reserve no more than `most` tokens of later minutes. Those of this minute stay."""
+        if not has_begun(now, self.number):
+            return
         moved = max(0, self._quarter.taken - most)
         self._minute.taken += moved
         self._minute.overshoot -= moved
         self._quarter.taken -= moved
         self._quarter.overshoot += moved
 
-    def give_up_unspent(self, spent: int) -> None:
-        """Nothing but the `spent` tokens is taken any more; `give_back` returns the others."""
+    def give_up_unspent(self, spent: int, now: float, *, is_first: bool) -> None:
+        """Nothing but the `spent` tokens is taken any more; `give_back` returns the others.
+
+        `is_first`: nothing was held in an earlier minute.
+        """
         self._minute.overshoot += self._minute.taken - spent
         self._minute.taken = spent
-        self._quarter.give_up()
+        if is_first or has_begun(now, self.number):
+            self._quarter.give_up()
+        else:
+            self._quarter.forget(self.number)
 
     def leave(self) -> None:
         """Other counters go on from what is granted here. Overshoot stays in those that are left."""
         self._minute.overshoot, self._minute.has_lost = 0, False
+        self._quarter.overshoot = 0

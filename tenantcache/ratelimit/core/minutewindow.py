@@ -11,7 +11,7 @@ from tenantcache.ratelimit.core.ledger import Line
 from tenantcache.ratelimit.core.minutecounters import Answered, MinuteCounters
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.refusal import Refusal
+from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.sliding import Edge
 from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute_at, minute_end, quarter_of
 
@@ -26,7 +26,7 @@ class MinuteWindow:
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
         self.limit = limit
-        self.refusal: Refusal = Refusal()
+        self.refusal: Refusal = OPEN
         self._edge = edge
         self._forecast = Forecast(policy, now)
         self._counters = MinuteCounters(minute_at(now), version_of, slides=edge.slides)
@@ -72,29 +72,33 @@ class MinuteWindow:
         goes_on = self._edge.enter(self._used, is_next=passed == 1) and self.refusal.is_used_up
         self._forecast.close(self.spent, passed, start)
         self._hold(self._counters.enter(number))
-        self.refusal.reopen()
-        self.refusal.is_used_up = goes_on
+        self.refusal = OPEN.used_up(goes_on)
         self.set_low_water_mark(float(start))
 
     def go_back(self, number: int, now: float) -> None:
         """Enter an earlier minute, with nothing (rule 6)."""
         self._forecast.go_back(now)
-        self._begin(number, now)
+        self._counters.clear(number)
+        self._hold(0)
+        self._edge.forget()
+        self.refusal = OPEN
 
     def restart(self, now: float) -> None:
-        """The counters have been reset: what was held in them is gone."""
-        self._begin(self.number, now)
-
-    def _begin(self, number: int, now: float) -> None:
-        self._counters.restart(number)
+        """The counter has been reset: what was held in it is gone. What is reserved stays, and was spent first."""
+        spent, held = self._counters.restart(self.spent, self._held_or_spent)
         self._forecast.forget_usage(now)
         self._edge.forget()
-        self._hold(0)
-        self.refusal.reopen()
+        self._hold(held)
+        self.spent = spent
+        self.refusal = OPEN
 
-    def clock_was_set(self) -> None:
-        """What is reserved was granted for minutes that other processes may have been in already."""
-        self._counters.forget_reserved()
+    def clock_was_set(self, seconds: float, now: float) -> None:
+        self._counters.clock_was_set(seconds, now, self._held_or_spent)
+
+    @property
+    def _held_or_spent(self) -> int:
+        """Tokens of this minute; 0 without a limit."""
+        return 0 if self.limit is None else self.spent + self.unspent
 
     # Spending.
 
@@ -170,7 +174,7 @@ class MinuteWindow:
         if most is not None:
             tokens = min(tokens, most - held)
         target = ahead if may_reserve(now) and not need.is_cautious else 0
-        self._counters.follow_version()
+        self._counters.follow_version(self._held_or_spent)
         lines = self._counters.claim_next(target) if need.ahead and is_next_due(now) else []
         if tokens > 0 or (need.is_along and self._counters.lacks(target)):
             lines = self._counters.claim(max(0, tokens), target) + lines + self._edge.reads(self.number)
@@ -196,12 +200,13 @@ class MinuteWindow:
         if self.limit is None:
             return []
         ceiling, pool = self._ceiling(self.limit, now), self._forecast.policy.pool(self.limit)
-        settled = self._counters.settle(answered, ceiling, pool, now, is_repair=is_repair)
+        held = self._held_or_spent
+        settled = self._counters.settle(answered, ceiling, pool, now, held, is_repair=is_repair)
         if settled is None:
             return []
         self.held += settled.granted
         self._forecast.usage.see(settled.level, now)
-        self.refusal.is_used_up = settled.is_used_up or (self.refusal.is_used_up and not settled.claim)
+        self.refusal = self.refusal.used_up(settled.is_used_up or (self.refusal.is_used_up and not settled.claim))
         return settled.repairs
 
     # Giving back.
@@ -220,33 +225,42 @@ class MinuteWindow:
         overshoot = self._counters.overshoot if self.refusal.leaves_tokens else 0
         return max(0, self.unspent - self.kept) + overshoot
 
-    def return_idle(self) -> list[Line]:
-        extra = max(0, self.unspent - self.kept)
-        self.held, self.low, self.refusal.is_used_up = self.unspent - extra, 0, False
-        self._counters.keep_reserved(self.kept)
+    def return_idle(self, now: float) -> list[Line]:
+        self._counters.follow_version(self._held_or_spent)
+        kept = self.kept
+        extra = max(0, self.unspent - kept)
+        self.held, self.low, self.refusal = self.unspent - extra, 0, self.refusal.used_up(False)
+        self._counters.keep_reserved(kept, now)
         return self._counters.give_back(extra)
 
     def return_overshoot(self) -> list[Line]:
-        return [] if self.limit is None else self._counters.give_back(0)
+        if self.limit is None:
+            return []
+        self._counters.follow_version(self._held_or_spent)
+        return self._counters.give_back(0)
 
     def return_weight(self) -> list[Line]:
         """Give back overshoot that would weigh in later minutes."""
         return self.return_overshoot() if self._counters.weighs else []
 
-    def release(self) -> list[Line]:
+    def release(self, now: float) -> list[Line]:
         """Give up everything unspent, for good."""
         lines: list[Line] = []
         if self.limit is not None:
-            self._counters.follow_version()
-            self._counters.give_up_unspent(self.spent)
+            self._counters.follow_version(self._held_or_spent)
+            self._give_up_unspent(now)
             lines = self._counters.give_back(0)
         self.held = self.low = self.spent = 0
         return lines
 
+    def _give_up_unspent(self, now: float) -> None:
+        self._counters.give_up_unspent(self.spent, now, is_first=self._forecast.demand.is_new)
+        self.held = self.low = 0
+
     def hand_over(self, now: float) -> int:
         """Return the tokens granted of this minute. Overshoot, and a refusal, are of the counters that are left."""
         self._counters.leave()
-        self.refusal.is_used_up = False
+        self.refusal = self.refusal.used_up(False)
         self._forecast.forget_usage(now)
         return self.granted
 
@@ -255,14 +269,13 @@ class MinuteWindow:
         """Tokens granted of this minute and not given back; 0 without a limit."""
         return self._counters.granted
 
-    def change(self, limit: int | None) -> None:
+    def change(self, limit: int | None, now: float) -> None:
         """Put a new limit in force: rule 6."""
         old, self.limit = self.limit, limit
-        self.refusal.reopen()
+        self.refusal = OPEN
         self.pass_low_water_mark()
         if old is None or limit is None:
-            self._counters.restart(self.number)
+            self._counters.clear(self.number)
             self._hold(0)
         elif limit < old:
-            self._counters.give_up_unspent(self.spent)
-            self.held = self.low = 0
+            self._give_up_unspent(now)

@@ -28,7 +28,7 @@ class RedisState(Enum):
     """The value is how diagrams name it."""
 
     ABSENT = "absent"
-    """This process has no Redis URL."""
+    """This process has no Redis URL, or is told to count in Postgres."""
     ANSWERING = "answering"
     """Nothing is known against it."""
     FAILING = "failing"
@@ -82,13 +82,13 @@ TRANSITIONS: Mapping[RedisState, Mapping[RedisEvent, RedisState]] = {
 
 
 class RedisHealth:
-    """`has_redis`: whether this process was given a Redis URL."""
+    """`has_redis`: whether this process may count in Redis."""
 
     __slots__ = ("_answering_since", "_asked", "_failing_since", "_failing_until", "_heard", "reason", "state")
 
     def __init__(self, *, has_redis: bool) -> None:
         self.state = RedisState.ANSWERING if has_redis else RedisState.ABSENT
-        self.reason = "" if has_redis else "a process has no Redis URL"
+        self.reason = "" if has_redis else "a process counts without Redis"
         """Of the last failure."""
         # Redis has answered without a gap since then, and the last of these answers was asked for at `_heard`.
         self._answering_since = self._heard = -inf

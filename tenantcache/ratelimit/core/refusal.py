@@ -35,32 +35,30 @@ NOT_TOO_DEAR = TooDear(1 << 62, 0.0, 0.0)
 """More than any request costs."""
 
 
-class Refusal:
-    """A counter's answers of one window."""
+class Refusal(NamedTuple):
+    """A counter's answers of one window. `is_used_up`: it had fewer tokens than it was asked for."""
 
     is_used_up: bool
+    too_dear: TooDear
 
-    __slots__ = ("_too_dear", "is_used_up")
-
-    def __init__(self) -> None:
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Forget all refusals: the counter may have tokens again."""
-        self.is_used_up = False
-        """The counter had fewer tokens than it was asked for."""
-        self._too_dear = NOT_TOO_DEAR
+    def used_up(self, is_used_up: bool) -> Refusal:
+        if self.too_dear is NOT_TOO_DEAR:
+            return USED_UP if is_used_up else OPEN
+        return Refusal(is_used_up, self.too_dear)
 
     def refuses(self, cost: int, now: float) -> bool:
         """Whether the counter is known not to have `cost` tokens beside what is held."""
-        return self.is_used_up or self._too_dear.refuses(cost, now)
+        return self.is_used_up or self.too_dear.refuses(cost, now)
 
-    def note_too_dear(self, cost: int, now: float) -> None:
+    def noting(self, cost: int, now: float) -> Refusal:
         """A request of `cost` was refused, by this window or by another one."""
-        if self.is_used_up:
-            self._too_dear = self._too_dear.again(cost, now)
+        return self._replace(too_dear=self.too_dear.again(cost, now)) if self.is_used_up else self
 
     @property
     def leaves_tokens(self) -> bool:
         """Whether what is left was too little for a request, and may be enough for another process."""
-        return self.is_used_up and self._too_dear is not NOT_TOO_DEAR
+        return self.is_used_up and self.too_dear is not NOT_TOO_DEAR
+
+
+OPEN, USED_UP = Refusal(False, NOT_TOO_DEAR), Refusal(True, NOT_TOO_DEAR)
+"""Nothing has been refused, so the counter may have tokens; and everything is. Most windows share these."""

@@ -18,7 +18,7 @@ Rules, each of which keeps "never exceeded" true by itself:
 6. A lowered limit ends all tokens of its window and gives them back: those above it must go, and those below it would
    be refused to all other processes for the rest of a day. Until all processes have done so (`cut_settles`), a refusal
    is not final. A window's bound is the highest limit that was in force in it. Tokens reserved in advance belong to
-   windows that the old limit never governs: all of them go, unless all are within the new limit.
+   windows that the old limit never governs: all of them go.
    A clock that was set back leads into windows that were left before. They are entered with nothing: what was taken of
    them is in their counters. What was taken of later windows is given up. So is what is on its way: it is of no version
    (rule 7).
@@ -65,6 +65,8 @@ class State(Enum):
     """No take is in flight, and the last one failed: the next one asks for no more than is needed (rule 4)."""
     TAKING = "taking"
     """A take is in flight."""
+    OUTDATED = "outdated"
+    """A take is in flight, and the server's clock was set since it was planned: it grants nothing of a minute."""
     RELEASED = "released"
     """Everything was given back. It admits nothing any more."""
 
@@ -75,13 +77,20 @@ class Event(Enum):
     SENT = "a take is sent"
     ANSWERED = "all of it is answered"
     FAILED = "at least a part of it is not answered"
+    CLOCK_SET = "the server's clock was set"
     RELEASED = "everything is given back"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.HOLDING: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
     State.CAUTIOUS: {Event.SENT: State.TAKING, Event.RELEASED: State.RELEASED},
-    State.TAKING: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
+    State.TAKING: {
+        Event.ANSWERED: State.HOLDING,
+        Event.FAILED: State.CAUTIOUS,
+        Event.CLOCK_SET: State.OUTDATED,
+        Event.RELEASED: State.RELEASED,
+    },
+    State.OUTDATED: {Event.ANSWERED: State.HOLDING, Event.FAILED: State.CAUTIOUS, Event.RELEASED: State.RELEASED},
     State.RELEASED: dict.fromkeys((Event.SENT, Event.ANSWERED, Event.FAILED), State.RELEASED),
 }
 
@@ -144,6 +153,11 @@ class Reservation(Lease):
         return self._holding.minute.low
 
     @property
+    def granted(self) -> int:
+        """Tokens of the current minute that were granted here, spent or not; 0 without a limit."""
+        return self._holding.minute.granted
+
+    @property
     def day(self) -> int:
         """Tokens that may be spent today; `UNLIMITED` if there is no limit."""
         self._collect()
@@ -165,10 +179,7 @@ class Reservation(Lease):
 
     @property
     def is_taking(self) -> bool:
-        return self._state is State.TAKING
-
-    def _happen(self, event: Event) -> None:
-        self._state = TRANSITIONS[self._state][event]
+        return self._state in (State.TAKING, State.OUTDATED)
 
     # The lease.
 
@@ -193,7 +204,9 @@ class Reservation(Lease):
         """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""
         if not self.released:
             if abs(seconds) >= SKEW:
-                self._holding.minute.clock_was_set()
+                if self._state is State.TAKING:
+                    self._state = TRANSITIONS[self._state][Event.CLOCK_SET]
+                self._holding.minute.clock_was_set(seconds, now)
             self._enter(now)
 
     # Deciding.
@@ -278,14 +291,14 @@ class Reservation(Lease):
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
     def _plan(self, need: Need) -> Take | None:
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(need.now).plan(need))
 
     def _send(self, lines: Sequence[Line], *, repairs: bool = False) -> Take | None:
         if not lines:
             return None
-        self._happen(Event.SENT)
+        self._state = TRANSITIONS[self._state][Event.SENT]
         return Take(tuple(lines), repairs, self._version_of(self._holding.minute.number))
 
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
@@ -294,26 +307,28 @@ class Reservation(Lease):
         Returns a take to send next, and to settle likewise: when a counter was lost (nothing of that debit is granted
         before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
         """
-        self._happen(Event.FAILED if None in values else Event.ANSWERED)
+        is_outdated = self._state is State.OUTDATED
+        self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
             made = [line for line, value in zip(take.lines, values, strict=True) if value is not None]
             return undo(made) if self._version_of(minute_at(now)) == take.version else None
         holding = self._enter(now)
-        is_same = take.version is not None and take.version == self._version_of(self._holding.minute.number)
+        version = self._version_of(self._holding.minute.number)
+        is_same = take.version is not None and take.version == version and not is_outdated
         if repairs := holding.settle(take, values, now, is_same=is_same):
             return self._send(repairs, repairs=True)
         return self._send(holding.minute.return_weight())
 
     def fail(self, take: Take, now: float) -> None:
         """Count a take as spent: its reply never came, so its debits may or may not have been made."""
-        self._happen(Event.FAILED)
+        self._state = TRANSITIONS[self._state][Event.FAILED]
 
     def surplus(self, now: float) -> Take | None:
         """Return what to give back because demand has gone elsewhere, or the limit was lowered; else None.
 
         To be called about once a second while `watched`, and after `change`. Settle or fail the take as any other.
         """
-        if self._state in (State.TAKING, State.RELEASED):
+        if self.is_taking or self.released:
             return None
         return self._send(self._enter(now).plan_surplus(now))
 
@@ -326,8 +341,7 @@ class Reservation(Lease):
             return 0
         if not self.released:
             return self._enter(now).minute.hand_over(now)
-        minute = self._holding.minute
-        return minute.granted if minute_at(now) == minute.number else 0
+        return self.granted if minute_at(now) == self._holding.minute.number else 0
 
     def release(self, now: float) -> Take | None:
         """Give up everything unspent and return the debits that give it back; the reservation is dead afterwards.
@@ -336,6 +350,6 @@ class Reservation(Lease):
         """
         if self.released:
             return None
-        lines = self._enter(now).release()
-        self._happen(Event.RELEASED)
+        lines = self._enter(now).release(now)
+        self._state = TRANSITIONS[self._state][Event.RELEASED]
         return self._send(lines)

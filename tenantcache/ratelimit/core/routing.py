@@ -36,8 +36,17 @@ class Routing:
             for place, value in zip(places, values, strict=True):
                 self.values[account][place] = value
 
-    def give_up(self) -> Values:
-        """The values if nothing more is answered; empty if no debit was made for certain."""
-        for store in list(self._places):
-            self.enter(store, [[None] * len(places) for places in self._places[store].values()])
-        return self.values if any(value is not None for values in self.values for value in values) else []
+    def fail(self, store: Store, found: Sequence[Sequence[int | None]]) -> None:
+        """`store` has failed, and has answered `found`, or nothing at all. An account that lacks an answer has no use
+        for those of the other store, which is not asked for them."""
+        self.enter(store, found or [[None] * len(places) for places in self._places[store].values()])
+        for rest in self._places.values():
+            for account in [account for account in rest if None in self.values[account]]:
+                for place in rest.pop(account):
+                    self.values[account][place] = None
+
+    @property
+    def known(self) -> Values:
+        """The values; empty if no debit was made for certain."""
+        known = {value for values in self.values for value in values} - {None, OUT_OF_REACH}
+        return self.values if known else []
