@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.month.bill import Answer, Bill, Purpose
 from benchmarks.month.stores import Stores
-from tenantcache.errors import FailoverError, StoreError
+from tenantcache.errors import FailoverError
 from tenantcache.ratelimit.core.agreement import Store
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.routing import Routing
 from tenantcache.ratelimit.core.windows import QUARTER, Debit, Window, minute_at
+from tenantcache.ratelimit.counters import ASKED_FIRST
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.groups import Groups
 from tenantcache.ratelimit.meter import Meter
@@ -57,22 +58,27 @@ class Counters:
         self._postgres = {key: value for key, value in self._postgres.items() if key[1].number >= least[key[1].unit]}
 
     def debit(self, batch: Sequence[AccountDebits], now: float) -> list[list[int]]:
-        """The counters' new values. `StoreError` if a store is not there, with the values of the other one."""
+        """The counters' new values. `FailoverError` if a store is not there, with the values of the other one."""
         windows = {window for _, debits in batch for window, _ in debits}
         stores = {window: self.stores.store_of(window, now) for window in windows}
         if None in stores.values():
-            until = self.stores.begins(now)
-            raise FailoverError("no store", until=now + UNAVAILABLE_AFTER if until is None else until)
+            raise self._unanswered(now, ())
         routing = Routing([debits for _, debits in batch], lambda debit: stores[debit.window])
-        for store in ("postgres", "redis"):
+        for store in ASKED_FIRST:
             part = routing.part(store)
-            accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
-            if accounts and store == "redis" and not self.stores.is_up:
-                error = StoreError("Redis is gone")
-                error.values = routing.give_up()
-                raise error
-            routing.enter(store, self._debit_in(store, accounts, now)) if accounts else None
+            if part and store == "redis" and not self.stores.is_up:
+                routing.fail(store, ())
+                raise self._unanswered(now, routing.known)
+            if part:
+                accounts = [AccountDebits(batch[place].account, debits) for place, debits in part.items()]
+                routing.enter(store, self._debit_in(store, accounts, now))
         return [[value for value in values if value is not None] for values in routing.values]
+
+    def _unanswered(self, now: float, values: Sequence[Sequence[int | None]]) -> FailoverError:
+        begins = self.stores.begins(now)
+        error = FailoverError("no store", until=now + UNAVAILABLE_AFTER if begins is None else begins)
+        error.values = values
+        return error
 
     def _debit_in(self, store: Store, batch: Sequence[AccountDebits], now: float) -> list[list[int | None]]:
         if store == "postgres":
