@@ -14,7 +14,7 @@ from benchmarks.month.bill import Answer, Bill, Day, Purpose
 from benchmarks.month.counting import Counters, Taker
 from benchmarks.month.draws import binomial, place_of, poisson
 from benchmarks.month.fleets import EPOCH, FLEETS, HOUR, PLANS, Course, plan_of
-from benchmarks.month.life import Life
+from benchmarks.month.life import LOOK_EVERY, Life
 from benchmarks.month.others import COMMANDS
 from benchmarks.month.run import Options, simulate
 from benchmarks.month.stores import Stores
@@ -61,7 +61,7 @@ def one_by_one(rates: Sequence[float], seed: int, seconds: float) -> Bill:
     while (now := min(coming, next_look)) < EPOCH + seconds:
         if now == next_look:
             stores.note_time(now)
-            for taker in takers:
+            for taker in takers if now % LOOK_EVERY == 0 else ():
                 taker.look()
             next_look += 1
         else:

@@ -27,6 +27,9 @@ from tenantcache.tenant import Limits
 COPY_LIFE = 3600.0
 """Seconds for which Redis keeps a tenant; `RedisCopies` spreads it by 10 %."""
 
+LOOK_EVERY = 5
+"""Seconds between looks for idle tokens: they go back up to four seconds later than those of a real process."""
+
 Action = Callable[[float], None]
 
 
@@ -214,8 +217,10 @@ class Life:
             self.counters.expire(self._end)
 
     def _look(self, now: float) -> None:
-        """What processes do once a second."""
+        """What processes do in the background."""
         self.stores.note_time(now)
+        if now % LOOK_EVERY:
+            return
         for taker in self._takers:
             taker.look()
 

@@ -153,5 +153,5 @@ def life_of(job: Job) -> Life:
         limits[BAD_ONE] = BAD_ONES_PLAN
     chosen = [rates[rank] for rank in job.stratum.ranks]
     random = Random(f"{job.fleet}/{job.is_first}/{job.span}")
-    start = EPOCH + job.span.start * HOUR - LEAD
+    start = EPOCH + job.span.start * HOUR - LEAD * job.options.part
     return Life(chosen, limits, job.fleet.processes, start, random, Course(), warm_up=job.options.warm_up)
