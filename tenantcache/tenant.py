@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, NoReturn, NotRequired, TypedDict
+from typing import Any, Literal, NoReturn, NotRequired, TypedDict, TypeVar, cast
 
 from tenantcache.lookup.core.alias import domain_alias, id_alias, name_alias, subdomain_alias
 
@@ -49,6 +49,9 @@ class Row(TypedDict):
     old_slugs: NotRequired[list[str]]
 
 
+Text = TypeVar("Text", bound=str | None)
+
+
 class FrozenDict(dict[str, Any]):
     """A dict that refuses to change, so that it stays a plain JSON object for `json.dumps` and pydantic."""
 
@@ -67,12 +70,22 @@ class FrozenDict(dict[str, Any]):
 _EMPTY = FrozenDict()
 
 
+@lru_cache(maxsize=4096, typed=True)
+def _first_equal(text: str | None) -> str | None:
+    return text
+
+
+def _shared(text: Text) -> Text:
+    # Tenants have few plans, zones and names of attributes, and each row that is read has texts of its own for them.
+    return cast(Text, _first_equal(text))
+
+
 def freeze(value: Any) -> Any:
     """Return `value` (any JSON value) with its objects and arrays made immutable."""
     if isinstance(value, Mapping):
         if not value:
             return _EMPTY
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        return FrozenDict({_shared(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     return value
@@ -190,12 +203,12 @@ def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:
         subdomain=labels[0] if labels else row.get("subdomain"),
         domains=tuple(row["domains"]),
         primary_domain=row["primary_domain"],
-        status=row["status"],
-        plan=row["plan"],
+        status=_shared(row["status"]),
+        plan=_shared(row["plan"]),
         limits=limits.find(row),
         attributes=freeze(row["attributes"]),
-        time_zone=row["time_zone"],
-        kind=row.get("kind") or "",
+        time_zone=_shared(row["time_zone"]),
+        kind=_shared(row.get("kind")) or "",
         subdomains=labels if len(labels) > 1 else (),
         slugs=tuple(row.get("names") or ()),
         old_names=tuple(row.get("old_names") or ()),

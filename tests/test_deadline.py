@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 
+from tenantcache.errors import StoreError
+from tenantcache.lookup.flights import Flights
 from tenantcache.runtime.deadline import SharedDeadline, deadline
 
 SECONDS = 4_000.0
@@ -100,3 +102,22 @@ async def test_those_who_come_later_have_time_of_their_own(clock: Clock) -> None
         await early
     late_future.set_result("answer")
     assert await late == "answer"
+
+
+async def test_one_whose_load_has_to_wait_for_others_has_twice_as_long(clock: Clock) -> None:
+    async def hang(keys: Sequence[str], land: object) -> None:
+        await asyncio.Event().wait()
+
+    flights = Flights[str](hang, deadline=SECONDS, at_once=1, most=1, room=2)
+    loading, waiting = (asyncio.create_task(flights.join(key)) for key in ("a", "b"))
+    await asyncio.sleep(0)
+    for _ in range(4):
+        await clock.jump(A_QUARTER)
+    with pytest.raises(StoreError, match="in time"):
+        await loading
+    for _ in range(4):
+        assert not waiting.done()
+        await clock.jump(A_QUARTER)
+    with pytest.raises(StoreError, match="in time"):
+        await waiting
+    await flights.close()

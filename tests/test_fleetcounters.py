@@ -18,7 +18,6 @@ from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
-from tenantcache.ratelimit.fleetslots import FleetSlots
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
@@ -239,6 +238,27 @@ async def test_a_day_goes_on_where_redis_left_it(fleet: Fleet) -> None:
     await fail_over_to_postgres(fleet)
     await fleet.debit(fleet.day(), amount=3)
     assert [debit for take in fleet.postgres.takes for debit in take] == [Debit(Window("day", day), 3)]
+
+
+async def test_days_of_many_tenants_are_written_down_in_parts(fleet: Fleet) -> None:
+    """What Postgres has taken of them is not sent again."""
+    day, mirror, parts = fleet.day().number, fleet.choices.mirror, [0]
+
+    async def fail_at_the_third(days: Mapping[tuple[str, int], int]) -> None:
+        parts.append(len(days))
+        if len(parts) == 4:
+            raise StoreError("the answer is lost")
+        await mirror(days)
+
+    fleet.choices.mirror = fail_at_the_third  # type: ignore[method-assign]
+    batch = [AccountDebits(Account(f"tenant-{number}", number), [Debit(fleet.day(), 7)]) for number in range(4_500)]
+    await fleet.counters.debit(batch)
+    fleet.later(10)
+    await let(lambda: len(parts) == 4)
+    fleet.later(10)
+    await let(lambda: not fleet.counters.coordinator.days.days)
+    assert parts == [0, 2_000, 2_000, 500, 500]
+    assert fleet.choices.days == {(f"tenant-{number}", day): 7 for number in range(4_500)}
 
 
 async def test_what_redis_counted_last_is_written_down_before_postgres_is_asked(fleet: Fleet) -> None:
@@ -658,7 +678,7 @@ class MissingSlots:
 def limiter_on(fleet: Fleet, clock: FakeClock, on_error: str, slots: Slots | None = None) -> Limiter:
     limiter = Limiter(
         fleet.counters,
-        FleetSlots(slots or MemorySlots(), fleet.counters),
+        slots or MemorySlots(),
         server_now=clock.server_time,
         processes=lambda: 4,
         on_error="allow" if on_error == "allow" else "local",
@@ -685,8 +705,34 @@ async def test_an_account_without_a_slot_is_not_decided_here_while_others_count_
     """Postgres does not answer, and Redis does."""
     limiter = limiter_on(fleet, clock, "local", MissingSlots())
     decision = await limiter.check(limited(per_minute=40))
-    assert (decision.allowed, decision.unavailable, decision.retry_after) == (False, True, 2.0)
+    assert (decision.allowed, decision.unavailable) == (False, True)
     assert fleet.redis.takes == []
+
+
+async def test_a_request_that_comes_while_others_are_asked_for_gets_no_local_share(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    """Its meter was looked at for that command, and needed nothing then. All stores answer."""
+    limiter, tenant, other = limiter_on(fleet, clock, "local"), limited(per_minute=40), limited("globex", per_minute=40)
+    limiter.share_counters(fleet.counters.version_of, fleet.counters.note_lost, lambda: False)  # none are taken along
+    assert (await limiter.check(other)).allowed
+    assert (await limiter.check(tenant)).allowed
+    meter = limiter.meter_of(tenant)
+    assert meter is not None
+    spent = 1 + [meter.spend(clock.server_time(), 1) for _ in range(40)].count(True)
+    await debit_one(fleet.redis, OWNER, [Debit(fleet.minute(), 40)])  # others have taken the rest
+    fleet.redis.gate.clear()
+    own, others = limiter._meters.of_tenants[OWNER], limiter._meters.of_tenants["globex"]
+    asking = [asyncio.create_task(limiter.check(other, cost=30))]
+    await asyncio.sleep(0)
+    own.worker.work(own)  # in the same command
+    await let(lambda: others.reservation.is_taking)
+    asking.append(asyncio.create_task(limiter.check(tenant)))
+    await asyncio.sleep(0.02)
+    fleet.redis.gate.set()
+    decisions = [await one for one in asking]
+    assert spent < 10, "less than its share"
+    assert not decisions[1].allowed
 
 
 async def test_what_is_held_is_spent_until_the_other_store_begins(fleet: Fleet, clock: FakeClock) -> None:

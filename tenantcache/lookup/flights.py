@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from tenantcache.errors import StoreError
+from tenantcache.runtime.deadline import SharedDeadline
 from tenantcache.runtime.tasks import stop
 
 T = TypeVar("T")
@@ -27,8 +29,8 @@ Land = Callable[[Mapping[str, T]], None]
 
 class Flights(Generic[T]):
     """`load` is given at most `most` keys, and lands what it finds of them, in parts. It runs in a task of its own, so
-    that it goes on if one of those who wait is cancelled. No caller waits longer than `deadline` seconds, and there are
-    at most `room` flights."""
+    that it goes on if one of those who wait is cancelled. No caller waits longer than `deadline` seconds in which this
+    process ran, or twice that if the load had to wait for others. There are at most `room` flights."""
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Flights(Generic[T]):
         room: int,
     ) -> None:
         self._load = load
-        self._deadline = deadline
+        self._deadline = SharedDeadline(deadline)
         self._at_once = at_once
         self._most = most
         self._room = room
@@ -63,11 +65,13 @@ class Flights(Generic[T]):
                 raise StoreError("too many tenants are being looked up at once")
             flight = self._flights[key] = self._waiting[key] = asyncio.get_running_loop().create_future()
             self._begin()
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await asyncio.shield(flight)
-        except TimeoutError as error:
-            raise StoreError("no store answered in time") from error
+        for _ in range(2):
+            waits_for_turn = key in self._waiting
+            with suppress(TimeoutError):
+                return await self._deadline.wait(flight)
+            if not waits_for_turn:
+                break
+        raise StoreError("no store answered in time")
 
     def detach(self, key: str) -> None:
         """Leave a load of `key` that is under way to those who wait for it now: later callers start a new one."""
@@ -82,6 +86,7 @@ class Flights(Generic[T]):
             flight.cancel()
         self._waiting.clear()
         self._flights.clear()
+        self._deadline.close()
         await stop(*self._loads)
 
     def _begin(self) -> None:

@@ -27,7 +27,7 @@ from tenantcache.lookup.core.alias import is_id
 from tenantcache.lookup.core.hostindex import HostIndex
 from tenantcache.lookup.sources import HostSource
 from tenantcache.runtime.clock import Clock
-from tenantcache.runtime.tasks import set_within, stop
+from tenantcache.runtime.tasks import stop
 from tenantcache.stats import IndexStats
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,13 @@ class Indexer:
         self._index: HostIndex | None = None
         self._meanwhile: list[str] | None = None  # aliases that changed while a load is under way
         self._needed = asyncio.Event()
-        self._settled = asyncio.Event()  # unless a load is to come that may tell more hosts
-        self._settled.set()
+        self._settling: asyncio.Future[None] | None = None  # a load is to come that may tell more hosts
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         if self._max_hosts:
             self._needed.set()
-            self._settled.clear()
+            self._settling = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._run(), name="tenantcache indexer")
 
     async def close(self) -> None:
@@ -84,9 +83,10 @@ class Indexer:
         """Whether `alias` leads to a tenant, except for one unknown host in some billions. No I/O."""
         return self._index is not None and alias in self._index
 
-    async def settled(self, patience: float) -> None:
-        """Return once the index is there or cannot be had, in `patience` seconds at the latest."""
-        await set_within(self._settled, patience)
+    @property
+    def settling(self) -> asyncio.Future[None] | None:
+        """Done once the index is there or cannot be had; None if it is so already."""
+        return self._settling
 
     @property
     def is_ready(self) -> bool:
@@ -116,8 +116,13 @@ class Indexer:
         """Know nothing any more: a part of the log was skipped, or belongs to another timeline."""
         self._index = self._meanwhile = None
         self._needed.set()
-        if self._task is not None:
-            self._settled.clear()
+        if self._task is not None and self._settling is None:
+            self._settling = self._task.get_loop().create_future()
+
+    def _settle(self) -> None:
+        if self._settling is not None:
+            self._settling.set_result(None)
+            self._settling = None
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE
@@ -131,7 +136,7 @@ class Indexer:
             except POSTGRES_FAILURES as error:
                 logger.info("the index of known hosts could not be loaded: %s; trying again", error)
                 self._needed.set()
-                self._settled.set()
+                self._settle()
                 pause = min(pause * 2, MAX_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
@@ -143,7 +148,7 @@ class Indexer:
                     logger.warning(
                         "%d hosts are more than the index may hold: unknown hosts cost lookups", stream.count
                     )
-                    self._settled.set()
+                    self._settle()
                     return
                 if stream.pending:
                     self._needed.set()
@@ -159,7 +164,7 @@ class Indexer:
                 return
             index.add(meanwhile)
             self._index = index
-            self._settled.set()
+            self._settle()
             self.hosts, self.loads = stream.count, self.loads + 1
         finally:
             self._meanwhile = None

@@ -13,8 +13,9 @@ Rules:
 * A change detaches the loads of its aliases. Later callers start a new load, and never wait for an answer that is known
   to be old.
 * Redis is asked only while memory is valid, because only then are the floors known that its copies are judged by.
-* Slow is as bad as unavailable: a request waits `deadline` seconds at most, then gets what `stale_if_error` allows or
-  `StoreUnavailableError`. A bounded number of loads run, and a bounded number of aliases wait.
+* Slow is as bad as unavailable: a request waits `deadline` seconds at most, and as long again if its load had to wait
+  for others. Then it gets what `stale_if_error` allows, or `StoreUnavailableError`. A bounded number of loads run, and
+  a bounded number of aliases wait.
 * While the index of known hosts is being loaded, it is not known which hosts are unknown. So a lookup past their budget
   waits for the index, for `index_patience` seconds at most. A start is not a flood. (A million hosts take some five
   seconds: then the budget bounds how many lookups are served meanwhile.)
@@ -220,10 +221,14 @@ class Resolver:
         return alias in self._flights or self._memory.get(alias) is not None or self._unknown.allows(alias)
 
     async def _load(self, aliases: Sequence[str], land: Land[Entry]) -> None:
-        self.loads += len(aliases)
-        copies = await self._read_copies(aliases)
+        # While they waited for their turn, another load or the warm-up may have brought them.
+        held = {alias: entry for alias in aliases if (entry := self.peek(alias)) is not None}
+        land(held)
+        wanted = [alias for alias in aliases if alias not in held]
+        self.loads += len(wanted)
+        copies = await self._read_copies(wanted)
         land(copies)
-        missing = [alias for alias in aliases if alias not in copies]
+        missing = [alias for alias in wanted if alias not in copies]
         if missing:
             await self._read(missing, land, share=True)
 
@@ -310,5 +315,6 @@ class Resolver:
         return entry
 
     async def close(self) -> None:
+        self._unknown.close()
         await self._flights.close()
         await self.sharing.close()

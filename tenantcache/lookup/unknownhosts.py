@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 from tenantcache.errors import StoreError
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.deadline import SharedDeadline
 
 
 class KnownHosts(Protocol):
@@ -20,20 +23,21 @@ class KnownHosts(Protocol):
         """Whether `alias` leads to a tenant, as far as is known."""
         ...
 
-    async def settled(self, patience: float) -> None:
-        """Return once it is known what is known, or in `patience` seconds."""
+    @property
+    def settling(self) -> asyncio.Future[None] | None:
+        """Done once it is known which hosts are unknown; None if it is so already."""
         ...
 
 
 class UnknownHosts:
-    """`patience` in seconds; `most` may wait at once."""
+    """`patience` in seconds in which this process ran; `most` may wait at once."""
 
     def __init__(self, known: KnownHosts, budget: LookupBudget, clock: Clock, *, patience: float, most: int) -> None:
         self.over_budget: int = 0
         self._known = known
         self._budget = budget
         self._clock = clock
-        self._patience = patience
+        self._deadline = SharedDeadline(patience)
         self._most = most
         self._waiting = 0
 
@@ -47,13 +51,20 @@ class UnknownHosts:
 
     async def settled(self) -> None:
         """Wait until it is known which hosts are unknown. Raises `StoreError` if too many wait."""
+        settling = self._known.settling
+        if settling is None:
+            return
         if self._waiting >= self._most:
             raise StoreError("too many tenants are being looked up at once")
         self._waiting += 1
         try:
-            await self._known.settled(self._patience)
+            with suppress(TimeoutError):
+                await self._deadline.wait(settling)
         finally:
             self._waiting -= 1
+
+    def close(self) -> None:
+        self._deadline.close()
 
     def refuse(self) -> StoreError:
         """The error of a lookup past the budget."""

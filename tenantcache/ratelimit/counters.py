@@ -170,7 +170,7 @@ class FleetCounters:
             case MinuteStanding.LOST:
                 raise FailoverError("neither store could be asked in this minute", until=minute_end(minute_at(now)))
             case MinuteStanding.UNREGISTERED if takes:
-                raise self.unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
+                raise self._unanswered("this process could not tell Postgres that it may be granted tokens by Redis")
 
     def _is_out_of_reach(self, window: Window, now: float) -> bool:
         """A past minute that was counted elsewhere."""
@@ -191,12 +191,12 @@ class FleetCounters:
             return store
         if self.failover.begins(now) is not None:
             raise FailoverError("the fleet is about to change its counter store", until=self._resumes(now))
-        raise self.unanswered("it is not known which store counts: the change log is unavailable")
+        raise self._unanswered("it is not known which store counts: the change log is unavailable")
 
     def _require(self, store: Store) -> CounterStore:
         found = self._stores[store]
         if found is None:
-            raise self.unanswered("the fleet counts in Redis, and this process does not")
+            raise self._unanswered("the fleet counts in Redis, and this process does not")
         return found
 
     async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> list[list[int]]:
@@ -209,7 +209,7 @@ class FleetCounters:
         except StoreError as error:
             if not isinstance(error, RejectedError):  # others are served
                 self.failover.postgres_failed(self._server_now())
-            raise self.unanswered(str(error), error.values) from error
+            raise self._unanswered(str(error), error.values) from error
         self.failover.postgres_answered()
         return values
 
@@ -222,10 +222,10 @@ class FleetCounters:
             if not isinstance(error, RejectedError):  # others are served
                 self.coordinator.watch.note_failed_take(error, self._server_now())
             found = self._usable(batch, error.values, minute_at(asked), counters)
-            raise self.unanswered(str(error), found) from error
+            raise self._unanswered(str(error), found) from error
         self.failover.redis_answered(asked, self._server_now())
         if values and not self._usable(batch, values, minute_at(asked), counters):
-            raise self.unanswered("this minute has been given up since Redis was asked")
+            raise self._unanswered("this minute has been given up since Redis was asked")
         return values
 
     def _usable(
@@ -238,7 +238,7 @@ class FleetCounters:
         self._days.note(batch, found)
         return found
 
-    def unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
+    def _unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from tenantcache.ratelimit.core.failover import MIRROR_INTERVAL
 from tenantcache.ratelimit.counterstore import AccountDebits, CounterChoices
+
+PAGE = 2_000
+"""Counts in one statement. One take may bring those of a whole group."""
 
 
 class DayMirror:
@@ -52,8 +56,9 @@ class DayMirror:
     async def write(self, now: float) -> None:
         """Raise the counts in Postgres to those of Redis, which is done for now. Raises `StoreError`."""
         self.start(now)
-        if days := dict(self.days):
-            await self._choices.mirror(days)
-            for key, value in days.items():
+        days = iter(list(self.days.items()))
+        while page := dict(islice(days, PAGE)):
+            await self._choices.mirror(page)
+            for key, value in page.items():
                 if self.days.get(key) == value:
                     del self.days[key]

@@ -127,26 +127,34 @@ class Group:
             failure = self._supply.note_error(self.number, error)
         finally:
             self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, asked, open_takes, failure)
+            self._conclude(due, asked, open_takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
-        self, due: Iterable[Meter], asked: Collection[Meter], open_takes: Takes, failure: Failure | None
+        self,
+        due: Iterable[Meter],
+        asked: Collection[Meter],
+        open_takes: Takes,
+        failure: Failure | None,
+        *,
+        is_broken: bool = False,
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
-        A meter that is part of another command by now is served when that is answered.
+        A meter that is part of another command by now is served when that is answered. A request that came since the
+        command was planned, to a meter for which nothing was asked, is due: no store has failed it. `is_broken`: the
+        command was not sent, or not settled, and no store is to blame.
         """
         for meter, take in open_takes.items():
             meter.reservation.fail(take, self._supply.server_now())
             self._failing.add(meter.owner)
-        answered = {meter for meter in asked if meter.owner not in self._failing}
         for meter in dict.fromkeys([*due, *asked, *open_takes]):
             if meter.reservation.is_taking:
                 continue
             meter.answer()
-            if meter not in answered:
+            is_failing = is_broken or meter.owner in self._failing
+            if is_failing:
                 meter.answer_without_store(failure)
-            if (meter in answered and meter.is_due) or meter.owner in self._delayed:
+            if (meter.is_due and not is_failing) or meter.owner in self._delayed:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
@@ -158,6 +166,8 @@ class Group:
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
                 takes[meter] = take
+            else:
+                meter.answer_without_store(None)  # nothing can be asked for its line, as after a release
         if not takes or self._is_cautious or not self._supply.is_billed():
             return
         day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
@@ -194,6 +204,7 @@ class Group:
         failure: StoreError | None = None
         while takes:
             values: Sequence[Sequence[int | None]]
+            self._drop_outdated(takes)
             try:
                 batch = [AccountDebits(meter.account, take.debits) for meter, take in takes.items()]
                 values = await self._supply.debit(batch)
@@ -205,6 +216,13 @@ class Group:
         if failure is not None:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
+
+    def _drop_outdated(self, takes: Takes) -> None:
+        """The fleet has changed its counters since they were planned: what they give back is of those that it left."""
+        now = self._supply.server_now()
+        version = self._supply.version_of(minute_at(now))
+        for meter in [meter for meter, take in takes.items() if take.version != version]:
+            meter.reservation.fail(takes.pop(meter), now)
 
     async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""

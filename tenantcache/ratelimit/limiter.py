@@ -158,8 +158,7 @@ class Limiter:
     def clock_moved(self, seconds: float) -> None:
         """The server's time is by so much another than was thought: what was leased is of windows that end at another
         time."""
-        for meter in self._meters:
-            meter.reservation.clock_moved(seconds, self._server_now())
+        self._meters.clock_moved(seconds, self._server_now())
 
     def update(self, tenant: Tenant) -> Reservation | None:
         """Put the limits of `tenant`, which has just been read, in force in its reservation; None: it has none yet."""

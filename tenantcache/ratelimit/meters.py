@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from tenantcache.ratelimit.calendars import calendar_of
+from tenantcache.ratelimit.core.advance import HEARD
 from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.ratelimit.core.windows import Calendar
+from tenantcache.ratelimit.core.windows import QUARTER, Calendar
 from tenantcache.ratelimit.groups import Groups
 from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.supply import Supply
@@ -39,6 +40,7 @@ class Meters:
         self.of_tenants: dict[str, Meter] = {}
         self.of_names: dict[str, Meter] = {}
         self.groups: Groups = Groups(supply)
+        self._set_back_by = self._set_back_until = 0.0
         self._supply = supply
         self._enforced, self._sliding = enforced, sliding
         self._counts_unlimited = counts_unlimited
@@ -82,7 +84,19 @@ class Meters:
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
         reservation = Reservation(limits, now, calendar=calendar, version_of=version_of, slides=self._sliding)
+        if now < self._set_back_until:
+            reservation.clock_moved(self._set_back_by, now)
         return Meter(owner, reservation, self._supply, self.groups)
+
+    def clock_moved(self, seconds: float, now: float) -> None:
+        """The server's time is `now`, by so many seconds another one than was thought.
+
+        If it was set back, minutes come again. Reservations that are made meanwhile must know that as well.
+        """
+        if seconds < 0:
+            self._set_back_by, self._set_back_until = seconds, now - seconds + HEARD + QUARTER
+        for meter in self:
+            meter.reservation.clock_moved(seconds, now)
 
     def all_of(self, tenant_id: str) -> list[Meter]:
         """The tenant's own, and those of its named limits."""

@@ -18,6 +18,7 @@ from tenantcache.errors import StoreError
 from tenantcache.freshness.log import RESET_NAME
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream, RowStream, StreamedRow
+from tenantcache.runtime.deadline import PARTS, deadline
 from tenantcache.stores.faults import FAULTS, translate_errors
 from tenantcache.stores.loghead import HEAD, head_of, mark_of
 from tenantcache.stores.rows import RowReader
@@ -77,8 +78,9 @@ class PostgresTenants:
                 self._url,
                 min_size=0,
                 max_size=self._max_connections,
-                timeout=self._timeout,
-                command_timeout=self._timeout,
+                # The driver counts time in which this process did not run.
+                timeout=self._timeout * PARTS,
+                command_timeout=self._timeout * PARTS,
                 # Poolers in transaction mode hand out another server connection for each statement.
                 statement_cache_size=0,
                 server_settings={"application_name": "tenantcache"},
@@ -115,7 +117,7 @@ class PostgresTenants:
         async with self._snapshot("reading all hosts") as connection:
             self.queries += 2
             head = head_of(await connection.fetch(_COUNT_ALIASES, timeout=COUNT_TIMEOUT))
-            cursor = connection.cursor(_ALL_ALIASES, timeout=self._timeout)
+            cursor = connection.cursor(_ALL_ALIASES, timeout=COUNT_TIMEOUT)
             batches = _aliases_of(_in_batches(cursor, batch))
             yield AliasStream(head["hosts"], head["epoch"], mark_of(head), batches, head["pending"])
 
@@ -142,7 +144,7 @@ class PostgresTenants:
             raise StoreError("Postgres is not connected")
         async with (
             translate_errors(doing),
-            self._pool.acquire(timeout=self._timeout) as connection,
+            self._pool.acquire(timeout=self._timeout * PARTS) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
@@ -152,7 +154,7 @@ class PostgresTenants:
         if self._pool is None:
             raise StoreError("Postgres is not connected")
         self.queries += 1
-        async with translate_errors(doing), asyncio.timeout(self._timeout), self._pool.acquire() as connection:
+        async with translate_errors(doing), deadline(self._timeout), self._pool.acquire() as connection:
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(query, *args)
             except asyncio.CancelledError:

@@ -17,7 +17,6 @@ from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.memory import Memory
 from tenantcache.ratelimit.counters import FleetCounters
-from tenantcache.ratelimit.fleetslots import FleetSlots
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
 from tenantcache.runtime.clock import Clock
@@ -103,7 +102,7 @@ def _make_limiter(
     store = stores.counters
     limiter = Limiter(
         store,
-        FleetSlots(stores.slots, store) if isinstance(store, FleetCounters) else stores.slots,
+        stores.slots,
         server_now=server_now,
         processes=in_loop.count_processes,
         on_error=settings.on_limiter_error,

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tenantcache.ratelimit.core.advance import VersionOf
+from tenantcache.ratelimit.core.advance import HEARD, VersionOf
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation, one_version
@@ -469,9 +469,20 @@ class FleetOnASetClock(FleetOfTwoStores):
     A process stays in its windows when the clock was set back by a few seconds: what it admits then is of those.
     """
 
+    set_back_by = until = 0.0
+
+    def _reservation(self, number: int) -> Reservation:
+        """One that is made while minutes come again knows that, as `Meters` tells it."""
+        is_new = self.processes[number % self.size].reservation is None
+        reservation = super()._reservation(number)
+        if is_new and self.now < self.until:
+            reservation.clock_moved(self.set_back_by, self.now)
+        return reservation
+
     @rule(seconds=st.sampled_from([2.0, 20.0, 61.0, 600.0, 4_000.0]))
     def set_back(self, seconds: float) -> None:
         self.now -= seconds
+        self.set_back_by, self.until = -seconds, self.now + seconds + HEARD + QUARTER
         for process in self.processes:
             if process.reservation is not None:
                 process.reservation.clock_moved(-seconds, self.now)

@@ -40,6 +40,7 @@ SUITES = {
         "tests/test_limiter.py",
         "tests/test_limits.py",
     ],
+    "groups": ["tests/test_groups.py"],
     "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py"],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
@@ -379,6 +380,13 @@ MUTANTS = [
         "tenantcache/runtime/deadline.py",
         "PARTS = 4\n",
         "PARTS = 1\n",
+        STARTS,
+    ),
+    Mutant(
+        "a start: a lookup that waits for the loads of others has longer",
+        "tenantcache/lookup/flights.py",
+        "waits_for_turn = key in self._waiting",
+        "waits_for_turn = False",
         STARTS,
     ),
     Mutant(
@@ -890,9 +898,23 @@ MUTANTS = [
         SCHEMA,
     ),
     Mutant(
+        "what became due as both commands ended is asked for",
+        "tenantcache/ratelimit/group.py",
+        "        self._tasks.discard(task)\n        self._start()\n",
+        "        self._tasks.discard(task)\n",
+        ("groups",),
+    ),
+    Mutant(
+        "without a slot no share of a limit is admitted",
+        "tenantcache/ratelimit/groups.py",
+        "self._supply.note_error(UNPLACED, FailoverError(str(error), until=until))",
+        "self._supply.note_error(UNPLACED, error)",
+        ("groups",),
+    ),
+    Mutant(
         "limits: what one store granted while the other failed",
         "tenantcache/ratelimit/group.py",
-        "if not isinstance(error, StoreError) or not error.values:",
+        "if not error.values:",
         "if True:",
         LIMITS,
     ),
@@ -918,10 +940,10 @@ MUTANTS = [
         COUNTERS,
     ),
     Mutant(
-        "counters: an account whose slot is not told is not decided by this process alone",
-        "tenantcache/ratelimit/fleetslots.py",
-        "            raise self._counters.unanswered(str(error)) from error",
-        "            raise",
+        "counters: a request that came while others were asked for gets no local share",
+        "tenantcache/ratelimit/group.py",
+        "is_failing = is_broken or meter.owner in self._failing",
+        "is_failing = is_broken or meter not in asked or meter.owner in self._failing",
         COUNTERS,
     ),
     Mutant(

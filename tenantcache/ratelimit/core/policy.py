@@ -33,18 +33,11 @@ class ReservePolicy:
     trigger: float = 1.0
     """Standard deviations on top of it that are expected before a refill is worth a command."""
 
-    reserve_watched: float = 0.2
-    """The same share if so much is asked of each process that idle tokens go back within the minute (`missed`), and the
-    tenant is far below its limit (`calm`). At night a fleet of 8 processes sends a third fewer commands by that."""
-
-    calm: float = 0.3
-    """Use of the limit up to which that is so: a demand that jumps and doubles finds 90 % of the limit usable."""
-
     least_in_advance: int = 4
     """Tokens of a minute to reserve for a tenant with little demand. With one, a fleet of 8 processes with 2,000
     tenants at 50 requests/s sent twice as many commands: each of them is asked for two requests a minute at times."""
 
-    held_back: float = 0.2
+    held_back: float = 1 / 3
     """Share of a fair share left in the counter while demand may stay below it, for processes that need more.
     At 1/2 a demand of two thirds of the limit needs two takes a minute; at 0 a demand of just the limit loses 3 %."""
 
@@ -73,7 +66,7 @@ class ReservePolicy:
 
     def pool(self, limit: int) -> int:
         """Return the tokens of each minute that all processes together may reserve in advance."""
-        return int(self.reserve_watched * limit)
+        return int(self.reserve * limit)
 
     def in_advance(self, limit: int, processes: int, used: int, mean: float) -> int:
         """Return the tokens of each minute that one of `processes` reserves, given a demand of `mean` a minute.
@@ -82,9 +75,7 @@ class ReservePolicy:
         """
         if self.pressed(limit, used):
             return 0
-        is_watched = mean >= self.missed and used <= self.calm * limit
-        share = self.reserve_watched if is_watched else self.reserve
-        return min(int(share * limit / processes), max(self.least_in_advance, ceil(mean + 5 * sqrt(mean))))
+        return min(int(self.reserve * limit / processes), max(self.least_in_advance, ceil(mean + 5 * sqrt(mean))))
 
     def slide_step(self, limit: int) -> int:
         return max(1, int(self.slide * limit))
