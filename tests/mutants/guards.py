@@ -940,8 +940,8 @@ MUTANTS = [
     Mutant(
         "groups: an account whose take failed is paused",
         GROUP,
-        "            self._failing.add(meter.owner)\n        answered",
-        "        answered",
+        "            self._failing.add(meter.owner)\n        for meter in",
+        "        for meter in",
         (*LIMITS, *GROUPS),
     ),
     Mutant(
@@ -1396,13 +1396,6 @@ MUTANTS = [
         "advance: what is idle is reserved no longer, and what is left of it is debited of the minute",
         MINUTE_COUNTERS,
         "        self._minute.taken += moved\n        self._minute.overshoot -= moved\n",
-        "",
-        RESERVATIONS,
-    ),
-    Mutant(
-        "advance: more is reserved far below the limit alone",
-        "tenantcache/ratelimit/core/policy.py",
-        " and used <= self.calm * limit",
         "",
         RESERVATIONS,
     ),
