@@ -388,10 +388,10 @@ def test_what_others_have_reserved_in_other_counters_is_not_taken_for_ones_own(c
     reported = r.hand_over(NOON + 1)
     versions.change = minute(0).number
     counters.values.clear()
-    counters.values[minute(0)], counters.values[QUARTER] = reported, 60
+    counters.values[minute(0)], counters.values[QUARTER] = reported, 40
     take = planned(r.plan(NOON + 2, held + 1, 4))
     assert r.settle(take, counters.send(take), NOON + 2) is None
-    assert spendable(r, NOON + 60) == counters.values[QUARTER] - 60 > 0
+    assert spendable(r, NOON + 60) == counters.values[QUARTER] - 40 > 0
 
 
 def test_a_reset_in_other_counters_leaves_nothing(counters: Counters) -> None:
@@ -416,8 +416,8 @@ def test_what_is_idle_does_not_go_back_to_other_counters(counters: Counters) -> 
     versions = Versions()
     r = Reservation(LIMITS, NOON, version_of=versions)
     for step in range(40):
-        assert counters.serve(r, NOON + step, processes=4).allowed
-    counters.exhaust(r, NOON + 40, processes=4)
+        assert counters.serve(r, NOON + step, processes=2).allowed
+    counters.exhaust(r, NOON + 40, processes=2)
     assert r.spend(NOON + 61, 1)
     assert r.surplus(NOON + 62) is None
     assert r.hand_over(NOON + 63) == 30
@@ -508,8 +508,8 @@ def test_what_is_idle_is_reserved_until_all_have_left_the_minute_before(
     """However soon the policy finds it idle. A fiftieth of the limit stays."""
     r = Reservation(LIMITS, NOON, ReservePolicy(quiet=0.1, missed=0.1))
     for step in range(40):
-        assert counters.serve(r, NOON + step, processes=4).allowed
-    counters.exhaust(r, NOON + 40, processes=4)
+        assert counters.serve(r, NOON + step, processes=2).allowed
+    counters.exhaust(r, NOON + 40, processes=2)
     assert counters.values[QUARTER] == 30
     assert r.spend(NOON + 60.5, 0)
     take = planned(r.surplus(NOON + second))
@@ -524,8 +524,8 @@ def test_what_is_idle_is_reserved_no_longer_and_what_was_spent_of_it_is_debited_
 ) -> None:
     r = Reservation(LIMITS, NOON)
     for step in range(40):
-        assert counters.serve(r, NOON + step, processes=4).allowed
-    counters.exhaust(r, NOON + 40, processes=4)
+        assert counters.serve(r, NOON + step, processes=2).allowed
+    counters.exhaust(r, NOON + 40, processes=2)
     for _ in range(10):
         assert r.spend(NOON + 61, 1)
     assert r.surplus(NOON + 62) is None

@@ -67,7 +67,7 @@ async def bench(settings: dict[str, Any]) -> AsyncIterator[Bench]:
     options = {"limit_per_minute": 600_000, "limit_per_day": 100_000_000} | settings
     async with make_cache(database, clock, counters=counters, **options) as cache:
         bench = Bench(cache, database, counters, clock)
-        for _ in range(200):  # the first ones take tokens, and find out how many are wanted
+        for _ in range(400):  # the first ones take tokens, and find out how many are wanted
             await bench.request()
         yield bench
 

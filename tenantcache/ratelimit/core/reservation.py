@@ -282,12 +282,11 @@ class Reservation(Lease):
         return self._plan(Need(now, cost, processes, self._state is State.CAUTIOUS, ahead=ahead))
 
     def plan_along(self, now: float, processes: int, *, ahead: bool = False, day: bool = False) -> Take | None:
-        """Return what to ask for in a command that is sent for another tenant: what will be needed soon.
+        """Return what to ask for in a command that is sent for another tenant, by a store that answers: what will be
+        needed soon.
 
         `ahead` and `day`: that command touches the counters of the next quarter of an hour, and of the day.
         """
-        if self._state is State.CAUTIOUS:
-            return None
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
     def _plan(self, need: Need) -> Take | None:
