@@ -60,7 +60,7 @@ mutants-short: install
 limits: install
 	$(VENV)/bin/python -m benchmarks.simulate_limits
 
-# What four fleets pay for Redis in a month, in virtual time, an hour or two; writes docs/bill.md and the README's table.
+# What four fleets pay for Redis in a month, in virtual time, half an hour; writes docs/bill.md and the README's table.
 month: install
 	$(VENV)/bin/python -m benchmarks.month
 

@@ -358,6 +358,26 @@ async def test_a_pause_is_of_one_group(clock: FakeClock, counters: StepwiseCount
     await limiter.close()
 
 
+async def test_a_pause_is_of_those_whose_own_take_failed(
+    limiter: Limiter, counters: StepwiseCounters, clock: FakeClock
+) -> None:
+    """They may lie in different stores: the day of one, and the minute of all."""
+    acme, globex = limited("acme", 600), limited("globex", 600)
+    counters.failing_owners = {"acme"}
+    for _ in range(2):
+        assert (await limiter.check(acme)).unavailable
+    calls = len(counters.batches)
+    assert (await limiter.check(acme)).unavailable
+    assert len(counters.batches) == calls
+    assert (await limiter.check(globex)).allowed
+    assert owners(counters.batches[calls]) == ["globex"]
+    assert limiter.degraded, "acme's last take has failed"
+    counters.failing_owners.clear()
+    clock.advance(1)
+    assert (await limiter.check(acme)).allowed
+    assert not limiter.degraded
+
+
 @pytest.mark.parametrize("on_error", ["local", "deny"])
 async def test_without_slots_new_tenants_are_refused_as_unavailable_and_known_ones_go_on(
     counters: StepwiseCounters, slots: FakeSlots, clock: FakeClock, on_error: OnError

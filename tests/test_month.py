@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import pytest
@@ -12,12 +14,14 @@ from benchmarks.month.bill import Answer, Bill, Day, Purpose
 from benchmarks.month.counting import Counters, Taker
 from benchmarks.month.draws import binomial, place_of, poisson
 from benchmarks.month.fleets import EPOCH, FLEETS, HOUR, PLANS, Course, plan_of
-from benchmarks.month.life import Life
+from benchmarks.month.life import LOOK_EVERY, Life
 from benchmarks.month.others import COMMANDS
-from benchmarks.month.run import simulate
+from benchmarks.month.run import Options, simulate
 from benchmarks.month.stores import Stores
-from tenantcache.ratelimit.core.windows import DAY, MINUTE, Debit
-from tenantcache.stores.redis import RedisCounters, RedisLink
+from tenantcache.ratelimit.core.windows import DAY, MINUTE
+from tenantcache.ratelimit.counterstore import AccountDebits
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.tenant import Limits
 from tests.servers.billing import BilledCommands
 
@@ -31,26 +35,50 @@ def living(rates: Sequence[float] = RATES, processes: int = 3, *, seed: int = 1,
     return Life(rates, LIMITS[: len(rates)], processes, EPOCH, Random(seed), STEADY, warm_up=warm_up)
 
 
+NOT_OF_COUNTERS = {Purpose.LOOKUP, Purpose.FILL, Purpose.PROBE}
+
+
+def live_for_an_hour() -> Day:
+    """All that is billed, from the start."""
+    life = Life(RATES, LIMITS, 3, EPOCH - HOUR // 2, Random(1), STEADY, warm_up=True)
+    life.deploy(EPOCH - 600, 60)
+    day = Day(life.counters.bill)
+    day.add(life.run(EPOCH + HOUR // 2), 1)
+    return day
+
+
 def one_by_one(rates: Sequence[float], seed: int, seconds: float) -> Bill:
     """The same requests, each of them drawn and asked for."""
-    random, stores = Random(seed), Stores(EPOCH)
-    counters = Counters(stores)
-    takers = [Taker(counters, LIMITS, 3, lambda tenant: None, lambda tenant: None) for _ in range(3)]
-    now, next_look = float(EPOCH), EPOCH
-    while (now := now + random.expovariate(sum(rates))) < EPOCH + seconds:
-        while next_look <= now:
-            stores.note_time(next_look)
-            for taker in takers:
-                taker.look(next_look)
+    random, stores, now = Random(seed), Stores(EPOCH), float(EPOCH)
+    counters, loop, takers = Counters(stores), asyncio.new_event_loop(), list[Taker]()
+    changed: list[tuple[int, int]] = []
+    for place in range(3):
+        note = partial(lambda place, tenant: changed.append((place, tenant)), place)
+        takers.append(Taker(counters, LIMITS[: len(rates)], 3, lambda: now, loop, lambda tenant: None, note))
+        takers[-1].warm()
+    counters.bill, next_look = Bill(), EPOCH
+    coming = now + random.expovariate(sum(rates))
+    while (now := min(coming, next_look)) < EPOCH + seconds:
+        if now == next_look:
+            stores.note_time(now)
+            for taker in takers if now % LOOK_EVERY == 0 else ():
+                taker.look()
             next_look += 1
-        tenant, taker = random.choices(range(len(rates)), rates)[0], random.choice(takers)
-        lease = taker.reservation(tenant, now)
-        if lease.hot_until <= now < lease.until:
-            lease.lend(lease.until)
-        if now < lease.hot_until and lease.left >= 1:
-            lease.left -= 1
         else:
-            assert taker.ask(tenant, now) is not Answer.UNAVAILABLE
+            coming = now + random.expovariate(sum(rates))
+            tenant, taker = random.choices(range(len(rates)), rates)[0], random.choice(takers)
+            lease = taker.reservation(tenant)
+            if lease.hot_until <= now < lease.until:
+                lease.lend(lease.until)
+            if now < lease.hot_until and lease.left >= 1:
+                lease.left -= 1
+            else:
+                assert taker.ask(tenant) is not Answer.UNAVAILABLE
+        for place, tenant in changed:
+            if takers[place].reservation(tenant).watched:
+                takers[place].watch(tenant)
+        changed.clear()
+    loop.close()
     return counters.bill
 
 
@@ -66,24 +94,22 @@ def test_what_is_skipped_changes_nothing() -> None:
 async def test_what_it_bills_a_server_bills(
     redis_url: str, billed_commands: BilledCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[int, Sequence[Debit], list[int | None]]] = []
+    sent: list[tuple[Sequence[AccountDebits], list[list[int]]]] = []
     debit = Counters.debit
 
-    def noted(counters: Counters, tenant: int, debits: Sequence[Debit], now: float) -> list[int | None]:
-        values = debit(counters, tenant, debits, now)
-        sent.append((tenant, debits, values))
+    def noted(counters: Counters, batch: Sequence[AccountDebits], now: float) -> list[list[int]]:
+        values = debit(counters, batch, now)
+        sent.append((batch, values))
         return values
 
     monkeypatch.setattr(Counters, "debit", noted)
-    life = Life(RATES, LIMITS, 3, EPOCH - 120, Random(1), STEADY, warm_up=True)
-    life.deploy(EPOCH + 30, 20)
-    day = life.run(EPOCH + 180)
-    assert min(day.bill.commands[purpose] for purpose in (Purpose.TAKE, Purpose.RETURN, Purpose.EXPIRY)) > 10
+    day = await asyncio.to_thread(live_for_an_hour)
+    assert min(day.bill.commands[purpose] for purpose in set(Purpose) - NOT_OF_COUNTERS) > 1
 
     link = RedisLink(redis_url, timeout=5.0)
     counters = RedisCounters(link, prefix="test")
-    for tenant, debits, values in sent:
-        assert await counters.debit(str(tenant), debits) == values
+    for batch, values in sent:
+        assert await counters.debit(batch) == values
     await counters.close()
     assert billed_commands.total() == day.bill.total
     assert billed_commands.by_command()["expire"] == day.bill.commands[Purpose.EXPIRY]
@@ -135,11 +161,11 @@ def test_lookups_are_billed_for_each_process_that_is_cold() -> None:
 
 def test_a_start_and_a_stop_are_told_apart() -> None:
     life = living()
-    life.run(EPOCH + HOUR)
-    life.deploy(EPOCH + HOUR + 10, 20)
-    bill = life.run(EPOCH + 2 * HOUR).bill
-    assert 3 * 5 < bill.stops <= 3 * len(RATES)
-    assert 3 * 3 < bill.starts < bill.total / 2
+    life.run(EPOCH + 600)
+    life.deploy(EPOCH + 610, 20)
+    bill = life.run(EPOCH + 1_800).bill
+    assert bill.stops == 3 * 2, "a command for each string: of the quarter of an hour, and of the day"
+    assert 3 * 2 < bill.starts < bill.total / 2
 
 
 def test_a_fleet_survives_redis() -> None:
@@ -214,7 +240,8 @@ def test_the_guides_pattern_carries_what_its_readers_found() -> None:
 
 
 def test_the_documents_tables() -> None:
-    results = simulate("hobby", kinds=(bill.USUAL,), hours=1, processes=(2, 4), warm_up=False)
+    options = Options(warm_up=False, processes=(2, 4), part=0.1, compares=("hobby",))
+    [results] = simulate(["hobby"], options, workers=1)
     assert results.days[bill.USUAL].answers.over == 0
     document = report.document([results])
     assert "| hobby: 100 tenants, 1 request/s, 2 processes |" in document

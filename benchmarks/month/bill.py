@@ -24,7 +24,9 @@ SECONDS_A_MONTH = 30 * 86_400
 class Purpose(Enum):
     """What a command is for. The value is how tables name it."""
 
-    TAKE = "takes"
+    TAKE = "takes of minutes"
+    AHEAD = "of the next quarter"
+    DAY = "of days"
     RETURN = "returns"
     EXPIRY = "expiries"
     LOOKUP = "lookups"

@@ -6,8 +6,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import ceil
 
 from tenantcache.ratelimit.core.windows import DAY
+from tenantcache.ratelimit.slots import GROUP_SIZE
 from tenantcache.tenant import Limits
 
 HOUR = 3600
@@ -24,19 +26,11 @@ HOURS = (9, 6, 5, 5, 6, 9, 16, 26, 36, 43, 45, 44, 41, 43, 45, 45, 43, 38, 31, 2
 """Requests in each hour of a day, in proportion: a peak of 1.7 times the mean, and nights of a fifth of it."""
 
 
-ALL_OF, BUSIEST, ONE_IN = 2_000, 100, 10
-"""Up to so many tenants are simulated, all of them; else so many, and one in ten of the others."""
-
-
 @dataclass(frozen=True)
 class Stratum:
-    """Tenants that are simulated, by rank from 0, each for `weight` of them.
+    """A group of tenants that is simulated, by their ranks from 0, for `weight` groups. Groups share no command."""
 
-    Tenants of two strata must not share a command: as long as counters are a tenant's own, any division will do. If
-    they are a group's, a stratum is a group.
-    """
-
-    ranks: range
+    ranks: tuple[int, ...]
     weight: int
 
 
@@ -53,10 +47,17 @@ class Fleet:
         return replace(self, processes=processes)
 
     def strata(self) -> list[Stratum]:
-        """All tenants, if they are few; else the busiest ones, and a sample of the others."""
-        if self.tenants <= ALL_OF:
-            return [Stratum(range(self.tenants), 1)]
-        return [Stratum(range(BUSIEST), 1), Stratum(range(BUSIEST + ONE_IN // 2, self.tenants, ONE_IN), ONE_IN)]
+        """The group of the busiest tenant, and the middle one, which stands for all others.
+
+        Tenants are dealt out by their ranks, to and fro: the order of slots has nothing to do with demand.
+        """
+        groups = ceil(self.tenants / GROUP_SIZE)
+        members: list[list[int]] = [[] for _ in range(groups)]
+        for rank in range(self.tenants):
+            round_, place = divmod(rank, groups)
+            members[groups - 1 - place if round_ % 2 else place].append(rank)
+        first = Stratum(tuple(members[0]), 1)
+        return [first] if groups == 1 else [first, Stratum(tuple(members[groups // 2]), groups - 1)]
 
     def rates(self) -> list[float]:
         total = sum(1 / rank for rank in range(1, self.tenants + 1))

@@ -8,11 +8,11 @@ tenant that is not asked for costs nothing.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from math import inf
 from random import Random
 
 from benchmarks.month.bill import Answer, Answers, Bill, Day, Purpose
@@ -21,14 +21,14 @@ from benchmarks.month.draws import binomial, place_of, poisson
 from benchmarks.month.fleets import Course
 from benchmarks.month.stores import PROBE_COMMANDS, TICK, Stores
 from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.ratelimit.core.windows import DAY, MINUTE, MINUTES_PER_DAY, Window, minute_at
+from tenantcache.ratelimit.core.windows import DAY, MINUTE, MINUTES_PER_DAY, MINUTES_PER_QUARTER, Window, minute_at
 from tenantcache.tenant import Limits
-
-FIRST_MINUTE = 60.0
-"""Seconds in which what a process sends counts as its start."""
 
 COPY_LIFE = 3600.0
 """Seconds for which Redis keeps a tenant; `RedisCopies` spreads it by 10 %."""
+
+LOOK_EVERY = 5
+"""Seconds between looks for idle tokens: they go back up to four seconds later than those of a real process."""
 
 Action = Callable[[float], None]
 
@@ -55,7 +55,7 @@ class Piece:
 class Life:
     """`rates` are requests a second on average, by tenant, and `limits` likewise.
 
-    `warm_up`: a process finds all tenants in its memory when it starts, from one query.
+    `warm_up`: a process finds all tenants in its memory when it starts, from one query, and takes their first tokens.
     """
 
     def __init__(
@@ -86,9 +86,11 @@ class Life:
         self._pieces = [[Piece(tenant, place) for tenant in range(len(rates))] for place in range(processes)]
         self._takers: list[Taker] = []
         self._memory: list[set[int]] = []
-        self._started: list[float] = []
+        self._changed: list[Piece] = []
+        self._end = start
+        self._loop = asyncio.new_event_loop()
         for place in range(processes):
-            self._start(place, start)
+            self._start(place)
             for piece in self._pieces[place]:
                 self._await(piece, start)
 
@@ -104,28 +106,28 @@ class Life:
     def at(self, when: float, action: Action) -> None:
         self._actions[minute_at(when)].append((when, action))
 
-    def _start(self, place: int, now: float) -> None:
+    def _start(self, place: int) -> None:
+        pieces = self._pieces[place]
         taker = Taker(
-            *(self.counters, self.limits, len(self._pieces)),
-            before=lambda tenant: self._enter(self._pieces[place][tenant], self.now),
-            after=lambda tenant: self._plan_anew(self._pieces[place][tenant], self.now),
+            *(self.counters, self.limits, len(self._pieces), lambda: self.now, self._loop),
+            before=lambda tenant: self._enter(pieces[tenant], self.now),
+            after=lambda tenant: self._changed.append(pieces[tenant]),
         )
         self._takers[place : place + 1] = [taker]
         self._memory[place : place + 1] = [set()]
-        self._started[place : place + 1] = [now]
+        for piece in pieces:
+            piece.reservation = taker.reservation(piece.tenant) if self._warm_up else None
+        if self._warm_up:
+            taker.warm()
 
     def replace(self, place: int) -> Action:
         """A process stops in order, and a new one serves from then on."""
 
         def act(now: float) -> None:
+            self._takers[place].stop()
+            self._changed.clear()
+            self._start(place)
             for piece in self._pieces[place]:
-                self._enter(piece, now)
-            billed = self.counters.bill.total
-            self._takers[place].stop(now)
-            self.counters.bill.stops += self.counters.bill.total - billed
-            self._start(place, now)
-            for piece in self._pieces[place]:
-                piece.reservation = None
                 if remaining := piece.remaining(self._end):
                     self._plan(piece, now, remaining)
 
@@ -147,7 +149,7 @@ class Life:
         def rise(now: float) -> None:
             self.stores.is_up = True
             self.counters.mirror(int(now // DAY))
-            self.counters.lose(before=inf)
+            self.counters.lose()
             self._copies.clear()
             self.counters.bill.add(Purpose.PROBE, PROBE_COMMANDS * len(self._takers) * probes)
 
@@ -168,9 +170,12 @@ class Life:
     def _hand_over(self, now: float) -> None:
         self.counters.mirror(int(now // DAY))
         for taker in self._takers:
-            for tenant, granted in taker.granted(now):
+            for tenant, granted in taker.granted():
                 if granted:
                     self.counters.count_in_postgres(tenant, Window("minute", minute_at(now)), granted)
+
+    def close(self) -> None:
+        self._loop.close()
 
     # Time.
 
@@ -196,6 +201,10 @@ class Life:
                 what(self.now)
             elif what == piece.version:
                 self._serve(piece, self.now)
+            else:
+                continue
+            if self._changed:
+                self._follow_changes(self.now)
         self.now = self._end
         for piece in self._active:
             self._enter(piece, self._end)
@@ -204,13 +213,16 @@ class Life:
         self._judge()
         if (minute + 1) % MINUTES_PER_DAY == 0:
             self._end_day()
-            self.counters.lose(before=(minute + 1) // MINUTES_PER_DAY)
+        if (minute + 1) % MINUTES_PER_QUARTER == 0:
+            self.counters.expire(self._end)
 
     def _look(self, now: float) -> None:
-        """What processes do once a second."""
+        """What processes do in the background."""
         self.stores.note_time(now)
+        if now % LOOK_EVERY:
+            return
         for taker in self._takers:
-            taker.look(now)
+            taker.look()
 
     def _await(self, piece: Piece, now: float) -> None:
         """Draw when the next minute's first request comes."""
@@ -229,11 +241,7 @@ class Life:
             self._active.append(piece)
             self._demand[tenant] += 1 + piece.rest
         self._enter(piece, now)
-        bill = self.counters.bill
-        billed = bill.total if (starts := now < self._started[piece.place] + FIRST_MINUTE) else 0
         self._admit(piece, now)
-        if starts:
-            bill.starts += bill.total - billed
         if piece.rest:
             self._plan(piece, now, piece.rest)
         else:
@@ -243,14 +251,14 @@ class Life:
         tenant, reservation = piece.tenant, piece.reservation
         if reservation is None:
             self._look_up(piece.place, tenant, now)
-            reservation = piece.reservation = self._takers[piece.place].reservation(tenant, now)
+            reservation = piece.reservation = self._takers[piece.place].reservation(tenant)
         if reservation.hot_until <= now < reservation.until:
             reservation.lend(reservation.until)
         if now < reservation.hot_until and reservation.left >= 1:
             reservation.left -= 1
             self._admitted[tenant] += 1
         else:
-            self._count(tenant, self._takers[piece.place].ask(tenant, now))
+            self._count(tenant, self._takers[piece.place].ask(tenant))
 
     def _count(self, tenant: int, answer: Answer) -> None:
         match answer:
@@ -263,7 +271,7 @@ class Life:
 
     def _enter(self, piece: Piece, now: float) -> None:
         """Let the lease pay for what has come until `now`."""
-        if piece.waiting:
+        if piece.waiting and now > piece.last:
             assert piece.reservation is not None
             share = (now - piece.last) / (piece.mark - piece.last)
             came = piece.waiting if share >= 1 else binomial(self.random, piece.waiting, share)
@@ -288,15 +296,20 @@ class Life:
         piece.rest = requests - left - 1
         heapq.heappush(self._events, (piece.mark, next(self._serial), piece, piece.version))
 
-    def _plan_anew(self, piece: Piece, now: float) -> None:
-        """The reservation has changed: the lease must still pay for those that are waiting."""
-        if not piece.waiting:
-            return
-        assert piece.reservation is not None
-        if now >= piece.reservation.hot_until and now < piece.reservation.until:
-            piece.reservation.lend(piece.reservation.until)
-        if piece.reservation.left < piece.waiting:
-            self._plan(piece, now, piece.remaining(self._end))
+    def _follow_changes(self, now: float) -> None:
+        """Reservations have changed: the lease must still pay for those that are waiting."""
+        changed, self._changed = self._changed, []
+        for piece in dict.fromkeys(changed):
+            reservation = piece.reservation
+            assert reservation is not None
+            if reservation.watched:
+                self._takers[piece.place].watch(piece.tenant)
+            if not piece.waiting:
+                continue
+            if reservation.hot_until <= now < reservation.until:
+                reservation.lend(reservation.until)
+            if reservation.left < piece.waiting:
+                self._plan(piece, now, piece.remaining(self._end))
 
     def _look_up(self, place: int, tenant: int, now: float) -> None:
         """A GET, and a SET if Redis has no copy. What is in memory is read again from Postgres, and stays."""

@@ -73,9 +73,9 @@ def write(months: Sequence[Results]) -> None:
 
 def _set_up(months: Sequence[Results]) -> str:
     days = ", ".join(f"{weight} as the {kind}" for kind, weight in WEIGHTS.items())
-    warm = "filled at the start" if months[0].warm_up else "cold at the start"
-    hours = months[0].hours
-    part = "" if hours == 24 else f" Only the first {hours:g} hours of each day were simulated: these are no figures."
+    options = months[0].options
+    warm = "filled at the start" if options.warm_up else "cold at the start"
+    part = "" if options.part == 1 else f" Only {options.part:.0%} of it was simulated: these are no figures."
     return f"A month is thirty days: {days}. Memory is {warm}.{part}"
 
 
@@ -124,6 +124,7 @@ def _by_processes(months: Sequence[Results]) -> str:
             ),
         )
         for results in months
+        if results.by_processes
     ]
     return _table(("a usual day, commands a served request", *(f"{size} processes" for size in sizes)), rows)
 

@@ -29,28 +29,36 @@ class Stores:
         self.is_up = True
         self.failover = Failover(has_redis=True)
         self.failover.has_counted = True
+        self._versions: dict[int, object] = {}
         self._row = StoreChoice(1, "redis", 0, changed_at=now)
         self.note_time(now)
 
     def note_time(self, now: float) -> None:
         """A pull of the log, and what each process does with it."""
+        self._versions.clear()
         self.failover.follow(self._row, now + NOTICE)
         self.failover.handover.through = minute_at(now) + LEASE
         self.failover.note_time(now)
 
     def version_of(self, minute: int) -> object:
-        return self.failover.version_of(minute)
+        """It does not change before the next pull."""
+        if minute not in self._versions:
+            self._versions[minute] = self.failover.version_of(minute)
+        return self._versions[minute]
 
-    def horizon(self, now: float) -> int | None:
-        return 0 if self.failover.store_of(minute_at(now)) == "postgres" else None
+    def is_billed(self, now: float) -> bool:
+        return self.failover.store_of(minute_at(now)) != "postgres"
+
+    def begins(self, now: float) -> float | None:
+        """When another store takes over, if that is announced."""
+        return self.failover.begins(now)
 
     def store_of(self, window: Window, now: float) -> Store | None:
-        """The store that a debit goes to; None if it fails."""
-        if window.policy == "day":
-            store = self.failover.day_store(window, now)
-        else:
-            store = self.failover.store_of(min(window.number, minute_at(now)))
-        return None if store == "redis" and not self.is_up else store
+        """The store that a debit goes to; None if there is none now. As `FleetCounters` has it."""
+        if window.unit == "day":
+            return self.failover.day_store(window, now)
+        current = minute_at(now)
+        return self.failover.store_of(min(window.number, current) if window.unit == "minute" else current)
 
     @property
     def is_settled(self) -> bool:
@@ -75,6 +83,7 @@ class Stores:
         self.note_time(now)
         if failover.has_to_hand_over(now):
             failover.handover.give_up(self._row.version)
+            self._versions.clear()
             hand_over()
             failover.handover.report(self._row.version, minute_at(now))
             self._row = replace(self._row, from_minute=minute_at(now))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.tenant import Limits
@@ -355,6 +356,44 @@ def test_what_a_lowered_limit_has_ended_pays_for_nothing_in_other_counters(count
     assert [line.debit.amount for line in take.lines] == [line.claim for line in take.lines]
 
 
+def test_what_is_given_up_after_the_report_goes_back_to_the_minute_alone_in_other_counters(counters: Counters) -> None:
+    """The minute begins there with all that was reported, and the quarter with nothing."""
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    held = r.minute + r.low
+    assert r.hand_over(NOON + 1) == held + 1
+    r.change(Limits(500, None), NOON + 2)
+    versions.change = minute(0).number
+    take = planned(r.surplus(NOON + 3))
+    assert take.debits == (Debit(minute(0), -(held - 4)), Debit(QUARTER, 0))
+
+
+def test_nor_does_it_pay_for_anything_in_their_quarter(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    assert r.hand_over(NOON + 1) > 4
+    r.change(Limits(500, None), NOON + 2)
+    versions.change = minute(0).number
+    of_quarter = planned(r.plan(NOON + 3, 1, 4)).lines[1]
+    assert of_quarter.debit.amount == of_quarter.claim > 0
+
+
+def test_what_others_have_reserved_in_other_counters_is_not_taken_for_ones_own(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    held = r.minute + r.low
+    reported = r.hand_over(NOON + 1)
+    versions.change = minute(0).number
+    counters.values.clear()
+    counters.values[minute(0)], counters.values[QUARTER] = reported, 60
+    take = planned(r.plan(NOON + 2, held + 1, 4))
+    assert r.settle(take, counters.send(take), NOON + 2) is None
+    assert spendable(r, NOON + 60) == counters.values[QUARTER] - 60 > 0
+
+
 def test_a_reset_in_other_counters_leaves_nothing(counters: Counters) -> None:
     versions = Versions()
     r = Reservation(LIMITS, NOON, version_of=versions)
@@ -362,6 +401,28 @@ def test_a_reset_in_other_counters_leaves_nothing(counters: Counters) -> None:
     versions.change = minute(0).number
     r.restart(NOON + 1)
     assert spendable(r, NOON + 1) == 0
+
+
+def test_a_reset_in_counters_that_are_not_known_leaves_nothing(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    assert counters.serve(r, NOON, processes=4).allowed
+    versions.is_known = False
+    r.restart(NOON + 1)
+    assert spendable(r, NOON + 1) == 0
+
+
+def test_what_is_idle_does_not_go_back_to_other_counters(counters: Counters) -> None:
+    versions = Versions()
+    r = Reservation(LIMITS, NOON, version_of=versions)
+    for step in range(40):
+        assert counters.serve(r, NOON + step, processes=4).allowed
+    counters.exhaust(r, NOON + 40, processes=4)
+    assert r.spend(NOON + 61, 1)
+    assert r.surplus(NOON + 62) is None
+    assert r.hand_over(NOON + 63) == 30
+    versions.change = minute(1).number
+    assert planned(r.surplus(NOON + 70)).debits == (Debit(minute(1), -17), Debit(QUARTER, 0))
 
 
 def test_an_earlier_minute_is_entered_with_nothing(counters: Counters) -> None:
@@ -438,6 +499,41 @@ def test_what_was_held_goes_back_only_when_all_have_left_the_minute_before(
     if (take := r.release(NOON + second)) is not None:
         counters.send(take)
     assert counters.values[QUARTER] == left
+
+
+@pytest.mark.parametrize(("second", "left"), [(60.9, 30), (61.0, 12)])
+def test_what_is_idle_is_reserved_until_all_have_left_the_minute_before(
+    counters: Counters, second: float, left: int
+) -> None:
+    """However soon the policy finds it idle. A fiftieth of the limit stays."""
+    r = Reservation(LIMITS, NOON, ReservePolicy(quiet=0.1, missed=0.1))
+    for step in range(40):
+        assert counters.serve(r, NOON + step, processes=4).allowed
+    counters.exhaust(r, NOON + 40, processes=4)
+    assert counters.values[QUARTER] == 30
+    assert r.spend(NOON + 60.5, 0)
+    take = planned(r.surplus(NOON + second))
+    assert r.settle(take, counters.send(take), NOON + second) is None
+    assert counters.values[QUARTER] == left
+    assert spendable(r, NOON + second) == 12
+    assert spendable(r, NOON + 120) == left
+
+
+def test_what_is_idle_is_reserved_no_longer_and_what_was_spent_of_it_is_debited_of_the_minute(
+    counters: Counters,
+) -> None:
+    r = Reservation(LIMITS, NOON)
+    for step in range(40):
+        assert counters.serve(r, NOON + step, processes=4).allowed
+    counters.exhaust(r, NOON + 40, processes=4)
+    for _ in range(10):
+        assert r.spend(NOON + 61, 1)
+    assert r.surplus(NOON + 62) is None
+    take = planned(r.surplus(NOON + 70))
+    assert take.debits == (Debit(minute(1), 10), Debit(QUARTER, -18))
+    assert r.settle(take, counters.send(take), NOON + 70) is None
+    assert spendable(r, NOON + 70) == 12
+    assert spendable(r, NOON + 120) == 12
 
 
 def test_what_was_spent_of_it_is_debited_of_the_minute_when_it_goes_back(counters: Counters) -> None:
