@@ -179,6 +179,20 @@ class Memory:
         if entry is not None and entry.watermark < watermark:
             self.drop_alias(alias)
 
+    def drop_with_siblings(self, alias: str, tenant_id: str | None) -> None:
+        """Drop the entry of `alias` and all entries of that tenant."""
+        siblings = [] if tenant_id is None else self.of_tenant(tenant_id)
+        for held in {alias, *(sibling.alias for sibling in siblings)}:
+            self.drop_alias(held)
+
+    def drop_contradicted(self, tenant: Tenant, watermark: float) -> None:
+        """Drop the tenant's entries that are older than `watermark`, and show another row than `tenant`."""
+        for sibling in self.of_tenant(tenant.id):
+            # Two reads of pending changes between the same entries may have seen different ones.
+            is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)
+            if is_older and sibling.tenant != tenant:
+                self.drop_alias(sibling.alias)
+
     def clear(self) -> None:
         self.hot.clear()
         self._by_tenant.clear()

@@ -285,15 +285,10 @@ class Resolver:
             self._flights.detach(alias)
             if step is Step.SERVE_ONCE:
                 if snapshot.pending:
-                    self._drop_unordered(alias, tenant_id_of(alias, row))
+                    # It may be newer than what is held.
+                    self._memory.drop_with_siblings(alias, tenant_id_of(alias, row))
                 found[alias] = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
         return found
-
-    def _drop_unordered(self, alias: str, tenant_id: str | None) -> None:
-        """Hold nothing of what a pending read that is served once has seen: it may be newer than what is held."""
-        siblings = [] if tenant_id is None else self._memory.of_tenant(tenant_id)
-        for held in {alias, *(sibling.alias for sibling in siblings)}:
-            self._memory.drop_alias(held)
 
     def _tenant(self, row: Row | None) -> Tenant | None:
         return None if row is None else tenant_from_row(row, self._limits)
@@ -305,11 +300,7 @@ class Resolver:
 
     def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
         if tenant is not None:
-            for sibling in self._memory.of_tenant(tenant.id):
-                # Two reads of pending changes between the same entries may have seen different ones.
-                is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)
-                if is_older and sibling.tenant != tenant:
-                    self._memory.drop_alias(sibling.alias)
+            self._memory.drop_contradicted(tenant, watermark)
         entry = self._entry(alias, tenant, watermark, read_at, tier)
         self._memory.put(entry)
         return entry

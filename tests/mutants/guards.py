@@ -260,8 +260,8 @@ MUTANTS = [
     Mutant(
         "nothing is held that may be older than what was served",
         RESOLVER,
-        "                if snapshot.pending:\n                    self._drop_unordered",
-        "                if False:\n                    self._drop_unordered",
+        "                if snapshot.pending:\n                    # It may be newer",
+        "                if False:\n                    # It may be newer",
     ),
     Mutant(
         "pending changes prove nothing",
@@ -446,10 +446,10 @@ MUTANTS = [
         "            self._memory.drop_older(alias, before)",
         "            pass",
     ),
-    Mutant("a newer read evicts siblings", RESOLVER, "if is_older and sibling.tenant != tenant:", "if False:"),
+    Mutant("a newer read evicts siblings", MEMORY, "if is_older and sibling.tenant != tenant:", "if False:"),
     Mutant(
         "siblings of a pending read",
-        RESOLVER,
+        MEMORY,
         "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
         "is_older = sibling.watermark < watermark",
     ),

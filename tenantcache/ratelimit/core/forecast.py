@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
+from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.windows import MINUTE
 
@@ -178,6 +179,19 @@ class Forecast:
         """Whether what is unspent may run out before the minute's end."""
         expected = self.expected(spent, now, end)
         return unspent < expected + self.policy.trigger * sqrt(expected)
+
+    def missing(self, need: Need, unspent: int, spent: int, end: int, limit: int, left: float, in_advance: int) -> int:
+        """Return the tokens of this minute to ask for, beside `in_advance`, which are reserved of each.
+
+        `unspent` and `spent` are this process's, `end` is the minute's, and `left` is what its counter has left.
+        """
+        if need.is_cautious:
+            return need.cost - unspent
+        if not (need.cost or need.is_along or self.is_short(unspent, spent, need.now, end)):
+            return 0
+        expected = need.cost + self.expected(spent, need.now, end)
+        least = in_advance if need.cost else 0
+        return max(need.cost, self.policy.wanted(expected, left / need.processes, least, limit)) - unspent
 
     def expected(self, spent: int, now: float, end: int) -> float:
         """Return the demand from `now` to the minute's end."""

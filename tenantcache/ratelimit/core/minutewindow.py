@@ -19,9 +19,6 @@ from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute
 class MinuteWindow:
     """A minute of UTC. The rules are those of `reservation.py`. `edge` says whether minutes slide."""
 
-    low: int
-    spent: int
-
     __slots__ = ("_counters", "_edge", "_forecast", "held", "limit", "low", "refusal", "spent")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
@@ -166,11 +163,11 @@ class MinuteWindow:
 
     def plan(self, need: Need, most: int | None) -> list[Line]:
         """Ask for tokens of this minute, and in advance. `most`: more than that is of no use, as the day refuses."""
-        now, cost, held = need.now, need.cost, self.unspent
-        if self.limit is None or now < self.refused_until(1, now) or (cost and held >= cost):
+        limit, now, cost, held = self.limit, need.now, need.cost, self.unspent
+        if limit is None or now < self.refused_until(1, now) or (cost and held >= cost):
             return []
-        ahead = 0 if self._edge.slides else self._forecast.in_advance(self.spent, now, self.limit, need.processes)
-        tokens = self._missing(need, self.limit, ahead)
+        ahead = 0 if self._edge.slides else self._forecast.in_advance(self.spent, now, limit, need.processes)
+        tokens = self._forecast.missing(need, held, self.spent, self.end, limit, self._left(limit, now), ahead)
         if most is not None:
             tokens = min(tokens, most - held)
         target = ahead if may_reserve(now) and not need.is_cautious else 0
@@ -180,20 +177,10 @@ class MinuteWindow:
             lines = self._counters.claim(max(0, tokens), target) + lines + self._edge.reads(self.number)
         return lines
 
-    def _missing(self, need: Need, limit: int, ahead: int) -> int:
-        """The tokens to ask for, of this minute."""
-        if need.is_cautious:
-            return need.cost - self.unspent
-        if not (need.cost or need.is_along or self._forecast.is_short(self.unspent, self.spent, need.now, self.end)):
-            return 0
-        return max(need.cost, self._wanted(need, limit, ahead if need.cost else 0)) - self.unspent
-
-    def _wanted(self, need: Need, limit: int, least: int) -> int:
-        """The tokens to hold for the cost and the rest of the minute."""
-        now, slides = need.now, self._edge.slides
-        left = max(0, self._ceiling(limit, now) - self._used) if slides else self._forecast.left(limit, now)
-        expected = need.cost + self._forecast.expected(self.spent, now, self.end)
-        return self._forecast.policy.wanted(expected, left / need.processes, least, limit)
+    def _left(self, limit: int, now: float) -> float:
+        """The tokens that the counter is expected to have left."""
+        slides = self._edge.slides
+        return max(0, self._ceiling(limit, now) - self._used) if slides else self._forecast.left(limit, now)
 
     def settle(self, answered: Answered, now: float, *, is_repair: bool) -> list[Line]:
         """Enter the counters' new values; return what to send to repair those that were lost."""

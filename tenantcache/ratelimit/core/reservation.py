@@ -34,6 +34,8 @@ leased, renews the lease while `until` is in the future (`lend`), and calls `dec
 mark to compare with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide`
 then hands them out, admits, and sets `refill`. The shell looks at `refill` after each `decide` that admitted. If it is
 true, the shell starts a take in the background: `plan(now, 0, processes)`.
+
+Times are server time, in seconds since the Unix epoch. Nothing here is safe for threads: it is for one event loop.
 """
 
 from __future__ import annotations
@@ -100,10 +102,7 @@ def one_version(_minute: int) -> object:
 
 
 class Reservation(Lease):
-    """One tenant's tokens in this process: a minute and a day, and the lease on both of them.
-
-    Times are server time, in seconds since the Unix epoch. Not safe for threads; made for one event loop.
-    """
+    """One tenant's tokens in this process: a minute and a day, and the lease on both of them."""
 
     __slots__ = ("_holding", "_state", "_version_of")
 
@@ -303,8 +302,7 @@ class Reservation(Lease):
     def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
 
-        Returns a take to send next, and to settle likewise: when a counter was lost (nothing of that debit is granted
-        before), and when overshoot must not stay. If the reservation was released meanwhile, it gives everything back.
+        Returns a take to send and settle next: it repairs a lost counter, or gives back what must go (all if released).
         """
         is_outdated = self._state is State.OUTDATED
         self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
