@@ -127,7 +127,8 @@ class Group:
             failure = self._supply.note_error(self.number, error)
             self._reserved = 0  # what was asked for in advance may be lost
         finally:
-            self._is_cautious = not is_answered or failure is not None
+            if asked or failure is not None:  # else no store was asked
+                self._is_cautious = not is_answered or failure is not None
             self._conclude(due, asked, open_takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
