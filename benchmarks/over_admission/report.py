@@ -69,8 +69,8 @@ def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome
         _remainder(run, tenants),
         "",
         "Each fault below has a fleet of its own. For tenants at their limits the table shows the largest part of a",
-        "limit that was admitted in a minute, and what was above the bound. Other tenants stay below their limits, so",
-        "each refusal of theirs is wrong. The table shows how many there were, and for how long at most.",
+        "limit that was admitted in a minute. It also shows what was above the bound. Other tenants stay below their",
+        "limits, so each refusal of theirs is wrong. The table shows how many there were, and for how long at most.",
         "",
         *_table(OUTCOME_HEADINGS, [row(outcome) for outcome in outcomes]),
     ]
