@@ -961,7 +961,9 @@ async def test_what_is_excluded_never_leaves_postgres(
     excluded = ["password_hash", "api_key", '"Card Number"']
     names = {"subdomain": "slug", "custom_domain": "domain", "attributes": ["*"], "exclude": excluded}
     assert await adopt(db, "customers", **names) == []
-    settings = Settings(database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"])
+    settings = Settings(
+        database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"], warm_up=False
+    )
     async with TenantCache(settings) as cache:
         tenants = [await cache.resolve("acme.example.com"), await cache.resolve("acme.io")]
         tenants += (await cache.get_many([ACME])).values()

@@ -360,7 +360,7 @@ RENAMED = "coalesce(to_jsonb(a) ->> 'handle', to_jsonb(a) ->> 'subdomain') as su
 async def test_a_renamed_column_is_waited_for(db: asyncpg.Connection, patience: None) -> None:
     await load(db, RAILS)
     await adopt(db, RAILS)
-    async with TenantCache(Settings()) as cache:
+    async with TenantCache(Settings(warm_up=False)) as cache:
         await check(cache, {"acme.example.com": {"id": "1"}})
         await db.execute(sql("Rails", "A migration") or "")
         await wait_for_fault(cache, wanted=True)

@@ -69,7 +69,7 @@ def seeded_url(database_url: str) -> str:
 @pytest.fixture
 def start_worker(seeded_url: str, redis_url: str) -> Iterator[Workers]:
     """Start the app as one more worker would: an engine, a loop and a life cycle of its own."""
-    settings = Settings(database_url=seeded_url, redis_url=redis_url, plans=PLANS)
+    settings = Settings(database_url=seeded_url, redis_url=redis_url, plans=PLANS, warm_up=False)
     with ExitStack() as stack:
 
         def start() -> TestClient:

@@ -33,7 +33,7 @@ async def fleet(database_url: str, redis: RedisServer) -> AsyncIterator[list[Ten
         " values ('1', 'Acme', 'acme', 1000000, 1000000)"
     )
     await connection.close()
-    settings = Settings(database_url=database_url, redis_url=redis.url)
+    settings = Settings(database_url=database_url, redis_url=redis.url, warm_up=False)
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(TenantCache(settings)) for _ in range(2)]
 
@@ -226,7 +226,7 @@ async def test_a_quota_that_is_used_up_is_left_at_once_and_does_not_hide(
     await connection.close()
     async with (
         a_redis_past_its_quota() as (url, refused),
-        TenantCache(Settings(database_url=database_url, redis_url=url)) as cache,
+        TenantCache(Settings(database_url=database_url, redis_url=url, warm_up=False)) as cache,
     ):
         tenant = await acme(cache)  # it is answered by Postgres
         await cache.check(tenant)

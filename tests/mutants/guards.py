@@ -1140,7 +1140,7 @@ MUTANTS = [
     Mutant(
         "advance: reserved in advance while all are in the minute",
         MINUTE_COUNTERS,
-        "        if not is_settled(now, self.number):\n            pool = 0\n",
+        "        if is_late := not is_settled(now, self.number):\n            pool = 0\n",
         "",
         RESERVATIONS,
     ),
@@ -1168,7 +1168,7 @@ MUTANTS = [
     Mutant(
         "advance: a reply of another minute grants nothing in advance",
         MINUTE_COUNTERS,
-        "            self._quarter.settle_reserved(line, value, 0)  # it was sent in a minute that has ended since\n"
+        "            self._quarter.settle_reserved(line, value, 0, is_late=True)  # it was sent in a minute that has ended since\n"
         "            return None",
         "            return Settled(self._quarter.settle_reserved(line, value, pool), False, value, 0, [])",
         RESERVATIONS,
@@ -1176,7 +1176,7 @@ MUTANTS = [
     Mutant(
         "advance: what a late reply debited goes back",
         MINUTE_COUNTERS,
-        "            self._quarter.settle_reserved(line, value, 0)  # it",
+        "            self._quarter.settle_reserved(line, value, 0, is_late=True)  # it",
         "            pass  # it",
         RESERVATIONS,
     ),

@@ -126,13 +126,13 @@ class Advance(Ledger):
         """Whether `plan` would ask for tokens of this quarter."""
         return self.taken < target and self.quarter > self._asked and self.quarter > self._barred
 
-    def settle_reserved(self, line: Line, value: int, room: int) -> int:
+    def settle_reserved(self, line: Line, value: int, room: int, *, is_late: bool = False) -> int:
         """Enter the new value of this quarter's counter; return the tokens granted of each minute from now on.
 
-        `room` is the highest position that may be granted; 0 if the reply came too late.
+        `room` is the highest position that may be granted; 0 if the reply `is_late`. Then it may be asked for again.
         """
         granted = self.grant(min(line.claim, value), value, room)  # a counter that was lost has no more
-        if line.claim and granted == line.claim and self._asked == self.quarter:
+        if line.claim and (is_late or granted == line.claim) and self._asked == self.quarter:
             self._asked = 0
         return granted
 

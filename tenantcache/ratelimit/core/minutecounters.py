@@ -151,7 +151,7 @@ class MinuteCounters:
         of_minute = answered.get(self.window)
         if self._slides:
             return self._settle_minute(*of_minute, ceiling, 0, is_repair=is_repair) if of_minute else None
-        if not is_settled(now, self.number):
+        if is_late := not is_settled(now, self.number):
             pool = 0
         if reply := answered.get(Window("quarter", self._quarter.quarter + 1)):
             self._quarter.settle_next(*reply, pool)
@@ -159,13 +159,13 @@ class MinuteCounters:
             return None
         line, value = of_quarter
         if of_minute is None:
-            self._quarter.settle_reserved(line, value, 0)  # it was sent in a minute that has ended since
+            self._quarter.settle_reserved(line, value, 0, is_late=True)  # it was sent in a minute that has ended since
             return None
         if self._quarter.lost(line, value):
             self._move_to_minute(held)
         settled = self._settle_minute(*of_minute, ceiling - (value - line.claim), value, is_repair=is_repair)
         room = 0 if settled.repairs else min(pool, ceiling - of_minute[1])
-        reserved = self._quarter.settle_reserved(line, value, room)
+        reserved = self._quarter.settle_reserved(line, value, room, is_late=is_late)
         repairs = settled.repairs + self._quarter.return_overshoot() if settled.repairs else []
         return settled._replace(granted=settled.granted + reserved, repairs=repairs)
 
