@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from tenantcache.errors import FailoverError, StoreError
+from tenantcache.ratelimit.core.advance import may_reserve
+from tenantcache.ratelimit.core.windows import minute_at, minute_end
 from tenantcache.ratelimit.group import Group
 from tenantcache.ratelimit.meter import UNPLACED, Meter
 from tenantcache.ratelimit.slots import group_of
@@ -88,6 +90,9 @@ class Groups:
     async def take_for_all(self, meters: Sequence[Meter]) -> None:
         """Place them, and take the first tokens of their groups. Raises `StoreError`."""
         await self.place(meters)
+        now = self._supply.server_now()
+        if not may_reserve(now):  # without a part of the quarter each first request would be a command
+            await asyncio.sleep(minute_end(minute_at(now)) - now)
         for group in self:
             await group.take_for_all()
 
