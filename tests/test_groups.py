@@ -12,6 +12,7 @@ import pytest
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import Unit
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.fallback import OnError
 from tenantcache.ratelimit.group import MAX_IN_FLIGHT, STEP
@@ -22,12 +23,15 @@ from tests.fakes import FakeClock, FakeCounters, FakeSlots, limited
 
 
 class StepwiseCounters(FakeCounters):
-    """While `stepwise`, each call waits until `let_go` is called for it. It fails for `failing_owners`."""
+    """While `stepwise`, each call waits until `let_go` is called for it. It fails for `failing_owners`, and for a part
+    of each take if that is of `silent_units`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.stepwise = False
         self.failing_owners: set[str] = set()
+        self.silent_units: set[Unit] = set()
         self.events: list[asyncio.Event] = []
 
     async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
@@ -41,7 +45,21 @@ class StepwiseCounters(FakeCounters):
         if self.failing_owners & {account.owner for account, _ in batch}:
             self.batches.append(tuple(batch))
             raise StoreError("the fake counters are unavailable")
-        return await super().debit(batch)
+        values = await super().debit(batch)
+        if self.silent_units:
+            raise self._answered_in_part(batch, values)
+        return values
+
+    def _answered_in_part(self, batch: Sequence[AccountDebits], values: Sequence[Sequence[int]]) -> StoreError:
+        error = StoreError("one of the fake stores is unavailable")
+        error.values = [
+            [
+                None if debit.window.unit in self.silent_units else value
+                for debit, value in zip(debits, found, strict=True)
+            ]
+            for (_, debits), found in zip(batch, values, strict=True)
+        ]
+        return error
 
     @property
     def waiting(self) -> int:
@@ -140,6 +158,22 @@ async def test_a_command_takes_along_what_others_will_need(
     for _ in range(50):
         assert (await limiter.check(globex)).allowed
     assert len(counters.batches) == before, "its tokens came with the other one's"
+
+
+async def test_a_command_that_is_not_billed_takes_nothing_along(
+    limiter: Limiter, counters: StepwiseCounters, clock: FakeClock
+) -> None:
+    limiter.share_counters(lambda minute: 1, lambda owner, window: None, is_billed=lambda: False)
+    acme, globex = limited("acme", 600), limited("globex", 600)
+    for tenant in (acme, globex):
+        for _ in range(100):
+            assert (await limiter.check(tenant)).allowed
+    clock.advance(60)
+    before = len(counters.batches)
+    while len(counters.batches) == before:
+        assert (await limiter.check(acme)).allowed
+        await settle()
+    assert owners(counters.batches[before]) == ["acme"]
 
 
 async def test_first_tokens_of_all_are_a_command_a_group(clock: FakeClock, counters: StepwiseCounters) -> None:
@@ -328,6 +362,28 @@ async def test_after_a_failure_only_what_is_needed_is_asked_for(
         assert (await limiter.check(acme)).allowed
         await settle()
     assert set(owners(counters.batches[before])) == {"acme", "globex"}
+
+
+async def test_after_a_failure_nothing_is_taken_along(
+    limiter: Limiter, counters: StepwiseCounters, clock: FakeClock
+) -> None:
+    """Nor for those that were no part of the command that failed."""
+    acme, globex = limited("acme", 600), limited("globex", 600)
+    for _ in range(100):
+        assert (await limiter.check(acme)).allowed
+    counters.failing = True
+    before = len(counters.batches)
+    assert (await limiter.check(globex)).unavailable
+    clock.advance(60)
+    counters.failing = False
+    assert (await limiter.check(globex)).allowed
+    assert [owners(batch) for batch in counters.batches[before:]] == [["globex"]] * 2
+
+
+async def test_a_take_that_is_answered_in_part_has_failed(limiter: Limiter, counters: StepwiseCounters) -> None:
+    counters.silent_units = {"minute", "quarter"}
+    assert (await limiter.check(limited("acme", 600, 10_000))).unavailable
+    assert len(counters.batches) == 1, "it is not asked again at once"
 
 
 async def test_all_lines_behind_a_command_that_fails_are_answered(limiter: Limiter, counters: StepwiseCounters) -> None:

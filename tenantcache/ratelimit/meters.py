@@ -111,7 +111,9 @@ class Meters:
     def take(self, meters: Sequence[Meter]) -> None:
         """Take them out."""
         for meter in meters:
-            (self.of_names if meter.is_named else self.of_tenants).pop(meter.owner, None)
+            meters = self.of_names if meter.is_named else self.of_tenants
+            if meters.get(meter.owner) is meter:  # else it was made anew meanwhile
+                del meters[meter.owner]
             self.groups.discard(meter)
 
     def take_busy(self) -> list[Meter]:

@@ -14,7 +14,7 @@ from tests.freshness.process import Process, Sizes
 from tests.freshness.truth import Violation
 from tests.freshness.world import ALIASES, World
 
-STEPS = 300
+STEPS = 310
 
 
 class Storm:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 RULES = "tests/core/test_freshness.py::"
 RACES = "tests/test_resolver_races.py::"
+IN_ADVANCE = "tests/core/test_advance.py::"
 ON_SCHEMA = "tests/stores/test_schema.py::"
 ON_WRITERS = "tests/stores/test_writers.py::"
 
@@ -44,6 +45,21 @@ ENOUGH: Mapping[str, tuple[str, ...]] = {
     # A limit is never exceeded, and one tenant does nothing to another.
     "limits: what one store granted while the other failed": ("tests/test_halfway.py",),
     "limits: an earlier minute is entered with nothing": ("tests/core/test_reservation.py",),
+    "advance: a minute has what the quarter's counter leaves": (
+        IN_ADVANCE + "test_a_minute_has_what_the_quarters_counter_leaves",
+    ),
+    "advance: what was held stays while others may be in the minute before": (
+        IN_ADVANCE + "test_what_was_held_goes_back_only_when_all_have_left_the_minute_before",
+    ),
+    "advance: what was reserved in a lost counter is of the minute": (
+        IN_ADVANCE + "test_a_lost_counter_takes_what_was_reserved_into_the_minute",
+    ),
+    "limits: an account whose own take did not fail is not paused with its group": (
+        "tests/test_groups.py",
+        "-k",
+        "pause",
+    ),
+    "slots: nothing goes back to another's counters": ("tests/test_upkeep.py",),
     "handing over: a minute that begins again is not handed over": ("tests/test_clock_set.py",),
     "handing over: all holders have reported": (
         "tests/stores/test_choices.py::test_the_last_report_hands_the_minute_over_with_the_sum_of_all",
