@@ -1154,8 +1154,8 @@ MUTANTS = [
     Mutant(
         "advance: a reply of another minute grants nothing in advance",
         MINUTE_COUNTERS,
-        "            self._quarter.settle_reserved(line, value, 0, is_late=True)  # it was sent in a minute that has ended since\n"
-        "            return None",
+        "            self._quarter.settle_reserved(line, value, 0, is_late=True)  "
+        "# it was sent in a minute that has ended since\n            return None",
         "            return Settled(self._quarter.settle_reserved(line, value, pool), False, value, 0, [])",
         RESERVATIONS,
     ),
