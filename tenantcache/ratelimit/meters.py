@@ -111,9 +111,9 @@ class Meters:
     def take(self, meters: Sequence[Meter]) -> None:
         """Take them out."""
         for meter in meters:
-            meters = self.of_names if meter.is_named else self.of_tenants
-            if meters.get(meter.owner) is meter:  # else it was made anew meanwhile
-                del meters[meter.owner]
+            known = self.of_names if meter.is_named else self.of_tenants
+            if known.get(meter.owner) is meter:  # else it was made anew meanwhile
+                del known[meter.owner]
             self.groups.discard(meter)
 
     def take_busy(self) -> list[Meter]:
