@@ -6,6 +6,7 @@ How limits fare meanwhile takes minutes to see: `make overadmission`.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -211,7 +212,8 @@ async def a_redis_past_its_quota() -> AsyncIterator[tuple[str, list[bytes]]]:
                 writer.write(b"+PONG\r\n")
             else:
                 refused.append(command)
-                writer.write(b"-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n")
+                answer = b"-ERR max requests limit exceeded. Limit: 500000, Usage: 500000.\r\n"
+                writer.write(answer * len(re.findall(rb"(?:^|\r\n)\*\d+\r\n", command)))  # one for each of a pipeline
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:

@@ -42,6 +42,7 @@ async def test_no_request_waits_longer_than_its_deadline(database_url: str, redi
             base_domains=["example.com"],
             limits="off",
             host_index_max_hosts=0,
+            warm_up=False,
         )
         async with TenantCache(settings) as cache, ticking() as ticks:
             assert await cache.resolve("acme.example.com") is not None
