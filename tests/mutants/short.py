@@ -54,11 +54,6 @@ ENOUGH: Mapping[str, tuple[str, ...]] = {
     "advance: what was reserved in a lost counter is of the minute": (
         IN_ADVANCE + "test_a_lost_counter_takes_what_was_reserved_into_the_minute",
     ),
-    "limits: an account whose own take did not fail is not paused with its group": (
-        "tests/test_groups.py",
-        "-k",
-        "pause",
-    ),
     "slots: nothing goes back to another's counters": ("tests/test_upkeep.py",),
     "handing over: a minute that begins again is not handed over": ("tests/test_clock_set.py",),
     "handing over: all holders have reported": (
