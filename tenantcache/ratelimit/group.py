@@ -174,11 +174,16 @@ class Group:
             return
         day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
-            self._reserved = quarter + ahead if may_reserve(now) else self._reserved
+            self._note_reserved(now, ahead=ahead)
             await self._plan_along(list(self.members.values()), takes, ahead=ahead, day=day)
         else:
             await self._plan_along(self._busy_members(minute_at(now)), takes, ahead=False, day=False)
         self._note_busy(takes)
+
+    def _note_reserved(self, now: float, *, ahead: bool) -> None:
+        """All members are asked now, if there is time for the replies. What was noted of the next quarter stays."""
+        if may_reserve(now):
+            self._reserved = max(self._reserved, quarter_of(minute_at(now)) + ahead)
 
     async def _plan_along(self, members: Sequence[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
@@ -248,9 +253,7 @@ class Group:
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
         open_takes: Takes = {}
-        now = self._supply.server_now()
-        if may_reserve(now):
-            self._reserved = max(self._reserved, quarter_of(minute_at(now)))
+        self._note_reserved(self._supply.server_now(), ahead=False)
         asked: list[Meter] = []
         failure: Failure | None = None
         try:

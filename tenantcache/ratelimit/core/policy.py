@@ -1,7 +1,7 @@
 """How much to take in advance: the numbers, and the figure behind each.
 
 Nothing here can let a limit be exceeded. It decides what the counters cost and how much of a limit can be used;
-`benchmarks/simulate_limits.py` measures both.
+`benchmarks/simulate_limits` measures both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ReservePolicy:
     """Use of the limit above which nothing is reserved in advance: there an idle token is a refused request."""
 
     margin: float = 4.0
-    """Standard deviations of a Poisson demand asked for on top of its mean: 1 minute in 700 needs a second take. A
+    """Standard deviations of a Poisson demand asked for on top of its mean: 1 minute in 30,000 needs a second take. A
     process takes for hundreds of tenants at once, and each of them may need one."""
 
     trigger: float = 1.0
@@ -36,6 +36,9 @@ class ReservePolicy:
     least_in_advance: int = 4
     """Tokens of a minute to reserve for a tenant with little demand. With one, a fleet of 8 processes with 2,000
     tenants at 50 requests/s sent twice as many commands: each of them is asked for two requests a minute at times."""
+
+    margin_in_advance: float = 5.0
+    """`margin` for what is reserved in advance, once for all minutes of a quarter of an hour."""
 
     held_back: float = 1 / 3
     """Share of a fair share left in the counter while demand may stay below it, for processes that need more.
@@ -71,11 +74,12 @@ class ReservePolicy:
     def in_advance(self, limit: int, processes: int, used: int, mean: float) -> int:
         """Return the tokens of each minute that one of `processes` reserves, given a demand of `mean` a minute.
 
-        `used`: taken by all lately. At least one, if its part of the pool allows that: demand may come.
+        `used`: taken by all lately. At least `least_in_advance`, if its part of the pool allows that: demand may come.
         """
         if self.pressed(limit, used):
             return 0
-        return min(int(self.reserve * limit / processes), max(self.least_in_advance, ceil(mean + 5 * sqrt(mean))))
+        wanted = max(self.least_in_advance, ceil(mean + self.margin_in_advance * sqrt(mean)))
+        return min(int(self.reserve * limit / processes), wanted)
 
     def slide_step(self, limit: int) -> int:
         return max(1, int(self.slide * limit))
