@@ -14,9 +14,6 @@ from tenantcache.ratelimit.meter import UNPLACED, Meter
 from tenantcache.ratelimit.slots import group_of
 from tenantcache.ratelimit.supply import Supply
 
-PAGE = 5_000
-"""Owners in one question for slots."""
-
 SLOTS_WAIT = 1.0
 """Seconds after which a request comes back that could not be counted for want of a slot."""
 
@@ -72,13 +69,11 @@ class Groups:
     async def place(self, meters: Sequence[Meter]) -> None:
         """Give each of them that has none its slot. Raises `StoreError`."""
         new = [meter for meter in meters if meter.slot == UNPLACED]
-        for start in range(0, len(new), PAGE):
-            page = new[start : start + PAGE]
-            slots = await self._supply.slots.assign([meter.owner for meter in page])
-            for meter, slot in zip(page, slots, strict=True):
-                if meter.slot == UNPLACED:
-                    meter.slot = slot
-                    self._group_of(meter).add(meter)
+        slots = await self._supply.slots.assign([meter.owner for meter in new]) if new else []
+        for meter, slot in zip(new, slots, strict=True):
+            if meter.slot == UNPLACED:
+                meter.slot = slot
+                self._group_of(meter).add(meter)
         self._supply.outage.end(UNPLACED, self._supply.server_now())
 
     def _group_of(self, meter: Meter) -> Group:
