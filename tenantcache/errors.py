@@ -65,6 +65,18 @@ class DnsUnreachableError(TenantCacheError):
     """The DNS could not be asked, or did not say. This tells nothing about the records."""
 
 
+class UnreachableError(TenantCacheError):
+    """A server that a command was given cannot be used. The text names host:port, and says what to do."""
+
+
+class OverQuotaError(UnreachableError):
+    """The provider refuses to serve this account, because it has used its quota up."""
+
+
+class SpendingLimitError(TenantCacheError):
+    """More billed commands would be sent than the caller allows. None of them was sent."""
+
+
 class StoreError(Exception):
     """A store could not be asked.
 

@@ -25,6 +25,7 @@ LAYER_OF = {
     "tenantcache.ratelimit": "ratelimit",
     "tenantcache.lookup": "lookup",
     "tenantcache.admin": "admin",
+    "tenantcache.budget": "budget",
     "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
     "tenantcache.wiring": "wiring",
@@ -43,7 +44,7 @@ LAYER_OF = {
 
 # The wings and what lies below them, from the bottom up: a wing may import those before it.
 _GROUND = {"core", "ground"}
-_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin"}
+_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin", "budget"}
 _ENGINE = {*_WINGS, "adapters", "wiring", "engine"}
 _WEB = {*_ENGINE, "web", "observability"}
 _FACES = {*_WEB, "faces", "root"}
@@ -54,7 +55,8 @@ MAY_IMPORT = {
     "freshness": {*_GROUND, "freshness"},
     "ratelimit": {*_GROUND, "freshness", "ratelimit"},
     "lookup": {*_GROUND, "freshness", "lookup"},
-    "admin": _WINGS,
+    "admin": _WINGS - {"budget"},
+    "budget": {*_GROUND, "freshness", "budget"},
     "schema": {*_GROUND, "schema"},
     "stores": {*_WINGS - {"settings"}, "stores"},
     "adapters": {*_WINGS, "stores"},

@@ -15,9 +15,8 @@ import typer
 
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.init import init, uninstall
-from tenantcache.errors import StoreError, TenantCacheError
-
-EXIT_FAULT = 2
+from tenantcache.cli.terminal import Exit
+from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
 
 app = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
@@ -32,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments`, by default those of the process, and exit."""
     try:
         app(args=arguments, prog_name="tenantcache")
+    except UnreachableError as error:
+        _tell(str(error))
+        sys.exit(Exit.UNREACHABLE)
     except (TenantCacheError, StoreError) as error:
         _tell(str(error))
     except ModuleNotFoundError as error:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # a closed pipe never comes here: click ends silently
         path = f": {error.filename}" if error.filename else ""
         _tell(f"{error.strerror or error}{path}; correct the path, or its permissions")
-    sys.exit(EXIT_FAULT)
+    sys.exit(Exit.USAGE)
 
 
 def _tell(text: str) -> None:
@@ -60,7 +62,7 @@ def check() -> None:
     from tenantcache.cli.check import run_checks
 
     if not asyncio.run(run_checks()):
-        raise typer.Exit(EXIT_FAULT)
+        raise typer.Exit(Exit.USAGE)
 
 
 @app.command()

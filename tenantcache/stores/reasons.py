@@ -68,6 +68,20 @@ _REJECTING_REDIS = (
 """How Redis answers what it cannot parse, or what does not fit to what a key holds. Others get another answer."""
 
 
+_OVER_QUOTA = (
+    "max requests limit exceeded",
+    "suspended for exceeding",
+    "quota exceeded",
+    "max daily request limit",
+)
+"""How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
+
+
+def is_over_quota(error: BaseException) -> bool:
+    """Whether the provider refuses to serve this account."""
+    return any(text in str(error).lower() for text in _OVER_QUOTA)
+
+
 def redis_rejects(error: BaseException | None) -> bool:
     """Whether the fault is in the command and not in the server."""
     if isinstance(error, redis_errors.DataError):

@@ -31,17 +31,9 @@ from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
-from tenantcache.stores.reasons import redis_reason, redis_rejects
+from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
-
-SUSPENDED_TEXTS = (
-    "max requests limit exceeded",
-    "suspended for exceeding",
-    "quota exceeded",
-    "max daily request limit",
-)
-"""How metered providers refuse an account past its quota. redis-py drops the leading "ERR "."""
 
 NO_EVICTION = "noeviction"
 
@@ -199,7 +191,7 @@ class RedisLink:
             self.breaker.succeeded()
             return _caused(RejectedError(f"Redis rejects this: {error}"), error)
         refused, late = isinstance(error, ResponseError), isinstance(error, (TimeoutError, RedisTimeoutError))
-        suspended = refused and any(text in str(error).lower() for text in SUSPENDED_TEXTS)
+        suspended = refused and is_over_quota(error)
         starved = late and took > timeout + LATE
         if refused:
             reason = f"Redis refused: {error}"

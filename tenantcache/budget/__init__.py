@@ -1,0 +1,1 @@
+"""What Redis costs: the meter, the fleet's use, and what keeps it within a budget."""

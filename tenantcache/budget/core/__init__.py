@@ -1,0 +1,1 @@
+"""Pure parts: prices, bands, patterns of keys, estimates."""

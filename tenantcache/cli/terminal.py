@@ -1,0 +1,48 @@
+"""What the commands about Redis print: results on stdout, for a person or as JSON; progress and notes on stderr.
+
+rich leaves colours out if `NO_COLOR` is set or the output is not a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.markup import escape
+
+
+class Exit(IntEnum):
+    """Exit statuses of the commands about Redis."""
+
+    FINE = 0
+    FINDINGS = 1
+    USAGE = 2
+    UNREACHABLE = 3
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+class Terminal:
+    """Where a command prints. With `as_json` only the JSON is on stdout."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = Console(highlight=False)
+        self.notes = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """A note for a person, on stderr. `text` is not markup: it may hold what a key is called."""
+        self.notes.print(escape(text), style="dim", soft_wrap=True)
+
+    def show(self, result: Mapping[str, Any], *rendered: RenderableType) -> None:
+        """Print `result` as JSON, or what is made of it for a person."""
+        if self.as_json:
+            typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+            return
+        for part in rendered:
+            self.out.print(part)
