@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -47,6 +55,7 @@ from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
+SECRET_FIELDS = (*URL_FIELDS, "upstash_api_key")
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
@@ -188,6 +197,11 @@ class Settings(BaseSettings):
         ge=0,
         description="price of 100,000 billed commands (ecpu: ECPUs) in dollars; none = 0.20, Upstash's (ecpu: 0.00034)",
     )
+    upstash_email: str | None = Field(None, description="the account whose Developer API says what Upstash has billed")
+    upstash_api_key: SecretStr | None = Field(None, description="a key of that API; one that may only read will do")
+    upstash_database_id: str | None = Field(
+        None, validate_default=True, description="the database's id in that API; the three belong together"
+    )
 
     def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
         # The variables are read here. Pydantic's own source takes them in lower case too, and shows values in its
@@ -221,6 +235,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+    @field_validator("upstash_database_id")
+    @classmethod
+    def _check_upstash(cls, database_id: str | None, info: ValidationInfo) -> str | None:
+        # A field that is wrong itself is not there.
+        given = {database_id is None, *(info.data.get(name) is None for name in ("upstash_email", "upstash_api_key"))}
+        if len(given) > 1:
+            raise ValueError(
+                "belongs together with TENANTCACHE_UPSTASH_EMAIL and TENANTCACHE_UPSTASH_API_KEY; set all three or none"
+            )
+        return database_id
 
     @property
     def limit_table(self) -> LimitTable:
@@ -326,6 +351,6 @@ def _own_message(message: str, field: str) -> list[str]:
 
 
 def _pydantic_message(field: str, message: str, value: Any) -> str:
-    what = "" if field in URL_FIELDS else f"is {shown(value)}; it "
+    what = "" if field in SECRET_FIELDS else f"is {shown(value)}; it "
     right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
     return f"{what}{right} ({Settings.model_fields[field].description})"
