@@ -199,6 +199,12 @@ UPSTASH = {
 }
 
 
+@pytest.mark.parametrize("seconds", ["1", "59.9"])
+def test_a_copy_that_would_be_written_more_often_than_read_is_refused(seconds: str) -> None:
+    [line] = faults(TENANTCACHE_REDIS_TTL=seconds)
+    assert line.startswith(f"TENANTCACHE_REDIS_TTL is '{seconds}'; it should be greater than or equal to 60 (")
+
+
 def test_a_key_is_never_shown() -> None:
     found = load(**UPSTASH)
     assert found.upstash_api_key is not None and found.upstash_api_key.get_secret_value() == "secret-key"

@@ -61,6 +61,9 @@ UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
 DAY = 86_400.0
 
+MIN_REDIS_TTL = 60.0
+"""Seconds. A process keeps a tenant for some minutes itself, so a copy that lives shorter is for no reader."""
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
@@ -144,7 +147,12 @@ class Settings(BaseSettings):
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )
-    redis_ttl: float = Field(3600.0, ge=1, le=30 * DAY, description="seconds that a tenant is kept in Redis")
+    redis_ttl: float = Field(
+        3600.0,
+        ge=MIN_REDIS_TTL,
+        le=30 * DAY,
+        description="seconds that a tenant is kept in Redis; under 60 it is written more often than it is read",
+    )
     negative_ttl: float = Field(60.0, gt=0, le=DAY, description="seconds that an unknown host is remembered")
     host_index_max_hosts: int = Field(
         2_000_000,

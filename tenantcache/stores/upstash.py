@@ -72,7 +72,7 @@ class UpstashProvider:
 def _requests_in(answer: bytes) -> int:
     try:
         found = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _failure("answers what is not JSON") from None
     requests = found.get("total_monthly_requests") if isinstance(found, dict) else None
     if type(requests) is not int or requests < 0:

@@ -26,8 +26,8 @@ STATS = {
 class FakeUpstash:
     """`with FakeUpstash() as api`; `api.url` is what the client is given.
 
-    `status`, `body` and `delay` (seconds) make it answer otherwise; `location` has it redirect. `requests` are the paths
-    that it was asked for.
+    `status`, `body` and `delay` (seconds) make it answer otherwise; `location` has it redirect. `requests` are the
+    paths that it was asked for.
     """
 
     def __init__(self) -> None:
