@@ -148,6 +148,16 @@ create table if not exists tenantcache.usage_writers (
     at timestamptz not null default now()
 );
 
+-- What each process has used of Redis in an hour, in what the provider bills: commands, or ECPUs. A process writes its own
+-- totals, so they may be written again. budget/fleetuse.py adds them up, and drops those of the month before the last.
+create table if not exists tenantcache.redis_usage (
+    hour timestamptz not null,
+    process uuid not null,
+    purpose text not null,
+    billed bigint not null,
+    primary key (hour, process, purpose)
+) with (fillfactor = 70);
+
 -- The row, and until when it is settled: no later change governs minutes that start before that. The lock says that the
 -- row is not being changed. Each statement of a volatile function has a snapshot of its own, so the row is read after
 -- that. 5 seconds is the notice that each change gives. The lock is on our table, which takes a right to it: any role
