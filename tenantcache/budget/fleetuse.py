@@ -77,6 +77,7 @@ class FleetUse:
         self._task: asyncio.Task[None] | None = None
         self._others: _Use = Counter()
         self._until_read_all = 0
+        self._per_day = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -94,6 +95,16 @@ class FleetUse:
     @property
     def period(self) -> Period:
         return period_of(self._server_now(), self._unit, self._first_day)
+
+    @property
+    def starts_at(self) -> float:
+        """The beginning of this period."""
+        return self.period.start
+
+    @property
+    def per_day(self) -> float:
+        """What the fleet has used a day on average, as of the last report."""
+        return self._per_day
 
     @property
     def used(self) -> int:
@@ -243,6 +254,7 @@ class FleetUse:
             self._others.update({(hour, purpose): billed for hour, purpose, billed in found})
             self.read_at = now
             self._until_read_all = READ_ALL_EVERY if reads_all else self._until_read_all - 1
+            self._per_day = self.forecast.per_day
             if reads_all and self._provider is not None and self._unit == "month":
                 await self._provider.update(now, self.period, lambda: self.counted)
             if reads_all:
