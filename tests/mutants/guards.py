@@ -1638,15 +1638,15 @@ MUTANTS += [
     Mutant(
         "what is not reported yet is counted where it was sent",
         FLEET_USE,
-        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._collect()):",
+        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._sent()):",
         "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._reported):",
         METER,
     ),
     Mutant(
         "what was sent before the edge of an hour belongs to the hour before",
         FLEET_USE,
-        "hour = int((now if self._looked_at is None else self._looked_at) // HOUR)",
-        "hour = int(now // HOUR)",
+        "self._own = _with(self._own, self._seen, seen, self._looked_at)",
+        "self._own = _with(self._own, self._seen, seen, now)",
         METER,
     ),
     Mutant(
