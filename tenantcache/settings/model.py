@@ -37,6 +37,8 @@ from tenantcache.settings.checks import (
     parse_status_codes,
     read_postgres_url,
     read_redis_url,
+    read_webhook_secret,
+    read_webhook_url,
     shown,
     split_commas,
 )
@@ -47,6 +49,8 @@ from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
+SECRET_FIELDS = ("budget_webhook_url", "budget_webhook_secret")
+"""The URL of a webhook may itself be the secret."""
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
@@ -173,6 +177,12 @@ class Settings(BaseSettings):
     redis_daily_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="the same for a day (UTC), in place of a monthly budget"
     )
+    budget_webhook_url: Annotated[str | None, AfterValidator(read_webhook_url)] = Field(
+        None, repr=False, description="the URL that is told of each change of the budget's band, by a signed POST"
+    )
+    budget_webhook_secret: Annotated[str | None, AfterValidator(read_webhook_secret)] = Field(
+        None, repr=False, description="the secret that signs it: whsec_ and 32 random bytes in base64"
+    )
     redis_billing_day: int = Field(
         1, ge=1, le=28, description="day of the month on which the provider begins to count anew (UTC)"
     )
@@ -200,6 +210,8 @@ class Settings(BaseSettings):
             super().__init__(**given)
         except ValidationError as error:
             faults = _describe(error, found | {name: f"Settings({name}=...)" for name in values}) + faults
+        else:
+            faults += _contradictions(self)
         if faults:
             raise ConfigurationError("\n".join(faults))
 
@@ -263,8 +275,8 @@ def _variable(field: str) -> str:
 def _as_text(field: str, value: Any) -> str:
     if value is None:
         return "none"
-    if field in URL_FIELDS:
-        return mask(value)
+    if field in URL_FIELDS + SECRET_FIELDS:
+        return mask(value) if field in URL_FIELDS else "***"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -301,6 +313,16 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return faults
 
 
+def _contradictions(settings: Settings) -> list[str]:
+    faults = []
+    if settings.redis_monthly_budget is not None and settings.redis_daily_budget is not None:
+        faults.append(f"{_variable('redis_monthly_budget')} and {_variable('redis_daily_budget')} are set; give one")
+    if (settings.budget_webhook_url is None) is not (settings.budget_webhook_secret is None):
+        both = f"{_variable('budget_webhook_url')} and {_variable('budget_webhook_secret')}"
+        faults.append(f"{both} need each other; give both, or neither")
+    return faults
+
+
 def _describe(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
     """Turn pydantic's errors into lines. `labels` maps a field to where its value came from."""
     lines = []
@@ -326,6 +348,6 @@ def _own_message(message: str, field: str) -> list[str]:
 
 
 def _pydantic_message(field: str, message: str, value: Any) -> str:
-    what = "" if field in URL_FIELDS else f"is {shown(value)}; it "
+    what = "" if field in URL_FIELDS + SECRET_FIELDS else f"is {shown(value)}; it "
     right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
     return f"{what}{right} ({Settings.model_fields[field].description})"

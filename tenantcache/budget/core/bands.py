@@ -48,6 +48,8 @@ from enum import Enum
 from math import inf
 from typing import NamedTuple
 
+from tenantcache.stats import BandName
+
 REPORT_AGE = 60.0
 """Seconds from one report of a process to the next one, at most."""
 
@@ -81,6 +83,8 @@ LAPSE = 300.0
 
 class Band(Enum):
     """The value is how logs and the row name it."""
+
+    _value_: BandName
 
     NORMAL = "normal"
     THRIFT = "thrift"
@@ -152,6 +156,10 @@ class BandChoice:
     changed_at: float = 0.0
     wanted_at: float = -inf
     told: int = 0
+
+
+FIRST_BAND = BandChoice()
+"""Before any process has moved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,4 +264,3 @@ def unreported_at_most(row: BandChoice, use: Use) -> int:
     above = CHANGES[row.band].get(Cause.RISES)
     left = use.budget - use.used if above is None else edges_of(use)[above] - use.used
     return max(LEAST_UNREPORTED, left // (2 * max(1, use.processes)))
-

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenantcache.budget.core.forecast import Forecast
 from tenantcache.budget.core.prices import Pricing, Unit
+from tenantcache.stats import BandName
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Budget:
     `limit` is the budget in units, None if there is none. `used` and `cost` are of the whole fleet since
     `period_start`. `own` is this process's part of it, of which `unreported` has not been written into Postgres.
     `read_at` says when the others' use was last read; None: never, and `used` is this process's. `by_command` is this
-    process's. `note` says what the figures leave out.
+    process's. `note` says what the figures leave out. `band` is that of the fleet: docs/governor.md.
     """
 
     pricing: Pricing
@@ -55,6 +56,7 @@ class Budget:
     by_purpose: tuple[PurposeUse, ...]
     by_command: tuple[CommandUse, ...]
     note: str
+    band: BandName = "normal"
 
     @property
     def share(self) -> float | None:
