@@ -40,7 +40,7 @@ class OtherUse:
         pass
 
 
-class Told_:
+class FakeWebhook:
     """A `Webhook` that keeps what it is told."""
 
     sent = failed = 0
@@ -63,7 +63,7 @@ class World:
         self.bands = MemoryBands(lambda: self.now)
         self.asked = 0
 
-    def governor(self, budget: int | None = 100_000, webhook: Told_ | None = None) -> Governor:
+    def governor(self, budget: int | None = 100_000, webhook: FakeWebhook | None = None) -> Governor:
         self.use = FleetUse(self.others, meter := Meter(), server_now=lambda: self.now, budget=budget)
         self.meter, self.in_force, self.seen = meter, BandInForce(), list[Band]()
         return Governor(
@@ -179,7 +179,7 @@ async def test_a_change_is_logged_with_the_band_before_and_after(caplog: pytest.
 
 
 async def test_the_webhook_is_told_once_by_the_process_that_made_the_change() -> None:
-    world, told, other = World(), Told_(), Told_()
+    world, told, other = World(), FakeWebhook(), FakeWebhook()
     governor = world.governor(webhook=told)
     await world.pass_time(governor, used=75_000)
     [message] = told.messages
@@ -207,7 +207,7 @@ async def test_the_webhook_is_told_once_by_the_process_that_made_the_change() ->
 
 
 async def test_another_process_takes_over_if_the_webhook_was_not_told() -> None:
-    world, told, other = World(), Told_(), Told_()
+    world, told, other = World(), FakeWebhook(), FakeWebhook()
     governor = world.governor(webhook=told)
     await world.pass_time(governor, used=75_000)
     second = world.governor(webhook=other)
@@ -281,7 +281,7 @@ async def test_a_fork_drops_what_the_parent_has_to_tell() -> None:
         ask_log=lambda: None,
     )
     governor.open()
-    webhook.tell(Message("1", "t", START, {}), lambda: webhook.close())
+    webhook.tell(Message("1", "t", START, {}), webhook.close)
     governor.forget()
     await governor.close()
     assert (webhook.sent, webhook.failed) == (0, 0)

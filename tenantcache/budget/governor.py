@@ -40,9 +40,6 @@ TICK = 5.0
 TAKE_OVER_AFTER = 300.0
 """Seconds after a change in which the process that made it has to tell of it. `BandStore.claim` has the same."""
 
-FORECAST_EVERY = 600.0
-"""Seconds after which the mean of the last days is looked at again: it takes milliseconds, and moves little."""
-
 MESSAGE_TYPE = "redis_budget.band_changed"
 
 PEAK = 2.0
@@ -75,7 +72,6 @@ class Governor:
         self._on_change = on_change
         self._rate = Rate()
         self._news = asyncio.Event()
-        self._per_day, self._forecast_at = 0.0, -FORECAST_EVERY
         self._task: asyncio.Task[None] | None = None
 
     # Life.
@@ -116,12 +112,10 @@ class Governor:
         known = self._fleet_use
         if known.budget is None or known.read_at is None:
             return None
-        if known.read_at >= self._forecast_at + FORECAST_EVERY:
-            self._per_day, self._forecast_at = known.forecast.per_day, known.read_at
         used = known.used
         self._rate.note(used, self._server_now())
-        rate = max(self._rate.highest, PEAK * self._per_day / DAY)
-        return Use(known.period.start, used, known.budget, rate, max(1, self._processes()))
+        rate = max(self._rate.highest, PEAK * known.per_day / DAY)
+        return Use(known.starts_at, used, known.budget, rate, max(1, self._processes()))
 
     @property
     def band(self) -> BandName:

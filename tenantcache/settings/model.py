@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -49,12 +57,15 @@ from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
-SECRET_FIELDS = ("budget_webhook_url", "budget_webhook_secret")
+SECRET_FIELDS = (*URL_FIELDS, "upstash_api_key", "budget_webhook_url", "budget_webhook_secret")
 """The URL of a webhook may itself be the secret."""
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
 DAY = 86_400.0
+
+MIN_REDIS_TTL = 60.0
+"""Seconds. A process keeps a tenant for some minutes itself, so a copy that lives shorter is for no reader."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
@@ -139,7 +150,12 @@ class Settings(BaseSettings):
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )
-    redis_ttl: float = Field(3600.0, ge=1, le=30 * DAY, description="seconds that a tenant is kept in Redis")
+    redis_ttl: float = Field(
+        3600.0,
+        ge=MIN_REDIS_TTL,
+        le=30 * DAY,
+        description="seconds that a tenant is kept in Redis; under 60 it is written more often than it is read",
+    )
     negative_ttl: float = Field(60.0, gt=0, le=DAY, description="seconds that an unknown host is remembered")
     host_index_max_hosts: int = Field(
         2_000_000,
@@ -181,7 +197,10 @@ class Settings(BaseSettings):
         None, repr=False, description="the URL that is told of each change of the budget's band, by a signed POST"
     )
     budget_webhook_secret: Annotated[str | None, AfterValidator(read_webhook_secret)] = Field(
-        None, repr=False, description="the secret that signs it: whsec_ and 32 random bytes in base64"
+        None,
+        validate_default=True,
+        repr=False,
+        description="the secret that signs it: whsec_ and 32 random bytes in base64",
     )
     redis_billing_day: int = Field(
         1, ge=1, le=28, description="day of the month on which the provider begins to count anew (UTC)"
@@ -198,6 +217,11 @@ class Settings(BaseSettings):
         ge=0,
         description="price of 100,000 billed commands (ecpu: ECPUs) in dollars; none = 0.20, Upstash's (ecpu: 0.00034)",
     )
+    upstash_email: str | None = Field(None, description="the account whose Developer API says what Upstash has billed")
+    upstash_api_key: SecretStr | None = Field(None, description="a key of that API; one that may only read will do")
+    upstash_database_id: str | None = Field(
+        None, validate_default=True, description="the database's id in that API; the three belong together"
+    )
 
     def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
         # The variables are read here. Pydantic's own source takes them in lower case too, and shows values in its
@@ -210,8 +234,6 @@ class Settings(BaseSettings):
             super().__init__(**given)
         except ValidationError as error:
             faults = _describe(error, found | {name: f"Settings({name}=...)" for name in values}) + faults
-        else:
-            faults += _contradictions(self)
         if faults:
             raise ConfigurationError("\n".join(faults))
 
@@ -233,6 +255,31 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+    @field_validator("redis_daily_budget")
+    @classmethod
+    def _check_budgets(cls, budget: int | None, info: ValidationInfo) -> int | None:
+        if budget is not None and info.data.get("redis_monthly_budget") is not None:
+            raise ValueError("is set beside TENANTCACHE_REDIS_MONTHLY_BUDGET; set one of them")
+        return budget
+
+    @field_validator("budget_webhook_secret")
+    @classmethod
+    def _check_webhook(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if (secret is None) is not (info.data.get("budget_webhook_url") is None):
+            raise ValueError("belongs together with TENANTCACHE_BUDGET_WEBHOOK_URL; set both or none")
+        return secret
+
+    @field_validator("upstash_database_id")
+    @classmethod
+    def _check_upstash(cls, database_id: str | None, info: ValidationInfo) -> str | None:
+        # A field that is wrong itself is not there.
+        given = {database_id is None, *(info.data.get(name) is None for name in ("upstash_email", "upstash_api_key"))}
+        if len(given) > 1:
+            raise ValueError(
+                "belongs together with TENANTCACHE_UPSTASH_EMAIL and TENANTCACHE_UPSTASH_API_KEY; set all three or none"
+            )
+        return database_id
 
     @property
     def limit_table(self) -> LimitTable:
@@ -313,16 +360,6 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return faults
 
 
-def _contradictions(settings: Settings) -> list[str]:
-    faults = []
-    if settings.redis_monthly_budget is not None and settings.redis_daily_budget is not None:
-        faults.append(f"{_variable('redis_monthly_budget')} and {_variable('redis_daily_budget')} are set; give one")
-    if (settings.budget_webhook_url is None) is not (settings.budget_webhook_secret is None):
-        both = f"{_variable('budget_webhook_url')} and {_variable('budget_webhook_secret')}"
-        faults.append(f"{both} need each other; give both, or neither")
-    return faults
-
-
 def _describe(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
     """Turn pydantic's errors into lines. `labels` maps a field to where its value came from."""
     lines = []
@@ -348,6 +385,6 @@ def _own_message(message: str, field: str) -> list[str]:
 
 
 def _pydantic_message(field: str, message: str, value: Any) -> str:
-    what = "" if field in URL_FIELDS + SECRET_FIELDS else f"is {shown(value)}; it "
+    what = "" if field in SECRET_FIELDS else f"is {shown(value)}; it "
     right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
     return f"{what}{right} ({Settings.model_fields[field].description})"

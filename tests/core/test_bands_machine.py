@@ -1,7 +1,7 @@
 """A fleet and its budget in virtual time: whatever processes know and do, the bands keep their rules.
 
-Processes report at most REPORT_AGE seconds late. They are paused and restarted. Each has read the row and the use of the
-others at another time. The rate of the fleet may double for minutes. It sends until some time after Redis is left.
+Processes report at most REPORT_AGE seconds late. They are paused and restarted. Each has read the row and others' use
+at another time. The rate of the fleet may double for minutes. It sends until some time after Redis is left.
 """
 
 from __future__ import annotations
