@@ -842,7 +842,7 @@ async def test_the_fleet_does_not_return_before_the_band_is_left(fleet: Fleet) -
 async def test_the_probe_is_not_billed_in_the_last_band(fleet: Fleet, refused: bool) -> None:
     """A take has failed, so that only counting would prove that Redis counts."""
     fleet.redis.failing = True
-    fleet.redis.error = StoreError("Redis refused", refused=refused)
+    fleet.redis.error = fleet.link.refusal = StoreError("Redis refused", refused=refused)
     with pytest.raises(FailoverError):
         await fleet.debit(fleet.minute())
     await let(lambda: fleet.link.tries > 0)

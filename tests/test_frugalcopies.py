@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tenantcache.budget.core.bands import Band, BandInForce
@@ -16,7 +18,7 @@ class Copies:
         self.values: dict[str, bytes] = {}
         self.asked: list[str] = []
 
-    async def get_many(self, aliases: list[str]) -> list[bytes | None]:  # type: ignore[override]
+    async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
         self.asked.append(f"get {' '.join(aliases)}")
         return [self.values.get(alias) for alias in aliases]
 
@@ -24,14 +26,14 @@ class Copies:
         self.asked.append(f"put {alias}")
         self.values[alias] = value
 
-    async def drop(self, aliases: list[str]) -> None:  # type: ignore[override]
+    async def drop(self, aliases: Sequence[str]) -> None:
         self.asked.append(f"drop {' '.join(aliases)}")
 
 
 async def live(band: Band) -> list[str]:
     """What is asked of Redis for two misses of two hosts each, and an invalidation."""
     store, in_force = Copies(), BandInForce()
-    copies = FrugalCopies(store, in_force)  # type: ignore[arg-type]
+    copies = FrugalCopies(store, in_force)
     in_force.band = band
     for _ in range(2):
         assert len(await copies.get_many(["a", "b"])) == 2
@@ -55,7 +57,7 @@ async def test_what_is_sent_in_each_band(band: Band, asked: list[str]) -> None:
 
 async def test_what_is_remembered_is_bounded() -> None:
     store, in_force = Copies(), BandInForce()
-    copies = FrugalCopies(store, in_force)  # type: ignore[arg-type]
+    copies = FrugalCopies(store, in_force)
     in_force.band = Band.THRIFT
     for number in range(MAX_ASKED + 1):
         await copies.put(str(number), b"")

@@ -24,17 +24,18 @@ START = 1_700_000_400.0
 
 
 class OtherUse:
-    """`UseStore` of a fleet whose other processes have used so much in this hour."""
+    """`UseStore` of a fleet whose other processes have used so much in this hour, and next to nothing in ten days."""
 
     def __init__(self) -> None:
-        self.used = 0
-        self.now = START
+        self.used = 1
+        self.hour = int(START // 3600)
         self.failing = False
 
     async def exchange(self, process_id: UUID, rows: Sequence[UseRow], since: int) -> list[UseRow]:
         if self.failing:
             raise StoreError("down")
-        return [UseRow(int(self.now // 3600), Purpose.RESERVATION, self.used)]
+        rows = [UseRow(self.hour - 240, Purpose.RESERVATION, 1), UseRow(self.hour, Purpose.RESERVATION, self.used - 1)]
+        return [row for row in rows if row.hour >= since]
 
     async def drop_before(self, hour: int) -> None:
         pass
@@ -66,7 +67,7 @@ class World:
     def governor(self, budget: int | None = 100_000, webhook: FakeWebhook | None = None) -> Governor:
         self.use = FleetUse(self.others, meter := Meter(), server_now=lambda: self.now, budget=budget)
         self.meter, self.in_force, self.seen = meter, BandInForce(), list[Band]()
-        return Governor(
+        governor = Governor(
             self.bands,
             self.use,
             self.in_force,
@@ -76,6 +77,8 @@ class World:
             ask_log=self._ask,
             on_change=self.seen.append,
         )
+        governor.follow(self.bands.row)
+        return governor
 
     def _ask(self) -> None:
         self.asked += 1
@@ -84,7 +87,7 @@ class World:
         """Another look, after a report and a pull."""
         self.now += seconds
         if used is not None:
-            self.others.used, self.others.now = used, self.now
+            self.others.used = used
         await self.use.report()
         await governor.look(self.bands)
         governor.follow(self.bands.row)
@@ -104,7 +107,8 @@ async def test_a_fleet_goes_through_its_bands_and_back_at_the_periods_edge() -> 
     assert governor.changes.total() == 3
     assert governor.stats()["band"] == "no Redis"
     world.now = 1_701_388_800.0  # 2023-12-01
-    assert await world.pass_time(governor, 59, used=0) is Band.NO_REDIS
+    world.others.hour = int(world.now // 3600)
+    assert await world.pass_time(governor, 59, used=1) is Band.NO_REDIS
     assert await world.pass_time(governor, 1) is Band.NORMAL
 
 
@@ -219,6 +223,13 @@ async def test_another_process_takes_over_if_the_webhook_was_not_told() -> None:
     assert message.data["to"] == "thrift"
 
 
+async def test_what_is_found_at_the_start_is_no_change() -> None:
+    world = World()
+    await world.pass_time(world.governor(), used=75_000)
+    late = world.governor()
+    assert (world.seen, late.changes.total()) == ([Band.THRIFT], 0)
+
+
 async def test_a_failing_postgres_changes_nothing() -> None:
     world = World()
     governor = world.governor()
@@ -242,7 +253,8 @@ async def test_the_margin_goes_by_the_highest_rate_of_late_and_by_the_mean_of_da
     await world.pass_time(governor, used=1_000)
     use = governor.use()
     assert use is not None
-    assert use.rate == pytest.approx(2 * 24_000 / 86_400)  # what came in the hour stands for a day; peaks are at twice
+    assert use.rate == pytest.approx(2 * world.use.per_day / 86_400)  # peaks are at twice the mean
+    assert 0 < use.rate < 1
     await world.pass_time(governor, SPAN, used=13_000)
     use = governor.use()
     assert use is not None
@@ -252,11 +264,11 @@ async def test_the_margin_goes_by_the_highest_rate_of_late_and_by_the_mean_of_da
 def test_a_rate_is_the_highest_of_late() -> None:
     rate = Rate()
     assert rate.highest == 0.0
-    for seconds, used in [(0, 0), (60, 600), (120, 1_200), (240, 1_200), (600, 1_200)]:
+    for seconds, used in [(0, 0), (300, 3_000), (600, 6_000), (900, 6_000), (1_500, 6_000)]:
         rate.note(used, START + seconds)
     assert rate.highest == 10.0
-    rate.note(1_200, START + 120 + KEPT + 1)
-    assert rate.highest < 1.0
+    rate.note(6_000, START + 600 + KEPT + 1)
+    assert rate.highest < 5.1
 
 
 def test_a_total_that_falls_begins_anew() -> None:

@@ -71,6 +71,7 @@ class Governor:
         self._server_now, self._processes, self._ask_log = server_now, processes, ask_log
         self._on_change = on_change
         self._rate = Rate()
+        self._has_followed = False
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -101,10 +102,14 @@ class Governor:
     def follow(self, row: BandChoice) -> None:
         """A pull has brought the row."""
         before, self.row, self._in_force.band = self._in_force.band, row, row.band
+        is_first, self._has_followed = not self._has_followed, True
         if row.band is before:
             return
-        self.changes[row.band] += 1
-        logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value)
+        if is_first:
+            logger.info("the budget for Redis: the fleet is in the band %r", row.band.value)
+        else:
+            self.changes[row.band] += 1
+            logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value)
         self._on_change(row.band)
 
     def use(self) -> Use | None:
@@ -148,6 +153,8 @@ class Governor:
     async def look(self, store: BandStore) -> None:
         """Do what is due. Raises `StoreError` and `SchemaMissingError`."""
         use, now = self.use(), self._server_now()
+        if use is None and self._fleet_use.budget is not None:
+            return
         self._fleet_use.max_unreported = None if use is None else unreported_at_most(self.row, use)
         if (proposal := propose(self.row, use, now)) is not None:
             before = self.row.band
@@ -157,7 +164,7 @@ class Governor:
         elif has_to_want(self.row, use, now):
             await store.want(self.row.version)
             self._ask_log()
-        elif self._may_take_over(now) and await store.claim(self.row.version):
+        if self._may_take_over(now) and await store.claim(self.row.version):
             self._tell_of_row(store, use)
 
     # The webhook.

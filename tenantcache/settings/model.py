@@ -256,13 +256,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
-    @field_validator("redis_daily_budget")
-    @classmethod
-    def _check_budgets(cls, budget: int | None, info: ValidationInfo) -> int | None:
-        if budget is not None and info.data.get("redis_monthly_budget") is not None:
-            raise ValueError("is set beside TENANTCACHE_REDIS_MONTHLY_BUDGET; set one of them")
-        return budget
-
     @field_validator("budget_webhook_secret")
     @classmethod
     def _check_webhook(cls, secret: str | None, info: ValidationInfo) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -69,9 +69,13 @@ async def in_postgres(url: str) -> AsyncIterator[World]:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    made = in_memory() if request.param == "memory" else in_postgres(request.getfixturevalue("database_url"))
-    async with made as world:
+def making(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[World]:
+    return in_memory() if request.param == "memory" else in_postgres(request.getfixturevalue("database_url"))
+
+
+@pytest.fixture
+async def world(making: AbstractAsyncContextManager[World]) -> AsyncIterator[World]:
+    async with making as world:
         yield world
 
 

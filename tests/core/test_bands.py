@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ NO_COPIES = BandChoice(2, Band.NO_COPIES, PERIOD, 1_000_000, 900_000, NOW - DWEL
 NO_REDIS = BandChoice(3, Band.NO_REDIS, PERIOD, 1_000_000, 980_000, NOW - 3600, NOW - QUIET)
 
 
-def used(commands: int, **others: float) -> Use:
+def used(commands: int, **others: Any) -> Use:
     return replace(USE, used=commands, **others)
 
 

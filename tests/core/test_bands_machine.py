@@ -59,7 +59,7 @@ class Fleet(RuleBasedStateMachine):
         self.sent = 0.0
         self.left_at = inf
         self.rate = 0.0
-        self.surges_until = -inf
+        self.surges_until = self.jumped_at = -inf
         self.measured = 0.0
         self.processes: list[Process] = []
         self.history: list[tuple[BandChoice, Cause]] = []
@@ -88,6 +88,7 @@ class Fleet(RuleBasedStateMachine):
         if self.sent < share * BUDGET:
             self.reported += share * BUDGET - self.sent
             self.sent = share * BUDGET
+            self.jumped_at = self.now
 
     @rule(place=st.integers(0, 4), seconds=st.sampled_from([30.0, 400.0, 4_000.0]))
     def pause(self, place: int, seconds: float) -> None:
@@ -187,7 +188,7 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def a_band_is_never_lower_than_its_use_for_long(self) -> None:
-        if self.history and self.now < self.row.changed_at + DWELL + 2 * REPORT_AGE:
+        if self.now < max(self.row.changed_at, self.jumped_at) + DWELL + 2 * REPORT_AGE:
             return
         if self.now < self.period + LATE + 2 * REPORT_AGE:
             return
