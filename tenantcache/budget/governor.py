@@ -67,7 +67,8 @@ class Governor:
         self.row: BandChoice = BandChoice()
         self.changes: Counter[Band] = Counter()
         """Changes that were seen here, by the band that they led to."""
-        self._store, self._fleet_use, self._in_force, self._webhook = store, fleet_use, in_force, webhook
+        self.fleet_use: FleetUse = fleet_use
+        self._store, self._in_force, self._webhook = store, in_force, webhook
         self._server_now, self._processes, self._ask_log = server_now, processes, ask_log
         self._on_change = on_change
         self._rate = Rate()
@@ -81,7 +82,7 @@ class Governor:
         self._news = asyncio.Event()
         if self._store is None:
             return
-        self._fleet_use.on_report = self._news.set
+        self.fleet_use.on_report = self._news.set
         if self._webhook is not None:
             self._webhook.open()
         self._task = asyncio.create_task(self._run(self._store), name="tenantcache governor")
@@ -114,7 +115,7 @@ class Governor:
 
     def use(self) -> Use | None:
         """What this process knows of the fleet's use; None if it has no budget, or has not read it yet. No I/O."""
-        known = self._fleet_use
+        known = self.fleet_use
         if known.budget is None or known.read_at is None:
             return None
         used = known.used
@@ -153,9 +154,9 @@ class Governor:
     async def look(self, store: BandStore) -> None:
         """Do what is due. Raises `StoreError` and `SchemaMissingError`."""
         use, now = self.use(), self._server_now()
-        if use is None and self._fleet_use.budget is not None:
+        if use is None and self.fleet_use.budget is not None:
             return
-        self._fleet_use.max_unreported = None if use is None else unreported_at_most(self.row, use)
+        self.fleet_use.max_unreported = None if use is None else unreported_at_most(self.row, use)
         if (proposal := propose(self.row, use, now)) is not None:
             before = self.row.band
             if await store.change(proposal):

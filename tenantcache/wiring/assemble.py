@@ -44,12 +44,10 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
     def server_now() -> float:
         return clock() + server_time.offset
 
-    memory = _make_memory(settings, clock)
-    in_loop, shadow = InLoop(home), ShadowLog()
+    memory, in_loop, shadow = _make_memory(settings, clock), InLoop(home), ShadowLog()
     limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
     fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
-    fleet_use = _make_fleet_use(settings, stores, server_now)
-    governor = _make_governor(settings, stores, fleet_use, limiter, server_now, in_loop)
+    governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
     parts = Parts(
@@ -69,7 +67,6 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         fleet_counters=fleet_counters,
         shadow=shadow,
         usage=_make_usage(settings, stores.usage, limiter, server_now, home),
-        fleet_use=fleet_use,
         governor=governor,
         tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
@@ -119,7 +116,6 @@ def _make_fleet_use(settings: Settings, stores: Stores, server_now: Callable[[],
 def _make_governor(
     settings: Settings,
     stores: Stores,
-    fleet_use: FleetUse,
     limiter: Limiter,
     server_now: Callable[[], float],
     in_loop: InLoop,
@@ -130,7 +126,7 @@ def _make_governor(
     url, secret = settings.budget_webhook_url, settings.budget_webhook_secret
     return Governor(
         stores.bands,
-        fleet_use,
+        _make_fleet_use(settings, stores, server_now),
         stores.in_force,
         None if url is None or secret is None else Webhook(url, key_of(secret)),
         server_now=server_now,

@@ -68,13 +68,16 @@ class Parts:
     fleet_counters: FleetCounters | None
     shadow: ShadowLog
     usage: Usage
-    fleet_use: FleetUse
     governor: Governor
     tenants: Tenants
     domains: Domains
     plan_names: PlanNames
     changes: Changes
     in_loop: InLoop
+
+    @property
+    def fleet_use(self) -> FleetUse:
+        return self.governor.fleet_use
 
     async def _take_first_tokens(self) -> None:
         """For the tenants that are in memory. Without an answer, requests take them."""
