@@ -118,10 +118,10 @@ async def test_what_this_process_has_not_reported_counts() -> None:
     await world.pass_time(governor, used=69_990)
     world.meter.send([Command(Purpose.RESERVATION, ("BITFIELD",))] * 9)
     await governor.look(world.bands)
-    assert world.bands.row.band is Band.NORMAL
+    assert world.bands.row.version == 0
     world.meter.send([Command(Purpose.LOOKUP, ("GET",))])
     await governor.look(world.bands)
-    assert world.bands.row.band is Band.THRIFT
+    assert (world.bands.row.version, world.bands.row.band) == (1, Band.THRIFT)
 
 
 async def test_reports_are_asked_for_sooner_near_an_edge() -> None:
@@ -141,6 +141,16 @@ async def test_before_the_others_use_is_known_nothing_is_proposed() -> None:
     assert governor.use() is None
     await governor.look(world.bands)
     assert world.bands.row.version == 0
+
+
+async def test_a_band_that_stood_through_an_outage_is_not_taken_back_before_use_is_known() -> None:
+    world = World()
+    await world.pass_time(world.governor(), used=75_000)
+    world.now += 10_000
+    restarted = world.governor()
+    await restarted.look(world.bands)
+    assert world.bands.row.band is Band.THRIFT
+    assert await world.pass_time(restarted) is Band.THRIFT
 
 
 async def test_one_of_several_processes_makes_a_change() -> None:
