@@ -72,6 +72,13 @@ SUITES = {
         "tests/test_provider.py",
     ],
     "billing": ["tests/test_meter_on_servers.py", "tests/stores/test_redis.py"],
+    "bands": [
+        "tests/core/test_bands.py",
+        "tests/contracts/test_bandstore.py",
+        "tests/test_frugalcopies.py",
+        "tests/test_governor.py",
+    ],
+    "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -102,6 +109,8 @@ WHAT_SUITES_DO = {
     "counting": "the stores that count, and the slots of accounts, on a real Redis, Redis Cluster and Postgres",
     "meter": "prices, periods and forecasts by themselves, and what a fleet tells itself of its use of Redis",
     "billing": "the meter against the counts of a real Redis and a real Redis Cluster",
+    "bands": "the bands of a budget, the row that has them, and what each of them spares Redis",
+    "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -118,6 +127,7 @@ HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
+OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -148,6 +158,9 @@ REGISTRY = "tenantcache/stores/registry.py"
 LOG = "tenantcache/schema/log.sql"
 SERVE = "tenantcache/schema/serve.sql"
 FLEET_USE, PROVIDER = "tenantcache/budget/fleetuse.py", "tenantcache/budget/provider.py"
+BANDS, GOVERNOR = "tenantcache/budget/core/bands.py", "tenantcache/budget/governor.py"
+FRUGAL_COPIES, REDIS_WATCH = "tenantcache/lookup/frugalcopies.py", "tenantcache/ratelimit/rediswatch.py"
+DAY_MIRROR = "tenantcache/ratelimit/daymirror.py"
 PRICES, FORECAST_OF_USE = "tenantcache/budget/core/prices.py", "tenantcache/budget/core/forecast.py"
 REDIS_LINK, CLUSTER = "tenantcache/stores/redis.py", "tenantcache/stores/cluster.py"
 REDIS_USAGE = "tenantcache/stores/redisusage.py"
@@ -1725,5 +1738,145 @@ MUTANTS += [
         'value, "EX", seconds)',
         "value)",
         BILLING,
+    ),
+    Mutant(
+        "a budget: Redis is left in time",
+        BANDS,
+        "    margin = surge * (REPORT_AGE + LEAVING) + PER_PROCESS * use.processes",
+        "    margin = 0.0",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: the band before the last one begins in time",
+        BANDS,
+        "last - surge * DWELL)",
+        "last)",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: Redis is left after a dwell in the band before",
+        BANDS,
+        " if above is not Band.NO_REDIS or now >= row.changed_at + DWELL else None",
+        "",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: a band stays while a process wants it",
+        BANDS,
+        " and now >= max(row.wanted_at, row.changed_at) + QUIET:",
+        ":",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: the edge at which a band began stays its edge",
+        BANDS,
+        "    return min(edge, row.edge) if use.budget == row.budget else edge",
+        "    return edge",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: a new period begins late",
+        BANDS,
+        " and now >= use.period + LATE",
+        "",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: what is not known yet changes nothing",
+        GOVERNOR,
+        "        if use is None and self.fleet_use.budget is not None:\n            return\n",
+        "",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: a change that was told is noted",
+        GOVERNOR,
+        "                await store.told(version)",
+        "                pass",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: the row keeps to the dwell",
+        SQL,
+        "\n            or (band = 'no copies' and band_changed_at <= clock_timestamp() - interval '300 seconds'));",
+        "\n            or band = 'no copies');",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: the row is locked while the band changes",
+        SQL,
+        "    lock table tenantcache.counter_store in exclusive mode;\n    update tenantcache.counter_store set\n        band_version",
+        "    update tenantcache.counter_store set\n        band_version",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: the row refuses Redis in the last band",
+        SQL,
+        "\n        and (new_store = 'postgres' or store = new_store or band <> 'no Redis');",
+        ";",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: no copies are read without copies",
+        FRUGAL_COPIES,
+        "        if not self._in_force.band.has_copies:\n            return [None] * len(aliases)\n",
+        "",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: no copies are written without copies",
+        FRUGAL_COPIES,
+        "self._in_force.band.has_copies and not (",
+        "not (",
+        OF_BANDS,
+    ),
+    Mutant(
+        "planned moves: answers of Redis vouch for some minutes alone",
+        FAILOVER,
+        "min(self.redis.heard_since(pulled) + NOTICE, pulled + DWELL)",
+        "self.redis.heard_since(pulled) + NOTICE",
+        PLANNED,
+    ),
+    Mutant(
+        "planned moves: answers vouch for nothing when Redis may be left next",
+        FAILOVER,
+        'self.choice.store == "redis" and self.band.has_copies:',
+        'self.choice.store == "redis":',
+        PLANNED,
+    ),
+    Mutant(
+        "planned moves: the running minute is counted to its end",
+        FAILOVER,
+        "        if not self.band.may_count and self.redis.answers:\n            return False  # rule 8\n",
+        "",
+        PLANNED,
+    ),
+    Mutant(
+        "planned moves: the fleet returns when the band is left",
+        FAILOVER,
+        "return self.redis.answers and self.band.may_count",
+        "return self.redis.answers",
+        COUNTERS,
+    ),
+    Mutant(
+        "planned moves: the probe is not billed",
+        REDIS_WATCH,
+        "        if not redis.ping_suffices and not self.failover.band.may_count:\n            return  # what would prove that it counts is billed, and the budget has no room for it\n",
+        "",
+        COUNTERS,
+    ),
+    Mutant(
+        "planned moves: what Redis has of the day is read",
+        COORDINATOR,
+        "                await self._read_days()\n",
+        "                pass\n",
+        COUNTERS,
+    ),
+    Mutant(
+        "planned moves: a read of the day undoes no later take",
+        DAY_MIRROR,
+        "max(value, self.days.get((tenant_id, number), 0))",
+        "value",
+        COUNTERS,
     ),
 ]

@@ -22,9 +22,8 @@ class MinuteWindow:
     __slots__ = ("_counters", "_edge", "_forecast", "held", "limit", "low", "refusal", "spent")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
-        self.limit = limit
+        self.limit, self._edge = limit, edge
         self.refusal: Refusal = OPEN
-        self._edge = edge
         self._forecast = Forecast(policy, now)
         self._counters = MinuteCounters(minute_at(now), version_of, slides=edge.slides)
         self._hold(0)
@@ -36,6 +35,9 @@ class MinuteWindow:
         """Tokens that may be spent; `UNLIMITED` if there is no limit."""
         self.low = 0
         """The low-water mark: tokens on top of `held`, handed out when those run out, which starts a refill."""
+
+    def use_policy(self, policy: ReservePolicy) -> None:
+        self._forecast.policy = policy
 
     @property
     def number(self) -> int:
@@ -168,8 +170,7 @@ class MinuteWindow:
             return []
         ahead = 0 if self._edge.slides else self._forecast.in_advance(self.spent, now, limit, need.processes)
         tokens = self._forecast.missing(need, held, self.spent, self.end, limit, self._left(limit, now), ahead)
-        if most is not None:
-            tokens = min(tokens, most - held)
+        tokens = tokens if most is None else min(tokens, most - held)
         target = ahead if may_reserve(now) and not need.is_cautious else 0
         self._counters.follow_version(self._held_or_spent)
         lines = self._counters.claim_next(target) if need.ahead and is_next_due(now) else []
@@ -187,8 +188,7 @@ class MinuteWindow:
         if self.limit is None:
             return []
         ceiling, pool = self._ceiling(self.limit, now), self._forecast.policy.pool(self.limit)
-        held = self._held_or_spent
-        settled = self._counters.settle(answered, ceiling, pool, now, held, is_repair=is_repair)
+        settled = self._counters.settle(answered, ceiling, pool, now, self._held_or_spent, is_repair=is_repair)
         if settled is None:
             return []
         self.held += settled.granted

@@ -180,6 +180,9 @@ class Reservation(Lease):
     def is_taking(self) -> bool:
         return self._state in (State.TAKING, State.OUTDATED)
 
+    def use_policy(self, policy: ReservePolicy) -> None:
+        self._holding.use_policy(policy)
+
     # The lease.
 
     def lend(self, until: float) -> None:
@@ -270,11 +273,9 @@ class Reservation(Lease):
     def plan(self, now: float, cost: int, processes: int, *, ahead: bool = False) -> Take | None:
         """Return what to ask for so that `cost` can be spent (0: the background refill), sized by forecast.
 
-        `cost` may be what several waiting requests cost together, up to the limits. `processes` is the size of the
-        fleet, at least 1. `ahead`: the next quarter of an hour may be reserved as well.
-
-        None when there is nothing to ask: enough is held, a limit is known to be used up, a take is in flight, or after
-        `release`. Every take returned must be settled or failed.
+        `cost` may be that of several waiting requests, up to the limits. `processes` is the size of the fleet, at least
+        1. `ahead`: the next quarter of an hour may be reserved as well. None when there is nothing to ask: enough is
+        held, a limit is known to be used up, a take is in flight, or after `release`. Settle or fail every take.
         """
         if not cost:
             self._holding.refill = False
