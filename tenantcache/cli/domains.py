@@ -12,6 +12,7 @@ from tenantcache.cli.terminal import AsJson, Exit, Terminal
 if TYPE_CHECKING:
     from tenantcache.admin.domains import Challenge, Verification
     from tenantcache.cli.engine import CommandEngine
+    from tenantcache.cli.reader import TenantReader
 
 app = typer.Typer(help="Custom domains of tenants, and the proof that they own them.", no_args_is_help=True)
 
@@ -41,15 +42,15 @@ def list_domains(
 
 
 async def _list(terminal: Terminal, tenant_id: str | None, domain: str | None) -> None:
-    from tenantcache.cli.engine import open_engine
+    from tenantcache.cli.reader import open_reader
     from tenantcache.cli.tenantview import rows_table
 
-    async with open_engine(copies_class=None) as engine:
+    async with open_reader() as reader:
         if domain is not None:
-            found = await _owners(engine, domain)
+            found = await _owners(reader, domain)
         else:
             assert tenant_id is not None
-            found = await _domains_of(engine, tenant_id)
+            found = await _domains_of(reader, tenant_id)
     columns = ("domain", "tenant", "served", "proof", "primary")
     rows = [(one["domain"], one["tenant_id"], _yes(one["served"]), one["proof"], _yes(one["primary"])) for one in found]
     terminal.show({"domains": found}, *([rows_table(columns, rows)] if rows else []))
@@ -64,14 +65,14 @@ def _yes(value: object) -> str:
     return "yes" if value else "no"
 
 
-async def _domains_of(engine: CommandEngine, tenant_id: str) -> list[dict[str, Any]]:
+async def _domains_of(reader: TenantReader, tenant_id: str) -> list[dict[str, Any]]:
     """What a tenant has, and what it has asked for. Raises `UnknownTenantError`."""
     from tenantcache.cli.tenantread import get_tenant
     from tenantcache.errors import AdoptedTableError
 
-    tenant = await get_tenant(engine, tenant_id)
+    tenant = await get_tenant(reader, tenant_id)
     try:
-        claims = {claim.domain: claim for claim in await engine.domains.challenges(tenant.id)}
+        claims = {claim.domain: claim for claim in await reader.domains.challenges(tenant.id)}
     except AdoptedTableError:
         claims = {}
     return [
@@ -80,14 +81,18 @@ async def _domains_of(engine: CommandEngine, tenant_id: str) -> list[dict[str, A
     ]
 
 
-async def _owners(engine: CommandEngine, domain: str) -> list[dict[str, Any]]:
-    """The tenant that has a domain, and those that have asked for it."""
-    from tenantcache.cli.tenantread import find_domain
-    from tenantcache.errors import AdoptedTableError
+async def _owners(reader: TenantReader, domain: str) -> list[dict[str, Any]]:
+    """The tenant that has a domain, and those that have asked for it. Raises `InvalidDomainError`."""
+    from tenantcache.errors import AdoptedTableError, InvalidDomainError
+    from tenantcache.lookup.core.alias import domain_alias
 
-    name, owner = await find_domain(engine, domain)
     try:
-        claims = {claim.tenant_id: claim for claim in await engine.domains.claims(name)}
+        name = reader.hosts.normalise_domain(domain)
+    except ValueError as error:
+        raise InvalidDomainError(str(error)) from None
+    owner = await reader.read_row(domain_alias(name))
+    try:
+        claims = {claim.tenant_id: claim for claim in await reader.domains.claims(name)}
     except AdoptedTableError:
         claims = {}
     if owner is None:

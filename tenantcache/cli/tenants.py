@@ -67,11 +67,11 @@ def list_tenants(
 
 
 async def _list(terminal: Terminal, **wanted: Any) -> None:
-    from tenantcache.cli.engine import open_engine
+    from tenantcache.cli.reader import open_reader
     from tenantcache.cli.tenantview import tenant_document, tenants_table
 
-    async with open_engine(copies_class=None) as engine:
-        page = await engine.tenants.list(**wanted)
+    async with open_reader() as reader:
+        page = await reader.tenants.list(**wanted)
     documents = [tenant_document(tenant) for tenant in page.tenants]
     terminal.show({"tenants": documents, "next": page.next}, *([tenants_table(page.tenants)] if documents else []))
     if not documents:
@@ -104,13 +104,13 @@ def show(
 
 
 async def _show(terminal: Terminal, name: str) -> None:
-    from tenantcache.cli.engine import open_engine
+    from tenantcache.cli.reader import open_reader
     from tenantcache.cli.tenantread import find_tenant
     from tenantcache.cli.tenantview import lines_table, tenant_document, tenant_lines
 
-    async with open_engine(copies_class=None) as engine:
-        tenant, origins = await find_tenant(engine, name)
-        seen = (await engine.usage.last_seen([tenant.id])).get(tenant.id)
+    async with open_reader() as reader:
+        tenant, origins = await find_tenant(reader, name)
+        seen = (await reader.usage.last_seen([tenant.id])).get(tenant.id)
     last_seen = None if seen is None else seen.isoformat(timespec="seconds")
     lines = [*tenant_lines(tenant, origins), ("last seen", last_seen or "not yet, as far as usage has been written")]
     terminal.show(tenant_document(tenant, origins) | {"last_seen_at": last_seen}, lines_table(lines))

@@ -13,7 +13,7 @@ import typer
 from tenantcache.cli.terminal import AsJson, Terminal
 
 if TYPE_CHECKING:
-    from tenantcache.cli.engine import CommandEngine
+    from tenantcache.cli.reader import TenantReader
 
 DAYS = 30
 """Days that are shown if none are given, today included."""
@@ -98,13 +98,13 @@ def choose_days(day: date | None, since: date | None, until: date | None, today:
 
 
 async def _show_busiest(terminal: Terminal, days: Days, top: int) -> None:
-    from tenantcache.cli.engine import open_engine
+    from tenantcache.cli.reader import open_reader
     from tenantcache.cli.tenantview import rows_table
 
-    async with open_engine(copies_class=None) as engine:
-        totals = await engine.usage.busiest(days.since, days.end, limit=top)
-        requests = sum(day.requests for day in await engine.usage.by_day(days.since, days.end))
-        names = await _names_of(engine, [total.tenant_id for total in totals])
+    async with open_reader() as reader:
+        totals = await reader.usage.busiest(days.since, days.end, limit=top)
+        requests = sum(day.requests for day in await reader.usage.by_day(days.since, days.end))
+        names = await reader.names_of(total.tenant_id for total in totals)
     tenants: list[dict[str, Any]] = [
         {
             "tenant_id": total.tenant_id,
@@ -133,26 +133,30 @@ async def _show_busiest(terminal: Terminal, days: Days, top: int) -> None:
     terminal.say(f"{days.told}: {requests:,} requests of all tenants")
 
 
-async def _names_of(engine: CommandEngine, tenant_ids: list[str]) -> dict[str, str]:
-    return {tenant_id: tenant.name for tenant_id, tenant in (await engine.get_many(tenant_ids)).items()}
-
-
 async def _show_days(terminal: Terminal, days: Days) -> None:
-    from tenantcache.cli.engine import open_engine
+    from tenantcache.cli.reader import open_reader
 
-    async with open_engine(copies_class=None) as engine:
-        found = await engine.usage.by_day(days.since, days.end)
+    async with open_reader() as reader:
+        found = await reader.usage.by_day(days.since, days.end)
     _show(terminal, {}, days, found)
 
 
 async def _show_tenant(terminal: Terminal, name: str, days: Days) -> None:
-    from tenantcache.cli.engine import open_engine
-    from tenantcache.cli.tenantread import find_used_id
+    from tenantcache.cli.reader import open_reader
 
-    async with open_engine(copies_class=None) as engine:
-        tenant_id = await find_used_id(engine, name)
-        found = [day for day in await engine.usage.read(tenant_id, days.since) if day.day <= days.end]
+    async with open_reader() as reader:
+        tenant_id = await _find_id(reader, name)
+        found = [day for day in await reader.usage.read(tenant_id, days.since) if day.day <= days.end]
     _show(terminal, {"tenant_id": tenant_id}, days, found)
+
+
+async def _find_id(reader: TenantReader, name: str) -> str:
+    """The id of a tenant that is there, or that was: usage outlives its tenant. Raises `UnknownTenantError`."""
+    from tenantcache.cli.tenantread import find_tenant, is_storable
+
+    if is_storable(name) and await reader.usage.last_seen([name]):
+        return name
+    return (await find_tenant(reader, name))[0].id
 
 
 def _show(terminal: Terminal, whose: dict[str, str], days: Days, found: list[Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.servers.billing import BilledCommands
+from tests.servers.databases import Databases
 from tests.shell.conftest import Run, Sql, unfolded
 
 PLANS = '{"pro": {"per_minute": 50, "per_day": 0}}'
@@ -310,6 +311,24 @@ class TestServers:
         assert ran.status == 0
         assert len(sql("select from tenantcache.tenants")) == 1
         assert "secret" not in ran.errors
+
+    def test_who_may_only_read_can_read(self, run: Run, sql: Sql, databases: Databases, database_url: str) -> None:
+        create(run, "acme")
+        databases.execute("CREATE ROLE onlooker LOGIN")
+        try:
+            sql("grant usage on schema tenantcache to onlooker")
+            sql("grant select on all tables in schema tenantcache to onlooker")
+            sql("grant execute on all routines in schema tenantcache to onlooker")
+            url = database_url.replace("postgres@", "onlooker@")
+            for command in (["tenants", "list"], ["tenants", "show", "acme"], ["domains", "list", "acme"], ["usage"]):
+                assert run(*command, DATABASE_URL=url).status == 0
+            assert run("resolve", "acme.example.com").status == 0
+            ran = run("tenants", "suspend", "acme")
+            assert (ran.status, ran.out) == (3, "")
+            assert "does not let this user do that" in ran.errors
+        finally:
+            sql("drop owned by onlooker")
+            databases.execute("DROP ROLE onlooker")
 
     def test_a_command_is_no_process_of_the_fleet_and_chooses_no_store(self, run: Run, sql: Sql) -> None:
         before = sql("select * from tenantcache.counter_store")
