@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.arguments import SettingsArguments
@@ -91,6 +91,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "redis_pricing": "per-command",
         "redis_read_regions": 0,
         "redis_price": None,
+        "upstash_email": None,
+        "upstash_api_key": None,
+        "upstash_database_id": None,
     }
 
 
@@ -138,6 +141,9 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_REDIS_PRICING": "ecpu",
             "TENANTCACHE_REDIS_READ_REGIONS": "2",
             "TENANTCACHE_REDIS_PRICE": "0.5",
+            "TENANTCACHE_UPSTASH_EMAIL": "ops@example.com",
+            "TENANTCACHE_UPSTASH_API_KEY": "secret-key",
+            "TENANTCACHE_UPSTASH_DATABASE_ID": "96ad0856",
         }
     )
     assert found.model_dump() == {
@@ -180,7 +186,41 @@ def test_every_variable_is_read() -> None:
         "redis_pricing": "ecpu",
         "redis_read_regions": 2,
         "redis_price": 0.5,
+        "upstash_email": "ops@example.com",
+        "upstash_api_key": SecretStr("secret-key"),
+        "upstash_database_id": "96ad0856",
     }
+
+
+UPSTASH = {
+    "TENANTCACHE_UPSTASH_EMAIL": "ops@example.com",
+    "TENANTCACHE_UPSTASH_API_KEY": "secret-key",
+    "TENANTCACHE_UPSTASH_DATABASE_ID": "96ad0856",
+}
+
+
+@pytest.mark.parametrize("seconds", ["1", "59.9"])
+def test_a_copy_that_would_be_written_more_often_than_read_is_refused(seconds: str) -> None:
+    [line] = faults(TENANTCACHE_REDIS_TTL=seconds)
+    assert line.startswith(f"TENANTCACHE_REDIS_TTL is '{seconds}'; it should be greater than or equal to 60 (")
+
+
+def test_a_key_is_never_shown() -> None:
+    found = load(**UPSTASH)
+    assert found.upstash_api_key is not None and found.upstash_api_key.get_secret_value() == "secret-key"
+    assert "secret-key" not in repr(found) + str(found) + str(variables(found)) + found.model_dump_json()
+    with pytest.raises(ConfigurationError) as raised:
+        Settings({}, database_url=URL, upstash_api_key=271828)  # type: ignore[arg-type]
+    assert "271828" not in str(raised.value)
+
+
+@pytest.mark.parametrize("missing", UPSTASH)
+def test_what_the_providers_api_needs_comes_together(missing: str) -> None:
+    lines = faults(**{name: value for name, value in UPSTASH.items() if name != missing})
+    assert lines == [
+        "TENANTCACHE_UPSTASH_DATABASE_ID belongs together with TENANTCACHE_UPSTASH_EMAIL and"
+        " TENANTCACHE_UPSTASH_API_KEY; set all three or none"
+    ]
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

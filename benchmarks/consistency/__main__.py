@@ -18,7 +18,7 @@ from benchmarks.consistency.scene import Row, Scene
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
 MAX_STALENESS = 3.0
-SHORT_TTLS = {"MEMORY_TTL": "10", "NEGATIVE_TTL": "2", "REDIS_TTL": "6"}
+SHORT_TTLS = {"MEMORY_TTL": "10", "NEGATIVE_TTL": "2", "COPY_TTL": "6"}
 """Seconds. The run outlasts each of them many times, so answers come from entries of every age. Not shorter: a reader
 that waits for an entry to be read again sees nothing meanwhile."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,12 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from tenantcache import Tenant, TenantCache, TenantMiddleware, current_tenant
+from tenantcache import Settings, Tenant, TenantCache, TenantMiddleware, current_tenant
+from tenantcache.stores.redis import RedisCopies
+from tenantcache.wiring.stores import Stores
 
 # That the log was lost is what each fault is about; the table says what came of it.
 logging.getLogger("tenantcache").setLevel(logging.ERROR)
 
-cache = TenantCache()
+settings = Settings()
+stores = Stores.from_settings(settings)
+assert stores.link is not None
+stores.copies = RedisCopies(stores.link, prefix=settings.key_prefix, ttl=float(os.environ["COPY_TTL"]))
+cache = TenantCache(settings, stores=stores)
 
 
 async def show(request: Request) -> JSONResponse:

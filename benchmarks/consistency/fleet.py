@@ -147,6 +147,8 @@ class Fleet:
             "BYPASS_PATHS": "/health",
             "LIMITS": "off",
             "KEY_PREFIX": KEY_PREFIX,
+            "COPY_TTL": "3600",
             **self._settings,
         }
-        return kept | {f"TENANTCACHE_{name}": value for name, value in own.items()}
+        copy_ttl = own.pop("COPY_TTL")  # shorter than the setting may be
+        return kept | {"COPY_TTL": copy_ttl} | {f"TENANTCACHE_{name}": value for name, value in own.items()}

@@ -158,6 +158,18 @@ create table if not exists tenantcache.redis_usage (
     primary key (hour, process, purpose)
 ) with (fillfactor = 70);
 
+-- What the provider said that it has billed since `period_start`, and what we had counted then. Null: it has said nothing
+-- yet. One process asks, the one that has set `asked_at`.
+create table if not exists tenantcache.redis_bill (
+    one boolean primary key default true check (one),
+    asked_at timestamptz not null default '-infinity',
+    read_at timestamptz,
+    period_start timestamptz,
+    billed bigint,
+    counted bigint
+);
+insert into tenantcache.redis_bill default values on conflict do nothing;
+
 -- The row, and until when it is settled: no later change governs minutes that start before that. The lock says that the
 -- row is not being changed. Each statement of a volatile function has a snapshot of its own, so the row is read after
 -- that. 5 seconds is the notice that each change gives. The lock is on our table, which takes a right to it: any role

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypedDict
 
+from pydantic import SecretStr
+
 from tenantcache.budget.core.prices import Pricing
 
 Items = str | Iterable[str]
@@ -54,3 +56,6 @@ class SettingsArguments(TypedDict, total=False):
     redis_pricing: Pricing
     redis_read_regions: int
     redis_price: float | None
+    upstash_email: str | None
+    upstash_api_key: str | SecretStr | None
+    upstash_database_id: str | None

@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -47,10 +55,14 @@ from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
+SECRET_FIELDS = (*URL_FIELDS, "upstash_api_key")
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
 DAY = 86_400.0
+
+MIN_REDIS_TTL = 60.0
+"""Seconds. A process keeps a tenant for some minutes itself, so a copy that lives shorter is for no reader."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
@@ -135,7 +147,12 @@ class Settings(BaseSettings):
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )
-    redis_ttl: float = Field(3600.0, ge=1, le=30 * DAY, description="seconds that a tenant is kept in Redis")
+    redis_ttl: float = Field(
+        3600.0,
+        ge=MIN_REDIS_TTL,
+        le=30 * DAY,
+        description="seconds that a tenant is kept in Redis; under 60 it is written more often than it is read",
+    )
     negative_ttl: float = Field(60.0, gt=0, le=DAY, description="seconds that an unknown host is remembered")
     host_index_max_hosts: int = Field(
         2_000_000,
@@ -188,6 +205,11 @@ class Settings(BaseSettings):
         ge=0,
         description="price of 100,000 billed commands (ecpu: ECPUs) in dollars; none = 0.20, Upstash's (ecpu: 0.00034)",
     )
+    upstash_email: str | None = Field(None, description="the account whose Developer API says what Upstash has billed")
+    upstash_api_key: SecretStr | None = Field(None, description="a key of that API; one that may only read will do")
+    upstash_database_id: str | None = Field(
+        None, validate_default=True, description="the database's id in that API; the three belong together"
+    )
 
     def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
         # The variables are read here. Pydantic's own source takes them in lower case too, and shows values in its
@@ -221,6 +243,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+    @field_validator("upstash_database_id")
+    @classmethod
+    def _check_upstash(cls, database_id: str | None, info: ValidationInfo) -> str | None:
+        # A field that is wrong itself is not there.
+        given = {database_id is None, *(info.data.get(name) is None for name in ("upstash_email", "upstash_api_key"))}
+        if len(given) > 1:
+            raise ValueError(
+                "belongs together with TENANTCACHE_UPSTASH_EMAIL and TENANTCACHE_UPSTASH_API_KEY; set all three or none"
+            )
+        return database_id
 
     @property
     def limit_table(self) -> LimitTable:
@@ -326,6 +359,6 @@ def _own_message(message: str, field: str) -> list[str]:
 
 
 def _pydantic_message(field: str, message: str, value: Any) -> str:
-    what = "" if field in URL_FIELDS else f"is {shown(value)}; it "
+    what = "" if field in SECRET_FIELDS else f"is {shown(value)}; it "
     right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
     return f"{what}{right} ({Settings.model_fields[field].description})"

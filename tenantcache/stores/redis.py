@@ -45,6 +45,9 @@ stopped. The answer may have been there all along."""
 PROBE_LIFE = 60
 """Seconds that the key of a probe is kept."""
 
+MAX_REPORTED = 100
+"""Tenants whose copies are too large, each of which is reported once. If there are more, the setting is wrong."""
+
 _OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
 """How a node of a cluster answers what is not, or not only, its own."""
 
@@ -264,7 +267,7 @@ class RedisLink:
 
 class RedisCopies:
     """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
-    made together do not end together. Values over `max_value_bytes` are not stored.
+    made together do not end together. Values over `max_value_bytes` are not stored; each is reported once.
 
     A read that takes longer than `read_timeout` seconds has lost against Postgres. After a few of them nothing is read
     for a while, since each is billed and delays a request.
@@ -279,6 +282,7 @@ class RedisCopies:
         self._max_value_bytes = max_value_bytes
         self._read_timeout = read_timeout
         self._slow = Breaker()
+        self._large: set[str] = set()
 
     async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
         keys = [self._prefix + alias for alias in aliases]
@@ -299,9 +303,21 @@ class RedisCopies:
         return reply
 
     async def put(self, alias: str, value: bytes) -> None:
-        if len(value) <= self._max_value_bytes:
+        if len(value) > self._max_value_bytes:
+            self._report_large(alias, len(value))
+        else:
             seconds = max(1, int(self._ttl * random.uniform(0.9, 1.0)))
             await self._link.run(Purpose.FILL, "SET", self._prefix + alias, value, "EX", seconds)
+
+    def _report_large(self, alias: str, size: int) -> None:
+        if alias in self._large or len(self._large) >= MAX_REPORTED:
+            return
+        self._large.add(alias)
+        logger.warning(
+            "the copy of %s is not stored in Redis, so each process reads it from Postgres: "
+            "it has %d bytes, and TENANTCACHE_MAX_VALUE_BYTES is %d",
+            *(alias, size, self._max_value_bytes),
+        )
 
     async def drop(self, aliases: Sequence[str]) -> None:
         if aliases:

@@ -1,12 +1,13 @@
-"""What the fleet uses of its Redis, in Postgres."""
+"""What the fleet uses of its Redis, and what the provider says of it, in Postgres."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Purpose
 from tenantcache.budget.core.period import HOUR
 from tenantcache.budget.usestore import UseRow
@@ -31,12 +32,18 @@ _READ = """
 
 _DROP = "delete from tenantcache.redis_usage where hour < $1"
 
+_CLAIM = "update tenantcache.redis_bill set asked_at = now() where asked_at < now() - $1::interval returning one"
+
+_READ_BILL = "select read_at, period_start, billed, counted from tenantcache.redis_bill where read_at is not null"
+
+_WRITE_BILL = "update tenantcache.redis_bill set read_at = $1, period_start = $2, billed = $3, counted = $4"
+
 _PURPOSES = {purpose.value: purpose for purpose in Purpose}
 """One that a newer version writes is not among them, and counts all the same, as a probe."""
 
 
 class PostgresRedisUsage:
-    """`UseStore`, in the table `tenantcache.redis_usage`."""
+    """`UseStore`, in the table `tenantcache.redis_usage`, and `BillStore`, in `tenantcache.redis_bill`."""
 
     def __init__(self, postgres: Fetcher) -> None:
         self._postgres = postgres
@@ -59,6 +66,19 @@ class PostgresRedisUsage:
 
     async def drop_before(self, hour: int) -> None:
         await self._postgres.fetch("dropping old use of Redis", _DROP, _at(hour))
+
+    async def claim_question(self, interval: timedelta) -> bool:
+        return bool(await self._postgres.fetch("asking what was billed", _CLAIM, interval))
+
+    async def read_bill(self) -> ProviderBill | None:
+        for row in await self._postgres.fetch("reading what was billed", _READ_BILL):
+            start = int(row["period_start"].timestamp())
+            return ProviderBill(row["read_at"].timestamp(), start, row["billed"], row["counted"])
+        return None
+
+    async def write_bill(self, bill: ProviderBill) -> None:
+        times = (datetime.fromtimestamp(at, UTC) for at in (bill.read_at, bill.period_start))
+        await self._postgres.fetch("writing what was billed", _WRITE_BILL, *times, bill.billed, bill.counted)
 
 
 def _at(hour: int) -> datetime:

@@ -1,20 +1,25 @@
-"""What a fleet uses of its Redis, in memory."""
+"""What a fleet uses of its Redis, and what the provider says of it, in memory."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from uuid import UUID
 
+from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Purpose
 from tenantcache.budget.usestore import UseRow
 
 
 class MemoryRedisUsage:
-    """`UseStore`."""
+    """`UseStore` and `BillStore`. `server_time` is in seconds since the Unix epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, server_time: Callable[[], float] = lambda: 0.0) -> None:
         self._billed: dict[tuple[UUID, int, Purpose], int] = {}
+        self._server_time = server_time
+        self._asked_at = float("-inf")
+        self._bill: ProviderBill | None = None
 
     async def exchange(self, process_id: UUID, rows: Sequence[UseRow], since: int) -> list[UseRow]:
         for hour, purpose, billed in rows:
@@ -28,3 +33,15 @@ class MemoryRedisUsage:
 
     async def drop_before(self, hour: int) -> None:
         self._billed = {key: billed for key, billed in self._billed.items() if key[1] >= hour}
+
+    async def claim_question(self, interval: timedelta) -> bool:
+        is_due = self._asked_at < self._server_time() - interval.total_seconds()
+        if is_due:
+            self._asked_at = self._server_time()
+        return is_due
+
+    async def read_bill(self) -> ProviderBill | None:
+        return self._bill
+
+    async def write_bill(self, bill: ProviderBill) -> None:
+        self._bill = bill

@@ -104,6 +104,7 @@ def _make_fleet_use(settings: Settings, stores: Stores, server_now: Callable[[],
         unit="month" if daily is None else "day",
         first_day=settings.redis_billing_day,
         budget=settings.redis_monthly_budget if daily is None else daily,
+        provider=stores.provider,
     )
 
 

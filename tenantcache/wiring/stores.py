@@ -9,6 +9,7 @@ from tenantcache.admin.registry import Registry
 from tenantcache.admin.usagestore import UsageStore
 from tenantcache.budget.core.meter import Meter
 from tenantcache.budget.core.prices import tariff_of
+from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseStore
 from tenantcache.freshness.log import ChangeLog
 from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
@@ -25,6 +26,7 @@ from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
+from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
 
 
@@ -35,6 +37,7 @@ class Stores:
     `registry` writes tenants, and `usage` what they used; without one, nothing is written.
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
+    `provider` is asked what it has billed.
     """
 
     tenants: TenantStore
@@ -48,11 +51,13 @@ class Stores:
     link: RedisLink | None = None
     rows: RowSource | None = None
     slots: Slots = field(default_factory=MemorySlots)
+    provider: ProviderWatch | None = None
     redis_usage: UseStore | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
+        redis_usage = PostgresRedisUsage(postgres)
         link = copies = in_redis = None
         if settings.redis_url is not None:
             tariff = tariff_of(
@@ -78,5 +83,13 @@ class Stores:
             link=link,
             rows=postgres,
             slots=PostgresSlots(postgres) if in_redis else OneGroup(),
-            redis_usage=PostgresRedisUsage(postgres),
+            redis_usage=redis_usage,
+            provider=_make_provider(settings, redis_usage),
         )
+
+
+def _make_provider(settings: Settings, store: PostgresRedisUsage) -> ProviderWatch | None:
+    email, key, database_id = settings.upstash_email, settings.upstash_api_key, settings.upstash_database_id
+    if email is None or key is None or database_id is None:
+        return None
+    return ProviderWatch(UpstashProvider(email, key.get_secret_value(), database_id), store)

@@ -16,7 +16,7 @@ from benchmarks.consistency.scene import FaultAction, Row, Scene
 
 WORKERS = 2
 BOUND = 1.0
-SHORT_TTLS = {"MEMORY_TTL": "3", "NEGATIVE_TTL": "0.5", "REDIS_TTL": "2"}
+SHORT_TTLS = {"MEMORY_TTL": "3", "NEGATIVE_TTL": "0.5", "COPY_TTL": "2"}
 """Seconds. The run outlasts each of them many times, so answers come from entries of every age."""
 
 STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", **SHORT_TTLS}

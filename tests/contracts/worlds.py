@@ -13,16 +13,19 @@ import asyncpg
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.tenants import column_defaults
 from tenantcache.admin.usagestore import UsageStore
+from tenantcache.budget.usestore import UseStore
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import ChangeLog, LogEntry, Publication
 from tenantcache.lookup.sources import HostSource, RowSource, TenantStore
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import PostgresTenants
+from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.usage import PostgresUsage
 from tenantcache.tenant import Row
 from tenantcache.testing import FakeClock
 from tenantcache.testing.database import MemoryDatabase
+from tenantcache.testing.redisusage import MemoryRedisUsage
 from tenantcache.testing.registry import MemoryRegistry
 from tests.servers.publishing import publish
 
@@ -32,6 +35,7 @@ _EMPTY = """
     delete from tenantcache.tenants;
     delete from tenantcache.usage;
     delete from tenantcache.usage_writers;
+    delete from tenantcache.redis_usage;
     delete from tenantcache.processes;
 """
 _EMPTY_LOG = """
@@ -56,6 +60,7 @@ class World:
     log: ChangeLog
     registry: Registry
     usage: UsageStore
+    redis_usage: UseStore
     let_pass: Callable[[float], Awaitable[None]]
     lose_newest: Callable[[int], Awaitable[None]]
     notices: list[object] = field(default_factory=list)
@@ -105,7 +110,8 @@ async def in_memory() -> AsyncIterator[World]:
         clock.advance(0.001)
 
     registry = MemoryRegistry(database, clock)
-    yield World(database, database, database, database, registry, database.usage, let_pass, lose_newest)
+    usage, redis_usage = database.usage, MemoryRedisUsage()
+    yield World(database, database, database, database, registry, usage, redis_usage, let_pass, lose_newest)
 
 
 @asynccontextmanager
@@ -126,7 +132,7 @@ async def in_postgres(url: str) -> AsyncIterator[World]:
 
     tenants, log = PostgresTenants(url, timeout=5.0), PostgresLog(url, timeout=5.0)
     await tenants.open()
-    registry, usage = PostgresRegistry(tenants), PostgresUsage(tenants)
-    yield World(tenants, tenants, tenants, log, registry, usage, let_pass, lose_newest)
+    registry, usage, redis_usage = PostgresRegistry(tenants), PostgresUsage(tenants), PostgresRedisUsage(tenants)
+    yield World(tenants, tenants, tenants, log, registry, usage, redis_usage, let_pass, lose_newest)
     await tenants.close()
     await connection.close()

@@ -63,6 +63,15 @@ SUITES = {
         "tests/stores/test_redis.py",
         "tests/stores/test_counters.py",
     ],
+    "meter": [
+        "tests/core/test_prices.py",
+        "tests/core/test_period.py",
+        "tests/core/test_use_forecast.py",
+        "tests/contracts/test_usestore.py",
+        "tests/test_fleetuse.py",
+        "tests/test_provider.py",
+    ],
+    "billing": ["tests/test_meter_on_servers.py", "tests/stores/test_redis.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -91,6 +100,8 @@ WHAT_SUITES_DO = {
     "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
     "counting": "the stores that count, and the slots of accounts, on a real Redis, Redis Cluster and Postgres",
+    "meter": "prices, periods and forecasts by themselves, and what a fleet tells itself of its use of Redis",
+    "billing": "the meter against the counts of a real Redis and a real Redis Cluster",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -106,6 +117,7 @@ COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
+METER, BILLING = ("meter",), ("billing",)
 
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -135,6 +147,10 @@ MIDDLEWARE, STRATEGIES = "tenantcache/web/middleware.py", "tenantcache/web/strat
 REGISTRY = "tenantcache/stores/registry.py"
 LOG = "tenantcache/schema/log.sql"
 SERVE = "tenantcache/schema/serve.sql"
+FLEET_USE, PROVIDER = "tenantcache/budget/fleetuse.py", "tenantcache/budget/provider.py"
+PRICES, FORECAST_OF_USE = "tenantcache/budget/core/prices.py", "tenantcache/budget/core/forecast.py"
+REDIS_LINK, CLUSTER = "tenantcache/stores/redis.py", "tenantcache/stores/cluster.py"
+REDIS_USAGE = "tenantcache/stores/redisusage.py"
 
 
 @dataclass(frozen=True)
@@ -1617,5 +1633,97 @@ MUTANTS += [
         "if cardinality(changes) > 2 * most then",
         "if false then",
         ADOPTED,
+    ),
+    # The bill.
+    Mutant(
+        "what is not reported yet is counted where it was sent",
+        FLEET_USE,
+        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._sent()):",
+        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._reported):",
+        METER,
+    ),
+    Mutant(
+        "what was sent before the edge of an hour belongs to the hour before",
+        FLEET_USE,
+        "self._own = _with(self._own, self._seen, seen, self._looked_at)",
+        "self._own = _with(self._own, self._seen, seen, now)",
+        METER,
+    ),
+    Mutant(
+        "a forked child does not report what its parent sent",
+        FLEET_USE,
+        "self._seen = self._meter.by_purpose()",
+        "self._seen = dict.fromkeys(Purpose, 0)",
+        METER,
+    ),
+    Mutant(
+        "hours that were written late are read",
+        FLEET_USE,
+        "reads_all = self._until_read_all <= 0",
+        "reads_all = self.read_at is None",
+        METER,
+    ),
+    Mutant(
+        "totals that are written again count once",
+        REDIS_USAGE,
+        "billed = greatest(u.billed, excluded.billed)",
+        "billed = u.billed + excluded.billed",
+        METER,
+    ),
+    Mutant(
+        "the provider's figure of the last period is not this one's",
+        PROVIDER,
+        "bill if bill is not None and bill.period_start == period.start else None",
+        "bill",
+        METER,
+    ),
+    Mutant(
+        "just after a period's start the provider is not asked",
+        PROVIDER,
+        "now - period.start < NOT_BEFORE or ",
+        "",
+        METER,
+    ),
+    Mutant(
+        "writes are billed for each read region",
+        PRICES,
+        "return 1 if name in READS else 1 + self.read_regions",
+        "return 1",
+        METER,
+    ),
+    Mutant(
+        "a sum of days varies with the mean's own error",
+        FORECAST_OF_USE,
+        "sqrt(days + days * days / int(self.days))",
+        "sqrt(days)",
+        METER,
+    ),
+    Mutant(
+        "the exploration of a cluster is billed",
+        CLUSTER,
+        "            self._meter.send([_EXPLORE])\n",
+        "",
+        BILLING,
+    ),
+    Mutant(
+        "a command on keys of several slots is billed for each",
+        CLUSTER,
+        "for positions in groups[1:])",
+        "for positions in groups[2:])",
+        BILLING,
+    ),
+    Mutant(
+        "free commands are not billed",
+        PRICES,
+        "if not self.bills or name in self.free:",
+        "if not self.bills:",
+        METER,
+    ),
+    Mutant(
+        "a copy in Redis expires",
+        REDIS_LINK,
+        'value, "EX", seconds)',
+        "value)",
+        BILLING,
     ),
 ]

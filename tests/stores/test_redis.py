@@ -20,7 +20,7 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import MAX_REPORTED, RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import MAX_OPERATIONS, RedisCounters
 from tests.fakes import debit_one
 from tests.servers.billing import BilledCommands
@@ -348,6 +348,20 @@ async def test_too_large_a_copy_is_not_stored(link: RedisLink, billed_commands: 
     assert billed_commands.total() == 0
     await copies.put("id:1", b"x" * 10)
     assert await copies.get_many(["id:1"]) == [b"x" * 10]
+
+
+async def test_a_copy_that_is_too_large_is_reported_once(link: RedisLink, caplog: pytest.LogCaptureFixture) -> None:
+    copies = RedisCopies(link, prefix="test", ttl=60, max_value_bytes=10)
+    for _ in range(3):
+        for alias in ("id:1", "id:2"):
+            await copies.put(alias, b"x" * 11)
+    await copies.put("id:3", b"x" * 10)
+    told = [record.getMessage() for record in caplog.records if "is not stored in Redis" in record.getMessage()]
+    assert [text.split()[3] for text in told] == ["id:1", "id:2"]
+    assert "it has 11 bytes, and TENANTCACHE_MAX_VALUE_BYTES is 10" in told[0]
+    for number in range(2 * MAX_REPORTED):
+        await copies.put(f"id:many-{number}", b"x" * 11)
+    assert len([record for record in caplog.records if "is not stored" in record.getMessage()]) == MAX_REPORTED
 
 
 async def test_dropping_nothing_sends_nothing(link: RedisLink, billed_commands: BilledCommands) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.forecast import Forecast
 from tenantcache.budget.core.prices import Pricing, Unit
 
@@ -35,9 +36,10 @@ class Budget:
     dollars, or in the currency of `TENANTCACHE_REDIS_PRICE`, and are those of commands alone.
 
     `limit` is the budget in units, None if there is none. `used` and `cost` are of the whole fleet since
-    `period_start`. `own` is this process's part of it, of which `unreported` has not been written into Postgres.
-    `read_at` says when the others' use was last read; None: never, and `used` is this process's. `by_command` is this
-    process's. `note` says what the figures leave out.
+    `period_start`. `counted` and `by_purpose` are without what the provider itself said (`provider`). `own` is this
+    process's part, of which `unreported` has not been written into Postgres. `read_at` says when the others' use was
+    last read; None: never, and `used` is this process's. `by_command` is this process's. `note` says what the figures
+    leave out.
     """
 
     pricing: Pricing
@@ -46,6 +48,8 @@ class Budget:
     period_start: int
     period_end: int
     used: int
+    counted: int
+    provider: ProviderBill | None
     own: int
     unreported: int
     read_at: float | None
