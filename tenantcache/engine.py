@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -268,7 +269,7 @@ class TenantCache(Engine):
     @property
     def budget(self) -> Budget:
         """What the fleet uses of its Redis in this period, what that costs, and a forecast: see docs/api.md. No I/O."""
-        return self._parts.fleet_use.summary()
+        return replace(self._parts.fleet_use.summary(), band=self._parts.governor.band)
 
     def stats(self) -> Stats:
         """Counts since the start of this process, and states as they are now: see docs/api.md. No I/O."""
@@ -285,6 +286,10 @@ class TenantCache(Engine):
             "index": self.indexer.stats(),
             "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
             "usage": self.usage.stats(),
-            "redis": {"configured": link is not None, **(NO_REDIS if link is None else link.stats())},
+            "redis": {
+                "configured": link is not None,
+                **(NO_REDIS if link is None else link.stats()),
+                **parts.governor.stats(),
+            },
             "postgres": {"queries": 0 if postgres is None else postgres.queries},
         }

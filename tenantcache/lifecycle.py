@@ -77,6 +77,7 @@ class LifeCycle:
         parts.limiter.forget()
         parts.usage.forget()
         parts.fleet_use.forget()
+        parts.governor.forget()
         parts.memory.clear()
         self._home.abandon()
         self._opening = self._refresher = None
@@ -121,6 +122,7 @@ class LifeCycle:
         parts.usage.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
+            parts.governor.open()
         parts.in_loop.indexer.open()
         self._home.move_to(Phase.OPEN)
         parts.in_loop.warm_up.open()
@@ -182,7 +184,7 @@ class LifeCycle:
         try:
             if self._refresher is not asyncio.current_task():
                 await stop(self._refresher)
-            await close_all(self._start_report, loop_parts.warm_up, loop_parts.indexer)
+            await close_all(self._start_report, parts.governor, loop_parts.warm_up, loop_parts.indexer)
             await close_all(parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
         finally:

@@ -128,7 +128,25 @@ class LinkStats(TypedDict):
     billed_by_purpose: PurposeStats
 
 
-class RedisStats(LinkStats):
+BandName = Literal["normal", "thrift", "no copies", "no Redis"]
+
+
+class WebhookStats(TypedDict):
+    """Messages about changes of the budget's band that this process has sent."""
+
+    sent: int
+    failed: int
+
+
+class GovernorStats(TypedDict):
+    """The budget's band, and how often it was seen to change here."""
+
+    band: BandName
+    band_changes: int
+    webhooks: WebhookStats
+
+
+class RedisStats(LinkStats, GovernorStats):
     """Redis, configured or not."""
 
     configured: bool

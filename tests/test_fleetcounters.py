@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from tenantcache.budget.core.bands import Band, BandChoice
 from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
@@ -18,6 +19,7 @@ from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
+from tenantcache.ratelimit.daymirror import DayMirror
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
@@ -70,6 +72,9 @@ class FakeChoices:
             raise StoreError("the fake database did not answer in time")
         is_holder = holds and version == self.row.version
         return Held(int(self._clock.server_time() // 60) + 5 if is_holder else None, 0, 4)
+
+    async def accounts(self) -> list[Account]:
+        return [Account("acme", 0)]
 
     async def misses_a_holder(self) -> bool:
         self._require_up()
@@ -124,6 +129,7 @@ class Fleet:
         self.redis, self.postgres = FakeCounters(), FakeCounters()
         self.choices, self.link = FakeChoices(clock), FakeLink()
         self.log_is_away = False
+        self.band = BandChoice()
         self.counters = FleetCounters(
             self.redis if has_redis else None,
             self.postgres,
@@ -140,7 +146,7 @@ class Fleet:
             return
         now = self.clock.server_time()
         head = LogMark(1, int(now * 1e6))
-        self.counters.follow(Pull(now, "one", head, True, 1, False, (), self.choices.row, now + 5))
+        self.counters.follow(Pull(now, "one", head, True, 1, False, (), self.choices.row, now + 5, self.band))
 
     def keep_days_in_postgres(self) -> None:
         """The fleet has changed its store today, and counts minutes in Redis."""
@@ -777,3 +783,84 @@ async def test_lost_counters_are_announced(fleet: Fleet, clock: FakeClock) -> No
             await limiter.check(tenant)
     await let(lambda: fleet.choices.row.version == 2)
     assert (fleet.choices.row.store, fleet.choices.row.why) == ("redis", "Redis has lost its counters")
+
+
+# A budget that is used up.
+
+
+NO_REDIS = BandChoice(3, Band.NO_REDIS)
+
+
+async def leave_for_the_budget(fleet: Fleet) -> None:
+    fleet.band = NO_REDIS
+    fleet.pull()
+    await let(lambda: fleet.choices.row.version == 2)
+    fleet.pull()
+
+
+async def test_a_planned_move_counts_the_running_minute_in_redis_to_its_end(fleet: Fleet, clock: FakeClock) -> None:
+    assert await fleet.debit(fleet.minute()) == [1]
+    await leave_for_the_budget(fleet)
+    assert fleet.choices.row.why == "the budget for Redis is nearly used up"
+    assert await fleet.debit(fleet.minute()) == [2]
+    assert fleet.choices.reports == []
+    fleet.later(65)
+    fleet.redis.takes.clear()
+    assert await fleet.debit(fleet.minute()) == [1]
+    assert fleet.redis.takes == []
+
+
+async def test_what_redis_has_of_the_day_is_read_once_before_it_is_left(fleet: Fleet) -> None:
+    """A process that was killed had taken more than any other has seen."""
+    await debit_one(fleet.redis, OWNER, [Debit(fleet.day(), 700)])
+    await leave_for_the_budget(fleet)
+    await let(lambda: fleet.choices.days == {(OWNER, fleet.day().number): 700})
+    reads = [take for take in fleet.redis.takes if all(debit.amount == 0 for debit in take)]
+    assert len(reads) == 1
+    assert {debit.window.number for debit in reads[0]} >= {fleet.day().number}
+
+
+async def test_a_read_of_the_day_does_not_undo_a_later_take() -> None:
+    mirror = DayMirror(cast(PostgresChoices, None))
+    mirror.days[OWNER, 7] = 150
+    mirror.note_read(OWNER, 7, 100)
+    mirror.note_read(OWNER, 8, 100)
+    assert mirror.days == {(OWNER, 7): 150, (OWNER, 8): 100}
+
+
+async def test_the_fleet_does_not_return_before_the_band_is_left(fleet: Fleet) -> None:
+    await leave_for_the_budget(fleet)
+    fleet.later(1_000)
+    await asyncio.sleep(1)
+    assert fleet.choices.row.version == 2
+    fleet.band = BandChoice(4, Band.NORMAL)
+    fleet.pull()
+    await let(lambda: (fleet.choices.row.version, fleet.choices.row.store) == (3, "redis"))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_the_probe_is_not_billed_in_the_last_band(fleet: Fleet, refused: bool) -> None:
+    """A take has failed, so that only counting would prove that Redis counts."""
+    fleet.redis.failing = True
+    fleet.redis.error = fleet.link.refusal = StoreError("Redis refused", refused=refused)
+    with pytest.raises(FailoverError):
+        await fleet.debit(fleet.minute())
+    await let(lambda: fleet.link.tries > 0)
+    fleet.band = NO_REDIS
+    fleet.later(65)
+    await asyncio.sleep(0.5)
+    tries = fleet.link.tries
+    fleet.later(100)
+    await asyncio.sleep(0.6)
+    assert fleet.link.tries == tries
+    fleet.band = BandChoice(4, Band.NORMAL)
+    fleet.later(20)
+    await let(lambda: fleet.link.tries > tries)
+
+
+async def test_a_redis_that_answers_is_pinged_all_the_same(fleet: Fleet) -> None:
+    await leave_for_the_budget(fleet)
+    fleet.later(65)
+    pings = fleet.link.pings
+    await until(lambda: fleet.link.pings > pings)
+    assert fleet.link.tries == 0

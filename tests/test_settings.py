@@ -21,6 +21,7 @@ from tenantcache.tenant import Limits, Row
 from tests.faults import fault_of
 
 URL = "postgresql://user:secret@db.example:5433/app"
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def load(**environ: str) -> Settings:
@@ -87,6 +88,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "usage_interval": 10.0,
         "redis_monthly_budget": None,
         "redis_daily_budget": None,
+        "budget_webhook_url": None,
+        "budget_webhook_secret": None,
         "redis_billing_day": 1,
         "redis_pricing": "per-command",
         "redis_read_regions": 0,
@@ -137,6 +140,8 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_USAGE_INTERVAL": "0",
             "TENANTCACHE_REDIS_MONTHLY_BUDGET": "500000",
             "TENANTCACHE_REDIS_DAILY_BUDGET": "20000",
+            "TENANTCACHE_BUDGET_WEBHOOK_URL": "https://example.com/hooks/redis",
+            "TENANTCACHE_BUDGET_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "TENANTCACHE_REDIS_BILLING_DAY": "15",
             "TENANTCACHE_REDIS_PRICING": "ecpu",
             "TENANTCACHE_REDIS_READ_REGIONS": "2",
@@ -182,6 +187,8 @@ def test_every_variable_is_read() -> None:
         "usage_interval": 0.0,
         "redis_monthly_budget": 500_000,
         "redis_daily_budget": 20_000,
+        "budget_webhook_url": "https://example.com/hooks/redis",
+        "budget_webhook_secret": WEBHOOK_SECRET,
         "redis_billing_day": 15,
         "redis_pricing": "ecpu",
         "redis_read_regions": 2,

@@ -18,6 +18,7 @@ from benchmarks.month.stores import Stores
 from tenantcache.errors import FailoverError
 from tenantcache.ratelimit.core.agreement import Store
 from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.routing import Routing
@@ -117,7 +118,8 @@ class Counters:
         """Postgres has of the day what Redis had."""
         for string, counters in self._redis.items():
             if string.unit == "day" and string.number == day:
-                self._postgres.update(counters)
+                for key, value in counters.items():
+                    self._postgres[key] = max(value, self._postgres.get(key, 0))
 
 
 def _purpose_of(string: String, debits: Iterable[Debit], now: float) -> Purpose:
@@ -137,7 +139,7 @@ class Tokens(Reservation):
     def __init__(self, tenant: int, taker: Taker, limits: Limits, now: float) -> None:
         self.tenant = tenant
         self._before, self._after = taker.before, taker.after
-        super().__init__(limits, now, version_of=taker.version_of)
+        super().__init__(limits, now, taker.policy, version_of=taker.version_of)
 
     def collect(self) -> int:
         self._before(self.tenant)
@@ -172,6 +174,7 @@ class Taker:
         after: Callable[[int], object],
     ) -> None:
         self.before, self.after = before, after
+        self.policy = DEFAULT_POLICY
         self.version_of = counters.stores.version_of
         self._meters: dict[int, Meter] = {}
         self._counters, self._limits = counters, limits
@@ -188,6 +191,11 @@ class Taker:
             tokens = Tokens(tenant, self, self._limits[tenant], self._now())
             meter = self._meters[tenant] = Meter(str(tenant), tokens, self._supply, self._groups)
         return meter.reservation
+
+    def use_policy(self, policy: ReservePolicy) -> None:
+        self.policy = policy
+        for meter in self._meters.values():
+            meter.reservation.use_policy(policy)
 
     # `CounterStore`.
 

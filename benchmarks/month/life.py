@@ -107,18 +107,21 @@ class Life:
         self._actions[minute_at(when)].append((when, action))
 
     def _start(self, place: int) -> None:
-        pieces = self._pieces[place]
-        taker = Taker(
-            *(self.counters, self.limits, len(self._pieces), lambda: self.now, self._loop),
-            before=lambda tenant: self._enter(pieces[tenant], self.now),
-            after=lambda tenant: self._changed.append(pieces[tenant]),
-        )
+        pieces, taker = self._pieces[place], self._make_taker(place)
         self._takers[place : place + 1] = [taker]
         self._memory[place : place + 1] = [set()]
         for piece in pieces:
             piece.reservation = taker.reservation(piece.tenant) if self._warm_up else None
         if self._warm_up:
             taker.warm()
+
+    def _make_taker(self, place: int) -> Taker:
+        pieces = self._pieces[place]
+        return Taker(
+            *(self.counters, self.limits, len(self._pieces), lambda: self.now, self._loop),
+            before=lambda tenant: self._enter(pieces[tenant], self.now),
+            after=lambda tenant: self._changed.append(pieces[tenant]),
+        )
 
     def replace(self, place: int) -> Action:
         """A process stops in order, and a new one serves from then on."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 
+from tenantcache.budget.core.bands import Band
 from tenantcache.ratelimit.core.agreement import NOTICE, Store, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import LEASE
@@ -23,10 +24,11 @@ PROBE_COMMANDS = 2
 
 
 class Stores:
-    """`is_up`: whether Redis answers. Times are server time, in seconds since the Unix epoch."""
+    """`is_up`: whether Redis answers. `band`: that of the budget. Times are server time, in seconds since the epoch."""
 
     def __init__(self, now: float) -> None:
         self.is_up = True
+        self.band = Band.NORMAL
         self.failover = Failover(has_redis=True)
         self.failover.has_counted = True
         self._versions: dict[int, object] = {}
@@ -36,7 +38,7 @@ class Stores:
     def note_time(self, now: float) -> None:
         """A pull of the log, and what each process does with it."""
         self._versions.clear()
-        self.failover.follow(self._row, now + NOTICE)
+        self.failover.follow(self._row, now + NOTICE, self.band)
         self.failover.handover.through = minute_at(now) + LEASE
         self.failover.note_time(now)
 
@@ -64,6 +66,10 @@ class Stores:
     def is_settled(self) -> bool:
         """Whether Redis counts, and nothing is amiss."""
         return self.is_up and self._row.store == "redis"
+
+    def is_leaving(self, now: float) -> bool:
+        """Whether Postgres is announced and has not begun."""
+        return self._row.store == "postgres" and self.begins(now) is not None
 
     def look(self, now: float, hand_over: Callable[[], None]) -> None:
         """What the processes do several times a second. `hand_over` enters what Redis has granted into Postgres."""

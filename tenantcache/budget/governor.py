@@ -11,9 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from tenantcache.budget.bandstore import BandStore
 from tenantcache.budget.core.bands import (
@@ -26,14 +24,17 @@ from tenantcache.budget.core.bands import (
     propose,
     unreported_at_most,
 )
+from tenantcache.budget.core.period import DAY
 from tenantcache.budget.core.rate import Rate
+from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.webhook import Message, Webhook
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.runtime.tasks import set_within, stop
+from tenantcache.stats import BandName, GovernorStats
 
 logger = logging.getLogger(__name__)
 
-TICK = 2.0
+TICK = 5.0
 """Seconds between looks at the fleet's use."""
 
 TAKE_OVER_AFTER = 300.0
@@ -44,65 +45,34 @@ MESSAGE_TYPE = "redis_budget.band_changed"
 PEAK = 2.0
 """A fleet's highest rate, by the mean of its days: `benchmarks/month/fleets.py` has 1.7."""
 
-DAY = 86_400.0
-
-
-class KnownUse(Protocol):
-    """The fleet's use, as `FleetUse` knows it, in billed commands."""
-
-    max_unreported: int | None
-    """When this process has used so much that it has not reported, it reports at once."""
-    on_report: Callable[[], None]
-    """Called after each report."""
-    read_at: float | None
-
-    @property
-    def used(self) -> int: ...
-
-    @property
-    def starts_at(self) -> float:
-        """The beginning of this period."""
-        ...
-
-    @property
-    def per_day(self) -> float: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Billed commands in a period, and what is known of their use."""
-
-    limit: int
-    use: KnownUse
-
 
 class Governor:
-    """`budget` None: this process has none. `processes` is the size of the fleet, `ask_log` wakes the follower.
+    """`store` None: the band stays NORMAL. `processes` is the size of the fleet, `ask_log` wakes the follower.
 
-    `on_change` is called with the band before and the one that is in force now.
+    `on_change` is called with the band that is in force from now on.
     """
 
     def __init__(
         self,
         store: BandStore | None,
-        budget: Budget | None,
+        fleet_use: FleetUse,
         in_force: BandInForce,
         webhook: Webhook | None,
         *,
         server_now: Callable[[], float],
         processes: Callable[[], int],
         ask_log: Callable[[], None],
-        on_change: Callable[[Band, Band], None] = lambda before, band: None,
+        on_change: Callable[[Band], None] = lambda band: None,
     ) -> None:
         self.row: BandChoice = BandChoice()
         self.changes: Counter[Band] = Counter()
         """Changes that were seen here, by the band that they led to."""
-        self._store, self._budget, self._in_force, self._webhook = store, budget, in_force, webhook
+        self._store, self._fleet_use, self._in_force, self._webhook = store, fleet_use, in_force, webhook
         self._server_now, self._processes, self._ask_log = server_now, processes, ask_log
         self._on_change = on_change
         self._rate = Rate()
-        self._news = asyncio.Event()
         self._has_followed = False
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     # Life.
@@ -111,8 +81,7 @@ class Governor:
         self._news = asyncio.Event()
         if self._store is None:
             return
-        if self._budget is not None:
-            self._budget.use.on_report = self._news.set
+        self._fleet_use.on_report = self._news.set
         if self._webhook is not None:
             self._webhook.open()
         self._task = asyncio.create_task(self._run(self._store), name="tenantcache governor")
@@ -133,21 +102,40 @@ class Governor:
     def follow(self, row: BandChoice) -> None:
         """A pull has brought the row."""
         before, self.row, self._in_force.band = self._in_force.band, row, row.band
+        is_first, self._has_followed = not self._has_followed, True
         if row.band is before:
             return
-        self.changes[row.band] += 1
-        logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value)
-        self._on_change(before, row.band)
+        if is_first:
+            logger.info("the budget for Redis: the fleet is in the band %r", row.band.value)
+        else:
+            self.changes[row.band] += 1
+            logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value)
+        self._on_change(row.band)
 
     def use(self) -> Use | None:
         """What this process knows of the fleet's use; None if it has no budget, or has not read it yet. No I/O."""
-        budget = self._budget
-        if budget is None or budget.use.read_at is None:
+        known = self._fleet_use
+        if known.budget is None or known.read_at is None:
             return None
-        used = budget.use.used
+        used = known.used
         self._rate.note(used, self._server_now())
-        rate = max(self._rate.highest, PEAK * budget.use.per_day / DAY)
-        return Use(budget.use.starts_at, used, budget.limit, rate, max(1, self._processes()))
+        rate = max(self._rate.highest, PEAK * known.per_day / DAY)
+        return Use(known.starts_at, used, known.budget, rate, max(1, self._processes()))
+
+    @property
+    def band(self) -> BandName:
+        return self._in_force.band.value
+
+    def stats(self) -> GovernorStats:
+        """What operators are told. No I/O."""
+        webhook = self._webhook
+        return {
+            "band": self.band,
+            "band_changes": self.changes.total(),
+            "webhooks": {"sent": 0, "failed": 0}
+            if webhook is None
+            else {"sent": webhook.sent, "failed": webhook.failed},
+        }
 
     # What is done.
 
@@ -165,8 +153,9 @@ class Governor:
     async def look(self, store: BandStore) -> None:
         """Do what is due. Raises `StoreError` and `SchemaMissingError`."""
         use, now = self.use(), self._server_now()
-        if use is not None and self._budget is not None:
-            self._budget.use.max_unreported = unreported_at_most(self.row, use)
+        if use is None and self._fleet_use.budget is not None:
+            return
+        self._fleet_use.max_unreported = None if use is None else unreported_at_most(self.row, use)
         if (proposal := propose(self.row, use, now)) is not None:
             before = self.row.band
             if await store.change(proposal):
@@ -175,7 +164,7 @@ class Governor:
         elif has_to_want(self.row, use, now):
             await store.want(self.row.version)
             self._ask_log()
-        elif self._may_take_over(now) and await store.claim(self.row.version):
+        if self._may_take_over(now) and await store.claim(self.row.version):
             self._tell_of_row(store, use)
 
     # The webhook.
@@ -192,7 +181,9 @@ class Governor:
     def _tell_of_row(self, store: BandStore, use: Use | None) -> None:
         """Of a change that another process has made, and has not told of: it does not know what was before."""
         row = self.row
-        self._send(store, row.version, row.changed_at, {"from": None, "to": row.band.value, "why": None} | _described(use))
+        self._send(
+            store, row.version, row.changed_at, {"from": None, "to": row.band.value, "why": None} | _described(use)
+        )
 
     def _send(self, store: BandStore, version: int, at: float, data: dict[str, object]) -> None:
         if self._webhook is None:

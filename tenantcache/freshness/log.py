@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol, Self
 from uuid import UUID
 
-from tenantcache.budget.core.bands import BandChoice
+from tenantcache.budget.core.bands import FIRST_BAND, BandChoice
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.ratelimit.core.agreement import StoreChoice
 
@@ -75,7 +75,7 @@ class Pull:
     entries: Sequence[LogEntry]
     choice: StoreChoice | None = None
     settled_until: float | None = None
-    band: BandChoice = BandChoice()
+    band: BandChoice = FIRST_BAND
     pending: bool = False
     covers: bool = False
     snapshot: str = ""

@@ -16,6 +16,7 @@ from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.daymirror import DayMirror
+from tenantcache.ratelimit.dayreading import read_days
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
 from tenantcache.runtime.tasks import set_within, stop
@@ -33,13 +34,18 @@ class Coordinator:
     """`probe` is None if no Redis is configured. Between `connect` and `start` it does only what it is told to."""
 
     def __init__(
-        self, failover: Failover, postgres: CounterStore, choices: CounterChoices, probe: Probe | None
+        self,
+        failover: Failover,
+        postgres: CounterStore,
+        choices: CounterChoices,
+        probe: Probe | None,
+        redis: CounterStore | None = None,
     ) -> None:
         self.watch: RedisWatch = RedisWatch(probe, failover)
         self.holder: Holder = Holder(failover, choices)
         self.days: DayMirror = DayMirror(choices)
         self._failover = failover
-        self._postgres, self._choices = postgres, choices
+        self._postgres, self._choices, self._redis = postgres, choices, redis
         self._server_now: Callable[[], float] = lambda: 0.0
         self._ask_log: Callable[[], None] = lambda: None
         self._news = asyncio.Event()
@@ -89,8 +95,19 @@ class Coordinator:
         """Raises `StoreError` and `SchemaMissingError`."""
         proposal = self._failover.propose(self._server_now())
         if proposal is not None:
-            await self._choices.choose(proposal)
+            is_chosen = await self._choices.choose(proposal)
             self._ask_log()
+            if is_chosen and proposal.store == "postgres" and not self._failover.band.may_count:
+                await self._read_days()
+
+    async def _read_days(self) -> None:
+        """Redis is about to be left, and is there."""
+        if self._redis is None or not self._failover.redis.answers:
+            return
+        try:
+            await read_days(self._redis, await self._choices.accounts(), self.days, self._server_now())
+        except POSTGRES_FAILURES as error:
+            logger.warning("what Redis has counted of the day may be incomplete in Postgres: %s", error)
 
     async def register(self) -> None:
         """Raises `StoreError` and `SchemaMissingError`."""

@@ -49,7 +49,7 @@ class FleetCounters:
         self, redis: CounterStore | None, postgres: CounterStore, choices: CounterChoices, probe: Probe | None = None
     ) -> None:
         self.failover: Failover = Failover(has_redis=redis is not None)
-        self.coordinator: Coordinator = Coordinator(self.failover, postgres, choices, probe)
+        self.coordinator: Coordinator = Coordinator(self.failover, postgres, choices, probe, redis)
         self.holder: Holder = self.coordinator.holder
         self._days = self.coordinator.days
         self._stores: dict[Store, CounterStore | None] = {"redis": redis, "postgres": postgres}

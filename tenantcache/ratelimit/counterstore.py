@@ -75,6 +75,10 @@ class CounterChoices(Protocol):
         """Whether a holder has not registered lately, so that no minute will be handed over."""
         ...
 
+    async def accounts(self) -> list[Account]:
+        """Return all that have a place in the groups of counters."""
+        ...
+
     async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
         """Say what Redis granted of `minute` here, by owner of the counter."""
         ...

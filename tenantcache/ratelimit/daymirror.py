@@ -38,6 +38,10 @@ class DayMirror:
                 if window.unit == "day" and value is not None:
                     self.days[account.owner, window.number] = value
 
+    def note_read(self, tenant_id: str, number: int, value: int) -> None:
+        """Redis had so much when it was read. A take that was sent later may have been answered before."""
+        self.days[tenant_id, number] = max(value, self.days.get((tenant_id, number), 0))
+
     def forget(self, tenant_id: str, number: int) -> None:
         """That day is reset."""
         self.days.pop((tenant_id, number), None)

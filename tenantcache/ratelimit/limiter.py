@@ -21,6 +21,7 @@ from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
+from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, quarter_of
@@ -88,6 +89,10 @@ class Limiter:
         tells whether commands are billed now.
         """
         self._supply.version_of, self._supply.on_lost, self._supply.is_billed = version_of, on_lost, is_billed
+
+    def use_policy(self, policy: ReservePolicy) -> None:
+        """Size takes by `policy` from now on."""
+        self._meters.use_policy(policy)
 
     @property
     def local_share(self) -> LocalShare:

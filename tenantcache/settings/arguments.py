@@ -52,6 +52,8 @@ class SettingsArguments(TypedDict, total=False):
     usage_interval: float
     redis_monthly_budget: int | None
     redis_daily_budget: int | None
+    budget_webhook_url: str | None
+    budget_webhook_secret: str | None
     redis_billing_day: int
     redis_pricing: Pricing
     redis_read_regions: int

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
+from tenantcache.budget.core.signature import key_of
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.settings.postgresurl import postgres_url
 from tenantcache.settings.redisurl import redis_url
@@ -44,6 +46,18 @@ def read_postgres_url(url: str | None) -> str | None:
 
 def read_redis_url(url: str | None) -> str | None:
     return None if url is None else redis_url(url)
+
+
+def read_webhook_url(url: str | None) -> str | None:
+    if url is not None and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+        raise ValueError("is not an http or https URL; give one like https://example.com/hooks/redis")
+    return url
+
+
+def read_webhook_secret(secret: str | None) -> str | None:
+    if secret is not None:
+        key_of(secret)
+    return secret
 
 
 # What comes from outside of Python is a text, what comes from code may be anything: pydantic checks what is returned.

@@ -45,6 +45,8 @@ from tenantcache.settings.checks import (
     parse_status_codes,
     read_postgres_url,
     read_redis_url,
+    read_webhook_secret,
+    read_webhook_url,
     shown,
     split_commas,
 )
@@ -55,7 +57,8 @@ from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
-SECRET_FIELDS = (*URL_FIELDS, "upstash_api_key")
+SECRET_FIELDS = (*URL_FIELDS, "upstash_api_key", "budget_webhook_url", "budget_webhook_secret")
+"""The URL of a webhook may itself be the secret."""
 # What most hosting platforms set by themselves.
 UNPREFIXED = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
@@ -190,6 +193,15 @@ class Settings(BaseSettings):
     redis_daily_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="the same for a day (UTC), in place of a monthly budget"
     )
+    budget_webhook_url: Annotated[str | None, AfterValidator(read_webhook_url)] = Field(
+        None, repr=False, description="the URL that is told of each change of the budget's band, by a signed POST"
+    )
+    budget_webhook_secret: Annotated[str | None, AfterValidator(read_webhook_secret)] = Field(
+        None,
+        validate_default=True,
+        repr=False,
+        description="the secret that signs it: whsec_ and 32 random bytes in base64",
+    )
     redis_billing_day: int = Field(
         1, ge=1, le=28, description="day of the month on which the provider begins to count anew (UTC)"
     )
@@ -244,6 +256,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @field_validator("budget_webhook_secret")
+    @classmethod
+    def _check_webhook(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        if (secret is None) is not (info.data.get("budget_webhook_url") is None):
+            raise ValueError("belongs together with TENANTCACHE_BUDGET_WEBHOOK_URL; set both or none")
+        return secret
+
     @field_validator("upstash_database_id")
     @classmethod
     def _check_upstash(cls, database_id: str | None, info: ValidationInfo) -> str | None:
@@ -296,8 +315,8 @@ def _variable(field: str) -> str:
 def _as_text(field: str, value: Any) -> str:
     if value is None:
         return "none"
-    if field in URL_FIELDS:
-        return mask(value)
+    if field in URL_FIELDS + SECRET_FIELDS:
+        return mask(value) if field in URL_FIELDS else "***"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

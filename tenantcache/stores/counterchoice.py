@@ -10,7 +10,7 @@ import asyncpg
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.agreement import Proposal
-from tenantcache.ratelimit.counterstore import Held
+from tenantcache.ratelimit.counterstore import Account, Held
 from tenantcache.stores.counters import Fetcher
 
 _CHOOSE = "select tenantcache.choose_counter_store($1, $2, $3, $4)"
@@ -95,6 +95,11 @@ class PostgresChoices:
         """Whether a holder that is waited for has not registered lately, so that no minute will be handed over."""
         rows = await self._postgres.fetch("looking for holders", _IS_MISSING)
         return bool(rows[0][0])
+
+    async def accounts(self) -> list[Account]:
+        """All that have a place in the groups of counters."""
+        rows = await self._postgres.fetch("reading the slots", "select owner, slot from tenantcache.counter_slots")
+        return [Account(*row) for row in rows]
 
     async def report(self, process: UUID, minute: int, tokens: Mapping[str, int]) -> None:
         """Say what Redis granted of `minute` here, by owner of the counter."""

@@ -26,8 +26,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.errors import RejectedError, StoreError
+from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.stats import LinkStats
@@ -267,16 +269,25 @@ class RedisLink:
 
 class RedisCopies:
     """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
-    made together do not end together. Values over `max_value_bytes` are not stored; each is reported once.
+    made together do not end together. It is longer while the band is thrifty. Values over `max_value_bytes` are not
+    stored; each is reported once.
 
     A read that takes longer than `read_timeout` seconds has lost against Postgres. After a few of them nothing is read
     for a while, since each is billed and delays a request.
     """
 
     def __init__(
-        self, link: RedisLink, *, prefix: str, ttl: float, max_value_bytes: int = 100_000, read_timeout: float = 0.03
+        self,
+        link: RedisLink,
+        *,
+        prefix: str,
+        ttl: float,
+        max_value_bytes: int = 100_000,
+        read_timeout: float = 0.03,
+        in_force: BandInForce | None = None,
     ) -> None:
         self._link = link
+        self._in_force = BandInForce() if in_force is None else in_force
         self._prefix = f"{prefix}:tenant:"
         self._ttl = ttl
         self._max_value_bytes = max_value_bytes
@@ -306,7 +317,8 @@ class RedisCopies:
         if len(value) > self._max_value_bytes:
             self._report_large(alias, len(value))
         else:
-            seconds = max(1, int(self._ttl * random.uniform(0.9, 1.0)))
+            ttl = thrifty_life(self._ttl) if self._in_force.band.is_thrifty else self._ttl
+            seconds = max(1, int(ttl * random.uniform(0.9, 1.0)))
             await self._link.run(Purpose.FILL, "SET", self._prefix + alias, value, "EX", seconds)
 
     def _report_large(self, alias: str, size: int) -> None:

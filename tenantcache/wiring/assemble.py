@@ -11,13 +11,18 @@ from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.usagestore import UsageStore
 from tenantcache.admin.writethrough import WriteThrough
+from tenantcache.budget.core.bands import Band
 from tenantcache.budget.core.meter import Meter
+from tenantcache.budget.core.signature import key_of
 from tenantcache.budget.fleetuse import FleetUse
+from tenantcache.budget.governor import Governor
+from tenantcache.budget.webhook import Webhook
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.memory import Memory
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, THRIFTY_POLICY
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
@@ -43,6 +48,8 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
     in_loop, shadow = InLoop(home), ShadowLog()
     limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
     fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
+    fleet_use = _make_fleet_use(settings, stores, server_now)
+    governor = _make_governor(settings, stores, fleet_use, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
     parts = Parts(
@@ -62,11 +69,12 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         fleet_counters=fleet_counters,
         shadow=shadow,
         usage=_make_usage(settings, stores.usage, limiter, server_now, home),
-        fleet_use=_make_fleet_use(settings, stores, server_now),
+        fleet_use=fleet_use,
+        governor=governor,
         tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
         plan_names=PlanNames(settings.plans),
-        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters),
+        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor),
         in_loop=in_loop,
     )
     parts.renew()
@@ -105,6 +113,30 @@ def _make_fleet_use(settings: Settings, stores: Stores, server_now: Callable[[],
         first_day=settings.redis_billing_day,
         budget=settings.redis_monthly_budget if daily is None else daily,
         provider=stores.provider,
+    )
+
+
+def _make_governor(
+    settings: Settings,
+    stores: Stores,
+    fleet_use: FleetUse,
+    limiter: Limiter,
+    server_now: Callable[[], float],
+    in_loop: InLoop,
+) -> Governor:
+    def change(band: Band) -> None:
+        limiter.use_policy(THRIFTY_POLICY if band.is_thrifty else DEFAULT_POLICY)
+
+    url, secret = settings.budget_webhook_url, settings.budget_webhook_secret
+    return Governor(
+        stores.bands,
+        fleet_use,
+        stores.in_force,
+        None if url is None or secret is None else Webhook(url, key_of(secret)),
+        server_now=server_now,
+        processes=in_loop.count_processes,
+        ask_log=in_loop.wake_follower,
+        on_change=change,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenantcache.budget.governor import Governor
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.log import ChangeKind, Doubt, LogEntry, Pull
 from tenantcache.ratelimit.counters import FleetCounters
@@ -20,12 +21,14 @@ class Changes:
         shadow: ShadowLog,
         server_time: ServerTime,
         fleet_counters: FleetCounters | None,
+        governor: Governor,
     ) -> None:
         self._in_loop = in_loop
         self._limiter = limiter
         self._shadow = shadow
         self._server_time = server_time
         self._fleet_counters = fleet_counters
+        self._governor = governor
         self._offset = server_time.offset
 
     def changed(self, entry: LogEntry) -> None:
@@ -51,5 +54,6 @@ class Changes:
 
     def pulled(self, pull: Pull) -> None:
         """Every answer to a pull, with a change or without."""
+        self._governor.follow(pull.band)
         if self._fleet_counters is not None:
             self._fleet_counters.follow(pull)

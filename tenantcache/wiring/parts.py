@@ -15,10 +15,12 @@ from tenantcache.admin.plannames import PlanNames
 from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.budget.fleetuse import FleetUse
+from tenantcache.budget.governor import Governor
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
+from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.fastpaths import FastPaths
@@ -67,6 +69,7 @@ class Parts:
     shadow: ShadowLog
     usage: Usage
     fleet_use: FleetUse
+    governor: Governor
     tenants: Tenants
     domains: Domains
     plan_names: PlanNames
@@ -111,10 +114,14 @@ class Parts:
             self.server_time,
             self.changes,
             clock=self.clock,
-            tail_age=settings.redis_ttl + COPY_LIFE_MARGIN,
+            tail_age=self._longest_copy_life() + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, settings.max_staleness / 3),
             on_pull=self.changes.pulled,
         )
+
+    def _longest_copy_life(self) -> float:
+        ttl = self.settings.redis_ttl
+        return ttl if self.fleet_use.budget is None else thrifty_life(ttl)
 
     def _put_in_force(self, tenant: Tenant) -> None:
         self.plan_names.note(tenant)

@@ -7,16 +7,20 @@ from typing import Self
 
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.usagestore import UsageStore
+from tenantcache.budget.bandstore import BandStore
+from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Meter
 from tenantcache.budget.core.prices import tariff_of
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseStore
 from tenantcache.freshness.log import ChangeLog
+from tenantcache.lookup.frugalcopies import FrugalCopies
 from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.slots import MemorySlots, OneGroup, Slots
 from tenantcache.settings.model import Settings
+from tenantcache.stores.bands import PostgresBands
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
@@ -37,7 +41,8 @@ class Stores:
     `registry` writes tenants, and `usage` what they used; without one, nothing is written.
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
-    `provider` is asked what it has billed.
+    `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
+    is what `copies` go by.
     """
 
     tenants: TenantStore
@@ -53,20 +58,28 @@ class Stores:
     slots: Slots = field(default_factory=MemorySlots)
     provider: ProviderWatch | None = None
     redis_usage: UseStore | None = None
+    bands: BandStore | None = None
+    in_force: BandInForce = field(default_factory=BandInForce)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
         redis_usage = PostgresRedisUsage(postgres)
         link = copies = in_redis = None
+        in_force = BandInForce()
         if settings.redis_url is not None:
             tariff = tariff_of(
                 settings.redis_pricing, read_regions=settings.redis_read_regions, price=settings.redis_price
             )
             link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(tariff))
-            copies = RedisCopies(
-                link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
+            in_copies = RedisCopies(
+                link,
+                prefix=settings.key_prefix,
+                ttl=settings.redis_ttl,
+                max_value_bytes=settings.max_value_bytes,
+                in_force=in_force,
             )
+            copies = FrugalCopies(in_copies, in_force)
             if settings.counters == "redis":
                 in_redis = RedisCounters(link, prefix=settings.key_prefix)
         return cls(
@@ -85,6 +98,8 @@ class Stores:
             slots=PostgresSlots(postgres) if in_redis else OneGroup(),
             redis_usage=redis_usage,
             provider=_make_provider(settings, redis_usage),
+            bands=PostgresBands(postgres),
+            in_force=in_force,
         )
 
 

@@ -5,7 +5,7 @@ Messages of each to the log and to the stores are late. The log is out of reach 
 what was written there may be lost. An announcement is long on its way, and its commit takes its time. Redis fails for
 all processes at once, and forgets everything once the fleet has left it. If the day is in Postgres and the minutes are
 in Redis, either may fail before it has counted, or count and not answer. Requests cost several tokens if `costs` says
-so, and what was admitted is sometimes given back.
+so, and what was admitted is sometimes given back. The band of the budget is changed as `change_band` does it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from random import Random
 
+from tenantcache.budget.core.bands import DWELL, Band, BandChoice
 from tenantcache.ratelimit.core.agreement import NOTICE, Proposal, Store, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import LEASE
@@ -31,6 +32,8 @@ START = 20_000.0 * DAY + 10 * 3600 + 20
 STEP = 0.25
 NOTICE_GIVEN = NOTICE
 """What an announcement gives; a test that takes it away must see the limit broken."""
+DWELL_GIVEN = DWELL
+"""How long the band before the last one is in force; the same."""
 WAITS_FOR_ALL = True
 """Whether a minute is handed over only once all holders have reported; the same."""
 
@@ -51,6 +54,7 @@ class Process:
     redis_away_until: float = 0.0
     inbox: list[Callable[[], None]] = field(default_factory=list)
     """What came while it was paused."""
+    band_version: int = 0
 
 
 class World:
@@ -58,6 +62,7 @@ class World:
         self.random, self.limits = random, Limits(limit, per_day)
         self.now = START + random.uniform(0, 3600)
         self.row = StoreChoice(0, None)
+        self.band = BandChoice()
         self.locked_until = 0.0
         self.counters: dict[Store, Counter[Window]] = {"redis": Counter(), "postgres": Counter()}
         self.redis_away_until = self.log_away_until = 0.0
@@ -140,8 +145,10 @@ class World:
             if max(process.log_away_until, self.log_away_until) > self.now:
                 return
             row, settled = self.row, self.now + NOTICE if self.now > self.locked_until else None
+            band = self.band
             self.at(
-                self.now + self._delay(), lambda: self._deliver(process, fleet, lambda: _follow(fleet, row, settled))
+                self.now + self._delay(),
+                lambda: self._deliver(process, fleet, lambda: _follow(process, row, settled, band)),
             )
 
         self.at(self.now + self._delay(), read)
@@ -179,7 +186,7 @@ class World:
         back = not first and row.store != proposal.store == "redis"
         if row.version != proposal.version or row.from_minute * 60 > self.now:
             return
-        if back and row.complained_at > self.now - proposal.quiet:
+        if back and (row.complained_at > self.now - proposal.quiet or not self.band.band.may_count):
             return
         new = StoreChoice(
             row.version + 1,
@@ -202,6 +209,23 @@ class World:
         self._notify()
         if self.lose_redis and new.store == "postgres":
             self.at(new.from_minute * 60.0, self.counters["redis"].clear)
+
+    def change_band(self, band: Band) -> None:
+        """As `change_band` in the schema: the clock is read under the lock, and the commit may come late."""
+        if self.now <= self.locked_until:
+            self.at(self.locked_until + 0.001, lambda: self.change_band(band))
+            return
+        row, comes_too_soon = self.band, self.now < self.band.changed_at + DWELL_GIVEN
+        if band is Band.NO_REDIS and (row.band is not Band.NO_COPIES or comes_too_soon):
+            return
+        new = BandChoice(row.version + 1, band, changed_at=self.now)
+        takes = self.random.choice(self.commits)
+        self.locked_until = self.now + takes
+        self.at(self.now + takes, lambda: self._commit_band(new))
+
+    def _commit_band(self, new: BandChoice) -> None:
+        self.band = new
+        self._notify()
 
     def _notify(self) -> None:
         for process in self.processes:
@@ -417,7 +441,7 @@ class World:
 
     def crash(self, process: Process) -> None:
         process.failover = Failover(has_redis=True)
-        process.reservation, process.inbox = None, []
+        process.reservation, process.inbox, process.band_version = None, [], 0
         process.name, process.next_hold, process.is_reporting = next(self._numbers), 0.0, False
 
     def leave(self, process: Process) -> None:
@@ -450,8 +474,11 @@ class World:
         return {window: count for window, count in counted.items() if count > limits[window.unit]}
 
 
-def _follow(fleet: Failover, row: StoreChoice, settled: float | None) -> None:
+def _follow(process: Process, row: StoreChoice, settled: float | None, band: BandChoice) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
-    known = fleet.choice
+    known = process.failover.choice
+    if band.version < process.band_version:
+        return
     if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
-        fleet.follow(row, settled)
+        process.band_version = band.version
+        process.failover.follow(row, settled, band.band)

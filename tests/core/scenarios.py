@@ -12,6 +12,7 @@ The commands:
     pause p1 | resume p1 | kill p1 | leave p1
     register p1 off               it cannot tell Postgres that it may be granted tokens by Redis
     demand p1 0
+    band no Redis                 the fleet's budget
     counters                      what each store has counted
 """
 
@@ -22,6 +23,7 @@ from math import inf
 from pathlib import Path
 from random import Random
 
+from tenantcache.budget.core.bands import Band
 from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.redishealth import RedisState
 from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at
@@ -83,6 +85,8 @@ class Scenario:
                 self._process(who).next_hold = inf
             case "demand", [who, requests]:  # in a quarter second
                 self._fleet.demands[int(who[1:]) - 1] = int(requests)
+            case "band", band:
+                self._fleet.change_band(Band(" ".join(band)))
             case "counters", []:
                 return list(self._counters())
             case _:

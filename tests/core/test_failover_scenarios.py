@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tenantcache.budget.core.bands import Band
 from tenantcache.ratelimit.core import failover, handover
 from tenantcache.ratelimit.core.agreement import QUIET, Agreement
 from tenantcache.ratelimit.core.failover import Failover
@@ -99,6 +100,12 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
         "failover 6",
         lambda patch: patch.setattr(f"{CORE}.redishealth.WITNESS_GAP", 1e9),
     ),
+    "Redis vouches for any time": ("failover 6", lambda patch: patch.setattr(f"{CORE}.failover.DWELL", 1e9)),
+    "a budget is not obeyed": ("failover 8", lambda patch: patch.setattr(Band, "may_count", True)),
+    "a planned move gives the minute up": (
+        "failover 8",
+        lambda patch: patch.setattr(Failover, "has_to_hand_over", reports_what_it_decided),
+    ),
     "isolation is not noticed": ("failover 7", lambda patch: patch.setattr(Failover, "note_time", lambda *_: None)),
     "a minute is its own at once": (
         "failover 7",
@@ -148,6 +155,6 @@ def test_each_rule_has_a_scenario_and_a_way_to_break_it() -> None:
         for name, module in (("failover", failover), ("handover", handover))
         for number in re.findall(r"^(\d+)\. ", module.__doc__ or "", re.MULTILINE)
     }
-    assert len(named) == 13
+    assert len(named) == 14
     assert set().union(*(rules_of(file.read_text()) for file in FILES)) == named
     assert {rule for rule, _ in BROKEN.values()} == named

@@ -35,7 +35,8 @@ Rules
    nothing, need no margin, and return.
 5. A new period begins with NORMAL, LATE seconds after its edge: the provider's clock may be late, and what is sent then
    would be billed to the period that is used up.
-6. If no process has wanted a band for LAPSE seconds, any process takes it back: there is no budget any more.
+6. If no process has wanted a band for LAPSE seconds, a process without a budget takes it back: there is none any more.
+   After a fleet has stood still for longer, its processes first find out what was used.
 
 Times are server time, in seconds since the Unix epoch. Use is in billed commands.
 """
@@ -47,6 +48,8 @@ from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import NamedTuple
+
+from tenantcache.stats import BandName
 
 REPORT_AGE = 60.0
 """Seconds from one report of a process to the next one, at most."""
@@ -81,6 +84,8 @@ LAPSE = 300.0
 
 class Band(Enum):
     """The value is how logs and the row name it."""
+
+    _value_: BandName
 
     NORMAL = "normal"
     THRIFT = "thrift"
@@ -154,6 +159,10 @@ class BandChoice:
     told: int = 0
 
 
+FIRST_BAND = BandChoice()
+"""Before any process has moved it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """What a process knows of the fleet's use in the `period` that began then.
@@ -196,11 +205,14 @@ def edges_of(use: Use) -> dict[Band, int]:
 
 
 def propose(row: BandChoice, use: Use | None, now: float) -> BandProposal | None:
-    """The change to make now, if any. `use`: None if this process has no budget, or does not know the fleet's use."""
-    if row.band is not Band.NORMAL and now >= max(row.wanted_at, row.changed_at) + LAPSE:
-        return BandProposal(row.version, CHANGES[row.band][Cause.LAPSED], row.period, 0, 0, Cause.LAPSED)
-    cause = None if use is None else _cause(row, use, now)
-    if use is None or cause is None:
+    """The change to make now, if any. `use`: None if this process has no budget. One that has a budget, and does not
+    know the fleet's use, has nothing to propose."""
+    if use is None:
+        has_lapsed = row.band is not Band.NORMAL and now >= max(row.wanted_at, row.changed_at) + LAPSE
+        band = CHANGES[row.band].get(Cause.LAPSED, Band.NORMAL)
+        return BandProposal(row.version, band, row.period, 0, 0, Cause.LAPSED) if has_lapsed else None
+    cause = _cause(row, use, now)
+    if cause is None:
         return None
     band = CHANGES[row.band][cause]
     edge = 0 if band is Band.NORMAL else _edge(row, use) if cause is Cause.FALLS else edges_of(use)[band]
@@ -256,4 +268,3 @@ def unreported_at_most(row: BandChoice, use: Use) -> int:
     above = CHANGES[row.band].get(Cause.RISES)
     left = use.budget - use.used if above is None else edges_of(use)[above] - use.used
     return max(LEAST_UNREPORTED, left // (2 * max(1, use.processes)))
-

@@ -8,6 +8,7 @@ from typing import Any
 from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.forecast import Forecast
 from tenantcache.budget.core.prices import Pricing, Unit
+from tenantcache.stats import BandName
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Budget:
     `period_start`. `counted` and `by_purpose` are without what the provider itself said (`provider`). `own` is this
     process's part, of which `unreported` has not been written into Postgres. `read_at` says when the others' use was
     last read; None: never, and `used` is this process's. `by_command` is this process's. `note` says what the figures
-    leave out.
+    leave out. `band` is that of the fleet: docs/governor.md.
     """
 
     pricing: Pricing
@@ -59,6 +60,7 @@ class Budget:
     by_purpose: tuple[PurposeUse, ...]
     by_command: tuple[CommandUse, ...]
     note: str
+    band: BandName = "normal"
 
     @property
     def share(self) -> float | None:

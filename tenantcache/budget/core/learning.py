@@ -155,6 +155,4 @@ def _fold_rare(place: _Place, alike: list[str]) -> None:
             kinds.setdefault(_RANDOM.sub("{}", piece), []).append(piece)
     for pieces in kinds.values():
         main = max(pieces, key=lambda piece: place.next[piece].keys)
-        place.fold(
-            [piece for piece in pieces if DOMINANT * place.next[piece].keys <= place.next[main].keys], main
-        )
+        place.fold([piece for piece in pieces if DOMINANT * place.next[piece].keys <= place.next[main].keys], main)

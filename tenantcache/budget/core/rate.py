@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
-SPAN = 120.0
-"""Seconds over which a rate is measured: two reports of each process."""
+SPAN = 600.0
+"""Seconds over which a rate is measured: ten reports of each process. Processes that start send most of it in their
+first minute, and `PER_PROCESS` in `bands.py` is for them. Over two minutes they would pass for a rate that lasts."""
 
-KEPT = 900.0
-"""Seconds for which the highest rate counts. A fleet's peak lasts for longer, and one within it is met again soon."""
+KEPT = 1_800.0
+"""Seconds for which the highest rate counts. A fleet's peak lasts for longer."""
 
 
 class Rate:

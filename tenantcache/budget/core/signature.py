@@ -8,7 +8,6 @@ secret has after "whsec_", in base64. An id stays the same when a message is sen
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -26,7 +25,7 @@ def key_of(secret: str) -> bytes:
         raise ValueError(f"does not begin with {SECRET_PREFIX}; give {SECRET_EXAMPLE}")
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError(f"is not base64 after {SECRET_PREFIX}; give {SECRET_EXAMPLE}") from None
     if not LEAST_KEY <= len(key) <= MOST_KEY:
         raise ValueError(f"has a key of {len(key)} bytes; give {SECRET_EXAMPLE}: from {LEAST_KEY} to {MOST_KEY} bytes")

@@ -42,6 +42,10 @@ class Holding:
         self._cut_until = 0.0  # while others may not have given back what they held above a limit that was cut
         self.until: float = self._end_of_validity()
 
+    def use_policy(self, policy: ReservePolicy) -> None:
+        self.policy = policy
+        self.minute.use_policy(policy)
+
     # Time.
 
     def _end_of_validity(self) -> float:

@@ -37,6 +37,9 @@ class MinuteWindow:
         self.low = 0
         """The low-water mark: tokens on top of `held`, handed out when those run out, which starts a refill."""
 
+    def use_policy(self, policy: ReservePolicy) -> None:
+        self._forecast.policy = policy
+
     @property
     def number(self) -> int:
         return self._counters.number

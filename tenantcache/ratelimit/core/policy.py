@@ -6,7 +6,7 @@ Nothing here can let a limit be exceeded. It decides what the counters cost and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 
@@ -105,3 +105,8 @@ class ReservePolicy:
 
 
 DEFAULT_POLICY = ReservePolicy()
+
+THRIFTY_POLICY = replace(
+    DEFAULT_POLICY, reserve=0.3, reserve_of_day=0.04, day_ahead=60.0, least_in_advance=8, held_back=0.0, missed=30.0
+)
+"""For a fleet whose budget is being used up: fewer commands, and less of a limit can be used if traffic jumps."""

@@ -180,6 +180,10 @@ class Reservation(Lease):
     def is_taking(self) -> bool:
         return self._state in (State.TAKING, State.OUTDATED)
 
+    def use_policy(self, policy: ReservePolicy) -> None:
+        """Size takes by `policy` from now on. What is held stays."""
+        self._holding.use_policy(policy)
+
     # The lease.
 
     def lend(self, until: float) -> None:
