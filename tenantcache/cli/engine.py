@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Meter
-from tenantcache.budget.core.prices import tariff_of
 from tenantcache.cli.connections import CONNECT_TIMEOUT
 from tenantcache.cli.reader import PATIENCE, check_postgres, told_as_unreachable
 from tenantcache.cli.tenantread import read_row
 from tenantcache.engine import TenantCache
 from tenantcache.errors import StoreError
+from tenantcache.lookup.frugalcopies import FrugalCopies
 from tenantcache.lookup.sources import CopyStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.settings.model import Settings
@@ -38,16 +39,18 @@ class UncountedLog(PostgresLog):
         pass
 
 
-class UnwrittenCopies(RedisCopies):
-    """Copies that are read alone. `failure` says why they could not be."""
+class UnwrittenCopies:
+    """`CopyStore`, for one that is read alone. `failure` says why it could not be."""
 
-    asked: bool = False
-    failure: str | None = None
+    def __init__(self, copies: CopyStore) -> None:
+        self.asked: bool = False
+        self.failure: str | None = None
+        self._copies = copies
 
     async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
         self.asked = True
         try:
-            return await super().get_many(aliases)
+            return await self._copies.get_many(aliases)
         except StoreError as error:
             self.failure = str(error)
             raise
@@ -59,33 +62,37 @@ class UnwrittenCopies(RedisCopies):
         pass
 
 
-def make_stores(settings: Settings, copies_class: type[RedisCopies]) -> Stores:
+def make_stores(settings: Settings, *, reads_only: bool) -> Stores:
     """The stores of a command: no counters of the fleet, and no usage, because a command serves no requests."""
     tenants = PostgresTenants(settings.database_url, timeout=PATIENCE)
-    link = copies = None
-    if settings.redis_url is not None:
-        meter = Meter(
-            tariff_of(settings.redis_pricing, read_regions=settings.redis_read_regions, price=settings.redis_price)
-        )
-        link = RedisLink(settings.redis_url, prefix=settings.key_prefix, timeout=CONNECT_TIMEOUT, meter=meter)
-        copies = copies_class(
-            link,
-            prefix=settings.key_prefix,
-            ttl=settings.redis_ttl,
-            max_value_bytes=settings.max_value_bytes,
-            read_timeout=COPY_TIMEOUT,
-        )
-    return Stores(
+    stores = Stores(
         tenants=tenants,
         hosts=tenants,
         log=UncountedLog(settings.database_url, timeout=CONNECT_TIMEOUT),
         counters=MemoryCounters(),
-        copies=copies,
         registry=PostgresRegistry(tenants),
         postgres=tenants,
-        link=link,
         redis_usage=PostgresRedisUsage(tenants),
     )
+    if settings.redis_url is not None:
+        meter = Meter(settings.tariff)
+        stores.link = RedisLink(settings.redis_url, prefix=settings.key_prefix, timeout=CONNECT_TIMEOUT, meter=meter)
+        copies = _make_copies(settings, stores.link, stores.in_force)
+        stores.copies = UnwrittenCopies(copies) if reads_only else copies
+    return stores
+
+
+def _make_copies(settings: Settings, link: RedisLink, in_force: BandInForce) -> CopyStore:
+    """As a process has them, with more patience."""
+    copies = RedisCopies(
+        link,
+        prefix=settings.key_prefix,
+        ttl=settings.redis_ttl,
+        max_value_bytes=settings.max_value_bytes,
+        read_timeout=COPY_TIMEOUT,
+        in_force=in_force,
+    )
+    return FrugalCopies(copies, in_force)
 
 
 class CommandEngine(TenantCache):
@@ -107,13 +114,13 @@ class CommandEngine(TenantCache):
 
 
 @asynccontextmanager
-async def open_engine(copies_class: type[RedisCopies] = RedisCopies) -> AsyncIterator[CommandEngine]:
-    """An open engine on the servers that the settings name.
+async def open_engine(*, reads_only: bool = False) -> AsyncIterator[CommandEngine]:
+    """An open engine on the servers that the settings name. `reads_only`: it leaves copies in Redis as they are.
 
     Raises ConfigurationError, SchemaMissingError, and `UnreachableError` if Postgres cannot be used or fails inside.
     """
     settings = Settings().model_copy(update={"warm_up": False, "host_index_max_hosts": 0, "usage_interval": 0.0})
     async with told_as_unreachable():
         await check_postgres(settings)
-        async with CommandEngine(settings, stores=make_stores(settings, copies_class)) as engine:
+        async with CommandEngine(settings, stores=make_stores(settings, reads_only=reads_only)) as engine:
             yield engine

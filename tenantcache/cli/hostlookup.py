@@ -58,7 +58,7 @@ async def ask_redis(match: HostMatch) -> CopyAnswer:
     """Look the host up as a process with an empty memory does, for one billed command."""
     if Settings().redis_url is None:
         raise ConfigurationError(f"--redis: {variable_of('redis_url')} is not set, so there are no copies to ask for")
-    async with open_engine(UnwrittenCopies) as engine:
+    async with open_engine(reads_only=True) as engine:
         entry = await engine.find(match)
         return CopyAnswer(_copy_told(engine), entry.tenant if entry.tier == "redis" else None, engine.billed)
 
@@ -72,7 +72,9 @@ def _copy_told(engine: CommandEngine) -> str:
         return "has a copy that is refused: older than a change, or of another database"
     if copies.failure is not None:
         return f"cannot be asked: {copies.failure}"
-    return "has no copy" if copies.asked else "is not asked, because changes cannot be followed"
+    if not copies.asked:
+        return "is not asked, because changes cannot be followed"
+    return "has no copy" if engine.billed else f"is not asked in the budget's band {engine.budget.band!r}"
 
 
 async def _advise_on_missing(reader: TenantReader, alias: str, *, is_adopted: bool) -> str | None:

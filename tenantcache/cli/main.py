@@ -1,5 +1,5 @@
 """The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest | resolve | tenants |
-domains | usage`.
+domains | usage | budget`.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from tenantcache.cli.adopt import app as adopt
+from tenantcache.cli.budget import budget
 from tenantcache.cli.domains import app as domains
 from tenantcache.cli.init import init, uninstall
 from tenantcache.cli.resolve import resolve
@@ -67,6 +68,7 @@ app.command()(resolve)
 app.add_typer(tenants, name="tenants")
 app.add_typer(domains, name="domains")
 app.command()(usage)
+app.command()(budget)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.cli.connections import ServerError, postgres
+from tenantcache.cli.fleetbudget import FleetBudget, read_fleet_budget
 from tenantcache.cli.tenantread import read_row
 from tenantcache.errors import (
     NotOpenError,
@@ -67,6 +68,10 @@ class TenantReader:
         """The ids of the tenants that an alias may lead to, if tables are adopted."""
         query = "select tenant_id::text from tenantcache.aliases where alias = $1 order by 1 limit 10"
         return [row["tenant_id"] for row in await self._fetch("reading aliases", query, alias)]
+
+    async def read_budget(self) -> FleetBudget:
+        """What the fleet uses of its Redis."""
+        return await read_fleet_budget(self.settings, self._store)
 
     async def _fetch(self, doing: str, query: str, *arguments: object) -> list[asyncpg.Record]:
         with told_as_unavailable(StoreError):
