@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +15,10 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from tenantcache import Settings, TenantCache, TenantMiddleware
+from tenantcache import Settings, StoreUnavailableError, TenantCache, TenantMiddleware
+from tenantcache.cli.tenantread import read_row
+from tenantcache.lookup.core.snapshot import Snapshot
+from tenantcache.testing.database import MemoryDatabase
 from tests.servers.billing import BilledCommands
 from tests.shell.conftest import Run, Sql
 
@@ -49,9 +53,11 @@ HOSTS = [
 
 
 @pytest.fixture(autouse=True)
-def tenants(sql: Sql) -> None:
-    sql(TENANTS)
-    sql(DOMAINS)
+def tenants(request: pytest.FixtureRequest) -> None:
+    if "run" in request.fixturenames:
+        sql: Sql = request.getfixturevalue("sql")
+        sql(TENANTS)
+        sql(DOMAINS)
 
 
 def requested(database_url: str, host: str, **settings: Any) -> tuple[int, str]:
@@ -220,3 +226,12 @@ def test_a_malformed_host_needs_no_server(run: Run) -> None:
     assert ran.status == 1
     assert "empty label" in ran.out
     assert run("resolve", "acme.example.com").status == 3
+
+
+async def test_a_name_that_is_being_read_anew_is_not_absent() -> None:
+    class Unsure(MemoryDatabase):
+        async def read(self, aliases: Sequence[str]) -> Snapshot:
+            return replace(await super().read(aliases), unknown=frozenset(aliases))
+
+    with pytest.raises(StoreUnavailableError, match="being read anew"):
+        await read_row(Unsure(lambda: 0.0), "subdomain:acme")
