@@ -79,6 +79,8 @@ SUITES = {
         "tests/test_governor.py",
     ],
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
+    "visible": ["tests/test_visible.py"],
+    "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -111,6 +113,8 @@ WHAT_SUITES_DO = {
     "billing": "the meter against the counts of a real Redis and a real Redis Cluster",
     "bands": "the bands of a budget, the row that has them, and what each of them spares Redis",
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
+    "visible": "what is shown of other people's text, as a property (Hypothesis)",
+    "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -128,6 +132,7 @@ COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
+SHELL = ("shell",)
 
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -1878,5 +1883,52 @@ MUTANTS += [
         "max(value, self.days.get((tenant_id, number), 0))",
         "value",
         COUNTERS,
+        "a command is not counted as a process of the fleet",
+        "tenantcache/cli/engine.py",
+        "    async def beat(self, process_id: object) -> None:\n        pass\n",
+        "    async def beat(self, process_id: object) -> None:\n        await super().beat(process_id)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command that resolves a host leaves copies in Redis as they are",
+        "tenantcache/cli/engine.py",
+        "    async def put(self, alias: str, value: bytes) -> None:\n        pass\n",
+        "    async def put(self, alias: str, value: bytes) -> None:\n        await self._copies.put(alias, value)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command does not delete without an answer",
+        "tenantcache/cli/confirm.py",
+        "if not yes and not sys.stdin.isatty():",
+        "if False:",
+        SHELL,
+    ),
+    Mutant(
+        "a name that is being read anew is not taken for absent by a command",
+        "tenantcache/cli/tenantread.py",
+        "if alias in snapshot.unknown:",
+        "if False:",
+        SHELL,
+    ),
+    Mutant(
+        "a command that shows the budget does not ask the provider",
+        "tenantcache/cli/fleetbudget.py",
+        "        return False\n",
+        "        return await super().claim_question(interval)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command that shows the budget deletes nothing",
+        "tenantcache/cli/fleetbudget.py",
+        "    async def drop_before(self, hour: int) -> None:\n        pass\n",
+        "    async def drop_before(self, hour: int) -> None:\n        await super().drop_before(hour)\n",
+        SHELL,
+    ),
+    Mutant(
+        "what would move a cursor is shown as an escape",
+        "tenantcache/cli/visible.py",
+        "return text if text.isprintable() else",
+        "return text if text else",
+        ("visible",),
     ),
 ]
