@@ -15,6 +15,7 @@ import typer
 
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.init import init, uninstall
+from tenantcache.cli.record import record
 from tenantcache.cli.terminal import Exit
 from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
 
@@ -54,6 +55,8 @@ def _tell(text: str) -> None:
 app.command()(init)
 app.command()(uninstall)
 app.add_typer(adopt, name="adopt")
+# What stands behind COMMAND is the program's, whether it looks like an option or not.
+app.command(context_settings={"allow_interspersed_args": False})(record)
 
 
 @app.command()
