@@ -14,6 +14,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -80,7 +81,7 @@ class Monitor:
         self._seen: dict[bytes, dict[str, Any]] = {}
         self._client: Any = redis.Redis.from_url(url, protocol=2, driver_info=None)
         self._own = str(self._client.client_info()["addr"]).encode()
-        pool: Any = redis.ConnectionPool.from_url(url, protocol=2, driver_info=None)
+        pool: Any = redis.ConnectionPool.from_url(url, protocol=2, driver_info=None, socket_timeout=None)
         self._connection = pool.make_connection()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
@@ -96,8 +97,9 @@ class Monitor:
         self._client.close()
 
     def keys(self) -> list[dict[str, Any]]:
+        host = socket.gethostname().encode()
         return [
-            {"key": key.decode("latin-1"), **{name: found[name] for name in ("type", "commands")}}
+            {"key": key.replace(host, b"host").decode("latin-1"), "type": found["type"], "commands": found["commands"]}
             for key, found in sorted(self._seen.items())[:MAX_KEYS]
         ]
 
@@ -163,8 +165,12 @@ def rest_bridge(url: str) -> Iterator[str]:
 def _run(client: redis.Redis, command: list[Any], encode: bool) -> dict[str, Any]:
     connection: Any = client.connection_pool.get_connection()
     try:
-        connection.send_command(*command)
+        # Redis does not know this flag of Upstash's.
+        words = [str(word).replace("flags=allow-key-locking", "") for word in command]
+        connection.send_command(*words)
         return {"result": _jsonable(connection.read_response(), encode)}
+    except redis.exceptions.NoScriptError:
+        return {"error": "NOSCRIPT No matching script. Please use EVAL."}
     except redis.ResponseError as error:
         return {"error": str(error)}
     finally:

@@ -3,17 +3,10 @@ import os
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-import aiocache
-from aiocache import cached, cached_stampede
+from aiocache import Cache, cached, cached_stampede
 
 PORT = urlsplit(os.environ["REDIS_URL"]).port
-if hasattr(aiocache, "RedisCache"):
-    import redis.asyncio as redis
-
-    CLIENT = redis.Redis(port=PORT)
-    WHERE = {"cache": aiocache.RedisCache(CLIENT)}
-else:
-    WHERE = {"cache": aiocache.Cache.REDIS, "endpoint": "127.0.0.1", "port": PORT}
+WHERE = {"cache": Cache.REDIS, "endpoint": "127.0.0.1", "port": PORT}
 
 
 @cached(ttl=60, **WHERE)

@@ -10,7 +10,7 @@ const limiters = [
 
 async function main() {
   for (const limiter of limiters) {
-    for (const options of [{}, { analytics: true }, { enableProtection: true }]) {
+    for (const options of [{}, { analytics: true }, { prefix: "@upstash/ratelimit:free" }, { dynamicLimits: true }]) {
       const ratelimit = new Ratelimit({ redis, limiter, ...options });
       for (const user of ["alice", "10.0.0.7"]) {
         const { pending } = await ratelimit.limit(user);
