@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tenantcache.budget.core.bill import Bill
 from tenantcache.budget.core.conversation import Conversation
-from tenantcache.budget.core.tally import Tally
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 256 * 1024
@@ -54,14 +54,14 @@ class Upstream:
 
 
 class Recorder:
-    """An async context manager that listens while it is open; `port` is where. `tally` is told of each command.
+    """An async context manager that listens while it is open; `port` is where. `bill` is told of each command.
 
     `opened` counts connections to Redis; `failures` holds why connections to Redis could not be made, each reason once.
     """
 
-    def __init__(self, upstream: Upstream, tally: Tally) -> None:
+    def __init__(self, upstream: Upstream, bill: Bill) -> None:
         self.upstream = upstream
-        self._tally = tally
+        self._bill = bill
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -109,7 +109,7 @@ class Recorder:
             self.failures.setdefault(str(error), error)
             return
         self.opened += 1
-        conversation = Conversation(self._tally)
+        conversation = Conversation(self._bill)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(reader, upstream_writer, conversation.sent))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
+from tenantcache.budget.core.bill import Bill, calls_inside_scripts
 from tenantcache.budget.core.patterns import fold
-from tenantcache.budget.core.tally import Tally, calls_inside_scripts
 from tenantcache.budget.recorder import Recorder
 from tenantcache.budget.servercount import ServerCount, read_server_count
 from tenantcache.cli.program import run_program
@@ -32,21 +32,21 @@ async def run_recorded(command: Sequence[str], urls: Sequence[RecordedUrl]) -> t
 
     Raises ConfigurationError, `UnreachableError` and `ProgramError`.
     """
-    tally = Tally(fold)
+    bill = Bill(fold)
     environ = dict(os.environ)
     async with AsyncExitStack() as stack:
         servers: dict[str, Server] = {}
         for url in urls:
             if url.address not in servers:
-                server = Server(url, Recorder(url.upstream(), tally))
+                server = Server(url, Recorder(url.upstream(), bill))
                 await server.open()
                 servers[url.address] = server
                 await stack.enter_async_context(server.recorder)
             environ[url.name] = url.at(servers[url.address].recorder.port)
         status = await run_program(command, environ)
         notes = [note for server in servers.values() for note in await server.finish()]
-        inside = inside_scripts(tally, list(servers.values()), notes)
-    return status, Recording(tally, inside, notes)
+        inside = inside_scripts(bill, list(servers.values()), notes)
+    return status, Recording(bill, inside, notes)
 
 
 @dataclass(slots=True)
@@ -96,9 +96,9 @@ class Server:
         return self.before.connected - 1 + max(foreign, 0)
 
 
-def inside_scripts(tally: Tally, servers: Sequence[Server], notes: list[str]) -> dict[str, int] | None:
+def inside_scripts(bill: Bill, servers: Sequence[Server], notes: list[str]) -> dict[str, int] | None:
     """What scripts called, by command; None, with a note, if there were scripts and this is not known."""
-    if not tally.scripts:
+    if not bill.scripts:
         return {}
     found = None
     if any(server.before is None or server.after is None for server in servers):
@@ -107,9 +107,9 @@ def inside_scripts(tally: Tally, servers: Sequence[Server], notes: list[str]) ->
         reason = "the server's own count began anew meanwhile"
         before = sum((Counter(server.before.calls) for server in servers if server.before), Counter[str]())
         after = sum((Counter(server.after.calls) for server in servers if server.after), Counter[str]())
-        found = calls_inside_scripts(before, after, tally.commands)
+        found = calls_inside_scripts(before, after, bill.commands)
     if found is None:
-        notes.append(f"what {tally.scripts:,} scripts called inside Redis is billed too, and not known: {reason}")
+        notes.append(f"what {bill.scripts:,} scripts called inside Redis is billed too, and not known: {reason}")
     elif others := sum(server.others for server in servers):
         notes.append(
             f"{others:,} other clients were connected to the server; if they sent commands, these stand in the line "

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tenantcache.budget.core.tally import PatternTally, Tally
+from tenantcache.budget.core.bill import Bill, BillLine
 from tenantcache.cli.terminal import Terminal
 
 SHOWN = 25
@@ -24,20 +24,20 @@ INSIDE = "(inside scripts)"
 class Recording:
     """`inside` are the calls of scripts by command; None if they are not known. `notes` say what is not known."""
 
-    tally: Tally
+    bill: Bill
     inside: Mapping[str, int] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def billed(self) -> int:
-        return self.tally.billed + sum((self.inside or {}).values())
+        return self.bill.billed + sum((self.inside or {}).values())
 
     @property
-    def patterns(self) -> list[PatternTally]:
+    def patterns(self) -> list[BillLine]:
         """The most expensive first. What scripts called has a line of its own."""
-        found = self.tally.patterns
+        found = self.bill.patterns
         if self.inside:
-            found.append(PatternTally(INSIDE, sum(self.inside.values()), Counter(self.inside)))
+            found.append(BillLine(INSIDE, sum(self.inside.values()), Counter(self.inside)))
         return sorted(found, key=lambda line: -line.billed)
 
     def as_json(self, status: int) -> dict[str, Any]:
@@ -53,16 +53,16 @@ class Recording:
                 }
                 for line in self.patterns
             ],
-            "commands": dict((self.tally.commands + Counter(self.inside or {})).most_common()),
+            "commands": dict((self.bill.commands + Counter(self.inside or {})).most_common()),
             "inside_scripts": None if self.inside is None else dict(self.inside),
-            "free_commands": dict(self.tally.free.most_common()),
+            "free_commands": dict(self.bill.free.most_common()),
             "exit_status": status,
             "notes": self.notes,
         }
 
     def as_table(self) -> Table:
         """For a terminal. Control characters of keys are shown as such."""
-        free = self.tally.free.total()
+        free = self.bill.free.total()
         table = Table(
             title=f"{self.billed:,} billed commands" + (f", and {free:,} free ones" if free else ""),
             title_justify="left",

@@ -15,9 +15,9 @@ from typing import Any, Self
 import redis
 from redis.asyncio import connection as asyncio_connection
 
+from tenantcache.budget.core.bill import SCRIPTS
 from tenantcache.budget.core.prices import FREE, command_name
 from tenantcache.budget.core.resp import Command, CommandReader
-from tenantcache.budget.core.tally import SCRIPTS
 
 OPENING = frozenset({"CLIENT", "CLUSTER", "READONLY"})
 """What clients send when they connect. Some of it is billed, once for each connection, and a pool connects when it

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from tenantcache.budget.core.bill import NO_KEY, OTHERS, Bill, calls_inside_scripts
 from tenantcache.budget.core.conversation import Conversation
-from tenantcache.budget.core.tally import NO_KEY, OTHERS, Tally, calls_inside_scripts
 from tests.resp import packed
 
 
 def hold(*turns: tuple[bytes, bytes]) -> dict[str, int]:
     """What is counted of turns: what the program sends, and what Redis answers."""
-    tally = Tally(lambda key: key.decode())
-    conversation = Conversation(tally)
+    bill = Bill(lambda key: key.decode())
+    conversation = Conversation(bill)
     for sent, received in turns:
         conversation.sent(sent)
         conversation.received(received)
     conversation.ended()
-    return dict(tally.commands)
+    return dict(bill.commands)
 
 
 GET, INCR, MULTI, EXEC = packed(b"get", b"a"), packed(b"INCR", b"n"), packed(b"MULTI"), packed(b"EXEC")
@@ -74,20 +74,20 @@ def test_what_was_not_answered_when_the_connection_ended_counts() -> None:
 
 
 def test_what_opens_a_connection_is_free() -> None:
-    tally = Tally(lambda key: key.decode())
-    conversation = Conversation(tally)
+    bill = Bill(lambda key: key.decode())
+    conversation = Conversation(bill)
     conversation.sent(packed(b"HELLO", b"3", b"AUTH", b"u", b"secret") + packed(b"SELECT", b"1") + GET)
     conversation.received(b"%0\r\n+OK\r\n$-1\r\n")
-    assert (tally.billed, dict(tally.free)) == (1, {"HELLO": 1, "SELECT": 1})
-    assert [line.pattern for line in tally.patterns] == ["a"]
+    assert (bill.billed, dict(bill.free)) == (1, {"HELLO": 1, "SELECT": 1})
+    assert [line.pattern for line in bill.patterns] == ["a"]
 
 
 def tallied(*commands: tuple[bytes, ...]) -> list[tuple[str, int, str | None]]:
-    tally = Tally(lambda key: key.rstrip(b"0123456789").decode())
+    bill = Bill(lambda key: key.rstrip(b"0123456789").decode())
     for command in commands:
-        tally.add(command)
-    assert sum(line.billed for line in tally.patterns) == tally.billed == len(commands)
-    return [(line.pattern, line.billed, line.owner) for line in tally.patterns]
+        bill.add(command)
+    assert sum(line.billed for line in bill.patterns) == bill.billed == len(commands)
+    return [(line.pattern, line.billed, line.owner) for line in bill.patterns]
 
 
 def test_each_command_counts_once_at_the_patterns_of_its_keys() -> None:
@@ -103,11 +103,11 @@ def test_the_owner_is_told_by_the_type_that_a_command_needs() -> None:
 
 
 def test_patterns_without_end_share_a_line() -> None:
-    tally = Tally(lambda key: key.decode())
+    bill = Bill(lambda key: key.decode())
     for number in range(10_003):
-        tally.add((b"GET", b"%d" % number))
-    assert (tally.patterns[0].pattern, tally.patterns[0].billed) == (OTHERS, 3)
-    assert tally.billed == 10_003
+        bill.add((b"GET", b"%d" % number))
+    assert (bill.patterns[0].pattern, bill.patterns[0].billed) == (OTHERS, 3)
+    assert bill.billed == 10_003
 
 
 def test_what_scripts_called_is_what_the_server_ran_beside_what_was_sent() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from tenantcache.budget.core.bill import Bill, Place
 from tenantcache.budget.core.resp import Command, CommandReader, ReplyReader
-from tenantcache.budget.core.tally import Place, Tally
 
 # fmt: off
 _REJECTIONS = (
@@ -29,10 +29,10 @@ _OUT_OF_ORDER = frozenset({
 
 
 class Conversation:
-    """Feed it what both sides send, commands before their replies. It tells `tally` of each command that was run."""
+    """Feed it what both sides send, commands before their replies. It tells `bill` of each command that was run."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, bill: Bill) -> None:
+        self._bill = bill
         self._commands = CommandReader()
         self._replies = ReplyReader()
         self._waiting: deque[Place] = deque()
@@ -42,13 +42,13 @@ class Conversation:
     def sent(self, data: bytes) -> None:
         """Bytes from the program to Redis."""
         for command in self._commands.feed(data):
-            place = self._tally.place(command)
+            place = self._bill.place(command)
             if self._in_order and _is_out_of_order(place.name, command):
                 self._stop_pairing()
             if self._in_order:
                 self._waiting.append(place)
             else:
-                self._tally.count(place)
+                self._bill.count(place)
 
     def received(self, data: bytes) -> None:
         """Bytes from Redis to the program."""
@@ -70,17 +70,17 @@ class Conversation:
             return
         if place.name == "EXEC" and head.startswith(b"*") and head != b"*-1":
             for queued in self._queued:
-                self._tally.count(queued)
+                self._bill.count(queued)
         if place.name in ("EXEC", "DISCARD", "RESET"):
             self._queued.clear()
         if not head.startswith(_REJECTIONS) or _FROM_SCRIPT in head:
-            self._tally.count(place)
+            self._bill.count(place)
 
     def _stop_pairing(self) -> None:
         """What is sent was run, as far as is known. What is queued was not."""
         self._in_order = False
         while self._waiting:
-            self._tally.count(self._waiting.popleft())
+            self._bill.count(self._waiting.popleft())
 
 
 def _is_out_of_order(name: str, command: Command) -> bool:

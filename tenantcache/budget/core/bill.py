@@ -21,7 +21,7 @@ SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL
 
 
 @dataclass(slots=True)
-class PatternTally:
+class BillLine:
     """Billed commands on keys of one pattern. `owner` is the library that these keys belong to, if it is known."""
 
     pattern: str
@@ -41,10 +41,10 @@ class Place(NamedTuple):
     """The name of a command, in upper case, and its line; None if it is free."""
 
     name: str
-    line: PatternTally | None
+    line: BillLine | None
 
 
-class Tally:
+class Bill:
     """Counts commands. Each is counted once, at the pattern of its keys, so that the lines add up to the whole.
 
     `fold` gives the pattern of a key.
@@ -52,7 +52,7 @@ class Tally:
 
     def __init__(self, fold: Callable[[bytes], str]) -> None:
         self._fold = fold
-        self._patterns: dict[str, PatternTally] = {}
+        self._patterns: dict[str, BillLine] = {}
         self.commands: Counter[str] = Counter()
         """Billed commands as they were sent, by name in upper case."""
         self.free: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class Tally:
         return sum(count for name, count in self.commands.items() if name in SCRIPTS)
 
     @property
-    def patterns(self) -> list[PatternTally]:
+    def patterns(self) -> list[BillLine]:
         """The most expensive first."""
         found = [line for line in self._patterns.values() if line.billed]
         return sorted(found, key=lambda line: (-line.billed, line.pattern))
@@ -101,10 +101,10 @@ class Tally:
         patterns = list(dict.fromkeys(map(self._fold, keys)))
         return " ".join([*patterns[:MAX_NAMED], *(["..."] if len(patterns) > MAX_NAMED else [])])
 
-    def _line(self, pattern: str) -> PatternTally:
+    def _line(self, pattern: str) -> BillLine:
         if pattern not in self._patterns and len(self._patterns) >= MAX_PATTERNS:
             pattern = OTHERS
-        return self._patterns.setdefault(pattern, PatternTally(pattern))
+        return self._patterns.setdefault(pattern, BillLine(pattern))
 
 
 def calls_inside_scripts(
