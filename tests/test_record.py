@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -303,6 +304,37 @@ def test_signals_are_passed_on(redis_url: str, number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.wait(timeout=30) == 7
     process.communicate()
+
+
+def test_a_terminals_interrupt_comes_once(redis_url: str) -> None:
+    """A terminal sends it to the program as well. With stderr elsewhere too."""
+    program = """if True:
+        import signal, time
+        caught = []
+        signal.signal(signal.SIGINT, lambda *_: caught.append(1))
+        print("ready", flush=True)
+        while not caught:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        print("caught", len(caught), flush=True)
+    """
+    child, terminal = pty.fork()
+    if not child:
+        os.environ.update(REDIS_URL=redis_url, PYTHONPATH=str(ROOT))
+        os.execv("/bin/sh", ["sh", "-c", 'exec "$@" 2>/dev/null', "sh", sys.executable, "-c", CODE, "record", "--",
+                             sys.executable, "-c", program])  # fmt: skip
+    read_until(terminal, b"ready")
+    os.write(terminal, b"\x03")
+    assert b"caught 1" in read_until(terminal, b"caught 1")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(terminal)
+
+
+def read_until(terminal: int, text: bytes) -> bytes:
+    seen = b""
+    while text not in seen and (data := os.read(terminal, 1024)):
+        seen += data
+    return seen
 
 
 # --- servers ---

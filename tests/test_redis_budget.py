@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -257,3 +258,10 @@ def test_a_failing_test_shows_its_line_and_the_commands(
     assert "  3. GET user:2" in output
     assert "> " in output and "with redis_budget(0):" in output
     assert "redisbudget.py" not in output  # the test's own line is shown, and none of ours
+
+
+def test_the_example_of_the_documentation_runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/record.md").read_text("utf-8"), re.DOTALL)
+    pytester.makepyfile(example)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:faker").assert_outcomes(passed=1)

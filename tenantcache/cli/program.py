@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 
 from tenantcache.errors import TenantCacheError
@@ -58,6 +57,12 @@ def _forward(process: asyncio.subprocess.Process, number: signal.Signals) -> Non
 def _in_foreground() -> bool:
     """Whether a terminal's Ctrl-C comes to us and the program alike."""
     try:
-        return os.tcgetpgrp(sys.__stderr__.fileno() if sys.__stderr__ else 2) == os.getpgrp()
-    except (OSError, ValueError):
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False  # there is none
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
         return False
+    finally:
+        os.close(terminal)

@@ -71,6 +71,8 @@ def test_without_replies_commands_count_as_they_are_sent() -> None:
 
 def test_what_was_not_answered_when_the_connection_ended_counts() -> None:
     assert hold((INCR + GET, b":1\r\n")) == {"INCR": 1, "GET": 1}
+    assert hold((MULTI + INCR, b"+OK\r\n+QUEUED\r\n"), (EXEC, b"")) == {"MULTI": 1, "INCR": 1, "EXEC": 1}
+    assert hold((MULTI + INCR, b"+OK\r\n+QUEUED\r\n")) == {"MULTI": 1}
 
 
 def test_what_opens_a_connection_is_free() -> None:

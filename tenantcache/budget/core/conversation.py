@@ -69,18 +69,25 @@ class Conversation:
             self._queued.append(place)
             return
         if place.name == "EXEC" and head.startswith(b"*") and head != b"*-1":
-            for queued in self._queued:
-                self._bill.count(queued)
+            self._count_queued()
         if place.name in ("EXEC", "DISCARD", "RESET"):
             self._queued.clear()
         if not head.startswith(_REJECTIONS) or _FROM_SCRIPT in head:
             self._bill.count(place)
 
+    def _count_queued(self) -> None:
+        for place in self._queued:
+            self._bill.count(place)
+        self._queued.clear()
+
     def _stop_pairing(self) -> None:
-        """What is sent was run, as far as is known. What is queued was not."""
+        """What is sent was run, as far as is known. What is queued was run if EXEC was sent."""
         self._in_order = False
         while self._waiting:
-            self._bill.count(self._waiting.popleft())
+            place = self._waiting.popleft()
+            if place.name == "EXEC":
+                self._count_queued()
+            self._bill.count(place)
 
 
 def _is_out_of_order(name: str, command: Command) -> bool:
