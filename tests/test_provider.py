@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.budget.core.period import Period
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.provider import ASK_EVERY, NOT_BEFORE, ProviderError, ProviderWatch
 from tenantcache.testing.redisusage import MemoryRedisUsage

@@ -18,11 +18,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.budget import NOTES, Budget, CommandUse, PurposeUse
 from tenantcache.budget.core.forecast import MOST_DAYS, Forecast, forecast
 from tenantcache.budget.core.meter import Meter, Purpose
 from tenantcache.budget.core.period import DAY, HOUR, Period, PeriodUnit, period_of
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseRow, UseStore
 from tenantcache.errors import POSTGRES_FAILURES, told_as_unavailable

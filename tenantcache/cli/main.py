@@ -18,6 +18,7 @@ from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.budget import budget
 from tenantcache.cli.domains import app as domains
 from tenantcache.cli.init import init, uninstall
+from tenantcache.cli.record import record
 from tenantcache.cli.resolve import resolve
 from tenantcache.cli.tenants import app as tenants
 from tenantcache.cli.terminal import Exit
@@ -69,6 +70,8 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(domains, name="domains")
 app.command()(usage)
 app.command()(budget)
+# What stands behind COMMAND is the program's, whether it looks like an option or not.
+app.command(context_settings={"allow_interspersed_args": False})(record)
 
 
 @app.command()

@@ -41,6 +41,7 @@ SUITES = {
         "tests/test_limits.py",
     ],
     "groups": ["tests/test_groups.py", "tests/test_upkeep.py"],
+    "recording": ["tests/core/test_conversation.py", "tests/core/test_resp.py"],
     "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py", "tests/core/test_forecast.py"],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
@@ -105,6 +106,7 @@ WHAT_SUITES_DO = {
     "walks": "fleets of reservations that crash, pause, lose counters and differ about the time, at random",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
+    "recording": "what a program says to Redis and is answered, with the bytes cut anywhere",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
     "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
@@ -125,6 +127,7 @@ STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 GROUPS = ("groups",)
+RECORDING = ("recording",)
 RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
 HANDING_OVER = ("handing over",)
@@ -155,6 +158,7 @@ FAILOVER = "tenantcache/ratelimit/core/failover.py"
 AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 REDIS_COUNTERS, POSTGRES_COUNTERS = "tenantcache/stores/rediscounters.py", "tenantcache/stores/counters.py"
+CONVERSATION, RESP = "tenantcache/budget/core/conversation.py", "tenantcache/budget/core/resp.py"
 SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
@@ -1930,5 +1934,33 @@ MUTANTS += [
         "return text if text.isprintable() else",
         "return text if text else",
         ("visible",),
+    Mutant(
+        "recording: what Redis rejects was not run",
+        CONVERSATION,
+        "if not head.startswith(_REJECTIONS) or _FROM_SCRIPT in head:",
+        "if True:",
+        RECORDING,
+    ),
+    Mutant(
+        "recording: a script whose call is rejected was run",
+        CONVERSATION,
+        "head.startswith(_REJECTIONS) or _FROM_SCRIPT in head",
+        "head.startswith(_REJECTIONS)",
+        RECORDING,
+    ),
+    Mutant(
+        "recording: a transaction that was not run is not counted",
+        CONVERSATION,
+        'if place.name == "EXEC" and head.startswith(b"*") and head != b"*-1":',
+        'if place.name == "EXEC":',
+        RECORDING,
+    ),
+    Mutant("recording: a push answers nothing", CONVERSATION, ' and not head.startswith(b">")', "", RECORDING),
+    Mutant(
+        "recording: of an argument only the beginning is kept",
+        RESP,
+        "KEPT_BYTES - len(self._bulk)",
+        "len(self._buffer)",
+        RECORDING,
     ),
 ]
