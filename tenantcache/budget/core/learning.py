@@ -53,6 +53,19 @@ class _Place:
                 self.new[piece] = into
                 self.next.setdefault(into, _Place()).join(self.next.pop(piece))
 
+    def call(self, piece: str) -> str:
+        """What a piece is called, also one that was not seen."""
+        if (
+            piece not in self.new
+            and piece not in self.next
+            and _is_word(piece)
+            and (NAME in self.new or NAME in self.next)
+        ):
+            piece = NAME
+        while piece in self.new:  # names may be called ids
+            piece = self.new[piece]
+        return piece
+
 
 class Folding:
     """What was learned. It folds patterns that were not among those learned from, too."""
@@ -64,12 +77,8 @@ class Folding:
         place: _Place | None = self._root
         found = []
         for piece in _split(pattern):
-            called = piece
-            if place is not None:
-                called = place.new.get(piece, piece)
-                if called not in place.next and NAME in place.next and _is_word(called):
-                    called = NAME
-                place = place.next.get(called)
+            called = piece if place is None else place.call(piece)
+            place = None if place is None else place.next.get(called)
             found.append(called)
         return "".join(found)
 
@@ -155,6 +164,4 @@ def _fold_rare(place: _Place, alike: list[str]) -> None:
             kinds.setdefault(_RANDOM.sub("{}", piece), []).append(piece)
     for pieces in kinds.values():
         main = max(pieces, key=lambda piece: place.next[piece].keys)
-        place.fold(
-            [piece for piece in pieces if DOMINANT * place.next[piece].keys <= place.next[main].keys], main
-        )
+        place.fold([piece for piece in pieces if DOMINANT * place.next[piece].keys <= place.next[main].keys], main)
