@@ -2,9 +2,9 @@
 
 The rules, over the patterns of many keys (`budget/core/patterns.py`), place by place from the left:
 
-1. More than `MOST_WORDS` words in one place that are followed by the same are names, and fold to `{name}`. Words that are
-   followed by different things are namespaces, and stay however many they are. Keys begin with a namespace, so there it
-   takes more than `MOST_NAMESPACES`.
+1. More than `MOST_WORDS` words in one place that are followed by the same are names, and fold to `{name}`. Words that
+   are followed by different things are namespaces, and stay however many they are. Keys begin with a namespace, so
+   there it takes more than `MOST_NAMESPACES`.
 2. `user7` is a numbered word if `user{id}` stands in the same place, or if more than `MOST_WORDS` are numbered like it.
 3. A few ids in a place look like something else: a token without digits like a word, one of hex digits like a hash. A
    kind that is `DOMINANT` times rarer than another kind in the same place, followed by the same, is that other kind.
@@ -55,12 +55,8 @@ class _Place:
 
     def call(self, piece: str) -> str:
         """What a piece is called, also one that was not seen."""
-        if (
-            piece not in self.new
-            and piece not in self.next
-            and _is_word(piece)
-            and (NAME in self.new or NAME in self.next)
-        ):
+        known = self.new.keys() | self.next.keys() if _is_word(piece) else ()
+        if NAME in known and piece not in known:
             piece = NAME
         while piece in self.new:  # names may be called ids
             piece = self.new[piece]
@@ -111,8 +107,7 @@ def _learn_place(place: _Place, most: int = MOST_WORDS) -> None:
         words = [piece for piece in alike if _is_word(piece)]
         if len(words) > (most if any(place.next[word].next for word in words) else MOST_WORDS):
             place.fold(words, NAME)
-            alike = [*(piece for piece in alike if piece not in words), NAME]
-        _fold_rare(place, alike)
+        _fold_rare(place, [piece for piece in [*alike, NAME] if piece in place.next])
     for following in place.next.values():
         _learn_place(following)
 
