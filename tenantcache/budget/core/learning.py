@@ -55,8 +55,8 @@ class _Place:
 
     def call(self, piece: str) -> str:
         """What a piece is called, also one that was not seen."""
-        known = self.new.keys() | self.next.keys() if _is_word(piece) else ()
-        if NAME in known and piece not in known:
+        seen = piece in self.new or piece in self.next
+        if not seen and (NAME in self.new or NAME in self.next) and _is_word(piece):
             piece = NAME
         while piece in self.new:  # names may be called ids
             piece = self.new[piece]
