@@ -8,6 +8,7 @@ finds the tenant of every request and checks its limits; the README tells the re
 from tenantcache.admin.dns import DnspythonResolver, TxtResolver
 from tenantcache.admin.domains import Challenge, Verification
 from tenantcache.admin.usagestore import UsageDay
+from tenantcache.budget.core.budget import Budget
 from tenantcache.engine import TenantCache
 from tenantcache.errors import (
     AdoptedTableError,
@@ -32,6 +33,7 @@ from tenantcache.web.problems import Reply
 
 __all__ = [
     "AdoptedTableError",
+    "Budget",
     "Challenge",
     "ConfigurationError",
     "Decision",

@@ -12,6 +12,8 @@ from tenantcache.admin.domains import Domains
 from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import aliases_of
+from tenantcache.budget.core.budget import Budget
+from tenantcache.budget.core.meter import Meter
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
@@ -37,7 +39,7 @@ from tenantcache.tenant import Limits, Tenant
 from tenantcache.wiring.assemble import assemble
 from tenantcache.wiring.stores import Stores
 
-NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed"}
+NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed", "billed_by_purpose": Meter().stats()}
 
 
 class TenantCache(Engine):
@@ -262,6 +264,11 @@ class TenantCache(Engine):
         return self.limiter.quotas(tenant)
 
     # What is going on.
+
+    @property
+    def budget(self) -> Budget:
+        """What the fleet uses of its Redis in this period, what that costs, and a forecast: see docs/api.md. No I/O."""
+        return self._parts.fleet_use.summary()
 
     def stats(self) -> Stats:
         """Counts since the start of this process, and states as they are now: see docs/api.md. No I/O."""

@@ -76,6 +76,7 @@ class LifeCycle:
         parts = self._parts
         parts.limiter.forget()
         parts.usage.forget()
+        parts.fleet_use.forget()
         parts.memory.clear()
         self._home.abandon()
         self._opening = self._refresher = None
@@ -118,6 +119,8 @@ class LifeCycle:
         self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
         parts.limiter.open()
         parts.usage.open()
+        if parts.stores.link is not None:
+            parts.fleet_use.open()
         parts.in_loop.indexer.open()
         self._home.move_to(Phase.OPEN)
         parts.in_loop.warm_up.open()
@@ -191,4 +194,5 @@ class LifeCycle:
     async def _close_stores(self) -> None:
         stores = self._parts.stores
         await run_cleanup(self._parts.in_loop.follower.stop)
-        await close_all(stores.counters, stores.link, stores.postgres)
+        # The last commands are sent by the counters, and what was used is reported to Postgres.
+        await close_all(stores.counters, stores.link, self._parts.fleet_use, stores.postgres)

@@ -113,11 +113,19 @@ class UsageStats(TypedDict):
     waiting: int
 
 
+PurposeStats = TypedDict(  # one of the keys is a keyword
+    "PurposeStats",
+    {"lookup": int, "fill": int, "invalidation": int, "reservation": int, "return": int, "expiry": int, "probe": int},
+)
+"""Billed units, by what they were for."""
+
+
 class LinkStats(TypedDict):
     """The connection to Redis."""
 
     billed_commands: int
     breaker: Literal["closed", "open", "probing"]
+    billed_by_purpose: PurposeStats
 
 
 class RedisStats(LinkStats):

@@ -86,7 +86,11 @@ def test_defaults_are_those_of_the_contract() -> None:
         "trusted_proxies": (),
         "usage_interval": 10.0,
         "redis_monthly_budget": None,
+        "redis_daily_budget": None,
+        "redis_billing_day": 1,
         "redis_pricing": "per-command",
+        "redis_read_regions": 0,
+        "redis_price": None,
     }
 
 
@@ -129,7 +133,11 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_TRUSTED_PROXIES": "10.0.0.0/8,::1",
             "TENANTCACHE_USAGE_INTERVAL": "0",
             "TENANTCACHE_REDIS_MONTHLY_BUDGET": "500000",
-            "TENANTCACHE_REDIS_PRICING": "per-command",
+            "TENANTCACHE_REDIS_DAILY_BUDGET": "20000",
+            "TENANTCACHE_REDIS_BILLING_DAY": "15",
+            "TENANTCACHE_REDIS_PRICING": "ecpu",
+            "TENANTCACHE_REDIS_READ_REGIONS": "2",
+            "TENANTCACHE_REDIS_PRICE": "0.5",
         }
     )
     assert found.model_dump() == {
@@ -167,7 +175,11 @@ def test_every_variable_is_read() -> None:
         "trusted_proxies": (ip_network("10.0.0.0/8"), ip_network("::1/128")),
         "usage_interval": 0.0,
         "redis_monthly_budget": 500_000,
-        "redis_pricing": "per-command",
+        "redis_daily_budget": 20_000,
+        "redis_billing_day": 15,
+        "redis_pricing": "ecpu",
+        "redis_read_regions": 2,
+        "redis_price": 0.5,
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tenantcache import Settings, TenantCache
+from tenantcache.budget.core.meter import Purpose
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.postgresurl import postgres_url
@@ -187,7 +188,7 @@ async def test_stores_are_reached_over_sockets(
     await connection.close()
     link = RedisLink(settings.redis_url or "")
     await link.open()
-    await link.run("SET", "a", 1)
+    await link.run(Purpose.LOOKUP, "SET", "a", 1)
     await link.close()
     client = Redis.from_url(redis.url.replace("/0", "/2"))
     assert await client.get("a") == b"1"

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol, Self
 from uuid import UUID
 
+from tenantcache.budget.core.bands import BandChoice
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.ratelimit.core.agreement import StoreChoice
 
@@ -58,6 +59,7 @@ class Pull:
     `continuous` is false if the entry that the caller applied last is not the one in the log now.
     `truncated` is true if the caller is further behind than its bound; `entries` is then empty. `choice` says which
     store counts limits, `settled_until` (server time) until when no other change begins; None: one was being made.
+    `band` is that of the budget for Redis, from the same row.
 
     `pending`: changes were committed that are not in the log yet. `snapshot` names what this look saw, and `covers`
     says whether everything that an earlier one saw (`ChangeLog.pull`) is in the log now. `running` are transactions
@@ -73,6 +75,7 @@ class Pull:
     entries: Sequence[LogEntry]
     choice: StoreChoice | None = None
     settled_until: float | None = None
+    band: BandChoice = BandChoice()
     pending: bool = False
     covers: bool = False
     snapshot: str = ""

@@ -88,7 +88,7 @@ class FleetCounters:
         if pull.choice is None:
             return
         before = self.failover.choice
-        if self.failover.follow(pull.choice, pull.settled_until) and pull.choice.version > 1:
+        if self.failover.follow(pull.choice, pull.settled_until, pull.band.band) and pull.choice.version > 1:
             _log_change(before, pull.choice)
             self._days.hasten()
         elif pull.choice.version == before.version and pull.choice.from_minute < before.from_minute:

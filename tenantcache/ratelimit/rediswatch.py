@@ -49,6 +49,8 @@ class RedisWatch:
         now, redis = server_now(), self.failover.redis
         if self._probe is None or now < self._next or not redis.is_silent(now, PROBE_INTERVAL):
             return
+        if not redis.ping_suffices and not self.failover.band.may_count:
+            return  # what would prove that it counts is billed, and the budget has no room for it
         self._next = now + (REFUSED_INTERVAL if redis.refuses and redis.is_unavailable(now) else FAILING_INTERVAL)
         answers, event = redis.refuses, RedisEvent.PINGED
         try:

@@ -96,6 +96,28 @@ create table if not exists tenantcache.counter_store (
 ) with (fillfactor = 50);
 insert into tenantcache.counter_store default values on conflict do nothing;
 
+-- The same row has the band of the fleet's budget for Redis: budget/core/bands.py has the rules. It was chosen in the period
+-- that began at `band_period`, with that budget, at the use `band_edge`. `band_told`: the version that a webhook knows.
+do $$
+begin
+    if not exists (
+        select from pg_attribute where attrelid = 'tenantcache.counter_store'::regclass and attname = 'band'
+    ) then
+        alter table tenantcache.counter_store
+            add column band text not null default 'normal'
+                constraint band_is_known check (band in ('normal', 'thrift', 'no copies', 'no Redis')),
+            add column band_version bigint not null default 0,
+            add column band_period timestamptz not null default '-infinity',
+            add column band_budget bigint not null default 0,
+            add column band_edge bigint not null default 0,
+            add column band_changed_at timestamptz not null default '-infinity',
+            add column band_wanted_at timestamptz not null default '-infinity',
+            add column band_told bigint not null default 0,
+            add column band_telling_since timestamptz not null default '-infinity';
+    end if;
+end
+$$;
+
 -- Which tenants have asked for a domain. The token proves it when it is in the DNS. Only domains in tenant_domains are
 -- served; a row here with `verified_at` tells how the domain got there.
 create table if not exists tenantcache.domain_challenges (
@@ -125,6 +147,16 @@ create table if not exists tenantcache.usage_writers (
     batch bigint not null,
     at timestamptz not null default now()
 );
+
+-- What each process has used of Redis in an hour, in what the provider bills: commands, or ECPUs. A process writes its own
+-- totals, so they may be written again. budget/fleetuse.py adds them up, and drops those of the month before the last.
+create table if not exists tenantcache.redis_usage (
+    hour timestamptz not null,
+    process uuid not null,
+    purpose text not null,
+    billed bigint not null,
+    primary key (hour, process, purpose)
+) with (fillfactor = 70);
 
 -- The row, and until when it is settled: no later change governs minutes that start before that. The lock says that the
 -- row is not being changed. Each statement of a volatile function has a snapshot of its own, so the row is read after
@@ -169,7 +201,34 @@ begin
     where version = known_version
         and from_minute * 60 <= extract(epoch from clock_timestamp())
         and (store is null or store = new_store or new_store = 'postgres'
-            or complained_at <= clock_timestamp() - make_interval(secs => new_quiet));
+            or complained_at <= clock_timestamp() - make_interval(secs => new_quiet))
+        and (new_store = 'postgres' or store = new_store or band <> 'no Redis');
+    if found then
+        perform tenantcache.notify('counters');
+    end if;
+    return found;
+end
+$$;
+
+-- Change the band, unless another process has done so since `known_version`. It is read under the same lock as the store.
+-- Between "no copies" and "no Redis" lie 300 seconds (rule 2 in bands.py).
+create or replace function tenantcache.change_band(
+    known_version bigint, new_band text, new_period double precision, new_budget bigint, new_edge bigint
+) returns boolean language plpgsql as $$
+begin
+    lock table tenantcache.counter_store in exclusive mode;
+    update tenantcache.counter_store set
+        band_version = band_version + 1,
+        band = new_band,
+        band_period = to_timestamp(new_period),
+        band_budget = new_budget,
+        band_edge = new_edge,
+        band_changed_at = clock_timestamp(),
+        band_wanted_at = clock_timestamp(),
+        band_telling_since = clock_timestamp()
+    where band_version = known_version
+        and (new_band <> 'no Redis'
+            or (band = 'no copies' and band_changed_at <= clock_timestamp() - interval '300 seconds'));
     if found then
         perform tenantcache.notify('counters');
     end if;

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypedDict
 
+from tenantcache.budget.core.prices import Pricing
+
 Items = str | Iterable[str]
 """A list, or its text as the variable has it: "a, b"."""
 
@@ -47,4 +49,8 @@ class SettingsArguments(TypedDict, total=False):
     trusted_proxies: str | Iterable[str | IPv4Network | IPv6Network]
     usage_interval: float
     redis_monthly_budget: int | None
-    redis_pricing: Literal["per-command"]
+    redis_daily_budget: int | None
+    redis_billing_day: int
+    redis_pricing: Pricing
+    redis_read_regions: int
+    redis_price: float | None

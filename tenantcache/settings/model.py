@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tenantcache.budget.core.prices import Pricing
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.checks import (
@@ -169,7 +170,24 @@ class Settings(BaseSettings):
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"
     )
-    redis_pricing: Literal["per-command"] = Field("per-command", description="how the Redis provider bills")
+    redis_daily_budget: int | None = Field(
+        None, ge=1, le=MAX_PER_DAY, description="the same for a day (UTC), in place of a monthly budget"
+    )
+    redis_billing_day: int = Field(
+        1, ge=1, le=28, description="day of the month on which the provider begins to count anew (UTC)"
+    )
+    redis_pricing: Pricing = Field(
+        "per-command",
+        description="how the Redis provider bills: per-command, ecpu (ElastiCache Serverless), or flat (not commands)",
+    )
+    redis_read_regions: int = Field(
+        0, ge=0, le=100, description="read regions of the Redis database: a write is billed once more for each"
+    )
+    redis_price: float | None = Field(
+        None,
+        ge=0,
+        description="price of 100,000 billed commands (ecpu: ECPUs) in dollars; none = 0.20, Upstash's (ecpu: 0.00034)",
+    )
 
     def __init__(self, _environ: Mapping[str, str] | None = None, **values: Unpack[SettingsArguments]) -> None:
         # The variables are read here. Pydantic's own source takes them in lower case too, and shows values in its

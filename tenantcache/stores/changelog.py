@@ -16,6 +16,7 @@ from functools import partial
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from tenantcache.budget.core.bands import Band, BandChoice
 from tenantcache.errors import POSTGRES_FAILURES, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Publication, Pull
@@ -44,7 +45,11 @@ REBUILD_TIMEOUT = 300.0
 _CHOICE = """
     select (choice).version, (choice).store, (choice).from_minute, (choice).previous, (choice).previous_from,
         (choice).why, extract(epoch from (choice).changed_at)::float8 as changed_at,
-        extract(epoch from (choice).complained_at)::float8 as complained_at, (choice).quiet, settled_until
+        extract(epoch from (choice).complained_at)::float8 as complained_at, (choice).quiet, settled_until,
+        (choice).band, (choice).band_version, extract(epoch from (choice).band_period)::float8 as band_period,
+        (choice).band_budget, (choice).band_edge,
+        extract(epoch from (choice).band_changed_at)::float8 as band_changed_at,
+        extract(epoch from (choice).band_wanted_at)::float8 as band_wanted_at, (choice).band_told
     from tenantcache.counter_choice()
 """
 
@@ -155,6 +160,7 @@ _PRUNE = """
 """
 
 _CHOICE_FIELDS = [field.name for field in fields(StoreChoice)]
+_BAND_FIELDS = [field.name for field in fields(BandChoice) if field.name != "band"]
 
 
 class PostgresLog:
@@ -344,6 +350,7 @@ def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull
         entries=entries,
         choice=StoreChoice(**{name: first[name] for name in _CHOICE_FIELDS}) if checked else None,
         settled_until=first["settled_until"] if checked else None,
+        band=_band_of(first) if checked else BandChoice(),
         pending=first["pending"],
         covers=first["covers"],
         snapshot=first["snapshot"],
@@ -351,3 +358,7 @@ def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull
         checked=checked,
         fault=first["fault"] if checked else None,
     )
+
+
+def _band_of(row: asyncpg.Record) -> BandChoice:
+    return BandChoice(band=Band(row["band"]), **{name: row[f"band_{name}"] for name in _BAND_FIELDS})

@@ -11,7 +11,7 @@ lost. The COMMAND that redis-py asks as well is free. A command on several keys 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
@@ -20,15 +20,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
+from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.runtime.tasks import stop
 
 MULTI_KEY = frozenset({"MGET", "UNLINK"})
 
+_EXPLORE = Command(Purpose.PROBE, ("CLUSTER", "SLOTS"))
+
 
 class ClusterClient:
-    """`timeout` is in seconds for one round trip; `bill` is told of every billed command that the caller cannot see."""
+    """`timeout` is in seconds for one round trip; `meter` is told of every command that the caller cannot see."""
 
-    def __init__(self, url: str, *, timeout: float, max_connections: int, bill: Callable[[int], None]) -> None:
+    def __init__(self, url: str, *, timeout: float, max_connections: int, meter: Meter) -> None:
         self._client = RedisCluster.from_url(
             url,
             max_connections=max_connections,
@@ -38,12 +41,12 @@ class ClusterClient:
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
-        self._bill = bill
+        self._meter = meter
         self._gate = asyncio.Semaphore(max_connections)  # the pools of the nodes raise instead of waiting
         self._exploring: asyncio.Task[None] | None = None
         self._known = False
 
-    async def send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send all at once, and return their replies, an exception in place of each that failed. Raises what redis-py
         does, always as `RedisError`, if nothing could be sent."""
         await self._explore()
@@ -63,7 +66,7 @@ class ClusterClient:
         if self._known:
             return
         if self._exploring is None or self._exploring.done():
-            self._bill(1)
+            self._meter.send([_EXPLORE])
             self._exploring = asyncio.create_task(self._initialize(), name="tenantcache cluster")
         await asyncio.shield(self._exploring)
 
@@ -74,11 +77,12 @@ class ClusterClient:
             raise RedisConnectionError(str(error)) from error
         self._known = True
 
-    async def _execute(self, command: tuple[Any, ...]) -> Any:
-        if command[0] in MULTI_KEY and len(command) > 2:
-            return await self._execute_by_slot(command[0], command[1:])
-        options = {"target_nodes": RedisCluster.PRIMARIES} if command[0] == "PING" else {}
-        return await self._execute_one(*command, **options)
+    async def _execute(self, command: Command) -> Any:
+        words = command.words
+        if words[0] in MULTI_KEY and len(words) > 2:
+            return await self._execute_by_slot(command)
+        options = {"target_nodes": RedisCluster.PRIMARIES} if words[0] == "PING" else {}
+        return await self._execute_one(*words, **options)
 
     async def _execute_one(self, *command: Any, **options: Any) -> Any:
         execute: Any = self._client.execute_command
@@ -93,12 +97,13 @@ class ClusterClient:
                 self._known = False
             raise
 
-    async def _execute_by_slot(self, name: str, keys: Sequence[Any]) -> Any:
+    async def _execute_by_slot(self, command: Command) -> Any:
+        name, *keys = command.words
         slots: dict[int, list[int]] = {}
         for position, key in enumerate(keys):
             slots.setdefault(self._client.keyslot(key), []).append(position)
-        self._bill(len(slots) - 1)
         groups = list(slots.values())
+        self._meter.send(Command(command.purpose, (name, keys[positions[0]])) for positions in groups[1:])
         replies = await asyncio.gather(
             *(self._execute_one(name, *(keys[position] for position in positions)) for positions in groups)
         )

@@ -1,7 +1,7 @@
 """Redis: the connection, and copies of tenants. Counters are in `rediscounters.py`.
 
-Every command here is counted as metered providers bill it, when it is sent: `RedisLink.billed`. What opens and keeps a
-connection costs nothing. RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py would
+Every command here is counted when it is sent, with what it is for: `RedisLink.meter`. What opens and keeps a connection
+costs nothing. RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py would
 send, and the probe is PING, which is free. Nothing is retried: a repeated INCRBY would take tokens twice.
 """
 
@@ -26,6 +26,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.errors import RejectedError, StoreError
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
@@ -47,6 +48,8 @@ PROBE_LIFE = 60
 _OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
 """How a node of a cluster answers what is not, or not only, its own."""
 
+_PING, _INFO = Command(Purpose.PROBE, ("PING",)), Command(Purpose.PROBE, ("INFO",))
+
 
 class RedisLink:
     """A pool of connections behind a breaker. `timeout` is in seconds and holds for one round trip.
@@ -58,7 +61,13 @@ class RedisLink:
     """
 
     def __init__(
-        self, url: str, *, prefix: str = "tenantcache", timeout: float = 0.25, max_connections: int = 16
+        self,
+        url: str,
+        *,
+        prefix: str = "tenantcache",
+        timeout: float = 0.25,
+        max_connections: int = 16,
+        meter: Meter | None = None,
     ) -> None:
         self._url = url
         self._probe_key = f"{prefix}:probe"
@@ -68,7 +77,12 @@ class RedisLink:
         self._cluster: ClusterClient | None = None
         self._parents: list[Redis | ClusterClient] = []
         self.breaker: Breaker = Breaker()
-        self.billed: int = 0
+        self.meter: Meter = Meter() if meter is None else meter
+
+    @property
+    def billed(self) -> int:
+        """Units that the provider has billed to this process."""
+        return self.meter.billed
 
     def _make_client(self) -> Redis:
         pool = BlockingConnectionPool.from_url(
@@ -95,7 +109,7 @@ class RedisLink:
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
         try:
-            await self._call([("PING",)], billed=0, timeout=1.0)
+            await self._call([_PING], timeout=1.0)
         except StoreError as error:
             if isinstance(error.__cause__, TimeoutError) and self._url.startswith("rediss:"):
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
@@ -107,14 +121,15 @@ class RedisLink:
     async def info(self) -> Mapping[str, Any]:
         """What Redis says of itself; nothing if this user may not run INFO. Free. Never raises."""
         try:
-            [found] = await self._send([("INFO",)])
+            self.meter.send([_INFO])
+            [found] = await self._send([_INFO])
         except (RedisError, OSError, TimeoutError):
             return {}
         return found if isinstance(found, Mapping) else {}
 
     async def ping(self) -> None:
         """Ask whether Redis is there, whatever the breaker says. Free. Raises `StoreError`."""
-        await self._call([("PING",)], billed=0, timeout=self._timeout)
+        await self._call([_PING], timeout=self._timeout)
 
     async def try_to_count(self) -> None:
         """Count something, by the commands of a take: two, billed. Raises `StoreError`.
@@ -123,22 +138,25 @@ class RedisLink:
         """
         if self.breaker.suspended and not self.breaker.allows(clock.now()):
             raise self._not_asked()
-        commands = [("BITFIELD", self._probe_key, "SET", "u32", "#0", 1), ("EXPIRE", self._probe_key, PROBE_LIFE)]
-        await self._call(commands, billed=len(commands), timeout=self._timeout)
+        count = ("BITFIELD", self._probe_key, "SET", "u32", "#0", 1)
+        expire = ("EXPIRE", self._probe_key, PROBE_LIFE)
+        commands = [Command(Purpose.PROBE, words) for words in (count, expire)]
+        await self._call(commands, timeout=self._timeout)
 
     def stats(self) -> LinkStats:
-        return {"billed_commands": self.billed, "breaker": self.breaker.state}
+        billed, by_purpose = self.meter.billed, self.meter.stats()
+        return {"billed_commands": billed, "breaker": self.breaker.state, "billed_by_purpose": by_purpose}
 
     async def close(self) -> None:
         await self._redis.aclose()
         if self._cluster is not None:
             await self._cluster.close()
 
-    async def run(self, *command: Any, timeout: float | None = None) -> Any:
+    async def run(self, purpose: Purpose, *words: Any, timeout: float | None = None) -> Any:
         """Send one command and return its reply. Raises `StoreError`."""
-        return (await self.run_many([command], timeout=timeout))[0]
+        return (await self.run_many([Command(purpose, words)], timeout=timeout))[0]
 
-    async def run_many(self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None) -> list[Any]:
+    async def run_many(self, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         """Send `commands` in one round trip; each is billed. Raises `StoreError`."""
         replies, error = await self.try_many(commands, timeout=timeout)
         if error is not None:
@@ -146,7 +164,7 @@ class RedisLink:
         return replies
 
     async def try_many(
-        self, commands: Sequence[tuple[Any, ...]], *, timeout: float | None = None
+        self, commands: Sequence[Command], *, timeout: float | None = None
     ) -> tuple[list[Any], StoreError | None]:
         """The same, but return the error, and beside it the replies to the other commands: None for those that failed.
 
@@ -155,28 +173,27 @@ class RedisLink:
         if not self.breaker.allows(clock.now()):
             raise self._not_asked()
         if self.breaker.state == "probing":
-            await self._call([("PING",)], billed=0, timeout=self._timeout)
-        return await self._try(commands, billed=len(commands), timeout=timeout or self._timeout)
+            await self._call([_PING], timeout=self._timeout)
+        return await self._try(commands, timeout=timeout or self._timeout)
 
     def _not_asked(self) -> StoreError:
         reason = self.breaker.reason or "Redis did not answer"
         return StoreError(f"{reason} (not asked again yet)", suspended=self.breaker.suspended)
 
-    async def _call(self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float) -> None:
-        _, error = await self._try(commands, billed=billed, timeout=timeout)
+    async def _call(self, commands: Sequence[Command], *, timeout: float) -> None:
+        _, error = await self._try(commands, timeout=timeout)
         if error is not None:
             raise error
 
-    async def _try(
-        self, commands: Sequence[tuple[Any, ...]], *, billed: int, timeout: float
-    ) -> tuple[list[Any], StoreError | None]:
-        self.billed += billed
+    async def _try(self, commands: Sequence[Command], *, timeout: float) -> tuple[list[Any], StoreError | None]:
+        self.meter.send(commands)
         started = clock.now()
         try:
             async with asyncio.timeout(timeout):
                 replies = await self._send(commands)
         except (RedisError, OSError) as error:
             return [None] * len(commands), self._failed(error, timeout, clock.now() - started)
+        self.meter.receive(commands, replies)
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         if not errors:
             self.breaker.succeeded()
@@ -202,13 +219,13 @@ class RedisLink:
             self.breaker.failed(clock.now(), suspended=suspended, reason=reason)
         return _caused(StoreError(reason, suspended=suspended, refused=refused, starved=starved), error)
 
-    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, an exception in place of each that failed. Raises what redis-py does if all did."""
         if self._cluster is not None:
             return await self._cluster.send(commands)
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
-            pipeline.execute_command(*command)
+            pipeline.execute_command(*command.words)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         sent_elsewhere = [place for place, reply in enumerate(replies) if isinstance(reply, _OTHER_NODE)]
         if sent_elsewhere:
@@ -218,17 +235,17 @@ class RedisLink:
                 replies[place] = reply
         return await self._resend_refused_writes(commands, replies)
 
-    async def _resend_refused_writes(self, commands: Sequence[tuple[Any, ...]], replies: list[Any]) -> list[Any]:
+    async def _resend_refused_writes(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         """Send what met a replica once more, over new connections. After a failover the same address may lead to
         another server, and the old connections do not. None of these has been applied."""
         places = [place for place, reply in enumerate(replies) if isinstance(reply, ReadOnlyError)]
         if not places:
             return replies
         await self._redis.connection_pool.disconnect(inuse_connections=False)
-        self._bill(len(places))
+        self.meter.send(commands[place] for place in places)
         pipeline = self._redis.pipeline(transaction=False)
         for place in places:
-            pipeline.execute_command(*commands[place])
+            pipeline.execute_command(*commands[place].words)
         again: list[Any] = await pipeline.execute(raise_on_error=False)
         for place, reply in zip(places, again, strict=True):
             replies[place] = reply
@@ -240,12 +257,9 @@ class RedisLink:
         if self._cluster is None:
             logger.info("this Redis is a cluster: its nodes are talked to one by one from now on")
             self._cluster = ClusterClient(
-                self._url, timeout=self._timeout, max_connections=self._max_connections, bill=self._bill
+                self._url, timeout=self._timeout, max_connections=self._max_connections, meter=self.meter
             )
         return self._cluster
-
-    def _bill(self, commands: int) -> None:
-        self.billed += commands
 
 
 class RedisCopies:
@@ -273,11 +287,11 @@ class RedisCopies:
         values: list[bytes | None] = await self._read("MGET", *keys)
         return values
 
-    async def _read(self, *command: str) -> Any:
+    async def _read(self, *words: str) -> Any:
         if not self._slow.allows(clock.now()):
             raise StoreError(f"{self._slow.reason} (not read again yet)")
         try:
-            reply = await self._link.run(*command, timeout=self._read_timeout)
+            reply = await self._link.run(Purpose.LOOKUP, *words, timeout=self._read_timeout)
         except StoreError as error:
             self._slow.failed(clock.now(), reason=str(error).removesuffix(" (not asked again yet)"))
             raise
@@ -287,11 +301,11 @@ class RedisCopies:
     async def put(self, alias: str, value: bytes) -> None:
         if len(value) <= self._max_value_bytes:
             seconds = max(1, int(self._ttl * random.uniform(0.9, 1.0)))
-            await self._link.run("SET", self._prefix + alias, value, "EX", seconds)
+            await self._link.run(Purpose.FILL, "SET", self._prefix + alias, value, "EX", seconds)
 
     async def drop(self, aliases: Sequence[str]) -> None:
         if aliases:
-            await self._link.run("UNLINK", *(self._prefix + alias for alias in aliases))
+            await self._link.run(Purpose.INVALIDATION, "UNLINK", *(self._prefix + alias for alias in aliases))
 
 
 def eviction_warning(info: Mapping[str, Any]) -> str | None:

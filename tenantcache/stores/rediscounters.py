@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, cast
 
+from tenantcache.budget.core.meter import Command, Purpose
 from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import DAY, MINUTES_PER_QUARTER, QUARTER, Window, quarter_of
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
@@ -87,10 +88,13 @@ class _Command:
     places: list[tuple[int, int]] = field(default_factory=list)
     writes: bool = False
     """A string that is only read need not be there."""
+    takes: bool = False
+    """Whether some of the tokens do not go back."""
 
-    def finished(self, key: str) -> tuple[Any, ...]:
+    def finished(self, key: str) -> Command:
         takes = _TAKES if self.writes else ()
-        return ("BITFIELD", key, "OVERFLOW", "SAT", *self.words, *takes)
+        purpose = Purpose.RETURN if self.writes and not self.takes else Purpose.RESERVATION
+        return Command(purpose, ("BITFIELD", key, "OVERFLOW", "SAT", *self.words, *takes))
 
 
 class RedisCounters:
@@ -192,7 +196,8 @@ class RedisCounters:
 
     async def _expire(self, strings: Sequence[String]) -> None:
         now = time.time()
-        commands = [("EXPIRE", self._key(string), string.seconds_to_live(now)) for string in strings]
+        lives = [("EXPIRE", self._key(string), string.seconds_to_live(now)) for string in strings]
+        commands = [Command(Purpose.EXPIRY, words) for words in lives]
         try:
             replies, _ = await self._link.try_many(commands)
         except StoreError:
@@ -231,6 +236,8 @@ def _commands(batch: Sequence[AccountDebits]) -> Iterator[_Command]:
             if amount:
                 command.words += (b"INCRBY", *_field(account.slot, window), amount)
                 command.writes = True
+                # Redis rejects what is not a number.
+                command.takes = command.takes or not (isinstance(amount, int) and amount < 0)
             else:
                 command.words += (b"GET", *_field(account.slot, window))
     yield from filling.values()

@@ -11,6 +11,8 @@ from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.usagestore import UsageStore
 from tenantcache.admin.writethrough import WriteThrough
+from tenantcache.budget.core.meter import Meter
+from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.lookup.core.hosts import HostRules
@@ -60,6 +62,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         fleet_counters=fleet_counters,
         shadow=shadow,
         usage=_make_usage(settings, stores.usage, limiter, server_now, home),
+        fleet_use=_make_fleet_use(settings, stores, server_now),
         tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
         plan_names=PlanNames(settings.plans),
@@ -89,6 +92,18 @@ def _make_usage(
         server_now=server_now,
         interval=settings.usage_interval,
         require_here=home.require_here,
+    )
+
+
+def _make_fleet_use(settings: Settings, stores: Stores, server_now: Callable[[], float]) -> FleetUse:
+    daily = settings.redis_daily_budget
+    return FleetUse(
+        stores.redis_usage,
+        Meter() if stores.link is None else stores.link.meter,
+        server_now=server_now,
+        unit="month" if daily is None else "day",
+        first_day=settings.redis_billing_day,
+        budget=settings.redis_monthly_budget if daily is None else daily,
     )
 
 

@@ -14,6 +14,7 @@ from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
 from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
+from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.errors import StoreError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
@@ -65,6 +66,7 @@ class Parts:
     fleet_counters: FleetCounters | None
     shadow: ShadowLog
     usage: Usage
+    fleet_use: FleetUse
     tenants: Tenants
     domains: Domains
     plan_names: PlanNames

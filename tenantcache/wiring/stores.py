@@ -7,6 +7,9 @@ from typing import Self
 
 from tenantcache.admin.registry import Registry
 from tenantcache.admin.usagestore import UsageStore
+from tenantcache.budget.core.meter import Meter
+from tenantcache.budget.core.prices import tariff_of
+from tenantcache.budget.usestore import UseStore
 from tenantcache.freshness.log import ChangeLog
 from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
 from tenantcache.ratelimit.counters import FleetCounters
@@ -19,6 +22,7 @@ from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
+from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.usage import PostgresUsage
@@ -30,6 +34,7 @@ class Stores:
 
     `registry` writes tenants, and `usage` what they used; without one, nothing is written.
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
+    `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     """
 
     tenants: TenantStore
@@ -43,13 +48,17 @@ class Stores:
     link: RedisLink | None = None
     rows: RowSource | None = None
     slots: Slots = field(default_factory=MemorySlots)
+    redis_usage: UseStore | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
         link = copies = in_redis = None
         if settings.redis_url is not None:
-            link = RedisLink(settings.redis_url, prefix=settings.key_prefix)
+            tariff = tariff_of(
+                settings.redis_pricing, read_regions=settings.redis_read_regions, price=settings.redis_price
+            )
+            link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(tariff))
             copies = RedisCopies(
                 link, prefix=settings.key_prefix, ttl=settings.redis_ttl, max_value_bytes=settings.max_value_bytes
             )
@@ -69,4 +78,5 @@ class Stores:
             link=link,
             rows=postgres,
             slots=PostgresSlots(postgres) if in_redis else OneGroup(),
+            redis_usage=PostgresRedisUsage(postgres),
         )

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 import redis
 
+from tenantcache.budget.core.meter import Purpose
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
 from tenantcache.errors import StoreError
 from tenantcache.schema import install as schema
@@ -122,7 +123,7 @@ async def test_the_reason_outlives_the_breaker() -> None:
     told = []
     for _ in range(5):
         with pytest.raises(StoreError) as caught:
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
         told.append(str(caught.value))
     await link.close()
     refused = "Redis is not running (connection refused); start it, or correct host and port"

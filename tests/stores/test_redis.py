@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pytest
 from redis.asyncio import Redis
 
+from tenantcache.budget.core.meter import Command, Purpose
 from tenantcache.devservers import RedisServer, free_port
 from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
@@ -52,6 +53,10 @@ async def counters(link: RedisLink) -> AsyncIterator[RedisCounters]:
     counters = RedisCounters(link, prefix="test")
     yield counters
     await counters.close()
+
+
+def commands(*words: tuple[Any, ...]) -> list[Command]:
+    return [Command(Purpose.LOOKUP, each) for each in words]
 
 
 @pytest.fixture
@@ -108,8 +113,8 @@ async def test_connecting_is_free(link: RedisLink, billed_commands: BilledComman
 
 
 async def test_every_command_of_a_pipeline_is_billed(link: RedisLink, billed_commands: BilledCommands) -> None:
-    await link.run("GET", "a")
-    await link.run_many([("SET", "b", 1), ("GET", "b"), ("PING",)])
+    await link.run(Purpose.LOOKUP, "GET", "a")
+    await link.run_many(commands(("SET", "b", 1), ("GET", "b"), ("PING",)))
     assert billed_commands.by_command() == {"get": 2, "set": 1}
 
 
@@ -180,8 +185,8 @@ async def test_the_largest_command_is_far_from_what_providers_refuse(
     """1 MB at some of them."""
     sent: list[tuple[Any, ...]] = []
 
-    async def note(commands: list[tuple[Any, ...]], **_: Any) -> tuple[list[Any], None]:
-        sent.extend(commands)
+    async def note(commands: list[Command], **_: Any) -> tuple[list[Any], None]:
+        sent.extend(command.words for command in commands)
         return [[0] * MAX_OPERATIONS for _ in commands], None
 
     monkeypatch.setattr(link, "try_many", note)
@@ -376,11 +381,11 @@ async def test_three_failures_open_the_breaker_and_then_nothing_is_sent() -> Non
         link = RedisLink(url)
         for _ in range(3):
             with pytest.raises(StoreError, match="Redis refused"):
-                await link.run("GET", "a")
+                await link.run(Purpose.LOOKUP, "GET", "a")
         sent = len(received)
         assert link.breaker.state == "open"
         with pytest.raises(StoreError, match=r"^Redis refused: no \(not asked again yet\)$"):
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
         assert len(received) == sent
         assert link.billed == 3
         await link.close()
@@ -391,19 +396,19 @@ async def test_a_suspended_account_opens_the_breaker_at_once(reply: str) -> None
     async with a_server_that_says(reply) as (url, received):
         link = RedisLink(url)
         with pytest.raises(StoreError) as caught:
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
         assert caught.value.suspended
         assert link.breaker.state == "open"
         with pytest.raises(StoreError, match=r"^Redis refused: .*not asked again yet"):
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
         assert b"".join(received).count(b"GET") == 1, "it may bill what it refuses"
         await link.close()
 
 
 async def test_an_error_within_a_pipeline_is_an_error(link: RedisLink) -> None:
-    await link.run("SET", "text", "x")
+    await link.run(Purpose.LOOKUP, "SET", "text", "x")
     with pytest.raises(StoreError, match="not an integer"):
-        await link.run_many([("INCRBY", "n", 1), ("INCRBY", "text", 1)])
+        await link.run_many(commands(("INCRBY", "n", 1), ("INCRBY", "text", 1)))
 
 
 @pytest.mark.parametrize("amount", [1.5, float("nan"), 2**63, 2**64, "many"])
@@ -435,7 +440,7 @@ async def test_no_answer_is_an_error_in_time() -> None:
         link = RedisLink(url, timeout=0.05)
         with pytest.raises(StoreError, match="in time"):
             async with asyncio.timeout(2):
-                await link.run("GET", "a")
+                await link.run(Purpose.LOOKUP, "GET", "a")
         await link.close()
 
 
@@ -462,14 +467,14 @@ async def test_a_late_answer_is_nobodys(redis_factory: Callable[..., RedisServer
     """The answer to a command that was given up must not be taken for that to the next one."""
     server = redis_factory()
     link = RedisLink(server.url, timeout=5.0)
-    await link.run_many([("SET", "a", "of a"), ("SET", "b", "of b")])
+    await link.run_many(commands(("SET", "a", "of a"), ("SET", "b", "of b")))
     with paused(server):
         with pytest.raises(StoreError, match="in time"):
-            await link.run("GET", "a", timeout=0.02)
+            await link.run(Purpose.LOOKUP, "GET", "a", timeout=0.02)
         with pytest.raises(StoreError, match="in time"):
-            await link.run_many([("GET", "a"), ("INCRBY", "n", 1)], timeout=0.02)
-    assert await link.run("GET", "b") == b"of b"
-    assert await link.run_many([("GET", "b"), ("STRLEN", "b")]) == [b"of b", 4]
+            await link.run_many(commands(("GET", "a"), ("INCRBY", "n", 1)), timeout=0.02)
+    assert await link.run(Purpose.LOOKUP, "GET", "b") == b"of b"
+    assert await link.run_many(commands(("GET", "b"), ("STRLEN", "b"))) == [b"of b", 4]
     await link.close()
 
 
@@ -479,8 +484,8 @@ async def test_nothing_is_sent_twice(redis_factory: Callable[..., RedisServer]) 
     link = RedisLink(server.url, timeout=5.0)
     await link.open()
     with paused(server), pytest.raises(StoreError):
-        await link.run("INCRBY", "n", 1, timeout=0.02)
-    assert int(await link.run("GET", "n") or 0) == 1
+        await link.run(Purpose.LOOKUP, "INCRBY", "n", 1, timeout=0.02)
+    assert int(await link.run(Purpose.LOOKUP, "GET", "n") or 0) == 1
     assert link.billed == 2
     await link.close()
 
@@ -488,11 +493,11 @@ async def test_nothing_is_sent_twice(redis_factory: Callable[..., RedisServer]) 
 async def test_it_comes_back_by_a_probe_that_is_free(redis_factory: Callable[..., RedisServer]) -> None:
     server = redis_factory()
     link = RedisLink(server.url, timeout=5.0)
-    await link.run("SET", "a", "1")
+    await link.run(Purpose.LOOKUP, "SET", "a", "1")
     server.stop()
     for _ in range(3):
         with pytest.raises(StoreError):
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
     assert link.breaker.state == "open"
     server.start()
     billing = BilledCommands(server.url)
@@ -502,7 +507,7 @@ async def test_it_comes_back_by_a_probe_that_is_free(redis_factory: Callable[...
         while not answered:
             await asyncio.sleep(0.05)
             with suppress(StoreError):
-                await link.run("GET", "a")
+                await link.run(Purpose.LOOKUP, "GET", "a")
                 answered = True
     assert billing.by_command() == {"get": 1}
     assert link.billed - billed == 1, "what the breaker kept back is not billed"
@@ -607,11 +612,11 @@ async def test_an_expiry_that_may_have_been_missed_is_sent_with_the_next_take(
     await link.open()
     with paused(server), pytest.raises(StoreError, match="in time"):
         await debit_one(counters, "acme", [Debit(MINUTE, 1)])
-    assert await link.run("TTL", KEY, timeout=5.0) == -1
+    assert await link.run(Purpose.LOOKUP, "TTL", KEY, timeout=5.0) == -1
     link._timeout = 5.0
     assert await debit_one(counters, "acme", [Debit(MINUTE, 1)]) == [2]
     await counters.close()
-    assert await link.run("TTL", KEY) > 0
+    assert await link.run(Purpose.LOOKUP, "TTL", KEY) > 0
     await link.close()
 
 
@@ -674,7 +679,7 @@ async def test_a_timeout_that_ends_late_is_no_fault_of_redis() -> None:
     async with a_server_that_says(None) as (url, _):
         link = RedisLink(url, timeout=0.05)
         for _ in range(5):
-            asking = asyncio.create_task(link.run("GET", "a"))
+            asking = asyncio.create_task(link.run(Purpose.LOOKUP, "GET", "a"))
             await asyncio.sleep(0.01)
             time.sleep(0.3)  # noqa: ASYNC251 - that is what is tried
             with pytest.raises(StoreError, match="in time") as caught:
@@ -682,6 +687,6 @@ async def test_a_timeout_that_ends_late_is_no_fault_of_redis() -> None:
             assert caught.value.starved
         assert link.breaker.state == "closed"
         with pytest.raises(StoreError, match="in time") as caught:
-            await link.run("GET", "a")
+            await link.run(Purpose.LOOKUP, "GET", "a")
         assert not caught.value.starved
         await link.close()

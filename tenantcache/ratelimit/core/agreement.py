@@ -69,6 +69,7 @@ class Cause(Enum):
     UNAVAILABLE = "Redis is unavailable to a process"
     LOST_COUNTERS = "Redis has lost its counters"
     LOST_COUNTERS_AGAIN = "Redis loses its counters again and again"
+    BUDGET = "the budget for Redis is nearly used up"
     ANSWERS_AGAIN = "Redis answers every process again"
     BEGINS = "the minute comes that was announced"
     ALL_REPORTED = "all processes have reported"
@@ -85,6 +86,7 @@ CHANGES: Mapping[Phase, Mapping[Cause, Phase]] = {
         Cause.UNAVAILABLE: Phase.LEAVING_REDIS,
         Cause.LOST_COUNTERS: Phase.RENEWING,
         Cause.LOST_COUNTERS_AGAIN: Phase.LEAVING_REDIS,
+        Cause.BUDGET: Phase.LEAVING_REDIS,
     },
     Phase.LEAVING_REDIS: {Cause.BEGINS: Phase.POSTGRES, Cause.ALL_REPORTED: Phase.POSTGRES},
     Phase.RENEWING: {Cause.BEGINS: Phase.REDIS},

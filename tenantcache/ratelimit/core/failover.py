@@ -44,7 +44,9 @@ Rules
    at s extends `settled_until` to s + NOTICE. If Redis fails for all processes or for none, that is exact: the process
    that announces a change has found Redis failing over more than WITNESS_GAP (rule 2), and this process would have
    found it failing too. So each process asks Redis twice a second (PING, which is free), also while all is well: the
-   outage may be over when the log is lost.
+   outage may be over when the log is lost. A budget can make the fleet leave a Redis that answers (rule 8), and that
+   would reach no process without the log. So answers vouch for DWELL seconds after the last pull at most, and for
+   nothing if that has told of a band in which the fleet may leave Redis next (rule 2 of `budget/core/bands.py`).
 7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is
    there. It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which
    it lost the last store, others may have been granted all of the limit, so it spends what it holds. When a store
@@ -52,6 +54,9 @@ Rules
    ISOLATED_FOR seconds before it: processes that notice a little later are then isolated at the edge as well. If a
    process was isolated until shortly before an edge, it spends only what it holds in that minute too: others may have
    been isolated at the edge. So a fleet that loses everything together, and gets it back, exceeds no limit.
+8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
+   the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
+   Redis is not asked whether it counts, since that is billed: PING alone tells of it.
 
 What remains are two faults at once. One process lost Postgres and sees Redis, while others see Postgres and lost Redis
 (or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is
@@ -66,6 +71,7 @@ from __future__ import annotations
 
 from math import inf
 
+from tenantcache.budget.core.bands import DWELL, Band
 from tenantcache.ratelimit.core.agreement import (
     CHANGES,
     MAX_QUIET,
@@ -102,13 +108,15 @@ STEADY = 600.0
 class Failover:
     """What one process knows, and what it may do and has to say because of that."""
 
-    __slots__ = ("_lost", "_postgres_failing_since", "agreement", "handover", "has_counted", "isolation", "redis")
+    __slots__ = ("_lost", "_postgres_failing_since", "agreement", "band", "handover", "has_counted", "isolation", "redis")
 
     def __init__(self, *, has_redis: bool) -> None:
         self.redis: RedisHealth = RedisHealth(has_redis=has_redis)
         self.agreement: Agreement = Agreement()
         self.handover: Handover = Handover()
         self.isolation: Isolation = Isolation()
+        self.band: Band = Band.NORMAL
+        """The band of the budget, as the last pull has told it."""
         self.has_counted: bool = False
         """Whether this process has counted anything: one that never does needs no store."""
         self._lost = LostCounters()
@@ -120,10 +128,11 @@ class Failover:
 
     # What is learned.
 
-    def follow(self, choice: StoreChoice, settled_until: float | None) -> bool:
+    def follow(self, choice: StoreChoice, settled_until: float | None, band: Band = Band.NORMAL) -> bool:
         """Take in what a pull has brought. `settled_until` is None if the row was being changed. Returns whether it has
         another version."""
         is_news = choice.version != self.choice.version
+        self.band = band
         if self.agreement.follow(choice, settled_until):
             self.handover.start_anew()
         if settled_until is not None:
@@ -141,8 +150,9 @@ class Failover:
 
     def _vouch(self) -> None:
         """Rule 6."""
-        if self.choice.store == "redis":
-            self.agreement.settle(self.redis.heard_since(self.agreement.pulled) + NOTICE)
+        if self.choice.store == "redis" and self.band.has_copies:
+            pulled = self.agreement.pulled
+            self.agreement.settle(min(self.redis.heard_since(pulled) + NOTICE, pulled + DWELL))
 
     def redis_lost(self, owner: str, window: Window) -> None:
         """The counter that Redis has for `owner` and `window` did not hold what was debited there."""
@@ -242,6 +252,8 @@ class Failover:
             return False
         if self.isolation.standing_of(minute) is not None:
             return False  # rule 6 there
+        if not self.band.may_count and self.redis.answers:
+            return False  # rule 8
         return self.handover.has_to_report(choice.version, minute)
 
     def has_to_report_unavailable(self, now: float) -> bool:
@@ -261,14 +273,21 @@ class Failover:
         choice, begun = self.choice, self.choice.from_minute * MINUTE
         match self.agreement.phase(now):
             case Phase.UNDECIDED:
-                return Cause.FIRST_WITH_REDIS if self.redis.answers else Cause.FIRST_WITHOUT_REDIS
+                has_redis = self.redis.answers and self.band.may_count
+                return Cause.FIRST_WITH_REDIS if has_redis else Cause.FIRST_WITHOUT_REDIS
             case Phase.REDIS if self._redis_is_unavailable(now):
                 return Cause.UNAVAILABLE
+            case Phase.REDIS if not self.band.may_count:
+                return Cause.BUDGET
             case Phase.REDIS if self._lost.are_lost(choice.version):
                 return Cause.LOST_COUNTERS if now >= begun + STEADY else Cause.LOST_COUNTERS_AGAIN
-            case Phase.POSTGRES if self.redis.answers and now >= max(choice.complained_at, begun) + choice.quiet:
+            case Phase.POSTGRES if self._may_return and now >= max(choice.complained_at, begun) + choice.quiet:
                 return Cause.ANSWERS_AGAIN
         return None  # one change at a time
+
+    @property
+    def _may_return(self) -> bool:
+        return self.redis.answers and self.band.may_count
 
     def _redis_is_unavailable(self, now: float) -> bool:
         """Rule 2. A process that was given no Redis is without it once it counts."""

@@ -1,0 +1,76 @@
+"""Which library a key belongs to, told from its shape.
+
+A fingerprint is the shape that a library gives its keys by default, or as its documentation has people configure it.
+An application may choose another prefix, and then the key has no owner here: None is better than a wrong name. Names
+that applications use as well ("queues", "schedule") count only together with the type that the library gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The shape of a key. `kinds` are the types (as TYPE answers) that it may have; empty: any.
+
+    `only_with_kind`: the shape alone is too common to tell.
+    """
+
+    owner: str
+    shape: re.Pattern[bytes]
+    kinds: frozenset[str] = frozenset()
+    only_with_kind: bool = False
+
+    def fits(self, key: bytes, kind: str) -> bool:
+        if kind:
+            return (not self.kinds or kind in self.kinds) and self.shape.fullmatch(key) is not None
+        return not self.only_with_kind and self.shape.fullmatch(key) is not None
+
+
+def owner_of(key: bytes, kind: str = "") -> str | None:
+    """The library that `key` belongs to, like "celery"; None if that cannot be told.
+
+    `kind` is Redis' TYPE of the key (string, list, hash, set, zset, stream), and "" if it is not known.
+    """
+    return next((one.owner for one in FINGERPRINTS if one.fits(key, kind)), None)
+
+
+_UUID = rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+
+
+def _table() -> Iterator[Fingerprint]:
+    def shape(owner: str, pattern: bytes, kinds: str = "", *, only_with_kind: bool = False) -> Fingerprint:
+        return Fingerprint(owner, re.compile(pattern, re.DOTALL), frozenset(kinds.split()), only_with_kind)
+
+    yield shape("tenantcache", rb"tenantcache:(?:probe|tenant:.+|ratelimit:.+)", "string")
+    yield shape("upstash-ratelimit", rb"@upstash/ratelimit(?::.+)?")
+    yield shape("limits", rb"LIMITS:\{?LIMITER/.+/\d+/\d+/(?:second|minute|hour|day|month|year)\}?(?:/-1)?")
+    yield shape("fastapi-limiter", rb"fastapi-limiter:.+")
+    yield shape("fastapi-redis-sdk", rb"redis:fastapi:.+")
+    yield shape("celery", rb"celery-(?:task|taskset)-meta-.+")
+    yield shape("celery", rb"_kombu\.binding\.(?:celery|celeryev|celery\.pidbox|reply\.celery\.pidbox)", "set")
+    yield shape("celery", _UUID + rb"\.reply\.celery\.pidbox", "list")
+    yield shape("celery", rb"celery(?:\x06\x16\d+)?", "list", only_with_kind=True)
+    yield shape("kombu", rb"_kombu\.binding\..+", "set")
+    yield shape("kombu", rb"unacked", "hash", only_with_kind=True)
+    yield shape("kombu", rb"unacked_index", "zset", only_with_kind=True)
+    yield shape("kombu", rb"unacked_mutex", "string", only_with_kind=True)
+    yield shape("arq", rb"arq:(?:queue|job:|result:|in-progress:|retry:|abort|cron:|.+:health-check).*")
+    yield shape("rq", rb"rq:[a-z_-]+(?::.+)?")
+    yield shape("bull", rb"bull:[^:]+:.+")
+    yield shape("sidekiq", rb"stat:(?:processed|failed)(?::\d{4}-\d\d-\d\d)?", "string")
+    yield shape("sidekiq", rb"queue:.+", "list", only_with_kind=True)
+    yield shape("sidekiq", rb"(?:schedule|retry|dead)", "zset", only_with_kind=True)
+    yield shape("sidekiq", rb"(?:queues|processes)", "set", only_with_kind=True)
+    yield shape("fastapi-cache", rb"fastapi-cache:.*:[0-9a-f]{32}", "string")
+    yield shape("django-redis", rb":\d+:.+")
+    yield shape("flask-caching", rb"flask_cache_.+", "string")
+    yield shape("aiocache", rb"[\w.:]+\(.*\)\[.*\]", "string")
+    yield shape("cashews", rb"(?:early|hit|soft|fail|circuit|bloom):.+", "string", only_with_kind=True)
+
+
+FINGERPRINTS: tuple[Fingerprint, ...] = tuple(_table())
+"""The first that fits counts."""

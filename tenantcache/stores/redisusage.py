@@ -1,0 +1,65 @@
+"""What the fleet uses of its Redis, in Postgres."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from tenantcache.budget.core.meter import Purpose
+from tenantcache.budget.core.period import HOUR
+from tenantcache.budget.usestore import UseRow
+from tenantcache.stores.counters import Fetcher
+
+# What is written belongs to this process and what is read to the others, so one snapshot does for both.
+_EXCHANGE = """
+    with written as (
+        insert into tenantcache.redis_usage as u (hour, process, purpose, billed)
+            select hour, $1, purpose, billed
+            from unnest($2::timestamptz[], $3::text[], $4::bigint[]) as n (hour, purpose, billed)
+        on conflict (hour, process, purpose) do update set billed = greatest(u.billed, excluded.billed)
+    )
+    select extract(epoch from hour)::bigint / 3600 as hour, purpose, sum(billed)::bigint as billed
+        from tenantcache.redis_usage where hour >= $5 and process <> $1 group by 1, 2
+"""
+
+_READ = """
+    select extract(epoch from hour)::bigint / 3600 as hour, purpose, sum(billed)::bigint as billed
+        from tenantcache.redis_usage where hour >= $2 and process <> $1 group by 1, 2
+"""
+
+_DROP = "delete from tenantcache.redis_usage where hour < $1"
+
+_PURPOSES = {purpose.value: purpose for purpose in Purpose}
+"""One that a newer version writes is not among them, and counts all the same, as a probe."""
+
+
+class PostgresRedisUsage:
+    """`UseStore`, in the table `tenantcache.redis_usage`."""
+
+    def __init__(self, postgres: Fetcher) -> None:
+        self._postgres = postgres
+
+    async def exchange(self, process_id: UUID, rows: Sequence[UseRow], since: int) -> list[UseRow]:
+        doing = "reporting what is used of Redis"
+        if rows:
+            written = (
+                [_at(row.hour) for row in rows],
+                [row.purpose.value for row in rows],
+                [row.billed for row in rows],
+            )
+            found = await self._postgres.fetch(doing, _EXCHANGE, process_id, *written, _at(since))
+        else:  # a role that may only read, and a replica, can do that
+            found = await self._postgres.fetch(doing, _READ, process_id, _at(since))
+        others: Counter[tuple[int, Purpose]] = Counter()
+        for row in found:
+            others[row["hour"], _PURPOSES.get(row["purpose"], Purpose.PROBE)] += row["billed"]
+        return [UseRow(*key, billed) for key, billed in others.items()]
+
+    async def drop_before(self, hour: int) -> None:
+        await self._postgres.fetch("dropping old use of Redis", _DROP, _at(hour))
+
+
+def _at(hour: int) -> datetime:
+    return datetime.fromtimestamp(hour * HOUR, UTC)
