@@ -192,7 +192,9 @@ class Governor:
     def _tell_of_row(self, store: BandStore, use: Use | None) -> None:
         """Of a change that another process has made, and has not told of: it does not know what was before."""
         row = self.row
-        self._send(store, row.version, row.changed_at, {"from": None, "to": row.band.value, "why": None} | _described(use))
+        self._send(
+            store, row.version, row.changed_at, {"from": None, "to": row.band.value, "why": None} | _described(use)
+        )
 
     def _send(self, store: BandStore, version: int, at: float, data: dict[str, object]) -> None:
         if self._webhook is None:

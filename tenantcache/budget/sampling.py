@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from tenantcache.budget.core.allocation import allocate, allocate_pilot, weigh
 from tenantcache.budget.core.keyanswers import Answer, Question, read_answer
 from tenantcache.budget.core.keyreport import KeyReport
-from tenantcache.budget.core.keysummary import KeySample, NodeKeys, OwnerOf, summarize
+from tenantcache.budget.core.keysummary import KeySample, NodeKeys, summarize
 from tenantcache.budget.core.prices import count_billed
 from tenantcache.budget.core.scancursor import are_positions, cursor_at, position_of
 from tenantcache.budget.core.tally import Tally
@@ -63,7 +63,6 @@ async def sample_keys(
     max_commands: int,
     random: Random | None = None,
     progress: Progress | None = None,
-    owner_of: OwnerOf | None = None,
 ) -> KeyReport:
     """Look at the keys of `redis`, with `max_commands` billed commands at most.
 
@@ -73,7 +72,7 @@ async def sample_keys(
     await sampling.count_keys()
     await sampling.name_keys()
     await sampling.ask_keys()
-    return summarize(sampling.sample(), owner_of)
+    return summarize(sampling.sample())
 
 
 class _Sampling:
@@ -88,9 +87,10 @@ class _Sampling:
         self._questions = list(Question)
         self._answers: dict[str, list[tuple[bytes, Answer]]] = {}
         self._notes: list[str] = []
+        self._scan_refused = False
 
     def sample(self) -> KeySample:
-        return KeySample(self._keys, self._tally, self._answers, self._billed, self._notes)
+        return KeySample(self._keys, self._tally, self._answers, self._billed, self._notes, self._scan_refused)
 
     async def count_keys(self) -> None:
         for node in self._nodes:
@@ -142,8 +142,8 @@ class _Sampling:
     async def _scan(self, node: Node, cursors: Sequence[int]) -> list[tuple[int, list[bytes]]]:
         """Cursor and keys of each SCAN; nothing if the limit is reached, or if one is refused."""
         replies = await self._send(node, [("SCAN", cursor, "COUNT", COUNT) for cursor in cursors])
-        if refused := next((reply for reply in replies if isinstance(reply, Exception)), None):
-            self._note(f"SCAN is refused at {node.address}: {refused}")
+        if any(isinstance(reply, Exception) for reply in replies):
+            self._scan_refused = True
             return []
         return [(int(cursor), keys) for cursor, keys in replies]
 

@@ -14,8 +14,11 @@ from typing import Annotated
 import typer
 
 from tenantcache.cli.adopt import app as adopt
+from tenantcache.cli.analyze import analyze
+from tenantcache.cli.clean import clean
 from tenantcache.cli.init import init, uninstall
 from tenantcache.cli.terminal import Exit
+from tenantcache.cli.ttl import ttl
 from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
 
 app = typer.Typer(
@@ -54,6 +57,9 @@ def _tell(text: str) -> None:
 app.command()(init)
 app.command()(uninstall)
 app.add_typer(adopt, name="adopt")
+app.command()(analyze)
+app.command()(ttl)
+app.command()(clean)
 
 
 @app.command()

@@ -256,4 +256,3 @@ def unreported_at_most(row: BandChoice, use: Use) -> int:
     above = CHANGES[row.band].get(Cause.RISES)
     left = use.budget - use.used if above is None else edges_of(use)[above] - use.used
     return max(LEAST_UNREPORTED, left // (2 * max(1, use.processes)))
-

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tenantcache.budget.core.estimates import NORMAL, Estimate, estimate_mean, estimate_share, total
 from tenantcache.budget.core.keyanswers import Answer
 from tenantcache.budget.core.keyreport import Interval, KeyReport, LargeKey, PatternReport, ttl_step
 from tenantcache.budget.core.keytext import show_key
+from tenantcache.budget.core.owners import owner_of
 from tenantcache.budget.core.tally import Seen, Tally
-
-OwnerOf = Callable[[bytes, str], str | None]
-"""Names the library of a key of a TYPE."""
 
 MOST_LARGEST = 20
 EXPIRED_SHARE = 0.02
@@ -64,14 +62,14 @@ class KeySample:
     answers: dict[str, list[tuple[bytes, Answer]]]
     billed_commands: int
     notes: list[str]
+    scan_refused: bool = False
 
 
-def summarize(sample: KeySample, owner_of: OwnerOf | None) -> KeyReport:
-    """The report; without `owner_of` no pattern has an owner."""
+def summarize(sample: KeySample) -> KeyReport:
     runs = [[size for node, size in sample.tally.runs if node == number] for number in range(len(sample.nodes))]
     populations = [node.population(sizes) for node, sizes in zip(sample.nodes, runs, strict=True)]
     keys = total(populations)
-    summary = _Summary(sample, runs, populations, keys, owner_of)
+    summary = _Summary(sample, runs, populations, keys)
     patterns = [summary.pattern(pattern, seen) for pattern, seen in sample.tally.patterns.items()]
     return KeyReport(
         keys=round(keys.value),
@@ -81,6 +79,7 @@ def summarize(sample: KeySample, owner_of: OwnerOf | None) -> KeyReport:
         patterns=tuple(sorted(patterns, key=lambda report: (-report.keys, report.pattern))),
         largest=_largest(sample.answers),
         notes=tuple(sample.notes),
+        scan_refused=sample.scan_refused,
     )
 
 
@@ -90,7 +89,6 @@ class _Summary:
     runs: list[list[int]]
     populations: list[Estimate]
     keys: Estimate
-    owner_of: OwnerOf | None
 
     def pattern(self, pattern: str, seen: Seen) -> PatternReport:
         keys = self._count(seen)
@@ -133,11 +131,10 @@ class _Summary:
             following[node] += 1
         return places
 
-    def _owner(self, seen: Seen, types: Sequence[str]) -> str | None:
-        if self.owner_of is None or not seen.kept:
-            return None
+    @staticmethod
+    def _owner(seen: Seen, types: Sequence[str]) -> str | None:
         kind = Counter(types).most_common(1)[0][0] if types else ""
-        return self.owner_of(seen.kept[0][2], kind)
+        return owner_of(seen.kept[0][2], kind) if seen.kept else None
 
 
 def _shares(values: Sequence[str]) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from itertools import pairwise
 
-MAX_BYTES = 512
+MAX_BYTES = 256
 """What is behind them does not count. Keys may have 512 MB."""
 
 SEPARATORS = ":/|"

@@ -108,7 +108,16 @@ STEADY = 600.0
 class Failover:
     """What one process knows, and what it may do and has to say because of that."""
 
-    __slots__ = ("_lost", "_postgres_failing_since", "agreement", "band", "handover", "has_counted", "isolation", "redis")
+    __slots__ = (
+        "_lost",
+        "_postgres_failing_since",
+        "agreement",
+        "band",
+        "handover",
+        "has_counted",
+        "isolation",
+        "redis",
+    )
 
     def __init__(self, *, has_redis: bool) -> None:
         self.redis: RedisHealth = RedisHealth(has_redis=has_redis)
