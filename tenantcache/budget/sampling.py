@@ -68,15 +68,19 @@ async def sample_keys(
 
     Raises what the nodes raise if they cannot be reached.
     """
-    sampling = _Sampling(redis.nodes, max_commands, random or Random(), progress)
+    sampling = KeySampler(redis.nodes, max_commands, random or Random(), progress)
     await sampling.count_keys()
     await sampling.name_keys()
     await sampling.ask_keys()
     return summarize(sampling.sample())
 
 
-class _Sampling:
-    def __init__(self, nodes: Sequence[Node], max_commands: int, random: Random, progress: Progress | None) -> None:
+class KeySampler:
+    """The steps of a sample, each with what the limit leaves to it."""
+
+    def __init__(
+        self, nodes: Sequence[Node], max_commands: int, random: Random, progress: Progress | None = None
+    ) -> None:
         self._nodes = nodes
         self._most = max_commands
         self._random = random
@@ -113,7 +117,7 @@ class _Sampling:
         self._tally.learn()
 
     async def ask_keys(self) -> None:
-        keys = self._keys_by_pattern()
+        keys = self.keys_by_pattern()
         most = {pattern: len(kept) for pattern, kept in keys.items()}
         await self._ask(keys, allocate_pilot(self._left // len(self._questions), most))
         if self._questions:
@@ -193,7 +197,7 @@ class _Sampling:
             self._tally.add_run(number, keys)
             self._keys[number].spans.append(span)
 
-    def _keys_by_pattern(self) -> dict[str, list[tuple[int, bytes]]]:
+    def keys_by_pattern(self) -> dict[str, list[tuple[int, bytes]]]:
         """The keys that may be asked, each with its node, in a random order."""
         return {
             pattern: [(node, key) for _, node, key in sorted(seen.kept, reverse=True)]

@@ -126,6 +126,7 @@ def student(freedom: int) -> float:
     """Student's quantile for 99 %, by the expansion of Abramowitz and Stegun, 26.7.5; `freedom` is 1 at least."""
     if freedom <= len(_STUDENT):
         return _STUDENT[freedom - 1]
-    cube, fifth = NORMAL**3, NORMAL**5
+    cube, fifth, seventh = NORMAL**3, NORMAL**5, NORMAL**7
     first = (cube + NORMAL) / (4 * freedom)
-    return NORMAL + first + (5 * fifth + 16 * cube + 3 * NORMAL) / (96 * freedom**2)
+    second = (5 * fifth + 16 * cube + 3 * NORMAL) / (96 * freedom**2)
+    return NORMAL + first + second + (3 * seventh + 19 * fifth + 17 * cube - 15 * NORMAL) / (384 * freedom**3)
