@@ -154,7 +154,8 @@ def _judge_lifetime(report: PatternReport, kind: Kind | None, guide: tuple[int, 
 def _judge_without(
     report: PatternReport, kind: Kind | None, guide: tuple[int, int] | None, without: float
 ) -> tuple[Severity, str]:
-    collections = bool(report.types) and set(report.types) <= _COLLECTIONS
+    types = set(report.types or ())
+    collections = bool(types) and types <= _COLLECTIONS
     if report.owner in _QUEUES and collections:
         return Severity.OK, f"a queue of {report.owner}: it lives as long as its work"
     if report.keys == 1:
