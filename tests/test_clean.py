@@ -215,7 +215,7 @@ def test_a_cluster_is_cleaned_node_by_node(run: Run, redis_cluster: RedisCluster
     assert redis_cluster.count_keys("user:*") == 300
 
 
-def test_del_stands_in_for_unlink(run: Run, client: Redis, redis_url: str, billed_commands: BilledCommands) -> None:
+def test_del_stands_in_for_unlink(run: Run, client: Any, redis_url: str, billed_commands: BilledCommands) -> None:
     fill(client, 1_200, 5)
     client.execute_command("ACL SETUSER old on >pw ~* +@all -unlink")
     billed_commands.reset()
@@ -229,7 +229,7 @@ def test_del_stands_in_for_unlink(run: Run, client: Redis, redis_url: str, bille
     assert commands["del"] == 2
 
 
-def test_a_user_who_may_not_remove_is_told(run: Run, client: Redis, redis_url: str) -> None:
+def test_a_user_who_may_not_remove_is_told(run: Run, client: Any, redis_url: str) -> None:
     fill(client, 20, 5)
     client.execute_command("ACL SETUSER reader on >pw ~* +@read +dbsize +scan +info +ping")
     try:
