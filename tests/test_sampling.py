@@ -92,6 +92,38 @@ async def test_cursors_that_are_not_positions_are_found_out() -> None:
     assert any("are not positions" in note and "may be off" in note for note in report.notes)
 
 
+async def test_cursors_that_name_a_slot_first_are_found_out() -> None:
+    """A cluster of Redis 7.4 or Valkey 8 has a table for each slot, and the last 14 bits of a cursor are the slot."""
+    keys = keys_of(random.Random(3), 0.5)
+    model = SlotModel(keys, 1)
+    report = await sample_keys(model, max_commands=60, random=random.Random(1))
+    assert len(model.sent) <= 60
+    assert report.sampled > 1_000
+    assert any("are not positions" in note for note in report.notes)
+    for pattern in report.patterns:
+        count, _ = truth_of(keys)[pattern.pattern]
+        assert pattern.keys_interval[0] <= count <= pattern.keys_interval[1]
+
+
+class SlotModel(ScanModel):
+    """It serves the last third of the slots, and walks one slot after the other."""
+
+    def __init__(self, keys: Mapping[bytes, int], seed: int) -> None:
+        super().__init__(keys, seed)
+        draw = random.Random(seed)
+        self._slots: dict[int, list[bytes]] = {slot: [] for slot in range(10_923, 16_384)}
+        for key in keys:
+            self._slots[draw.choice(range(10_923, 16_384))].append(key)
+
+    def _scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        found: list[bytes] = []
+        for slot in range(max(cursor & 0x3FFF, 10_923), 16_384):
+            if len(found) >= count:
+                return slot, found
+            found += self._slots[slot]
+        return 0, found
+
+
 async def test_keys_whose_time_is_over_are_not_counted() -> None:
     """DBSIZE counts them until they are removed, and SCAN does not name them."""
     model = ScanModel({b"user:%d" % number: 64 for number in range(50_000)}, 1)
