@@ -4,8 +4,8 @@
 2. A tenth of the other commands are SCANs. If they reach, they walk all keys. If not, each starts at a position of its
    own, evenly spread (`budget/core/scancursor.py`), and names a run of keys. If a server's cursors are not positions,
    the walk starts at 0 and ends early, and the report says so.
-3. What is left asks a choice of the keys for TYPE, TTL and MEMORY USAGE: first some of each pattern, then more of the
-   patterns that hold most keys, and of those whose sizes vary most.
+3. What is left asks a choice of the keys for TYPE, TTL and MEMORY USAGE. First come some of each pattern, then more of
+   the patterns that hold most keys, and of those whose sizes vary most.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ def compare_looks(
 ) -> list[Churn]:
     """What became of keys, by (pattern, key), `seconds` later. Only keys that expire can be told.
 
-    One whose time left went up was written again. One that was idle since it was written was not read before: when it
-    was written is told by the longest time left of its pattern, which comes close to what all of it are given.
+    One whose time left went up was written again. One that was idle since it was written was not read before. When it
+    was written is told by the longest time left of its pattern, which comes close to what all keys of it are given.
     """
     given: Counter[str] = Counter()
     for (pattern, _), look in (*first.items(), *second.items()):

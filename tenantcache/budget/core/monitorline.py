@@ -17,8 +17,8 @@ class Deed(Enum):
     EXPIRED = "expired"
 
 
-# What puts a value in place of another. Commands that answer with the value, like INCR, read it as well; SET with NX, a
-# lock, and commands that add to a collection replace nothing.
+# What puts a value in place of another. Commands that answer with the value, like INCR, read it as well. SET with NX, a
+# lock, replaces nothing, and neither do commands that add to a collection.
 _WRITES = frozenset({"SET", "SETEX", "PSETEX", "HSET", "HMSET"})
 # fmt: off
 _FIRST_KEY_READS = frozenset(
