@@ -18,8 +18,8 @@ from tenantcache.budget.core.livekeys import LiveKeys
 
 EXAMPLES = 10
 
-MAX_KEYS = 1_000
-"""Keys of one UNLINK."""
+MAX_KEYS = 2_000
+"""Keys of one UNLINK: what one SCAN names, which may be some more than asked for."""
 
 AT_ONCE = 100
 """UNLINKs in one round trip. It is one for a batch, and in a cluster one for each of its hash slots."""

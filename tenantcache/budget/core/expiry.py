@@ -68,7 +68,7 @@ _WORDS = {
 _ANYWHERE = (Kind.RATE_LIMIT, Kind.SESSION)
 _PIECE = re.compile(r"[a-z]+")
 _RATE_LIMIT = re.compile(r"rate[-_]?limit|throttl", re.IGNORECASE)
-_WINDOWS = ((re.compile(r"dail|day|\{date\}", re.IGNORECASE), 86_400), (re.compile(r"hour", re.IGNORECASE), 3_600))
+_WINDOWS = ((re.compile(r"dail|day|\{date\}(?!.*\{time\})", re.IGNORECASE), 86_400), (re.compile(r"hour", re.IGNORECASE), 3_600))
 _QUEUES = frozenset({"celery", "kombu", "arq", "rq", "bull", "sidekiq"})
 _COLLECTIONS = frozenset({"list", "set", "zset", "stream", "hash"})
 
