@@ -225,6 +225,19 @@ def test_names_that_would_steer_a_terminal(run: Run, client: Any, redis_url: str
     assert r"\x1b[31m[red]evil[/red]\x07" in [key["key"] for key in json.loads(out)["largest"]]
 
 
+def test_keys_of_other_databases_are_mentioned(run: Run, client: Any, redis_url: str) -> None:
+    with Redis.from_url(redis_url.removesuffix("/0") + "/3", protocol=2, driver_info=None) as other:
+        other.mset({f"user:{number}": 1 for number in range(7)})
+    fill(client)
+    _, out, errors = run("analyze", "--redis-url", redis_url, "--json")
+    found = json.loads(out)
+    assert found["keys"] == 1_202
+    assert found["notes"] == ["db3 has 7 more keys, which were not looked at; give /3 in the URL"]
+    assert found["notes"][0] in errors
+    _, out, _ = run("analyze", "--redis-url", redis_url.removesuffix("/0") + "/3", "--json")
+    assert json.loads(out)["keys"] == 7
+
+
 def test_a_reader_that_leaves(client: Any, redis_url: str) -> None:
     """`tenantcache analyze | head -1` ends without a traceback."""
     fill(client)

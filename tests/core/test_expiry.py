@@ -61,7 +61,7 @@ def pattern_of(
         (pattern_of("ratelimit:{id}:daily", never=1.0), Severity.CRIT, "all never expire; the guide has 86,400 s"),
         (pattern_of("ratelimit:{id}:{date}:{time}", never=1.0), Severity.CRIT, "all never expire; the guide has 60 s"),
         (pattern_of("ratelimit:{id}", never=0.25), Severity.CRIT, "25% never expire; the guide has 60 s"),
-        (pattern_of("user:{id}:session", never=1.0), Severity.CRIT, "the guide has 300 s for a session data"),
+        (pattern_of("user:{id}:session", never=1.0), Severity.CRIT, "the guide has 300 s for session data"),
         (pattern_of("tenant:{id}:settings", never=1.0), Severity.WARN, "the guide has 3,600 s"),
         (pattern_of("temp:{uuid}", never=1.0), Severity.WARN, "all never expire"),
         (pattern_of("config:features", never=1.0, keys=1), Severity.OK, "one key"),

@@ -19,10 +19,10 @@ class Kind(Enum):
     """What a key holds, and the seconds after which it should expire: from, to."""
 
     CONFIG = "static config", 3600, 3600
-    PROFILE = "user profile", 1800, 1800
+    PROFILE = "user profiles", 1800, 1800
     SESSION = "session data", 300, 300
-    RATE_LIMIT = "rate limit", 60, 60
-    RESPONSE = "API response", 60, 300
+    RATE_LIMIT = "rate limits", 60, 60
+    RESPONSE = "API responses", 60, 300
 
     def __init__(self, label: str, least: int, most: int) -> None:
         self.label = label
@@ -68,7 +68,10 @@ _WORDS = {
 _ANYWHERE = (Kind.RATE_LIMIT, Kind.SESSION)
 _PIECE = re.compile(r"[a-z]+")
 _RATE_LIMIT = re.compile(r"rate[-_]?limit|throttl", re.IGNORECASE)
-_WINDOWS = ((re.compile(r"dail|day|\{date\}(?!.*\{time\})", re.IGNORECASE), 86_400), (re.compile(r"hour", re.IGNORECASE), 3_600))
+_WINDOWS = (
+    (re.compile(r"dail|day|\{date\}(?!.*\{time\})", re.IGNORECASE), 86_400),
+    (re.compile(r"hour", re.IGNORECASE), 3_600),
+)
 _QUEUES = frozenset({"celery", "kombu", "arq", "rq", "bull", "sidekiq"})
 _COLLECTIONS = frozenset({"list", "set", "zset", "stream", "hash"})
 
@@ -164,4 +167,4 @@ def _judge_without(
     if kind is None or guide is None:
         return Severity.WARN, f"{share} never expire"
     severity = Severity.WARN if kind in (Kind.CONFIG, Kind.PROFILE) else Severity.CRIT
-    return severity, f"{share} never expire; the guide has {guide[1]:,} s for a {kind.label}"
+    return severity, f"{share} never expire; the guide has {guide[1]:,} s for {kind.label}"
