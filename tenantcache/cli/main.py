@@ -17,6 +17,9 @@ import typer
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.budget import budget
 from tenantcache.cli.domains import app as domains
+from tenantcache.cli.analyze import analyze
+from tenantcache.cli.churn import churn
+from tenantcache.cli.clean import clean
 from tenantcache.cli.init import init, uninstall
 from tenantcache.cli.record import record
 from tenantcache.cli.resolve import resolve
@@ -25,6 +28,8 @@ from tenantcache.cli.terminal import Exit
 from tenantcache.cli.usage import usage
 from tenantcache.cli.visible import visible
 from tenantcache.errors import StoreError, TenantCacheError, UnknownDomainError, UnknownTenantError, UnreachableError
+from tenantcache.cli.ttl import ttl
+from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
 
 app = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
@@ -72,6 +77,10 @@ app.command()(usage)
 app.command()(budget)
 # What stands behind COMMAND is the program's, whether it looks like an option or not.
 app.command(context_settings={"allow_interspersed_args": False})(record)
+app.command()(analyze)
+app.command()(ttl)
+app.command()(churn)
+app.command()(clean)
 
 
 @app.command()

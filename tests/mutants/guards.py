@@ -55,6 +55,7 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
+    "keys": ["tests/test_sampling.py", "tests/test_clean.py"],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
@@ -130,6 +131,7 @@ GROUPS = ("groups",)
 RECORDING = ("recording",)
 RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
+KEYS = ("keys",)
 HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
@@ -1604,6 +1606,9 @@ MUTANTS = [
 ROUTINES = "tenantcache/schema/adopt/routines.py"
 ADOPTED_SQL = "tenantcache/schema/adopted.sql"
 LOG_SQL = "tenantcache/schema/log.sql"
+SAMPLING = "tenantcache/budget/sampling.py"
+CLEANING = "tenantcache/budget/cleaning.py"
+CLEAN_COMMAND = "tenantcache/cli/cleaning.py"
 ADOPTED = ("adopted",)
 MUTANTS += [
     Mutant(
@@ -1962,5 +1967,17 @@ MUTANTS += [
         "KEPT_BYTES - len(self._bulk)",
         "len(self._buffer)",
         RECORDING,
+    Mutant("a sample keeps below its limit", SAMPLING, "if billed > self._left:", "if False:", KEYS),
+    Mutant("cursors are judged", SAMPLING, "if not are_positions(", "if False and not are_positions(", KEYS),
+    Mutant("clean leaves live keys alone", CLEANING, "if not self._order.live.holds(key)]", "]", KEYS),
+    Mutant("clean goes back to a batch that was cut off", CLEANING, "if done < len(keys):", "if False:", KEYS),
+    Mutant("clean keeps below its limit", CLEANING, "if node.spending.remaining < 1:", "if False:", KEYS),
+    Mutant("no pattern of all keys", CLEAN_COMMAND, "if not names_something(pattern):", "if False:", KEYS),
+    Mutant(
+        "no pattern of live keys",
+        CLEAN_COMMAND,
+        "if hit := live.first_hit(compile_glob(pattern)):",
+        "if hit := None:",
+        KEYS,
     ),
 ]
