@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest`.
+"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest`, and those about Redis.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -16,6 +16,7 @@ import typer
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.analyze import analyze
 from tenantcache.cli.clean import clean
+from tenantcache.cli.health import doctor, status, watch
 from tenantcache.cli.init import init, uninstall
 from tenantcache.cli.terminal import Exit
 from tenantcache.cli.ttl import ttl
@@ -60,6 +61,9 @@ app.add_typer(adopt, name="adopt")
 app.command()(analyze)
 app.command()(ttl)
 app.command()(clean)
+app.command()(status)
+app.command()(watch)
+app.command()(doctor)
 
 
 @app.command()

@@ -6,8 +6,10 @@ rich leaves colours out if `NO_COLOR` is set or the output is not a terminal.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +34,9 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):  # a terminal that is not of UTF-8 shows ? for what it lacks
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
         self.out = Console(highlight=False)
         self.notes = Console(stderr=True, highlight=False)
 
