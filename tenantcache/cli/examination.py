@@ -48,6 +48,8 @@ class Wanted:
 
 async def examine(redis: AnyRedis, wanted: Wanted, terminal: Terminal) -> Facts:
     """Raises UnreachableError. A provider that refuses this account is a fact, if INFO was answered before."""
+    if wanted.seconds:
+        terminal.say(f"measuring for {wanted.seconds:g} seconds")
     server, traffic = await read_traffic(redis, wanted.seconds)
     facts = Facts(server, traffic, plan=wanted.plan, quota=find_quota(server, traffic, wanted, time.time()))
     try:
@@ -92,7 +94,7 @@ async def _count_keys(redis: AnyRedis, server: ServerFacts) -> ServerFacts:
 async def _ask_idle(redis: AnyRedis, facts: Facts) -> Facts:
     """Ask keys chosen at random. Servers that do not have the command, or have an LFU policy, do not say."""
     idle: list[int] = []
-    count = max(IDLE_ASKED // len(redis.nodes), 1)
+    count = max(min(IDLE_ASKED, facts.server.keys or IDLE_ASKED) // len(redis.nodes), 1)
     for node in redis.nodes:
         named = await node.send_many([("RANDOMKEY",)] * count)
         if is_not_known(named[0]):

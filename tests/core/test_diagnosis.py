@@ -240,6 +240,8 @@ def quota(
         ({"quota": quota(900_000, "2026-11-20", ends_in=9.0, assumed=True)}, "warn"),
         ({"refusal": "max requests limit exceeded"}, "crit"),
         ({"plan": PLANS["upstash-payg"]}, "ok"),
+        ({"plan": PLANS["upstash-free"]}, None),
+        ({"provider": "Upstash"}, None),
         ({}, None),
     ],
 )

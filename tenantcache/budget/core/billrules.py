@@ -15,7 +15,7 @@ from tenantcache.budget.core.plans import (
     cheapest,
     monthly_cost,
 )
-from tenantcache.budget.core.serverrules import INFO_IS_SILENT
+from tenantcache.budget.core.serverrules import NO_RATE
 from tenantcache.budget.core.traffic import duration, size
 
 QUOTA_WARN = 0.7
@@ -37,6 +37,8 @@ def judge_suspension(facts: Facts) -> Judgement:
         return _judge_quota(facts.quota)
     if facts.plan is not None and facts.plan.quota is None:
         return ok(f"{facts.plan.title} has no quota of commands", "each command is billed, or none")
+    if facts.plan is not None or facts.server.provider == "Upstash":
+        return NotKnown(NO_RATE)
     return NotKnown("no quota is known; give --plan or --quota")
 
 
@@ -61,7 +63,7 @@ def judge_plan(facts: Facts) -> Judgement:
         return None
     rate = facts.traffic.per_second(facts.traffic.billed)
     if rate is None:
-        return NotKnown(INFO_IS_SILENT)
+        return NotKnown(NO_RATE)
     moved = facts.traffic.per_second(facts.traffic.network)
     use = MonthlyUse(rate * MONTH, facts.server.memory, None if moved is None else moved * MONTH)
     costs = [f"{plan.title} ${cost:,.2f}" for plan in UPSTASH[1:3] if (cost := monthly_cost(plan, use)) is not None]

@@ -33,6 +33,7 @@ POLLING_SHARE, POLLING_LEAST = 0.2, 0.5
 
 BLOCKING = frozenset({"KEYS", "MONITOR"})
 INFO_IS_SILENT = "INFO does not tell"
+NO_RATE = "INFO does not tell since when it counts; measure with --seconds"
 
 
 def judge_operations(facts: Facts) -> Judgement:
