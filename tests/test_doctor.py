@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenantcache.budget.core.finding import EVERY, Severity
+from tenantcache.budget.core.serverfacts import ServerFacts
+from tenantcache.budget.core.traffic import traffic_of
 from tenantcache.cli.doctor import run_doctor
+from tenantcache.cli.examination import Wanted, find_quota
 from tenantcache.cli.main import main
 from tenantcache.devservers import RedisServer, free_port
 from tests.servers.billing import BilledCommands
@@ -322,6 +326,24 @@ def test_the_date_of_the_suspension_and_the_cheaper_plan(run: Run, upstash: Upst
     # The plan is not known, so it may be any.
     assert run.doctor(upstash.url)["suspension"]["severity"] == "warn"
     assert run.doctor(upstash.url, "--quota", "100000000")["suspension"]["severity"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("a_second", "used", "by_the_end", "day"),
+    [
+        (1.0, 345_600, 2_592_000, "2026-11-06"),  # 154,400 seconds after the 5th began
+        (0.1, 34_560, 259_200, None),
+        (2.0, 691_200, 5_184_000, "2026-11-05"),  # used up already
+    ],
+)
+def test_the_rate_is_projected_on_the_month(a_second: float, used: int, by_the_end: int, day: str | None) -> None:
+    now = datetime(2026, 11, 5, tzinfo=UTC).timestamp()
+    server = ServerFacts(1, provider="Upstash", uptime=1_000, processed=int(1_000 * a_second))
+    found = find_quota(server, traffic_of(server), Wanted(keys=False), now)
+    assert found is not None
+    assert found.outlook.used == pytest.approx(used)
+    assert found.outlook.full_month == pytest.approx(by_the_end)
+    assert (found.day, found.name, found.assumed) == (day, "the plan Free", True)
 
 
 def test_an_account_over_its_quota_is_examined_as_far_as_it_answers(

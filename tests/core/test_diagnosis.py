@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tenantcache.budget.core.diagnosis import CHECKLISTS, RULES, diagnose, needs_keys
 from tenantcache.budget.core.facts import (
@@ -18,7 +20,7 @@ from tenantcache.budget.core.facts import (
     QuotaFacts,
 )
 from tenantcache.budget.core.finding import EVERY, Checklist, Severity
-from tenantcache.budget.core.plans import PLANS, Outlook
+from tenantcache.budget.core.plans import PLANS, Outlook, Plan
 from tenantcache.budget.core.serverfacts import ServerFacts
 from tenantcache.budget.core.traffic import Traffic, traffic_of
 
@@ -327,6 +329,66 @@ def test_nothing_is_guessed_of_a_server_that_tells_nothing() -> None:
     assert len(diagnosis.unknown) == len(RULES) - len(
         {"blind-spots", "plan", "budget", "postgres", "log-size", "follower-lag"}
     )
+
+
+numbers = st.none() | st.integers(0, 10**15)
+servers = st.builds(
+    ServerFacts,
+    nodes=st.integers(1, 3),
+    uptime=numbers,
+    now_per_second=st.none() | st.floats(0, 1e9),
+    processed=numbers,
+    calls=st.dictionaries(st.sampled_from(["GET", "EVALSHA", "BRPOP", "KEYS", "PING"]), st.integers(1, 10**12)),
+    hits=numbers,
+    misses=numbers,
+    keys=numbers,
+    expiring=numbers,
+    memory=numbers,
+    memory_limit=numbers,
+    policies=st.frozensets(st.sampled_from(["noeviction", "volatile-lru", "allkeys-lru"])),
+    evicted=numbers,
+    expired=numbers,
+    clients=numbers,
+    client_limit=numbers,
+    rejected_clients=numbers,
+    network=numbers,
+    appends=st.none() | st.booleans(),
+)
+samples = st.builds(
+    KeyFacts,
+    sampled=st.integers(0, 500),
+    patterns=st.lists(
+        st.builds(
+            PatternFacts,
+            pattern=st.text(),
+            keys=st.integers(0, 10**9),
+            without_expiry=st.none() | st.floats(0, 1),
+            longest_ttl=st.none() | st.integers(0, 10**6),
+            owner=st.none() | st.sampled_from(["limits", "celery", "bull", "tenantcache"]),
+        ),
+        max_size=4,
+    ),
+    largest=st.none() | st.lists(st.tuples(st.text(), st.integers(0, 10**9)), max_size=3),
+)
+
+
+@given(
+    server=servers,
+    before=st.none() | servers,
+    sample=st.none() | samples,
+    plan=st.none() | st.sampled_from(list(PLANS.values())),
+    idle=st.none() | st.builds(IdleFacts, asked=st.just(50), unused=st.integers(0, 50)),
+)
+def test_whatever_a_server_tells_is_judged_or_not_known(
+    server: ServerFacts, before: ServerFacts | None, sample: KeyFacts | None, plan: Plan | None, idle: IdleFacts | None
+) -> None:
+    traffic = traffic_of(server, before, seconds=1.0, own=2)
+    diagnosis = diagnose(Facts(server, traffic, sample=sample, plan=plan, idle=idle))
+    told = {finding.id for finding in diagnosis.findings}
+    assert len(told) == len(diagnosis.findings)
+    assert all(finding.title and finding.evidence is not None for finding in diagnosis.findings)
+    if server.memory is None:
+        assert "memory" not in told
 
 
 def test_the_worst_come_first() -> None:

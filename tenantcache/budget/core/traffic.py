@@ -48,7 +48,9 @@ class Traffic:
     @property
     def span(self) -> str:
         """For people."""
-        return "since the start" if self.since_start else f"in {self.seconds:.3g} seconds"
+        if self.since_start:
+            return "since the start"
+        return f"in {self.seconds:.0f} seconds" if self.seconds >= 10 else f"in {self.seconds:.2g} seconds"
 
 
 def traffic_of(after: ServerFacts, before: ServerFacts | None = None, *, seconds: float = 0, own: int = 0) -> Traffic:
