@@ -107,7 +107,7 @@ def commands(scale: float, seed: int) -> Iterator[tuple[str, Command, bool]]:
 def fill(client: redis.Redis, scale: float = 1.0, seed: int = 1) -> dict[str, list[str]]:
     """Write the keys, and return them by pattern."""
     keys: dict[str, list[str]] = {}
-    pipeline = client.pipeline(transaction=False)
+    pipeline: Any = client.pipeline(transaction=False)
     for number, (pattern, command, expires) in enumerate(commands(scale, seed)):
         pipeline.execute_command(*command)
         if expires:
@@ -125,7 +125,7 @@ def true_bytes(client: redis.Redis, keys: dict[str, list[str]]) -> dict[str, int
     for pattern, names in keys.items():
         total = 0
         for start in range(0, len(names), BATCH):
-            pipeline = client.pipeline(transaction=False)
+            pipeline: Any = client.pipeline(transaction=False)
             for name in names[start : start + BATCH]:
                 pipeline.execute_command("MEMORY USAGE", name)
             total += sum(pipeline.execute())

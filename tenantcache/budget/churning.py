@@ -10,7 +10,7 @@ from enum import Enum
 from random import Random
 from typing import Any, Protocol
 
-from tenantcache.budget.core.churn import Churn, Ledger, Look, compare_looks
+from tenantcache.budget.core.churn import SLACK, Churn, Ledger, Look, compare_looks
 from tenantcache.budget.core.monitorline import read_event, read_line
 from tenantcache.budget.sampling import KEYS_AT_ONCE, KeySampler
 
@@ -97,6 +97,8 @@ async def _listen(
                 group.create_task(listen(node))
     except TimeoutError:
         pass
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
     notes = ("more keys were written than are followed; the others are left out",) if ledger.overflowed else ()
     return Watched(ledger.churn(), notes)
 
@@ -117,7 +119,10 @@ async def watch_samples(
     first = await _look(nodes, chosen)
     await sleep(seconds)
     second = await _look(nodes, chosen)
-    notes = ["reads are told from OBJECT IDLETIME, and writes from times to live that went up again"]
+    notes = [
+        "writes are told from times to live that went up again, and reads from OBJECT IDLETIME: "
+        f"what was read in the first {SLACK} s counts as not read"
+    ]
     if any(look.idle is None for look in first.values()):
         notes.append("OBJECT IDLETIME is refused (or an LFU policy is on), so whether keys were read is not known")
     return Watched(compare_looks(first, second, seconds), tuple(notes))

@@ -46,7 +46,7 @@ class CleanNode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A server, and where on it the walk is."""
+    """A server, and the cursor of the walk on it."""
 
     address: str
     cursor: int = 0
@@ -73,8 +73,8 @@ class Order:
 class Outcome:
     """How far it came; it is kept up to date, so that it holds when the work is cut off.
 
-    `kept` are keys that match and are tenantcache's live ones, which count neither as matched. `place` is where to go
-    on, None at the end. `refusal` is what the server said when it would not go on.
+    `kept` are keys that match and are tenantcache's live ones, which count neither as matched. `place` is to be gone on
+    from, None at the end. `refusal` is what the server said when it would not go on.
     """
 
     matched: int = 0

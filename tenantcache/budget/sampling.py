@@ -1,11 +1,11 @@
 """Learns what the keys of a Redis are from few billed commands.
 
 1. DBSIZE says how many keys there are: one command for each node.
-2. A fifth of the other commands are SCANs. If they reach, they walk all keys. If not, each starts at a position of its
+2. A tenth of the other commands are SCANs. If they reach, they walk all keys. If not, each starts at a position of its
    own, evenly spread (`budget/core/scancursor.py`), and names a run of keys. If a server's cursors are not positions,
    the walk starts at 0 and ends early, and the report says so.
-3. What is left asks a choice of the keys for TYPE, TTL and MEMORY USAGE: first some of each pattern, then more of the
-   patterns that hold most keys, and of those whose sizes vary most.
+3. What is left asks a choice of the keys for TYPE, TTL and MEMORY USAGE. First come some of each pattern, then more of
+   the patterns that hold most keys, and of those whose sizes vary most.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JUDGED = 8
 KEYS_AT_ONCE = 50
 """Keys that are asked in one round trip."""
 
-SCAN_SHARE = 5
+SCAN_SHARE = 10
 """One of so many commands is a SCAN."""
 
 Progress = Callable[[int, int], None]

@@ -89,7 +89,7 @@ def percent(share: float) -> str:
     return f"{share:.0%}" if share >= SHOWN_SHARE else f"{share:.1%}"
 
 
-_STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.CRIT: "red"}
+STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.CRIT: "red"}
 
 
 def render_expiry(report: KeyReport, found: Sequence[Expiry]) -> Iterator[RenderableType]:
@@ -104,7 +104,7 @@ def render_expiry(report: KeyReport, found: Sequence[Expiry]) -> Iterator[Render
     table.add_column("")
     for expiry in found:
         table.add_row(
-            Text(expiry.severity.value, _STYLES[expiry.severity]),
+            Text(expiry.severity.value, STYLES[expiry.severity]),
             Text(short(expiry.pattern)),
             Text(f"{expiry.keys:,}"),
             Text("?" if expiry.without is None else percent(expiry.without) if expiry.without else "-"),

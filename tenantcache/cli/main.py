@@ -15,6 +15,7 @@ import typer
 
 from tenantcache.cli.adopt import app as adopt
 from tenantcache.cli.analyze import analyze
+from tenantcache.cli.churn import churn
 from tenantcache.cli.clean import clean
 from tenantcache.cli.health import doctor, status, watch
 from tenantcache.cli.init import init, uninstall
@@ -60,6 +61,7 @@ app.command()(uninstall)
 app.add_typer(adopt, name="adopt")
 app.command()(analyze)
 app.command()(ttl)
+app.command()(churn)
 app.command()(clean)
 app.command()(status)
 app.command()(watch)

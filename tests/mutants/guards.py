@@ -54,6 +54,7 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
+    "keys": ["tests/test_sampling.py", "tests/test_clean.py"],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
@@ -103,6 +104,7 @@ LIMITS = ("limits",)
 GROUPS = ("groups",)
 RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
+KEYS = ("keys",)
 HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
@@ -1566,6 +1568,9 @@ MUTANTS = [
 ROUTINES = "tenantcache/schema/adopt/routines.py"
 ADOPTED_SQL = "tenantcache/schema/adopted.sql"
 LOG_SQL = "tenantcache/schema/log.sql"
+SAMPLING = "tenantcache/budget/sampling.py"
+CLEANING = "tenantcache/budget/cleaning.py"
+CLEAN_COMMAND = "tenantcache/cli/cleaning.py"
 ADOPTED = ("adopted",)
 MUTANTS += [
     Mutant(
@@ -1617,5 +1622,18 @@ MUTANTS += [
         "if cardinality(changes) > 2 * most then",
         "if false then",
         ADOPTED,
+    ),
+    Mutant("a sample keeps below its limit", SAMPLING, "if billed > self._left:", "if False:", KEYS),
+    Mutant("cursors are judged", SAMPLING, "if not are_positions(", "if False and not are_positions(", KEYS),
+    Mutant("clean leaves live keys alone", CLEANING, "if not self._order.live.holds(key)]", "]", KEYS),
+    Mutant("clean goes back to a batch that was cut off", CLEANING, "if done < len(keys):", "if False:", KEYS),
+    Mutant("clean keeps below its limit", CLEANING, "if node.spending.remaining < 1:", "if False:", KEYS),
+    Mutant("no pattern of all keys", CLEAN_COMMAND, "if not names_something(pattern):", "if False:", KEYS),
+    Mutant(
+        "no pattern of live keys",
+        CLEAN_COMMAND,
+        "if hit := live.first_hit(compile_glob(pattern)):",
+        "if hit := None:",
+        KEYS,
     ),
 ]

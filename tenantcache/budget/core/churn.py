@@ -24,21 +24,26 @@ WARN_SHARE, CRIT_SHARE = 0.5, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Churn:
-    """The keys of a pattern. `wasted` of its `writes` were not read before the next one or the end; None if reads cannot
-    be seen. `rewrites` are those that replaced a value."""
+    """The keys of a pattern. `wasted` of its `writes` were not read before the next one, or before they expired. It is
+    None if reads cannot be seen. `rewrites` are those that replaced a value. With `at_most` some of the wasted ones may
+    have been read in the first `SLACK` seconds, which cannot be seen.
+    """
 
     pattern: str
     writes: int
     rewrites: int
     wasted: int | None
     reads: int | None
+    at_most: bool = False
 
     @property
     def severity(self) -> Severity:
-        """By the share that was wasted. A write whose value nothing has read yet may still be read."""
+        """By the share that was wasted."""
         if self.wasted is None or self.writes < FEW:
             return Severity.OK
         share = self.wasted / self.writes
+        if self.at_most:
+            return Severity.WARN if share >= CRIT_SHARE else Severity.OK
         return Severity.CRIT if share >= CRIT_SHARE else Severity.WARN if share >= WARN_SHARE else Severity.OK
 
     def as_json(self) -> dict[str, Any]:
@@ -123,8 +128,8 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a key. `ttl` is in seconds, negative without expiry; `idle` are the seconds since it was last read
-    or written, None if that cannot be asked."""
+    """What was seen of a key. `ttl` is in seconds, negative without expiry. `idle` are the seconds since it was last
+    read or written, None if that cannot be asked."""
 
     ttl: int
     idle: int | None
@@ -139,8 +144,8 @@ def compare_looks(
 ) -> list[Churn]:
     """What became of keys, by (pattern, key), `seconds` later. Only keys that expire can be told.
 
-    One whose time left went up was written again. One that was idle since it was written was not read before: when it
-    was written is told by the longest time left of its pattern, which comes close to what all of it are given.
+    One whose time left went up was written again. One that was idle since it was written was not read before. When it
+    was written is told by the longest time left of its pattern, which comes close to what all keys of it are given.
     """
     given: Counter[str] = Counter()
     for (pattern, _), look in (*first.items(), *second.items()):
@@ -162,4 +167,5 @@ def compare_looks(
 
 def _compared(counts: Mapping[str, _Count], seen_idle: set[str]) -> Iterator[Churn]:
     for pattern, count in counts.items():
-        yield Churn(pattern, count.writes, count.rewrites, count.wasted if pattern in seen_idle else None, None)
+        wasted = count.wasted if pattern in seen_idle else None
+        yield Churn(pattern, count.writes, count.rewrites, wasted, None, at_most=True)

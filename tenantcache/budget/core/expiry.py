@@ -46,8 +46,8 @@ MARGIN = 4
 """Times to live within a factor of it are taken as the guide's: "based on freshness needs"."""
 
 ENOUGH = 8
-"""Keys that must have been asked before the longest time left says that a time to live is short: by chance all of 8 are
-within the first quarter of theirs once in 65,536 times."""
+"""Keys that must have been asked before the longest time left says that a time to live is short. By chance all of 8
+have less than a quarter of theirs left once in 65,536 times."""
 
 CHURN = 10
 """Seconds. What lives no longer is set again all the time: the guide's first anti-pattern."""
@@ -154,7 +154,8 @@ def _judge_lifetime(report: PatternReport, kind: Kind | None, guide: tuple[int, 
 def _judge_without(
     report: PatternReport, kind: Kind | None, guide: tuple[int, int] | None, without: float
 ) -> tuple[Severity, str]:
-    collections = bool(report.types) and set(report.types) <= _COLLECTIONS
+    types = set(report.types or ())
+    collections = bool(types) and types <= _COLLECTIONS
     if report.owner in _QUEUES and collections:
         return Severity.OK, f"a queue of {report.owner}: it lives as long as its work"
     if report.keys == 1:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
+_CLASS = rb"(?:\\.|[^\]]-.|[^\]])*"
 _PIECES = re.compile(
-    rb"\\(?P<escaped>.)|\[(?P<negated>\^?)(?P<class>(?:\\.|[^\]])*)\]?|(?P<star>\*+)|(?P<one>\?)", re.DOTALL
+    rb"\\(?P<escaped>.)|\[(?P<negated>\^?)(?P<class>" + _CLASS + rb")\]?|(?P<star>\*+)|(?P<one>\?)", re.DOTALL
 )
-_MEMBER = re.compile(rb"\\?(?P<first>.)(?:-\\?(?P<last>.))?", re.DOTALL)
+_MEMBER = re.compile(rb"\\(?P<escaped>.)|(?P<first>.)-(?P<last>.)|(?P<only>.)", re.DOTALL)
 
 
 def compile_glob(pattern: bytes) -> re.Pattern[bytes]:
@@ -39,9 +40,9 @@ def _translate(piece: re.Match[bytes]) -> bytes:
 
 
 def _translate_member(member: re.Match[bytes]) -> bytes:
-    first = member["first"]
-    last = member["last"] if member["last"] is not None else first
-    low, high = sorted((first, last))
+    if member["first"] is None:
+        return re.escape(member["escaped"] or member["only"])
+    low, high = sorted((member["first"], member["last"]))
     return re.escape(low) + b"-" + re.escape(high)
 
 

@@ -141,7 +141,7 @@ def _group_alike(place: _Place) -> list[list[str]]:
 def _following(place: _Place) -> frozenset[str]:
     """The next two pieces, a separator and what is behind it; random ones count as the same."""
     return frozenset(
-        one + _RANDOM.sub("{}", two) for one, behind in place.next.items() for two in (behind.next or {"": None})
+        one + _RANDOM.sub("{}", two) for one, behind in place.next.items() for two in (behind.next or ("",))
     )
 
 

@@ -17,16 +17,22 @@ class Deed(Enum):
     EXPIRED = "expired"
 
 
-# What puts a value in place of another. Commands that answer with the value, like INCR, read it as well; SET with NX, a
-# lock, and commands that add to a collection replace nothing.
+# What puts a value in place of another. Commands that answer with the value, like INCR, read it as well. SET with NX, a
+# lock, replaces nothing, and neither do commands that add to a collection.
 _WRITES = frozenset({"SET", "SETEX", "PSETEX", "HSET", "HMSET"})
+# fmt: off
 _FIRST_KEY_READS = frozenset(
-    """GET GETEX GETDEL GETRANGE SUBSTR STRLEN GETBIT BITCOUNT BITPOS BITFIELD_RO INCR INCRBY INCRBYFLOAT DECR DECRBY GETSET
-    HGET HMGET HGETALL HKEYS HVALS HLEN HEXISTS HSTRLEN HRANDFIELD HSCAN HINCRBY HINCRBYFLOAT LRANGE LLEN LINDEX LPOS LPOP
-    RPOP SMEMBERS SISMEMBER SMISMEMBER SCARD SRANDMEMBER SPOP SSCAN ZRANGE ZREVRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE
-    ZRANGEBYLEX ZSCORE ZMSCORE ZCARD ZCOUNT ZRANK ZREVRANK ZPOPMIN ZPOPMAX ZSCAN XRANGE XREVRANGE XLEN PFCOUNT DUMP
-    BITFIELD JSON.GET""".split()
+    {
+        "GET", "GETEX", "GETDEL", "GETRANGE", "SUBSTR", "STRLEN", "GETBIT", "BITCOUNT", "BITPOS", "BITFIELD_RO",
+        "INCR", "INCRBY", "INCRBYFLOAT", "DECR", "DECRBY", "GETSET", "HGET", "HMGET", "HGETALL", "HKEYS",
+        "HVALS", "HLEN", "HEXISTS", "HSTRLEN", "HRANDFIELD", "HSCAN", "HINCRBY", "HINCRBYFLOAT", "LRANGE",
+        "LLEN", "LINDEX", "LPOS", "LPOP", "RPOP", "SMEMBERS", "SISMEMBER", "SMISMEMBER", "SCARD", "SRANDMEMBER",
+        "SPOP", "SSCAN", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE", "ZRANGEBYLEX", "ZSCORE",
+        "ZMSCORE", "ZCARD", "ZCOUNT", "ZRANK", "ZREVRANK", "ZPOPMIN", "ZPOPMAX", "ZSCAN", "XRANGE", "XREVRANGE",
+        "XLEN", "PFCOUNT", "DUMP", "BITFIELD", "JSON.GET",
+    }
 )
+# fmt: on
 _ALL_KEYS_READS = frozenset({"MGET", "EXISTS", "SUNION", "SINTER", "SDIFF", "JSON.MGET"})
 _REMOVALS = frozenset({"DEL", "UNLINK"})
 _EVENTS = {

@@ -1,9 +1,9 @@
 """The cursors of SCAN as positions in a server's keys.
 
-Redis walks its hash table in the order of the bucket numbers with their bits reversed (`dictScan` in dict.c), so that
-a walk survives a table that grows. A cursor is the next bucket's number. Bits beyond the table's size do not count, so
-one cursor names the same position, a share of all buckets, in a table of any size. One that is made up is as good as
-one that was returned. Buckets are numbered by a hash with a secret seed: a run of them is a random sample of keys.
+Redis walks its hash table in the order of the bucket numbers with their bits reversed (`dictScan` in dict.c). So a walk
+survives a table that grows. A cursor is the next bucket's number, and bits beyond the table's size do not count. So one
+cursor names the same position, a share of all buckets, in a table of any size. One that is made up is as good as one
+that was returned. Buckets are numbered by a hash with a secret seed: a run of them is a random sample of keys.
 """
 
 from __future__ import annotations

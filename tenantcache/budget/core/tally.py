@@ -15,8 +15,8 @@ MOST_PATTERNS = 5_000
 
 @dataclass(slots=True)
 class Seen:
-    """`runs` has the number of keys by run. `kept` is a heap of (a random number, node, key): the greatest numbers, so
-    that what two heaps have in common is again a random choice."""
+    """`runs` has the number of keys by run. `kept` is a heap of (a random number, node, key) that keeps the greatest
+    numbers, so that two heaps together give a random choice again."""
 
     keys: int = 0
     runs: dict[int, int] = field(default_factory=dict)
