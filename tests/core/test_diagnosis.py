@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tenantcache.budget.core.facts import (
 from tenantcache.budget.core.finding import EVERY, Checklist, Severity
 from tenantcache.budget.core.plans import PLANS, Outlook, Plan
 from tenantcache.budget.core.serverfacts import ServerFacts
+from tenantcache.budget.core.spenders import SENT_BY
 from tenantcache.budget.core.traffic import Traffic, traffic_of
 
 MB, GB = 1 << 20, 1 << 30
@@ -203,12 +206,12 @@ def test_expiry_is_told_from_the_sample_if_info_is_silent() -> None:
 
 
 def test_who_spends_shares_commands_among_the_libraries_that_are_there() -> None:
-    patterns = [PatternFacts("celery", 10, owner="celery"), PatternFacts("LIMITS:{id}", 30, owner="limits")]
+    patterns = [PatternFacts("unacked", 10, owner="kombu"), PatternFacts("LIMITS:{id}", 30, owner="limits")]
     calls = {"EVALSHA": 600, "BRPOP": 300, "GET": 100, "PING": 5_000}
     facts = facts_of(sample=KeyFacts(40, [*patterns, PatternFacts("x:{id}", 60)]), calls=calls)
     [finding] = [one for one in diagnose(facts).findings if one.id == "who-spends"]
     assert finding.evidence == (
-        "limits has 30 % of the keys and 60 % of the commands; celery has 10 % of the keys and 30 % of the commands; "
+        "limits has 30 % of the keys and 60 % of the commands; kombu has 10 % of the keys and 30 % of the commands; "
         "60 % of the keys are of no known library; the commands are EVALSHA 600, BRPOP 300, GET 100"
     )
     # Both send EVALSHA, so it cannot be told which of them did.
@@ -217,6 +220,23 @@ def test_who_spends_shares_commands_among_the_libraries_that_are_there() -> None
         one for one in diagnose(facts_of(sample=both, calls={"EVALSHA": 9})).findings if one.id == "who-spends"
     ]
     assert "of the commands" not in finding.evidence
+
+
+def recorded_commands() -> dict[str, set[str]]:
+    """What each library was seen to send, by owner."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((Path(__file__).parents[1] / "owners").glob("*.json")):
+        owner = {"bullmq": "bull", "slowapi": "limits", "upstash-ratelimit-python": "upstash-ratelimit"}.get(
+            path.stem, path.stem
+        )
+        found.setdefault(owner, set()).update(json.loads(path.read_text(encoding="utf-8"))["commands"])
+    return {owner: commands for owner, commands in found.items() if commands and owner in SENT_BY}
+
+
+@pytest.mark.parametrize(("owner", "commands"), recorded_commands().items())
+def test_a_library_was_seen_to_send_what_it_is_said_to(owner: str, commands: set[str]) -> None:
+    assert SENT_BY[owner] - {"EVAL", "EVALSHA", "SCRIPT"} <= commands
+    assert bool(SENT_BY[owner] & {"EVALSHA"}) == bool(commands & {"EVAL", "EVALSHA"})
 
 
 @pytest.mark.parametrize(("unused", "expected"), [(10, "ok"), (11, "warn")])
