@@ -289,6 +289,16 @@ def test_a_cluster_is_examined_as_one(run: Run, redis_cluster: RedisCluster) -> 
     assert run.report["billed_commands"] == redis_cluster.billed()
 
 
+@pytest.mark.parametrize("most", [1, 4, 30, 300])
+def test_the_limit_holds_for_all_nodes_together(run: Run, redis_cluster: RedisCluster, most: int) -> None:
+    with redis.RedisCluster.from_url(redis_cluster.url) as client:
+        for number in range(300):
+            client.set(f"user:{number}:profile", "x")
+    redis_cluster.on_each_master("CONFIG", "RESETSTAT")
+    run.doctor(redis_cluster.url, "--max-commands", str(most))
+    assert run.report["billed_commands"] == redis_cluster.billed() <= most
+
+
 @pytest.fixture
 def upstash(redis_url: str) -> Iterator[UpstashServer]:
     with UpstashServer(redis_url) as server:

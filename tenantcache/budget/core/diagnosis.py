@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tenantcache.budget.core import billrules, keyrules, serverrules
+from tenantcache.budget.core import billrules, keyrules, mixrules, serverrules
 from tenantcache.budget.core.facts import Facts
 from tenantcache.budget.core.finding import EVERY, Checklist, Finding, Judgement, NotKnown, Severity, Verdict
 
@@ -203,9 +203,17 @@ RULES: Sequence[Rule] = (
         "polling",
         _WEEKLY,
         "polling",
-        serverrules.judge_polling,
+        mixrules.judge_polling,
         "Workers that ask whether there is work are billed while there is none: once a second is 2.6 million a month.",
         "Lengthen the interval or the blocking timeout to a minute, use fewer workers, or have the producer call.",
+    ),
+    Rule(
+        "single-reads",
+        _WEEKLY,
+        "loops over keys",
+        mixrules.judge_loops,
+        "A loop that reads one key for each item is billed for each. One MGET for all of them is billed once.",
+        "Read several keys by MGET, and get what is missing by one query. A pipeline saves time alone, not commands.",
     ),
     Rule(
         "memory",
@@ -230,7 +238,7 @@ RULES: Sequence[Rule] = (
         "keys of one object",
         keyrules.judge_objects,
         "An object in several keys costs a command for each of them, to read and to write.",
-        "Keep it in one hash (HSET, HGETALL) or one string.",
+        "Keep it in one hash (HSET, HGETALL) or one string, and flags of many objects in one set (SADD, SISMEMBER).",
         needs_keys=True,
     ),
     Rule(
@@ -288,7 +296,7 @@ RULES: Sequence[Rule] = (
         "slow-commands",
         _MONTHLY,
         "commands that stop the server",
-        serverrules.judge_slow_commands,
+        mixrules.judge_slow_commands,
         "KEYS reads every key while all other clients wait. MONITOR sends each command of all clients once more.",
         "Use SCAN in place of KEYS, and bound MONITOR in time.",
     ),

@@ -5,8 +5,6 @@ The thresholds of operations, hit rate, keys and memory are those of the team's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tenantcache.budget.core.facts import Facts, KeyFacts, PatternFacts
 from tenantcache.budget.core.finding import Judgement, NotKnown, crit, ok, warn
 from tenantcache.budget.core.traffic import share, size
@@ -23,15 +21,6 @@ SPIKE = 3.0
 """Times the average that count as a spike, if they are over `SPIKE_LEAST` operations a second."""
 SPIKE_LEAST = 10.0
 
-POLLING = frozenset({
-    "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX", "BLMPOP", "BZMPOP", "LPOP", "RPOP", "LLEN",
-    "RPOPLPUSH", "LMOVE", "XREAD", "XREADGROUP", "ZRANGEBYSCORE",
-})  # fmt: skip
-"""Commands with which workers ask whether there is work."""
-POLLING_SHARE, POLLING_LEAST = 0.2, 0.5
-"""Share of the billed commands, and commands a second: one every other second is 1.3 million a month."""
-
-BLOCKING = frozenset({"KEYS", "MONITOR"})
 INFO_IS_SILENT = "INFO does not tell"
 NO_RATE = "INFO does not tell since when it counts; measure with --seconds"
 
@@ -190,28 +179,6 @@ def judge_connections(facts: Facts) -> Judgement:
     return ok("Connections are few", evidence)
 
 
-def judge_polling(facts: Facts) -> Judgement:
-    calls, billed = facts.traffic.calls, facts.traffic.billed
-    if not calls or billed is None:
-        return NotKnown("INFO commandstats does not tell")
-    found = {name: calls[name] for name in sorted(POLLING & calls.keys())}
-    part, rate = sum(found.values()) / max(billed, 1), facts.traffic.per_second(sum(found.values())) or 0
-    evidence = f"{_listed(found) or 'none'} of {billed:,} commands {facts.traffic.span}"
-    if part > POLLING_SHARE and rate > POLLING_LEAST:
-        return warn(f"{share(part)} of the commands ask whether there is work", f"{evidence}: {rate:,.1f} a second")
-    return ok("No tight polling", evidence)
-
-
-def judge_slow_commands(facts: Facts) -> Judgement:
-    calls = facts.traffic.calls
-    if not calls:
-        return NotKnown("INFO commandstats does not tell")
-    found = {name: calls[name] for name in sorted(BLOCKING & calls.keys())}
-    if found:
-        return warn(f"{' and '.join(found)} in use", f"{_listed(found)} {facts.traffic.span}")
-    return ok("No command that stops the server", f"no {' or '.join(sorted(BLOCKING))} {facts.traffic.span}")
-
-
 def _short_lived(keys: KeyFacts | None) -> list[PatternFacts]:
     """The patterns of which no key has longer to live, the most frequent first."""
     if keys is None:
@@ -243,7 +210,3 @@ SHORT = 10.0
 """Seconds. A key that lives less is written more often than it is read, in most applications."""
 SHORT_SHARE, CHURN_LEAST = 0.1, 1.0
 """The share of keys, and the keys a second, from which short lives cost something."""
-
-
-def _listed(calls: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in calls.items())
