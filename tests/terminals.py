@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 
 from tenantcache.budget.core.diagnosis import diagnose
-from tenantcache.budget.core.facts import Facts, FleetFacts, IdleFacts, KeyFacts, PatternFacts
+from tenantcache.budget.core.facts import Facts, FleetFacts, KeyFacts, PatternFacts
 from tenantcache.budget.core.finding import EVERY
 from tenantcache.budget.core.plans import PLANS
 from tenantcache.budget.core.serverfacts import ServerFacts, read_facts
@@ -71,8 +71,7 @@ def sick_facts() -> Facts:
         server,
         traffic_of(server),
         sample=KEYS,
-        idle=IdleFacts(50, 31),
-        refused=("CONFIG GET",),
+        refused=("CONFIG GET", "OBJECT IDLETIME"),
         plan=PLANS["upstash-payg"],
     )
 
@@ -84,7 +83,7 @@ def doctor() -> Iterable[RenderableType]:
     yield ""
     yield Padding(table(vitals), (0, 0, 0, 2))
     yield ""
-    yield from render(diagnose(facts, EVERY), EVERY, 602)
+    yield from render(diagnose(facts, EVERY), EVERY, 552)
 
 
 def watch() -> Iterable[RenderableType]:

@@ -94,8 +94,9 @@ async def _count_keys(redis: AnyRedis, server: ServerFacts) -> ServerFacts:
 async def _ask_idle(redis: AnyRedis, facts: Facts) -> Facts:
     """Ask keys chosen at random. Servers that do not have the command, or have an LFU policy, do not say."""
     idle: list[int] = []
-    count = max(min(IDLE_ASKED, facts.server.keys or IDLE_ASKED) // len(redis.nodes), 1)
-    for node in redis.nodes:
+    nodes = redis.nodes[:IDLE_ASKED]
+    count = max(min(IDLE_ASKED, facts.server.keys or IDLE_ASKED) // len(nodes), 1)
+    for node in nodes:
         named = await node.send_many([("RANDOMKEY",)] * count)
         if is_not_known(named[0]):
             return replace(facts, refused=(*facts.refused, _told(("RANDOMKEY",), named[0])))
@@ -104,9 +105,8 @@ async def _ask_idle(redis: AnyRedis, facts: Facts) -> Facts:
         if refusals := [reply for reply in replies if is_not_known(reply)]:
             return replace(facts, refused=(*facts.refused, _told(("OBJECT", "IDLETIME"), refusals[0])))
         idle += [reply for reply in replies if isinstance(reply, int)]
-    return (
-        replace(facts, idle=IdleFacts(len(idle), sum(seconds >= UNUSED_AFTER for seconds in idle))) if idle else facts
-    )
+    unused = [seconds for seconds in idle if seconds >= UNUSED_AFTER]
+    return replace(facts, idle=IdleFacts(len(idle), len(unused))) if idle else facts
 
 
 def _told(command: Sequence[str], reply: object) -> str:

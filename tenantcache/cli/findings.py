@@ -54,20 +54,15 @@ def _checklist(diagnosis: Diagnosis, lists: Checklist) -> RenderableType:
 
 def _in_full(finding: Finding) -> RenderableType:
     style = STYLES[finding.severity]
-    grid = Table.grid(padding=(0, 1), expand=False)
+    sign, title = (SIGNS[finding.severity], style), (printable(finding.title), f"bold {style}")
+    head = Text.assemble(sign, " ", title, "  ", (finding.id, QUIET))
+    grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)
     grid.add_column(width=4)
     grid.add_column(max_width=TEXT_WIDTH)
-    inner = Table.grid(padding=(0, 2))
-    inner.add_row(Text(printable(finding.title), f"bold {style}"), Text(finding.id, QUIET))
-    outer = Table.grid()
-    head = Table.grid(padding=(0, 1))
-    head.add_row(Text(SIGNS[finding.severity], style), inner)
-    outer.add_row(head)
     for label, text in (("", finding.evidence), ("why", finding.why), ("fix", finding.fix), ("more", finding.link)):
         grid.add_row("", Text(label, QUIET), Text(printable(text), QUIET if label == "more" else ""))
-    outer.add_row(grid)
-    return outer
+    return Group(head, grid)
 
 
 def _in_short(findings: Sequence[Finding]) -> RenderableType:
@@ -102,7 +97,7 @@ def summary(diagnosis: Diagnosis, billed: int) -> Text:
     told = Text()
     for severity, count in counts.items():
         told.append(f"{count} {NAMES[severity]}", STYLES[severity] if count else QUIET)
-        told.append(" · ", QUIET)
+        told.append(" ").append("·", QUIET).append(" ")
     told.append(f"{len(diagnosis.unknown)} not known · {billed:,} billed commands", QUIET)
     return told
 

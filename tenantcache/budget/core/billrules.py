@@ -36,7 +36,8 @@ def judge_suspension(facts: Facts) -> Judgement:
     if facts.quota is not None:
         return _judge_quota(facts.quota)
     if facts.plan is not None and facts.plan.quota is None:
-        return ok(f"{facts.plan.title} has no quota of commands", "each command is billed, or none")
+        billed = "each command is billed" if facts.plan.per_100k else "commands are not billed"
+        return ok(f"{facts.plan.title} has no quota of commands", billed)
     if facts.plan is not None or facts.server.provider == "Upstash":
         return NotKnown(NO_RATE)
     return NotKnown("no quota is known; give --plan or --quota")
