@@ -1,5 +1,4 @@
-"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest | resolve | tenants |
-domains | usage | budget`.
+"""The command line, `tenantcache`: what sets up and serves, what a shell does to tenants, and what is about Redis.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -15,21 +14,21 @@ from typing import Annotated
 import typer
 
 from tenantcache.cli.adopt import app as adopt
-from tenantcache.cli.budget import budget
-from tenantcache.cli.domains import app as domains
 from tenantcache.cli.analyze import analyze
+from tenantcache.cli.budget import budget
 from tenantcache.cli.churn import churn
 from tenantcache.cli.clean import clean
+from tenantcache.cli.domains import app as domains
+from tenantcache.cli.health import doctor, status, watch
 from tenantcache.cli.init import init, uninstall
 from tenantcache.cli.record import record
 from tenantcache.cli.resolve import resolve
 from tenantcache.cli.tenants import app as tenants
 from tenantcache.cli.terminal import Exit
+from tenantcache.cli.ttl import ttl
 from tenantcache.cli.usage import usage
 from tenantcache.cli.visible import visible
 from tenantcache.errors import StoreError, TenantCacheError, UnknownDomainError, UnknownTenantError, UnreachableError
-from tenantcache.cli.ttl import ttl
-from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
 
 app = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
@@ -81,6 +80,9 @@ app.command()(analyze)
 app.command()(ttl)
 app.command()(churn)
 app.command()(clean)
+app.command()(status)
+app.command()(watch)
+app.command()(doctor)
 
 
 @app.command()

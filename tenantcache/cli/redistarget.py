@@ -53,6 +53,11 @@ async def open_redis(
     url = find_redis_url(option)
     where = address(url, REDIS_PORT)
     most = min(at_most, max_commands)
-    terminal.say(f"{where}: {f'at most {most:,} billed commands' if most else 'costs nothing (INFO is free)'}")
+    cost = (
+        f"at most {most:,} billed commands"
+        if most
+        else "costs nothing (INFO is free; to find a cluster's nodes takes 1)"
+    )
+    terminal.say(f"{where}: {cost}")
     async with await AnyRedis.connect(url, where, max_commands=max_commands) as redis:
         yield redis

@@ -5,8 +5,10 @@ rich leaves colours out if `NO_COLOR` is set or the output is not a terminal.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +41,9 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False, unfolded: bool = False) -> None:
         self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):  # a terminal that is not of UTF-8 shows ? for what it lacks
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
         self.out = Console(highlight=False)
         if unfolded and not self.out.is_terminal:
             self.out.width = PIPE_WIDTH

@@ -1892,6 +1892,8 @@ MUTANTS += [
         "max(value, self.days.get((tenant_id, number), 0))",
         "value",
         COUNTERS,
+    ),
+    Mutant(
         "a command is not counted as a process of the fleet",
         "tenantcache/cli/engine.py",
         "    async def beat(self, process_id: object) -> None:\n        pass\n",
@@ -1967,6 +1969,7 @@ MUTANTS += [
         "KEPT_BYTES - len(self._bulk)",
         "len(self._buffer)",
         RECORDING,
+    ),
     Mutant("a sample keeps below its limit", SAMPLING, "if billed > self._left:", "if False:", KEYS),
     Mutant("cursors are judged", SAMPLING, "if not are_positions(", "if False and not are_positions(", KEYS),
     Mutant("clean leaves live keys alone", CLEANING, "if not self._order.live.holds(key)]", "]", KEYS),
