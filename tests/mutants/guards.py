@@ -1941,6 +1941,7 @@ MUTANTS += [
         "return text if text.isprintable() else",
         "return text if text else",
         ("visible",),
+    ),
     Mutant(
         "recording: what Redis rejects was not run",
         CONVERSATION,
