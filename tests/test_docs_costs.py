@@ -6,19 +6,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tenantcache import Limits, Settings, Tenant, TenantCache
+from tenantcache import Budget, Limits, Settings, Tenant, TenantCache
+from tenantcache.budget.core.forecast import Forecast
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots
 from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
+from tenantcache.testing import MemoryCache
 from tests.fakes import until
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
@@ -134,6 +137,23 @@ async def test_changes(url: str, redis_url: str, billed_commands: BilledCommands
 
         free = "`cache.sync`, `cache.stats`, `cache.budget`, `cache.quotas`, `cache.refund`"
         assert await bench.cost(look) == TOLD[free]
+
+
+def test_the_page_has_each_attribute_of_the_budget() -> None:
+    [rows] = re.findall(r"^\| attribute \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    listed = {name for row in rows.split("\n") if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed == {field.name for field in fields(Budget)} | {"share"}
+    [forecast] = re.findall(r"^\| `forecast` \| (.*) \|$", rows, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", forecast)) == {field.name for field in fields(Forecast)}
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code, {"cache": MemoryCache(redis_monthly_budget=500_000)})
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 500,000 commands, $0.00",
+        "at the end of the period: 0 to 0",
+    ]
 
 
 def test_each_row_is_measured() -> None:

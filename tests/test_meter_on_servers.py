@@ -99,6 +99,27 @@ async def test_read_regions_bill_writes_again(url: str, redis_url: str, billed_c
     assert cache.budget.used == reads + 3 * (billed_commands.total() - reads)
 
 
+async def test_flat_plans_count_commands_and_bill_none(
+    url: str, redis_url: str, billed_commands: BilledCommands
+) -> None:
+    async with make(url, redis_url, redis_pricing="flat") as cache:
+        await use(cache)
+    sent = sum(each.commands for each in cache.budget.by_command if each.name not in FREE)
+    assert (cache.budget.used, sent) == (0, billed_commands.total())
+    assert "memory" in cache.budget.note
+
+
+async def test_ecpus_are_at_least_the_commands(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
+    async with make(url, redis_url, redis_pricing="ecpu") as cache:
+        await use(cache)
+        await cache.get_many(TENANTS)
+    commands = {each.name: each for each in cache.budget.by_command}
+    assert cache.budget.unit == "ECPUs"
+    assert commands["SET"].billed == commands["SET"].commands == billed_commands.by_command()["set"]
+    assert commands["MGET"].billed > commands["MGET"].commands, "20 keys"
+    assert cache.budget.used == sum(each.billed for each in commands.values())
+
+
 async def test_a_fleet_knows_what_it_has_used(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
     async with make(url, redis_url) as first, make(url, redis_url) as second:
         await use(first)
