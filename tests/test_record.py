@@ -231,6 +231,26 @@ def test_the_last_words_of_a_program_are_counted(
     assert run.commands == {"INCR": 10_000} == by_name(billed_commands)
 
 
+def test_a_process_that_lives_on_is_told_of(record: Record, redis_url: str) -> None:
+    program = """
+        import os, redis, sys, time
+        client = redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None)
+        client.set("a", 1)
+        if os.fork():
+            os._exit(0)
+        os.close(1), os.close(2)
+        try:
+            while True:  # until the proxy is gone
+                client.ping()
+                time.sleep(0.05)
+        except redis.ConnectionError:
+            pass
+    """
+    run = record(program, REDIS_URL=redis_url)
+    assert (run.status, run.commands) == (0, {"SET": 1})
+    assert "some processes of the program still run" in run.errors
+
+
 def test_monitor_passes_through(record: Record, redis_url: str) -> None:
     program = """
         import os, redis
