@@ -167,15 +167,23 @@ def test_it_equals_the_server_for_asyncio_and_forks(
     assert run.commands["INCRBY"] == 800  # of four processes
 
 
-def test_it_equals_the_server_for_a_slowapi_app(
-    record: Record, redis_url: str, billed_commands: BilledCommands
+@pytest.mark.parametrize(
+    ("name", "module", "inside"),
+    [
+        ("slowapi", "slowapi", {"INCRBY", "EXPIRE"}),
+        ("limits", "limits", {"INCRBY", "EXPIRE", "LINDEX", "LPUSH", "LTRIM", "GET", "PTTL", "EXISTS", "SET"}),
+        ("fastapi-redis-sdk", "redis_fastapi", {"INCRBY", "EXPIRE", "GET", "HSET", "PTTL", "SCAN", "UNLINK"}),
+    ],
+)
+def test_it_equals_the_server_for_applications(
+    record: Record, redis_url: str, billed_commands: BilledCommands, name: str, module: str, inside: set[str]
 ) -> None:
-    pytest.importorskip("slowapi")
-    run = record((ROOT / "tests/owners/libraries/slowapi.py").read_text("utf-8"), REDIS_URL=redis_url)
+    pytest.importorskip(module)
+    run = record([sys.executable, "-P", str(ROOT / "tests/owners/libraries" / f"{name}.py")], REDIS_URL=redis_url)
     assert run.status == 0, run.errors
     assert_equal(run, billed_commands)
-    assert run.found["inside_scripts"]
-    assert {line["owner"] for line in run.found["patterns"] if line["pattern"].startswith("LIMITS")} == {"limits"}
+    assert run.found["inside_scripts"].keys() <= inside
+    assert {"slowapi": "limits"}.get(name, name) in {line["owner"] for line in run.found["patterns"]}
 
 
 def test_it_equals_the_server_for_redis_cli(record: Record, redis_url: str, billed_commands: BilledCommands) -> None:
@@ -221,6 +229,26 @@ def test_the_last_words_of_a_program_are_counted(
     """
     run = record(program, REDIS_URL=redis_url)
     assert run.commands == {"INCR": 10_000} == by_name(billed_commands)
+
+
+def test_a_process_that_lives_on_is_told_of(record: Record, redis_url: str) -> None:
+    program = """
+        import os, redis, sys, time
+        client = redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None)
+        client.set("a", 1)
+        if os.fork():
+            os._exit(0)
+        os.close(1), os.close(2)
+        try:
+            while True:  # until the proxy is gone
+                client.ping()
+                time.sleep(0.05)
+        except redis.ConnectionError:
+            pass
+    """
+    run = record(program, REDIS_URL=redis_url)
+    assert (run.status, run.commands) == (0, {"SET": 1})
+    assert "some processes of the program still run" in run.errors
 
 
 def test_monitor_passes_through(record: Record, redis_url: str) -> None:

@@ -20,10 +20,11 @@ RECORDINGS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text("utf-8")) for path in sorted(Path(__file__).parent.glob("*.json"))
 }
 
-# Names that the application has chosen; and libraries whose keys are those of another one that they use.
+# What looks like any application's keys; and libraries whose keys are those of another one that they use.
 NOT_TOLD: dict[str, tuple[str, ...]] = {
     "celery": ("reports",),
     "kombu": ("mails", "simple"),
+    "sidekiq": ("host:*",),  # a process: host, number and 12 hex digits
     "cashews": ("__main__:*", "user:*", "tagged:*"),
 }
 USES: dict[str, frozenset[str]] = {"celery": frozenset({"kombu"})}
@@ -58,6 +59,12 @@ def test_every_owner_was_recorded() -> None:
     assert {one.owner for one in FINGERPRINTS} == {found["library"] for found in RECORDINGS.values()}
 
 
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_documentation_names_the_version(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "record.md").read_text("utf-8")
+    assert f"| {name} | {RECORDINGS[name]['version']} |" in page
+
+
 # fmt: off
 ORDINARY = [
     "user:1", "user:1:profile", "tenant:acme:settings", "session:4f3c2a1b", "sess:abc", "cart:77:items",
@@ -78,7 +85,8 @@ def test_ordinary_keys_are_not_claimed(key: str) -> None:
 words = st.sampled_from(
     ["user", "tenant", "session", "cart", "order", "profile", "settings", "cache", "v1", "page", "hits"]
 )
-ids = st.one_of(st.integers(0, 10**12).map(str), st.uuids().map(str), st.dates().map(str), words)
+hexes = st.binary(min_size=6, max_size=16).map(bytes.hex)
+ids = st.one_of(st.integers(0, 10**12).map(str), st.uuids().map(str), st.dates().map(str), hexes, words)
 
 
 @given(words, st.lists(ids, min_size=1, max_size=4), st.sampled_from(":/|._-"))

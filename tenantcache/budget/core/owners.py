@@ -73,7 +73,7 @@ def _table() -> Iterator[Fingerprint]:
     yield shape("rq", rb"rq:[a-z_-]+(?::.+)?")
     yield shape("bull", rb"bull:[^:]+:.+")
     yield shape("sidekiq", rb"stat:(?:processed|failed)(?::\d{4}-\d\d-\d\d)?", "string")
-    yield shape("sidekiq", rb"[^:]+:\d+:[0-9a-f]{12}(?::work|:workers|-signals)?", "hash list")
+    yield shape("sidekiq", rb"[^:]+:\d+:[0-9a-f]{12}(?::work|:workers|-signals)", "hash list")
     yield common("sidekiq", rb"queue:(?:default|critical|high|low|mailers)", "list")
     yield common("sidekiq", rb"schedule|retry|dead", "zset")
     yield common("sidekiq", rb"queues|processes", "set")
