@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from random import Random
 
+from redis.exceptions import ResponseError
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,7 @@ from tenantcache.budget.core.expiry import Severity
 from tenantcache.cli.keytables import STYLES, percent, short
 from tenantcache.cli.redistarget import open_redis
 from tenantcache.cli.terminal import Terminal
+from tenantcache.errors import UnreachableError
 from tenantcache.stores.anyredis import AnyRedis
 
 TOP = 30
@@ -38,7 +40,15 @@ async def run_churn(
     async with open_redis(redis_url, terminal, at_most=max_commands, max_commands=max_commands) as redis:
         method = await _choose(redis, monitors)
         terminal.say(_announce(method, seconds, len(redis.nodes)))
-        watched = await _watch(redis, method, seconds)
+        try:
+            watched = await _watch(redis, method, seconds)
+        except ResponseError as error:
+            if method is Method.MONITOR:
+                raise UnreachableError(f"{redis.nodes[0].address} refuses MONITOR: {error}") from None
+            terminal.say(f"keyspace events are refused ({error})")
+            method = Method.SAMPLES
+            terminal.say(_announce(method, seconds, len(redis.nodes)))
+            watched = await _watch(redis, method, seconds)
         spent = redis.spending.spent
     for note in watched.notes:
         terminal.say(note)
@@ -67,7 +77,7 @@ def _announce(method: Method, seconds: float, nodes: int) -> str:
     if method is Method.EVENTS:
         return f"keyspace events for {seconds:g} s: {nodes} billed commands; they tell of writes, but not of reads"
     return (
-        f"keyspace events are off, or CONFIG is refused: some keys are looked at, and again {seconds:g} s later. "
+        f"keyspace events are off, or not for this user: some keys are looked at, and again {seconds:g} s later. "
         f"To hear of every write, set notify-keyspace-events {NEEDED_EVENTS}; --monitor sees reads as well"
     )
 
@@ -92,7 +102,10 @@ def _render(found: Sequence[Churn], method: Method, seconds: float, spent: int) 
     for name in (what, "replaced a value", "before a read", "reads"):
         table.add_column(name, justify="right")
     for one in found[:TOP]:
-        wasted = "?" if one.wasted is None else f"{one.wasted:,} ({percent(one.wasted / one.writes)})"
+        share = one.wasted_share
+        wasted = (
+            "?" if one.wasted is None else f"{one.wasted:,}" if share is None else f"{one.wasted:,} ({percent(share)})"
+        )
         table.add_row(
             Text(one.severity.value, STYLES[one.severity]),
             Text(short(one.pattern)),

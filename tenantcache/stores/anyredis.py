@@ -96,7 +96,8 @@ class RedisNode:
     async def listen(self, *command: Any) -> AsyncIterator[Any]:
         """Send a command whose replies do not end, like MONITOR, and give each of them, over a connection of its own.
 
-        Raises `UnreachableError`, also if the server refuses it, `OverQuotaError` and `SpendingLimitError`.
+        Raises `UnreachableError`, `OverQuotaError`, `SpendingLimitError`, and redis-py's `ResponseError` if the server
+        refuses it.
         """
         self.spending.spend([command])
         pool: Any = self._client.connection_pool
@@ -107,6 +108,8 @@ class RedisNode:
             while True:
                 yield await connection.read_response(timeout=SILENCE)
         except (RedisError, OSError) as error:
+            if isinstance(error, ResponseError) and connection is not None and not is_over_quota(error):
+                raise
             raise self._failure(error) from None
         finally:
             if connection is not None:

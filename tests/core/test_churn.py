@@ -50,13 +50,13 @@ W, R = Deed.WRITE, Deed.READ
 @pytest.mark.parametrize(
     ("deeds", "expected"),
     [
-        ([W], Churn("user:{id}", 1, 0, 0, 0)),
-        ([W, W, W], Churn("user:{id}", 3, 2, 2, 0)),
+        ([W], Churn("user:{id}", 1, 0, 0, 0, 1)),
+        ([W, W, W], Churn("user:{id}", 3, 2, 2, 0, 1)),
         ([W, R, W, R], Churn("user:{id}", 2, 1, 0, 2)),
-        ([W, R, W, W], Churn("user:{id}", 3, 2, 1, 1)),
+        ([W, R, W, W], Churn("user:{id}", 3, 2, 1, 1, 1)),
         ([W, Deed.EXPIRED], Churn("user:{id}", 1, 0, 1, 0)),
-        ([W, R, Deed.EXPIRED, W], Churn("user:{id}", 2, 0, 0, 1)),
-        ([W, Deed.GONE, W], Churn("user:{id}", 2, 0, 0, 0)),
+        ([W, R, Deed.EXPIRED, W], Churn("user:{id}", 2, 0, 0, 1, 1)),
+        ([W, Deed.GONE, W], Churn("user:{id}", 2, 0, 0, 0, 1)),
     ],
 )
 def test_a_key_from_deed_to_deed(deeds: list[Deed], expected: Churn) -> None:

@@ -17,7 +17,7 @@ MOST_KEYS = 100_000
 """Keys that are followed at once. What is written beyond them is left out."""
 
 FEW = 10
-"""Writes that say nothing yet."""
+"""Fewer writes say nothing yet."""
 
 WARN_SHARE, CRIT_SHARE = 0.5, 0.9
 
@@ -34,14 +34,21 @@ class Churn:
     rewrites: int
     wasted: int | None
     reads: int | None
+    open: int = 0
     at_most: bool = False
+
+    @property
+    def wasted_share(self) -> float | None:
+        """Of the writes whose end was seen: those that are `open` may still be read."""
+        settled = self.writes - self.open
+        return None if self.wasted is None or settled < 1 else self.wasted / settled
 
     @property
     def severity(self) -> Severity:
         """By the share that was wasted."""
-        if self.wasted is None or self.writes < FEW:
+        share = self.wasted_share
+        if share is None or self.writes - self.open < FEW:
             return Severity.OK
-        share = self.wasted / self.writes
         if self.at_most:
             return Severity.WARN if share >= CRIT_SHARE else Severity.OK
         return Severity.CRIT if share >= CRIT_SHARE else Severity.WARN if share >= WARN_SHARE else Severity.OK
@@ -53,6 +60,7 @@ class Churn:
             "rewrites": self.rewrites,
             "wasted": self.wasted,
             "reads": self.reads,
+            "open": self.open,
             "severity": self.severity.value,
         }
 
@@ -62,12 +70,17 @@ class _State(Enum):
     READ = "read"
 
 
+_WASTING = frozenset({Deed.WRITE, Deed.EXPIRED})
+"""What ends a value that was not read, and makes it a waste. It may have been removed because it was wrong."""
+
+
 @dataclass(slots=True)
 class _Count:
     writes: int = 0
     rewrites: int = 0
     wasted: int = 0
     reads: int = 0
+    open: int = 0
 
 
 @dataclass(slots=True)
@@ -81,23 +94,24 @@ class Ledger:
 
     def enter(self, deed: Deed, key: bytes) -> None:
         state = self._states.get(key)
-        count = self._count(key)
-        if deed is Deed.READ:
-            count.reads += 1
-            if state is not None:
-                self._states[key] = _State.READ
+        if deed is Deed.WRITE and state is None and len(self._states) >= MOST_KEYS:
+            self.overflowed = True
             return
+        count = self._count(key)
+        if state is _State.UNREAD:
+            count.open -= 1
+            count.wasted += deed in _WASTING
         if deed is Deed.WRITE:
             count.writes += 1
             count.rewrites += state is not None
-        if state is _State.UNREAD and deed is not Deed.GONE:
-            count.wasted += 1
-        if deed is not Deed.WRITE:
-            self._states.pop(key, None)
-        elif state is None and len(self._states) >= MOST_KEYS:
-            self.overflowed = True
-        else:
+            count.open += 1
             self._states[key] = _State.UNREAD
+        elif deed is Deed.READ:
+            count.reads += 1
+            if state is not None:
+                self._states[key] = _State.READ
+        else:
+            self._states.pop(key, None)
 
     def _count(self, key: bytes) -> _Count:
         return self._counts.setdefault(fold(key), _Count())
@@ -112,6 +126,7 @@ class Ledger:
             one.rewrites += count.rewrites
             one.wasted += count.wasted
             one.reads += count.reads
+            one.open += count.open
         found = [
             Churn(
                 pattern,
@@ -119,6 +134,7 @@ class Ledger:
                 count.rewrites,
                 count.wasted if self.sees_reads else None,
                 count.reads if self.sees_reads else None,
+                count.open if self.sees_reads else 0,
             )
             for pattern, count in joined.items()
             if count.writes
