@@ -1,4 +1,4 @@
-"""The diagrams of docs/failover.md and a table of docs/consistency.md, made from the tables that the code acts on.
+"""The diagrams of docs/failover.md and docs/governor.md, and a table of docs/consistency.md, made from the tables that the code acts on.
 
 `python -m tests.core.diagrams` writes them into the pages.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
+from tenantcache.budget.core import bands
 from tenantcache.lookup.core.judgement import STEPS, Answer
 from tenantcache.ratelimit.core.agreement import CHANGES
 from tenantcache.ratelimit.core.minutestanding import BECOMES
@@ -30,6 +31,10 @@ DIAGRAMS: Mapping[str, list[Edge]] = {
     ],
 }
 """By the markers between which they stand."""
+
+BANDS: list[Edge] = [
+    (before, after, cause.value) for before, row in bands.CHANGES.items() for cause, after in row.items()
+]
 
 
 def mermaid(edges: Iterable[Edge]) -> str:
@@ -57,6 +62,7 @@ def steps() -> str:
 PAGES: Mapping[Path, Mapping[str, str]] = {
     DOCS / "failover.md": {name: mermaid(edges) for name, edges in DIAGRAMS.items()},
     DOCS / "consistency.md": {"steps": steps()},
+    DOCS / "governor.md": {"bands": mermaid(BANDS)},
 }
 """What stands in each page, by the markers between which it stands."""
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tenantcache.ratelimit.core.advance import HEARD, VersionOf
 from tenantcache.ratelimit.core.ledger import Take
-from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, THRIFTY_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation, one_version
 from tenantcache.ratelimit.core.windows import (
     DAY,
@@ -241,6 +241,11 @@ class Fleet(RuleBasedStateMachine):
                 break
             r.left -= 1
             self._admit(number, 1)
+
+    @rule(number=pick, policy=st.sampled_from([*POLICIES, THRIFTY_POLICY]))
+    def change_band(self, number: int, policy: ReservePolicy) -> None:
+        """That process hears of another band of the budget; others may not have heard of it."""
+        self._reservation(number).use_policy(policy)
 
     @rule(number=pick, fleet=st.integers(1, 4))
     def refill(self, number: int, fleet: int) -> None:

