@@ -108,8 +108,8 @@ def _purposes(months: Sequence[Results]) -> str:
         rows.append((_name(results.fleet), *(_many(part) for part in parts)))
     head = ("commands a month", *(purpose.value for purpose in Purpose), "in first minutes", "at stops")
     return _table(head, rows) + (
-        "\n\nThe last two columns are parts of the others: what processes send in the minute after their start, and "
-        "what they give back when they stop."
+        "\n\nThe last two columns are parts of the others. They are what processes send in the minute after their "
+        "start, and when they stop."
     )
 
 

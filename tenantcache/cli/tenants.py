@@ -94,7 +94,7 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show one tenant: its columns, the limits in force and where each comes from, and when it was last seen.
+    """Show one tenant: its columns, the limits in force with the origin of each, and when it was last seen.
 
     A text that is an id and a host as well is taken for the id.
 

@@ -1,4 +1,4 @@
-"""The diagrams of docs/failover.md and docs/governor.md, and a table of docs/consistency.md, made from the tables that the code acts on.
+"""Diagrams and tables of docs/failover.md, governor.md and consistency.md, made from the tables that the code acts on.
 
 `python -m tests.core.diagrams` writes them into the pages.
 """

@@ -1,4 +1,4 @@
-"""How a Host value is read, step by step, for a person who asks why it leads where it does.
+"""How a Host value is read, step by step, for a person who asks what it leads to, and why.
 
 `HostRules.classify` decides, and is asked here as well. The steps and the faults only say what it has compared.
 """
