@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tenantcache.testing import Acting, FakeClock, MemoryCache, TenantTable
+    from tenantcache.testing.redisbudget import RedisBudget
 
 
 @pytest.fixture
@@ -66,3 +67,21 @@ def as_tenant(tenant_cache: MemoryCache) -> Callable[..., AbstractContextManager
         return acting_as(tenant, next(iter(tenant_cache.settings.base_domains), ""), client)
 
     return act
+
+
+@pytest.fixture
+def redis_budget() -> Iterator[Callable[..., RedisBudget]]:
+    """`with redis_budget(2): client.get("/")` fails the test if redis-py sends more than 2 billed commands meanwhile.
+
+    With `redis_url=`, it is that server's own count: of all its clients, and of what scripts call. See docs/record.md.
+    """
+    from tenantcache.testing.redisbudget import RedisBudget, hear_redis
+
+    listeners: list[RedisBudget] = []
+
+    def budget(most: int, *, redis_url: str | None = None) -> RedisBudget:
+        return RedisBudget(most, listeners, redis_url)
+
+    with pytest.MonkeyPatch.context() as patch:
+        hear_redis(patch.setattr, listeners)
+        yield budget

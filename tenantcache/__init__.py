@@ -7,7 +7,8 @@ finds the tenant of every request and checks its limits; the README tells the re
 
 from tenantcache.admin.dns import DnspythonResolver, TxtResolver
 from tenantcache.admin.domains import Challenge, Verification
-from tenantcache.admin.usagestore import UsageDay
+from tenantcache.admin.tenants import TenantPage
+from tenantcache.admin.usagestore import UsageDay, UsageTotal
 from tenantcache.budget.core.budget import Budget
 from tenantcache.engine import TenantCache
 from tenantcache.errors import (
@@ -53,10 +54,12 @@ __all__ = [
     "TenantCache",
     "TenantCacheError",
     "TenantMiddleware",
+    "TenantPage",
     "TxtResolver",
     "UnknownDomainError",
     "UnknownTenantError",
     "UsageDay",
+    "UsageTotal",
     "Verification",
     "current_tenant",
 ]

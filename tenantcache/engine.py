@@ -226,7 +226,7 @@ class TenantCache(Engine):
         return self._parts.shadow.admit(tenant.id, decision, self.server_now())
 
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
-        """What is left of each of the tenant's limits, for one Redis command; what other processes hold in advance
+        """What is left of each of the tenant's limits, for two Redis commands; what other processes hold in advance
         counts as used. Raises `StoreUnavailableError`. `quotas` tells what is known here, for nothing."""
         self._parts.home.require_open()
         with told_as_unavailable(StoreError):
@@ -248,7 +248,7 @@ class TenantCache(Engine):
         """Let the tenant begin anew: this minute and this day are unused from now on, and no process refuses any more.
 
         Named limits are those that this engine has counted, and those called `named`: a process that serves no routes
-        has counted none. So at most one more limit is admitted in them. Costs one Redis command, one for each named
+        has counted none. So at most one more limit is admitted in them. Costs two Redis commands, one for each named
         limit, and two reads and a write of Postgres. Raises `StoreUnavailableError`, `UnknownTenantError`.
         """
         self._parts.home.require_open()

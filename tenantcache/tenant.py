@@ -169,6 +169,17 @@ class Tenant:
         return self.id.removeprefix(f"{self.kind}:") if self.kind else self.id
 
 
+LimitOrigin = Literal["tenant", "plan", "default"]
+"""What says a limit: the tenant's own column, its plan, or the settings' default."""
+
+_Decided = tuple[int | None, LimitOrigin]
+
+
+class LimitOrigins(TypedDict):
+    per_minute: LimitOrigin
+    per_day: LimitOrigin
+
+
 @dataclass(frozen=True, slots=True)
 class LimitTable:
     """The defaults and the plans, as configured. Values are requests a window; 0 and None are unlimited."""
@@ -177,8 +188,17 @@ class LimitTable:
     plans: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
 
     def find(self, row: Row) -> Limits:
+        (per_minute, _), (per_day, _) = self._decide(row)
+        return _shared_limits(per_minute, per_day)
+
+    def origins(self, row: Row) -> LimitOrigins:
+        """Where each of the limits that `find` gives comes from."""
+        (_, per_minute), (_, per_day) = self._decide(row)
+        return {"per_minute": per_minute, "per_day": per_day}
+
+    def _decide(self, row: Row) -> tuple[_Decided, _Decided]:
         plan = self.plans.get(row["plan"] or "", {})
-        return _shared_limits(
+        return (
             _first(row["limit_per_minute"], plan, "per_minute", self.defaults.per_minute),
             _first(row["limit_per_day"], plan, "per_day", self.defaults.per_day),
         )
@@ -188,10 +208,12 @@ class LimitTable:
 _shared_limits = lru_cache(maxsize=1024)(Limits)
 
 
-def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: int | None) -> int | None:
+def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: int | None) -> _Decided:
     if own is not None:
-        return own or None
-    return plan.get(key, default) or None
+        return own or None, "tenant"
+    if key in plan:
+        return plan[key] or None, "plan"
+    return default or None, "default"
 
 
 def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tenantcache import Limits, Settings, Tenant, TenantCache
+from tenantcache import Budget, Limits, Settings, Tenant, TenantCache
+from tenantcache.budget.core.forecast import Forecast
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
+from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.slots import MemorySlots
 from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
+from tenantcache.testing import MemoryCache
 from tests.fakes import until
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
+from tests.settling import settle
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -59,10 +64,7 @@ class Bench:
 
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
-        counters: Any = self.cache._parts.fleet_counters
-        redis: RedisCounters = counters._stores["redis"]
-        await self.cache.limiter._meters.groups.finish()
-        await until(lambda: not self.cache.resolver._sharing.is_writing and not redis._expiring)
+        await settle(self.cache)
 
     async def tenant(self, name: str = "t0") -> Tenant:
         found = await self.cache.resolve(f"{name}.localhost")
@@ -98,37 +100,18 @@ async def test_opening_and_rest(url: str, redis_url: str, billed_commands: Bille
     async with engine(url, redis_url, billed_commands) as bench:
         link = bench.cache._parts.stores.link
         assert link is not None
-        await link._redis.connection_pool.disconnect()
+        await link._redis.connection_pool.disconnect(inuse_connections=False)
         await link.ping()
         assert billed_commands.total() == TOLD["open an engine, or connect anew"]
         rest = await bench.cost(lambda: asyncio.sleep(QUIET))
         assert rest == TOLD["an engine that rests, for each minute"]
 
 
-async def test_requests(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
+async def test_unknown_hosts(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
     async with engine(url, redis_url, billed_commands, host_index_max_hosts=10_000) as bench:
         await until(lambda: bench.cache.indexer.is_ready)
-        tenant = await bench.tenant()
-        assert (await bench.cache.check(tenant)).allowed
-        await bench.settle()
         unknown = await bench.cost(lambda: bench.cache.resolve("nobody.localhost"))
         assert unknown == TOLD["a request of an unknown host"]
-        while (await bench.cache.check(tenant)).allowed:
-            pass
-        await bench.settle()
-        refused = await bench.cost(lambda: bench.cache.check(tenant))
-        assert refused == TOLD["a request that is refused because a limit is used up"]
-
-
-async def test_a_request_within_its_lease(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
-    async with engine(url, redis_url, billed_commands, warm_up=True) as bench:
-        await until(lambda: bench.cache.stats()["lookups"]["warm_up"] == "complete")
-        tenant = await bench.tenant()
-        await bench.settle()
-        assert (
-            await bench.cost(lambda: bench.cache.check(tenant))
-            == TOLD["a request of a tenant in memory, within its lease"]
-        )
 
 
 async def test_changes(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
@@ -156,26 +139,21 @@ async def test_changes(url: str, redis_url: str, billed_commands: BilledCommands
         assert await bench.cost(look) == TOLD[free]
 
 
-async def test_reads_and_resets_of_limits(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
-    async with engine(url, redis_url, billed_commands) as bench:
-        tenant = await bench.tenant()
-        await bench.cache.check(tenant)
-        await bench.settle()
-        assert await bench.cost(lambda: bench.cache.peek(tenant)) == TOLD["`cache.peek`"]
-        assert await bench.cost(lambda: bench.cache.reset("t0")) == TOLD["`cache.reset`"]
-
-        named = await bench.cost(lambda: bench.cache.check_named(tenant, "login", Limits(5, None)))
-        assert named == TOLD["the first `cache.check_named` of a quarter of an hour"]
+def test_the_page_has_each_attribute_of_the_budget() -> None:
+    [rows] = re.findall(r"^\| attribute \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    listed = {name for row in rows.split("\n") if row for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed == {field.name for field in fields(Budget)} | {"share"}
+    [forecast] = re.findall(r"^\| `forecast` \| (.*) \|$", rows, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", forecast)) == {field.name for field in fields(Forecast)}
 
 
-async def test_a_start_and_a_stop(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
-    billed_commands.reset()
-    async with engine(url, redis_url, billed_commands, warm_up=True) as bench:
-        await until(lambda: bench.cache.stats()["lookups"]["warm_up"] == "complete")
-        await bench.settle()
-        assert billed_commands.total() == TOLD["first tokens of 2,000 tenants at a start"]
-        billed_commands.reset()
-    assert billed_commands.total() == TOLD["unused tokens of a group that go back at a stop"]
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code, {"cache": MemoryCache(redis_monthly_budget=500_000)})
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 500,000 commands, $0.00",
+        "at the end of the period: 0 to 0",
+    ]
 
 
 def test_each_row_is_measured() -> None:
@@ -184,11 +162,57 @@ def test_each_row_is_measured() -> None:
     assert [name for name in TOLD if f'"{name}"' not in source] == []
 
 
-# The counters themselves.
+# Limits, at a time of their own: takes depend on how far the minute and the quarter of an hour have gone.
 
-NOW = int(time.time())
-MINUTE, DAY = Window("minute", NOW // 60), Window("day", NOW // 86_400)
-NEXT_QUARTER = Window("minute", NOW // 60 + 15)
+START = 20_000 * 86_400 + 7 * 60.0
+"""Seven minutes after a midnight."""
+
+MINUTE, DAY = Window("minute", int(START // 60)), Window("day", 20_000)
+NEXT_QUARTER = Window("minute", MINUTE.number + 15)
+
+
+@asynccontextmanager
+async def limiter(redis_url: str) -> AsyncIterator[Limiter]:
+    link = RedisLink(redis_url)
+    counters = RedisCounters(link, prefix="test")
+    yield Limiter(counters, MemorySlots(), server_now=lambda: START, processes=lambda: 1)
+    await counters.close()
+    await link.close()
+
+
+async def cost_of(limiter: Limiter, billed: BilledCommands, operation: Awaitable[object]) -> int:
+    billed.reset()
+    await operation
+    await limiter._meters.groups.finish()
+    counters: Any = limiter._store
+    await counters.close()
+    return billed.total()
+
+
+async def test_a_start_and_a_stop(redis_url: str, billed_commands: BilledCommands) -> None:
+    tenants = [Tenant(name, name, limits=Limits(600, 100_000)) for name in TENANTS]
+    async with limiter(redis_url) as limits:
+        start = await cost_of(limits, billed_commands, limits.warm(tenants))
+        request = await cost_of(limits, billed_commands, limits.check(tenants[0]))
+        stop = await cost_of(limits, billed_commands, limits.close())
+    assert start == TOLD["first tokens of 2,000 tenants at a start"]
+    assert request == TOLD["a request of a tenant in memory, within its lease"]
+    assert stop == TOLD["unused tokens of 2,000 tenants that go back at a stop"]
+
+
+async def test_reads_and_resets_of_limits(redis_url: str, billed_commands: BilledCommands) -> None:
+    tenant = Tenant("t0", "t0", limits=Limits(3, 100_000))
+    async with limiter(redis_url) as limits:
+        while (await limits.check(tenant)).allowed:
+            pass
+        refused = await cost_of(limits, billed_commands, limits.check(tenant))
+        peek = await cost_of(limits, billed_commands, limits.peek(tenant))
+        reset = await cost_of(limits, billed_commands, limits.reset(tenant, []))
+        named = await cost_of(limits, billed_commands, limits.check_named(tenant, "login", Limits(5, None)))
+    assert refused == TOLD["a request that is refused because a limit is used up"]
+    assert peek == TOLD["`cache.peek`"]
+    assert reset == TOLD["`cache.reset`"]
+    assert named == TOLD["the first `cache.check_named` of a quarter of an hour"]
 
 
 async def test_takes(redis_url: str, billed_commands: BilledCommands) -> None:

@@ -14,6 +14,7 @@ from tenantcache.budget.core.prices import FREE
 from tests.fakes import until
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
+from tests.settling import settle
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -41,21 +42,23 @@ def make(database_url: str, redis_url: str, **settings: Any) -> TenantCache:
 async def use(cache: TenantCache) -> None:
     """Lookups, fills, takes, reads, a reset, removals, and a connection that is lost."""
     for name in TENANTS:
-        tenant = await cache.resolve(f"{name}.localhost")
-        assert tenant is not None
+        found = await cache.resolve(f"{name}.localhost")
+        assert found is not None
+        tenant = found
         for _ in range(60):
             await cache.check(tenant)
     await cache.get_many(TENANTS)
     await cache.peek(tenant)
     link = cache._parts.stores.link
     assert link is not None
-    await link._redis.connection_pool.disconnect()
+    await settle(cache)
+    await link._redis.connection_pool.disconnect(inuse_connections=False)
     await cache.check_named(tenant, "login", tenant.limits)
     await cache.invalidate(TENANTS[0])
     await cache.resolve(f"{TENANTS[0]}.localhost")
     await cache.reset(TENANTS[1])
     await link.try_to_count()
-    await until(lambda: not cache.resolver._sharing.is_writing)
+    await settle(cache)
 
 
 def sent_by(cache: TenantCache) -> dict[str, int]:
@@ -69,9 +72,10 @@ async def test_the_meter_is_the_servers_count(url: str, redis_url: str, billed_c
         await use(cache)
     assert cache.stats()["redis"]["billed_commands"] == billed_commands.total()
     assert sent_by(cache) == billed_commands.by_command()
-    purposes = cache.stats()["redis"]["billed_by_purpose"]
+    purposes = {each.purpose: each.billed for each in cache.budget.by_purpose}
+    assert purposes == dict(cache.stats()["redis"]["billed_by_purpose"])
     assert {name for name, billed in purposes.items() if not billed} == set()
-    assert sum(purposes.values()) == billed_commands.total()
+    assert sum(billed for billed in purposes.values()) == billed_commands.total()
     commands = billed_commands.by_command()
     assert (purposes["lookup"], purposes["fill"]) == (commands["get"] + commands.get("mget", 0), commands["set"])
     assert purposes["invalidation"] == commands["unlink"]
@@ -93,6 +97,27 @@ async def test_read_regions_bill_writes_again(url: str, redis_url: str, billed_c
     commands = billed_commands.by_command()
     reads = commands["get"] + commands.get("mget", 0)
     assert cache.budget.used == reads + 3 * (billed_commands.total() - reads)
+
+
+async def test_flat_plans_count_commands_and_bill_none(
+    url: str, redis_url: str, billed_commands: BilledCommands
+) -> None:
+    async with make(url, redis_url, redis_pricing="flat") as cache:
+        await use(cache)
+    sent = sum(each.commands for each in cache.budget.by_command if each.name not in FREE)
+    assert (cache.budget.used, sent) == (0, billed_commands.total())
+    assert "memory" in cache.budget.note
+
+
+async def test_ecpus_are_at_least_the_commands(url: str, redis_url: str, billed_commands: BilledCommands) -> None:
+    async with make(url, redis_url, redis_pricing="ecpu") as cache:
+        await use(cache)
+        await cache.get_many(TENANTS)
+    commands = {each.name: each for each in cache.budget.by_command}
+    assert cache.budget.unit == "ECPUs"
+    assert commands["SET"].billed == commands["SET"].commands == billed_commands.by_command()["set"]
+    assert commands["MGET"].billed > commands["MGET"].commands, "20 keys"
+    assert cache.budget.used == sum(each.billed for each in commands.values())
 
 
 async def test_a_fleet_knows_what_it_has_used(url: str, redis_url: str, billed_commands: BilledCommands) -> None:

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.budget.core.period import Period
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.provider import ASK_EVERY, NOT_BEFORE, ProviderError, ProviderWatch
 from tenantcache.testing.redisusage import MemoryRedisUsage
@@ -65,7 +65,8 @@ async def test_our_count_goes_on_from_the_providers_in_proportion(
     process.meter.send([TAKE] * 7)
     assert process.use.used == 50_035
     found = process.use.summary()
-    assert (found.used, found.counted, found.cost) == (50_035, 10_007, pytest.approx(0.10007))
+    assert (found.used, found.counted) == (50_035, 10_007)
+    assert found.cost == pytest.approx(0.10007)
     assert found.provider is not None and found.provider.billed == 50_000
     assert found.forecast.expected > found.used
 

@@ -154,6 +154,14 @@ class Domains:
         self._require_open()
         return [Challenge.of(record) for record in await self._registry.claims_of(tenant_id)]
 
+    async def claims(self, name: str) -> list[Challenge]:
+        """Which tenants have asked for a domain, in the order in which they did.
+
+        For operators: to a tenant's user it tells what another tenant has asked for. Raises `InvalidDomainError`.
+        """
+        self._require_open()
+        return [Challenge.of(record) for record in await self._registry.claims(self._normalise(name), None)]
+
     async def set_primary(self, tenant_id: str, name: str) -> None:
         """Make a domain of the tenant its primary one. Raises `UnknownDomainError` if the tenant does not have it."""
         self._require_open()

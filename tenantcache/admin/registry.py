@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypedDict
 
-from tenantcache.tenant import Row
+from tenantcache.tenant import Row, Status
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSearch:
+    """Which tenants are wanted: None and "" want all. `text` is a part of an id, a name, a subdomain, a slug or a
+    domain, capitals aside."""
+
+    status: Status | None = None
+    plan: str | None = None
+    text: str = ""
+
+    @property
+    def wants_all(self) -> bool:
+        return self.status is None and self.plan is None and not self.text
 
 
 class Claim(TypedDict):
@@ -37,6 +52,11 @@ class Registry(Protocol):
     A claim has the items `domain`, `tenant_id`, `token` and `verified_at` (None until it is proven). One that is read
     has `served` as well: whether requests for the domain reach the tenant.
     """
+
+    async def find(self, search: TenantSearch, after: str, most: int) -> list[Row]:
+        """Tenants by id, those whose id comes after `after`, at most `most`. Those of an adopted table as well: never
+        raises `AdoptedTableError`."""
+        ...
 
     async def create(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
         """Insert a tenant; an id of None makes one up. `primary` is one of `domains`. Raises `NameTakenError`."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from tenantcache.admin.registry import Registry
+from tenantcache.admin.registry import Registry, TenantSearch
 from tenantcache.admin.writethrough import WriteThrough
 from tenantcache.errors import (
     InvalidTenantError,
@@ -66,6 +67,18 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+MAX_PAGE = 1_000
+"""Tenants of one page: some 20 ms of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPage:
+    """Some tenants, by id. `next` is the id to give as `after` for the next page; None if this is the last one."""
+
+    tenants: tuple[Tenant, ...]
+    next: str | None = None
+
+
 def column_defaults() -> dict[str, Any]:
     """What a tenant's columns are if nothing is given, the id and the name aside."""
     return dict(_DEFAULTS)
@@ -88,6 +101,30 @@ class Tenants:
         self._hosts = hosts
         self._limits = limits
         self._require_open = require_open
+
+    async def list(
+        self,
+        *,
+        status: Status | None = None,
+        plan: str | None = None,
+        search: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> TenantPage:
+        """Read tenants by id, those after the id `after`, from Postgres. Those of an adopted table as well.
+
+        `search` is a part of an id, a name, a subdomain, a slug or a domain, capitals aside. `status`, `plan` and
+        `search` are looked for row by row, so that a page of few findings reads many tenants. ValueError unless
+        `limit` is 1 to 1000.
+        """
+        self._require_open()
+        if not 1 <= limit <= MAX_PAGE:
+            raise ValueError(f"limit is {limit}; give a whole number from 1 to {MAX_PAGE}")
+        if any(_UNSTORABLE.search(text) for text in (plan or "", search, after)):
+            return TenantPage(())  # no row can hold it
+        rows = await self._registry.find(TenantSearch(status, plan, search), after, limit + 1)
+        tenants = tuple(tenant_from_row(row, self._limits) for row in rows[:limit])
+        return TenantPage(tenants, tenants[-1].id if len(rows) > limit else None)
 
     async def create(
         self,

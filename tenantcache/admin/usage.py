@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 
-from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
+from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore, UsageTotal
 from tenantcache.errors import POSTGRES_FAILURES, RejectedError, TenantCacheError, told_as_unavailable
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.runtime.tasks import stop
@@ -118,6 +118,22 @@ class Usage:
             since = datetime.fromtimestamp(self._server_now(), UTC).date() - timedelta(days=29)
         with told_as_unavailable(*POSTGRES_FAILURES):
             return await self._require_store().read(tenant_id, since)
+
+    async def busiest(self, since: date, until: date, *, limit: int = 20) -> list[UsageTotal]:
+        """The tenants with most requests from `since` to `until`, that day included; `limit` of them at most.
+
+        As far as it has been written, as for `read`. Reads all usage of these days. Raises `StoreUnavailableError`.
+        """
+        with told_as_unavailable(*POSTGRES_FAILURES):
+            return await self._require_store().busiest(since, until, limit)
+
+    async def by_day(self, since: date, until: date) -> list[UsageDay]:
+        """The usage of all tenants together by day, from `since` to `until`, oldest first.
+
+        As far as it has been written, as for `read`. Raises `StoreUnavailableError`.
+        """
+        with told_as_unavailable(*POSTGRES_FAILURES):
+            return await self._require_store().by_day(since, until)
 
     async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
         """When each of the tenants was last let through, to within `interval` seconds; in one query.

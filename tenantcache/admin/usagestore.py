@@ -28,6 +28,15 @@ class UsageDay(NamedTuple):
     last_seen_at: datetime
 
 
+class UsageTotal(NamedTuple):
+    """What a tenant has used on some days: its `requests`, and on how many `days` there were any."""
+
+    tenant_id: str
+    requests: int
+    days: int
+    last_seen_at: datetime
+
+
 def latest_end(day: int) -> float:
     """When a day of that date has ended everywhere (UTC-12): what is collected later was not seen later."""
     return (day + 1) * DAY + DAY / 2
@@ -50,6 +59,14 @@ class UsageStore(Protocol):
 
     async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
         """The days from `since` on, oldest first."""
+        ...
+
+    async def busiest(self, since: date, until: date, most: int) -> list[UsageTotal]:
+        """The tenants with most requests from `since` to `until`, that day included; at most `most` of them."""
+        ...
+
+    async def by_day(self, since: date, until: date) -> list[UsageDay]:
+        """The days from `since` to `until` of all tenants together, oldest first."""
         ...
 
     async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:

@@ -18,11 +18,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.budget import NOTES, Budget, CommandUse, PurposeUse
 from tenantcache.budget.core.forecast import MOST_DAYS, Forecast, forecast
 from tenantcache.budget.core.meter import Meter, Purpose
 from tenantcache.budget.core.period import DAY, HOUR, Period, PeriodUnit, period_of
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseRow, UseStore
 from tenantcache.errors import POSTGRES_FAILURES, told_as_unavailable
@@ -85,7 +85,8 @@ class FleetUse:
         self._own: _Use = Counter()
         self._reported: _Use = Counter()
         self._seen = self._meter.by_purpose()
-        self._looked_at: float | None = None
+        self._looked_at = self._server_now()
+        self._billed_reported = self._meter.billed
         self._wake = asyncio.Event()
         self._reporting = asyncio.Lock()
         self._failing = False
@@ -127,18 +128,18 @@ class FleetUse:
     def own(self) -> int:
         """Those of this process alone."""
         first = self.period.start // HOUR
-        return sum(billed for (hour, _), billed in self._collect().items() if hour >= first)
+        return sum(billed for (hour, _), billed in self._sent().items() if hour >= first)
 
     @property
     def unreported(self) -> int:
         """Those of this process that the others do not know of."""
-        return self._collect().total() - self._reported.total()
+        return self._meter.billed - self._billed_reported
 
     @property
     def forecast(self) -> Forecast:
         now, ratio = self._server_now(), 1.0 if self.bill is None else self.bill.ratio
         by_hour: dict[int, float] = {}
-        for use in (self._others, self._collect()):
+        for use in (self._others, self._sent()):
             for (hour, _), billed in use.items():
                 by_hour[hour] = by_hour.get(hour, 0.0) + billed * ratio
         return forecast(self.used, by_hour, now, self.period, self.budget)
@@ -146,7 +147,7 @@ class FleetUse:
     def by_purpose(self) -> Mapping[Purpose, int]:
         """`counted`, by what it was for."""
         first, found = self.period.start // HOUR, dict.fromkeys(Purpose, 0)
-        for use in (self._others, self._collect()):
+        for use in (self._others, self._sent()):
             for (hour, purpose), billed in use.items():
                 if hour >= first:
                     found[purpose] += billed
@@ -176,20 +177,21 @@ class FleetUse:
             note=NOTES[tariff.pricing],
         )
 
-    def _collect(self) -> _Use:
-        """What this process has used. What came since the last look belongs to the hour of that."""
-        now, seen = self._server_now(), self._meter.by_purpose()
-        hour = int((now if self._looked_at is None else self._looked_at) // HOUR)
-        for purpose, billed in seen.items():
-            if billed > self._seen[purpose]:
-                self._own[hour, purpose] += billed - self._seen[purpose]
+    def _sent(self) -> _Use:
+        """What this process has used. Other threads may ask, so nothing changes."""
+        return _with(self._own, self._seen, self._meter.by_purpose(), self._looked_at)
+
+    def _collect(self, now: float) -> None:
+        """What came since the last look belongs to the hour of that, since looks are made at the edges of minutes."""
+        seen = self._meter.by_purpose()
+        self._own = _with(self._own, self._seen, seen, self._looked_at)
         self._seen, self._looked_at = seen, now
-        return self._own
 
     # Life.
 
     def open(self) -> None:
         self._wake, self._reporting = asyncio.Event(), asyncio.Lock()  # they belong to one event loop
+        self._looked_at = self._server_now()
         self._meter.on_billed = self._note_billed
         self._task = asyncio.create_task(self._run(), name="tenantcache fleet use")
 
@@ -240,18 +242,20 @@ class FleetUse:
 
     async def _report(self) -> None:
         async with self._reporting:
-            now, own = self._server_now(), Counter(self._collect())
+            now, billed = self._server_now(), self._meter.billed
+            self._collect(now)
+            own = self._own
             if self._store is None:
-                self._reported = own
                 return
             reads_all = self._until_read_all <= 0
             kept_from = min(self.period.start // HOUR, int(now - MOST_DAYS * DAY) // HOUR)
             since = kept_from if reads_all else int(now // HOUR) - 1
-            changed = [UseRow(*key, billed) for key, billed in own.items() if billed != self._reported[key]]
+            changed = [UseRow(*key, total) for key, total in own.items() if total != self._reported[key]]
             found = await self._store.exchange(self._process_id, changed, since)
-            self._reported = own
-            self._others = Counter({key: billed for key, billed in self._others.items() if kept_from <= key[0] < since})
-            self._others.update({(hour, purpose): billed for hour, purpose, billed in found})
+            self._reported, self._billed_reported = own, billed
+            self._own = Counter({key: total for key, total in self._own.items() if key[0] >= kept_from})
+            others = {key: total for key, total in self._others.items() if kept_from <= key[0] < since}
+            self._others = Counter(others | {(hour, purpose): total for hour, purpose, total in found})
             self.read_at = now
             self._until_read_all = READ_ALL_EVERY if reads_all else self._until_read_all - 1
             self._per_day = self.forecast.per_day
@@ -259,3 +263,12 @@ class FleetUse:
                 await self._provider.update(now, self.period, lambda: self.counted)
             if reads_all:
                 await self._store.drop_before(int(now // HOUR) - KEPT_DAYS * DAY // HOUR)
+
+
+def _with(own: _Use, seen: Mapping[Purpose, int], now_seen: Mapping[Purpose, int], at: float) -> _Use:
+    """`own`, and what is in `now_seen` beyond `seen`, which belongs to the hour of `at`."""
+    found, hour = Counter(own), int(at // HOUR)
+    for purpose, billed in now_seen.items():
+        if billed > seen[purpose]:
+            found[hour, purpose] += billed - seen[purpose]
+    return found

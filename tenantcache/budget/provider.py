@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.period import HOUR, Period
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.errors import TenantCacheError
 
 logger = logging.getLogger(__name__)

@@ -48,16 +48,23 @@ async def _check_schema(connection: asyncpg.Connection, variable: str, settings:
     )
     served = "; ".join(f"{row['kind'] or 'tenants'} from {row['tables']}" for row in adopted)
     typer.echo(f"ok     schema    {count} tenants{f' ({served})' if served else ''}")
-    for name in await find_conflicts(connection):
-        typer.echo(
-            f"WARN   schema    several active tenants have the name {name!r}: it is served for none of them", err=True
-        )
-    for host in await find_whole_hosts(connection, settings.base_domains):
-        typer.echo(f"WARN   schema    the domain {host!r} is under a base domain: no request leads to it", err=True)
-    for warning in await find_ambiguous_names(connection):
-        typer.echo(f"WARN   schema    {warning}", err=True)
-    for warning in await find_unknown_plans(connection, settings):
-        typer.echo(f"WARN   plans     {warning}", err=True)
+    for part, warning in await find_warnings(connection, settings):
+        typer.echo(f"WARN   {part:<9} {warning}", err=True)
+
+
+async def find_warnings(connection: asyncpg.Connection, settings: Settings) -> list[tuple[str, str]]:
+    """What works and is not as it should be: the part that it is of, and a line for people."""
+    found = [
+        f"several active tenants have the name {name!r}: it is served for none of them"
+        for name in await find_conflicts(connection)
+    ]
+    found += [
+        f"the domain {host!r} is under a base domain: no request leads to it"
+        for host in await find_whole_hosts(connection, settings.base_domains)
+    ]
+    found += await find_ambiguous_names(connection)
+    plans = await find_unknown_plans(connection, settings)
+    return [*(("schema", line) for line in found), *(("plans", line) for line in plans)]
 
 
 async def _check_redis(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `tenantcache init | uninstall | adopt | check | settings | demo | loadtest`.
+"""The command line, `tenantcache`: what sets up and serves, what a shell does to tenants, and what is about Redis.
 
 A fault that a person can mend is one message on stderr and exit status 2, without a traceback.
 """
@@ -14,9 +14,21 @@ from typing import Annotated
 import typer
 
 from tenantcache.cli.adopt import app as adopt
+from tenantcache.cli.analyze import analyze
+from tenantcache.cli.budget import budget
+from tenantcache.cli.churn import churn
+from tenantcache.cli.clean import clean
+from tenantcache.cli.domains import app as domains
+from tenantcache.cli.health import doctor, status, watch
 from tenantcache.cli.init import init, uninstall
+from tenantcache.cli.record import record
+from tenantcache.cli.resolve import resolve
+from tenantcache.cli.tenants import app as tenants
 from tenantcache.cli.terminal import Exit
-from tenantcache.errors import StoreError, TenantCacheError, UnreachableError
+from tenantcache.cli.ttl import ttl
+from tenantcache.cli.usage import usage
+from tenantcache.cli.visible import visible
+from tenantcache.errors import StoreError, TenantCacheError, UnknownDomainError, UnknownTenantError, UnreachableError
 
 app = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
@@ -34,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UnreachableError as error:
         _tell(str(error))
         sys.exit(Exit.UNREACHABLE)
+    except (UnknownTenantError, UnknownDomainError) as error:
+        _tell(str(error))
+        sys.exit(Exit.FINDINGS)
     except (TenantCacheError, StoreError) as error:
         _tell(str(error))
     except ModuleNotFoundError as error:
@@ -48,12 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _tell(text: str) -> None:
     for line in text.splitlines():
-        typer.echo(f"tenantcache: {line}", err=True)
+        typer.echo(f"tenantcache: {visible(line)}", err=True)
 
 
 app.command()(init)
 app.command()(uninstall)
 app.add_typer(adopt, name="adopt")
+app.command()(resolve)
+app.add_typer(tenants, name="tenants")
+app.add_typer(domains, name="domains")
+app.command()(usage)
+app.command()(budget)
+# What stands behind COMMAND is the program's, whether it looks like an option or not.
+app.command(context_settings={"allow_interspersed_args": False})(record)
+app.command()(analyze)
+app.command()(ttl)
+app.command()(churn)
+app.command()(clean)
+app.command()(status)
+app.command()(watch)
+app.command()(doctor)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from tenantcache.cli.terminal import Terminal
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.checks import read_redis_url
 from tenantcache.settings.urls import REDIS_PORT, address
-from tenantcache.stores.anyredis import AnyRedis
+
+if TYPE_CHECKING:
+    from tenantcache.stores.anyredis import AnyRedis
 
 VARIABLES = ("TENANTCACHE_REDIS_URL", "REDIS_URL")
 
@@ -46,9 +48,16 @@ async def open_redis(
 
     Raises ConfigurationError, `UnreachableError` and `OverQuotaError`.
     """
+    from tenantcache.stores.anyredis import AnyRedis  # redis-py takes a while to import
+
     url = find_redis_url(option)
     where = address(url, REDIS_PORT)
     most = min(at_most, max_commands)
-    terminal.say(f"{where}: {f'at most {most:,} billed commands' if most else 'costs nothing (INFO is free)'}")
+    cost = (
+        f"at most {most:,} billed commands"
+        if most
+        else "costs nothing (INFO is free; to find a cluster's nodes takes 1)"
+    )
+    terminal.say(f"{where}: {cost}")
     async with await AnyRedis.connect(url, where, max_commands=max_commands) as redis:
         yield redis

@@ -5,14 +5,17 @@ rich leaves colours out if `NO_COLOR` is set or the output is not a terminal.
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
+
+from tenantcache.cli.visible import to_json, visible
 
 
 class Exit(IntEnum):
@@ -24,25 +27,37 @@ class Exit(IntEnum):
     UNREACHABLE = 3
 
 
+PIPE_WIDTH = 10_000
+"""Characters of a line, more than any row has."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 class Terminal:
-    """Where a command prints. With `as_json` only the JSON is on stdout."""
+    """Where a command prints. With `as_json` only the JSON is on stdout.
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    `unfolded`: into a pipe, each row of a table is one line, however long.
+    """
+
+    def __init__(self, *, as_json: bool = False, unfolded: bool = False) -> None:
         self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):  # a terminal that is not of UTF-8 shows ? for what it lacks
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
         self.out = Console(highlight=False)
+        if unfolded and not self.out.is_terminal:
+            self.out.width = PIPE_WIDTH
         self.notes = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
         """A note for a person, on stderr. `text` is not markup: it may hold what a key is called."""
-        self.notes.print(escape(text), style="dim", soft_wrap=True)
+        shown = "\n".join(map(visible, text.split("\n")))
+        self.notes.print(escape(shown), style="dim", soft_wrap=True)
 
     def show(self, result: Mapping[str, Any], *rendered: RenderableType) -> None:
         """Print `result` as JSON, or what is made of it for a person."""
         if self.as_json:
-            typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+            typer.echo(to_json(result))
             return
         for part in rendered:
             self.out.print(part)

@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tenantcache.budget.core.prices import Pricing
+from tenantcache.budget.core.prices import Pricing, Tariff, tariff_of
 from tenantcache.errors import ConfigurationError
 from tenantcache.settings.arguments import SettingsArguments
 from tenantcache.settings.checks import (
@@ -273,6 +273,11 @@ class Settings(BaseSettings):
                 "belongs together with TENANTCACHE_UPSTASH_EMAIL and TENANTCACHE_UPSTASH_API_KEY; set all three or none"
             )
         return database_id
+
+    @property
+    def tariff(self) -> Tariff:
+        """How the Redis provider bills."""
+        return tariff_of(self.redis_pricing, read_regions=self.redis_read_regions, price=self.redis_price)
 
     @property
     def limit_table(self) -> LimitTable:

@@ -7,7 +7,7 @@ a key goes to the server that named the key, so that commands need not be routed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,9 @@ from tenantcache.stores.reasons import is_over_quota, redis_reason
 
 TIMEOUT = 10.0
 """Seconds for one round trip. It is a person who waits."""
+
+SILENCE = 86_400.0
+"""Seconds without a reply to a command that is listened to: none may come, and the caller says when it is enough."""
 
 _NOT_KNOWN = ("unknown command", "unknown subcommand", "not supported", "unsupported", "not available", "not allowed")
 """How servers answer what they do not have, or have turned off."""
@@ -89,6 +92,34 @@ class RedisNode:
         """What INFO says, for instance of "commandstats"; nothing if it is forbidden. Free."""
         [reply] = await self.send_many([("INFO", *sections)])
         return reply if isinstance(reply, Mapping) else {}
+
+    async def listen(self, *command: Any) -> AsyncIterator[Any]:
+        """Send a command whose replies do not end, like MONITOR, and give each of them, over a connection of its own.
+
+        Raises `UnreachableError`, `OverQuotaError`, `SpendingLimitError`, and redis-py's `ResponseError` if the server
+        refuses it.
+        """
+        self.spending.spend([command])
+        pool: Any = self._client.connection_pool
+        connection = None
+        try:
+            connection = await pool.get_connection()
+            await connection.send_command(*command)
+            while True:
+                yield await connection.read_response(timeout=SILENCE)
+        except (RedisError, OSError) as error:
+            if isinstance(error, ResponseError) and connection is not None and not is_over_quota(error):
+                raise
+            raise self._failure(error) from None
+        finally:
+            if connection is not None:
+                await connection.disconnect()
+                await pool.release(connection)
+
+    @property
+    def database(self) -> int:
+        """The number of the database that commands are about."""
+        return int(self._client.connection_pool.connection_kwargs.get("db") or 0)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Purpose
 from tenantcache.budget.core.period import HOUR
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.usestore import UseRow
 from tenantcache.stores.counters import Fetcher
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from tenantcache.admin.usagestore import UsageDay, UsageRow, latest_end
+from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageTotal, latest_end
 from tenantcache.errors import RejectedError, StoreError
 from tenantcache.stores.counters import Fetcher
 from tenantcache.stores.reasons import postgres_rejects
@@ -33,6 +33,17 @@ _LEAVE = "delete from tenantcache.usage_writers where process = $1 or at < now()
 
 _READ = """
     select day, requests, last_seen_at from tenantcache.usage where tenant_id = $1 and day >= $2 order by day
+"""
+
+_BUSIEST = """
+    select tenant_id, sum(requests) as requests, count(*) as days, max(last_seen_at) as last_seen_at
+    from tenantcache.usage where day between $1 and $2
+    group by tenant_id order by sum(requests) desc, tenant_id limit $3
+"""
+
+_BY_DAY = """
+    select day, sum(requests) as requests, max(last_seen_at) as last_seen_at
+    from tenantcache.usage where day between $1 and $2 group by day order by day
 """
 
 _LAST_SEEN = """
@@ -72,6 +83,14 @@ class PostgresUsage:
 
     async def read(self, tenant_id: str, since: date) -> list[UsageDay]:
         return [UsageDay(*row) for row in await self._postgres.fetch("reading usage", _READ, tenant_id, since)]
+
+    async def busiest(self, since: date, until: date, most: int) -> list[UsageTotal]:
+        rows = await self._postgres.fetch("adding usage up", _BUSIEST, since, until, most)
+        return [UsageTotal(row["tenant_id"], int(row["requests"]), row["days"], row["last_seen_at"]) for row in rows]
+
+    async def by_day(self, since: date, until: date) -> list[UsageDay]:
+        rows = await self._postgres.fetch("adding usage up", _BY_DAY, since, until)
+        return [UsageDay(row["day"], int(row["requests"]), row["last_seen_at"]) for row in rows]
 
     async def last_seen(self, tenant_ids: Sequence[str]) -> dict[str, datetime]:
         rows = await self._postgres.fetch("reading when tenants were seen", _LAST_SEEN, list(tenant_ids))

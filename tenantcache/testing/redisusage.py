@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.meter import Purpose
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.usestore import UseRow
 
 

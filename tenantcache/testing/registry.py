@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import count
 from typing import cast
 
-from tenantcache.admin.registry import Claim, Registry, Removed
+from tenantcache.admin.registry import Claim, Registry, Removed, TenantSearch
 from tenantcache.errors import NameTakenError, UnknownTenantError
 from tenantcache.lookup.core.alias import cut, domain_alias
 from tenantcache.tenant import LimitTable, Row, tenant_from_row
@@ -57,6 +57,10 @@ class MemoryRegistry(Registry):
         self._database.delete(tenant_id)
         self._claims = {key: claim for key, claim in self._claims.items() if claim.tenant_id != tenant_id}
         return row
+
+    async def find(self, search: TenantSearch, after: str, most: int) -> list[Row]:
+        rows = [row for tenant_id, row in sorted(self._database.rows.items()) if tenant_id > after]
+        return [row for row in rows if _is_wanted(row, search)][:most]
 
     async def create(self, columns: Mapping[str, object], domains: Sequence[str], primary: str | None) -> Row:
         return self.insert(columns, domains, primary)
@@ -172,3 +176,13 @@ class MemoryRegistry(Registry):
             verified_at=claim.verified_at,
             served=self._serves(claim),
         )
+
+
+def _is_wanted(row: Row, search: TenantSearch) -> bool:
+    names = (row["id"], row["name"], row["subdomain"] or "", *row["domains"])
+    others = (*row.get("subdomains", ()), *row.get("names", ()))
+    return (
+        search.status in (None, row["status"])
+        and search.plan in (None, row["plan"])
+        and any(search.text.lower() in name.lower() for name in (*names, *others))
+    )

@@ -16,6 +16,8 @@ from tenantcache.budget.core.meter import Meter
 from tenantcache.budget.core.signature import key_of
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.governor import Governor
+from tenantcache.budget.provider import ProviderWatch
+from tenantcache.budget.usestore import UseStore
 from tenantcache.budget.webhook import Webhook
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
@@ -100,16 +102,27 @@ def _make_usage(
     )
 
 
-def _make_fleet_use(settings: Settings, stores: Stores, server_now: Callable[[], float]) -> FleetUse:
+def _meter(settings: Settings, stores: Stores) -> Meter:
+    return Meter(settings.tariff) if stores.link is None else stores.link.meter
+
+
+def make_fleet_use(
+    settings: Settings,
+    store: UseStore | None,
+    meter: Meter,
+    server_now: Callable[[], float],
+    provider: ProviderWatch | None,
+) -> FleetUse:
+    """What `settings` say of a period and its budget."""
     daily = settings.redis_daily_budget
     return FleetUse(
-        stores.redis_usage,
-        Meter() if stores.link is None else stores.link.meter,
+        store,
+        meter,
         server_now=server_now,
         unit="month" if daily is None else "day",
         first_day=settings.redis_billing_day,
         budget=settings.redis_monthly_budget if daily is None else daily,
-        provider=stores.provider,
+        provider=provider,
     )
 
 
@@ -126,7 +139,7 @@ def _make_governor(
     url, secret = settings.budget_webhook_url, settings.budget_webhook_secret
     return Governor(
         stores.bands,
-        _make_fleet_use(settings, stores, server_now),
+        make_fleet_use(settings, stores.redis_usage, _meter(settings, stores), server_now, stores.provider),
         stores.in_force,
         None if url is None or secret is None else Webhook(url, key_of(secret)),
         server_now=server_now,

@@ -10,7 +10,6 @@ from tenantcache.admin.usagestore import UsageStore
 from tenantcache.budget.bandstore import BandStore
 from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Meter
-from tenantcache.budget.core.prices import tariff_of
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseStore
 from tenantcache.freshness.log import ChangeLog
@@ -68,10 +67,7 @@ class Stores:
         link = copies = in_redis = None
         in_force = BandInForce()
         if settings.redis_url is not None:
-            tariff = tariff_of(
-                settings.redis_pricing, read_regions=settings.redis_read_regions, price=settings.redis_price
-            )
-            link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(tariff))
+            link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(settings.tariff))
             in_copies = RedisCopies(
                 link,
                 prefix=settings.key_prefix,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tenantcache.admin.registry import Registry, Removed
+from tenantcache.admin.registry import Registry, Removed, TenantSearch
 from tenantcache.errors import NameTakenError, UnknownTenantError
 from tests.contracts.worlds import World
 
@@ -143,6 +143,61 @@ class TestDeleting:
     async def test_an_unknown_tenant(self, registry: Registry) -> None:
         with pytest.raises(UnknownTenantError, match=r"^there is no tenant with the id 'unknown'$"):
             await registry.delete("unknown")
+
+
+class TestFinding:
+    """`acme` and `globex` are there."""
+
+    @staticmethod
+    async def ids(world: World, search: TenantSearch, after: str = "", most: int = 10) -> list[str]:
+        return [row["id"] for row in await world.registry.find(search, after, most)]
+
+    async def test_rows_are_those_that_are_read(self, world: World) -> None:
+        [row] = await world.registry.find(TenantSearch(), "", 1)
+        assert row == await world.find("id:acme")
+
+    async def test_by_id_page_after_page(self, world: World) -> None:
+        await world.create("initech")
+        everything = TenantSearch()
+        assert await self.ids(world, everything, most=2) == ["acme", "globex"]
+        assert await self.ids(world, everything, after="globex", most=2) == ["initech"]
+        assert await self.ids(world, everything, after="acmf") == ["globex", "initech"]
+        assert await self.ids(world, everything, after="zz") == []
+
+    @pytest.mark.parametrize(
+        ("search", "expected"),
+        [
+            (TenantSearch(status="active"), ["acme", "globex"]),
+            (TenantSearch(status="suspended"), ["initech"]),
+            (TenantSearch(plan="pro"), ["acme"]),
+            (TenantSearch(plan=""), []),
+            (TenantSearch(text="ACME.IO"), ["acme"]),
+            (TenantSearch(text="lobe"), ["globex"]),
+            (TenantSearch(text="the name"), ["initech"]),
+            (TenantSearch(text="E"), ["acme", "globex", "initech"]),
+            (TenantSearch(text="e", status="suspended"), ["initech"]),
+            (TenantSearch(text="%"), []),
+            (TenantSearch(text='", "'), []),
+            (TenantSearch(text="acmeacme"), []),
+            (TenantSearch(text="pro"), []),
+        ],
+    )
+    async def test_only_some(self, world: World, search: TenantSearch, expected: list[str]) -> None:
+        await world.create("initech", name="The Name", status="suspended", subdomain=None)
+        assert await self.ids(world, search) == expected
+
+    async def test_few_among_many(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tenantcache.stores.registry.PORTION", 2)
+        for number in range(5):
+            await world.create(f"t{number}", plan="pro" if number in (1, 4) else None)
+        assert await self.ids(world, TenantSearch(plan="pro")) == ["acme", "t1", "t4"]
+        assert await self.ids(world, TenantSearch(plan="pro"), after="acme", most=1) == ["t1"]
+        assert await self.ids(world, TenantSearch(), most=6) == ["acme", "globex", "t0", "t1", "t2", "t3"]
+
+    async def test_of_no_tenants(self, world: World) -> None:
+        for tenant_id in ("acme", "globex"):
+            await world.registry.delete(tenant_id)
+        assert await self.ids(world, TenantSearch()) == await self.ids(world, TenantSearch(text="a")) == []
 
 
 class TestClaiming:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore
+from tenantcache.admin.usagestore import UsageDay, UsageRow, UsageStore, UsageTotal
 from tenantcache.errors import RejectedError
 from tests.contracts.worlds import World
 
@@ -105,3 +105,33 @@ async def test_when_tenants_were_last_seen(usage: UsageStore) -> None:
     await usage.add(ONE, 1, [*rows, UsageRow("globex", TODAY, 1, NOON + 1), UsageRow("initech", TODAY, 1, NOON)])
     assert await usage.last_seen(["globex", "acme", "unknown"]) == {"acme": at(NOON), "globex": at(NOON + 1)}
     assert await usage.last_seen([]) == {}
+
+
+async def test_the_busiest_tenants_of_some_days(usage: UsageStore) -> None:
+    rows = [UsageRow("acme", TODAY - age, 10, NOON - age * 86_400) for age in range(4)]
+    await usage.add(ONE, 1, [*rows, UsageRow("globex", TODAY, 30, NOON), UsageRow("initech", TODAY - 1, 20, NOON)])
+    since = DATE - timedelta(days=2)
+    assert await usage.busiest(since, DATE - timedelta(days=1), 10) == [
+        UsageTotal("acme", 20, 2, at(NOON - 86_400)),
+        UsageTotal("initech", 20, 1, at(NOON)),
+    ]
+    assert [total.tenant_id for total in await usage.busiest(since, DATE, 2)] == ["acme", "globex"]
+    assert await usage.busiest(date(1970, 1, 1), date(1970, 1, 2), 10) == []
+    assert sum(total.requests for total in await usage.busiest(date.min, date.max, 10)) == 90
+
+
+async def test_all_tenants_by_day(usage: UsageStore) -> None:
+    rows = [UsageRow("acme", TODAY - age, age, NOON - age * 86_400) for age in (3, 2, 1)]
+    await usage.add(ONE, 1, [*rows, UsageRow("globex", TODAY - 2, 5, NOON - 2 * 86_400 + 1)])
+    assert await usage.by_day(DATE - timedelta(days=2), DATE) == [
+        UsageDay(DATE - timedelta(days=2), 7, at(NOON - 2 * 86_400 + 1)),
+        UsageDay(DATE - timedelta(days=1), 1, at(NOON - 86_400)),
+    ]
+    assert await usage.by_day(DATE, DATE) == []
+
+
+async def test_sums_may_be_larger_than_what_a_row_holds(usage: UsageStore) -> None:
+    largest = 2**63 - 1
+    await usage.add(ONE, 1, [UsageRow(tenant_id, TODAY, largest, NOON) for tenant_id in ("acme", "globex")])
+    [day] = await usage.by_day(DATE, DATE)
+    assert day.requests == 2 * largest

@@ -41,6 +41,7 @@ SUITES = {
         "tests/test_limits.py",
     ],
     "groups": ["tests/test_groups.py", "tests/test_upkeep.py"],
+    "recording": ["tests/core/test_conversation.py", "tests/core/test_resp.py"],
     "reservations": ["tests/core/test_advance.py", "tests/core/test_reservation.py", "tests/core/test_forecast.py"],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
@@ -54,6 +55,7 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
+    "keys": ["tests/test_sampling.py", "tests/test_clean.py"],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
@@ -79,6 +81,8 @@ SUITES = {
         "tests/test_governor.py",
     ],
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
+    "visible": ["tests/test_visible.py"],
+    "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -103,6 +107,7 @@ WHAT_SUITES_DO = {
     "walks": "fleets of reservations that crash, pause, lose counters and differ about the time, at random",
     "postgres": "the schema and the two stores on a real Postgres, what writers may do, what is taken away, a snapshot "
     "that is put back",
+    "recording": "what a program says to Redis and is answered, with the bytes cut anywhere",
     "counters": "the shell around the choice of a counter store, on a fake clock that is set as well",
     "failover": "each rule of `ratelimit/core/failover.py` by itself, and recorded scenarios of fleets",
     "handing over": "fleets that hand minutes over in virtual time, with faults, and the same on a real Postgres",
@@ -111,6 +116,8 @@ WHAT_SUITES_DO = {
     "billing": "the meter against the counts of a real Redis and a real Redis Cluster",
     "bands": "the bands of a budget, the row that has them, and what each of them spares Redis",
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
+    "visible": "what is shown of other people's text, as a property (Hypothesis)",
+    "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -121,13 +128,16 @@ STARTS = ("starts",)
 AGES = ("storms", "machine", "memory")
 LIMITS = ("limits",)
 GROUPS = ("groups",)
+RECORDING = ("recording",)
 RESERVATIONS = ("reservations", "walks")
 COUNTERS = ("counters",)
+KEYS = ("keys",)
 HANDING_OVER = ("handing over",)
 COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
+SHELL = ("shell",)
 
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -150,6 +160,7 @@ FAILOVER = "tenantcache/ratelimit/core/failover.py"
 AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
 REDIS_COUNTERS, POSTGRES_COUNTERS = "tenantcache/stores/rediscounters.py", "tenantcache/stores/counters.py"
+CONVERSATION, RESP = "tenantcache/budget/core/conversation.py", "tenantcache/budget/core/resp.py"
 SQL = "tenantcache/schema/schema.sql"
 FORWARDED = "tenantcache/web/forwarded.py"
 PEERS = "tenantcache/web/peers.py"
@@ -1595,6 +1606,9 @@ MUTANTS = [
 ROUTINES = "tenantcache/schema/adopt/routines.py"
 ADOPTED_SQL = "tenantcache/schema/adopted.sql"
 LOG_SQL = "tenantcache/schema/log.sql"
+SAMPLING = "tenantcache/budget/sampling.py"
+CLEANING = "tenantcache/budget/cleaning.py"
+CLEAN_COMMAND = "tenantcache/cli/cleaning.py"
 ADOPTED = ("adopted",)
 MUTANTS += [
     Mutant(
@@ -1651,15 +1665,15 @@ MUTANTS += [
     Mutant(
         "what is not reported yet is counted where it was sent",
         FLEET_USE,
-        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._collect()):",
+        "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._sent()):",
         "dict.fromkeys(Purpose, 0)\n        for use in (self._others, self._reported):",
         METER,
     ),
     Mutant(
         "what was sent before the edge of an hour belongs to the hour before",
         FLEET_USE,
-        "hour = int((now if self._looked_at is None else self._looked_at) // HOUR)",
-        "hour = int(now // HOUR)",
+        "self._own = _with(self._own, self._seen, seen, self._looked_at)",
+        "self._own = _with(self._own, self._seen, seen, now)",
         METER,
     ),
     Mutant(
@@ -1881,5 +1895,96 @@ MUTANTS += [
         "max(value, self.days.get((tenant_id, number), 0))",
         "value",
         COUNTERS,
+    ),
+    Mutant(
+        "a command is not counted as a process of the fleet",
+        "tenantcache/cli/engine.py",
+        "    async def beat(self, process_id: object) -> None:\n        pass\n",
+        "    async def beat(self, process_id: object) -> None:\n        await super().beat(process_id)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command that resolves a host leaves copies in Redis as they are",
+        "tenantcache/cli/engine.py",
+        "    async def put(self, alias: str, value: bytes) -> None:\n        pass\n",
+        "    async def put(self, alias: str, value: bytes) -> None:\n        await self._copies.put(alias, value)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command does not delete without an answer",
+        "tenantcache/cli/confirm.py",
+        "if not yes and not sys.stdin.isatty():",
+        "if False:",
+        SHELL,
+    ),
+    Mutant(
+        "a name that is being read anew is not taken for absent by a command",
+        "tenantcache/cli/tenantread.py",
+        "if alias in snapshot.unknown:",
+        "if False:",
+        SHELL,
+    ),
+    Mutant(
+        "a command that shows the budget does not ask the provider",
+        "tenantcache/cli/fleetbudget.py",
+        "        return False\n",
+        "        return await super().claim_question(interval)\n",
+        SHELL,
+    ),
+    Mutant(
+        "a command that shows the budget deletes nothing",
+        "tenantcache/cli/fleetbudget.py",
+        "    async def drop_before(self, hour: int) -> None:\n        pass\n",
+        "    async def drop_before(self, hour: int) -> None:\n        await super().drop_before(hour)\n",
+        SHELL,
+    ),
+    Mutant(
+        "what would move a cursor is shown as an escape",
+        "tenantcache/cli/visible.py",
+        "return text if text.isprintable() else",
+        "return text if text else",
+        ("visible",),
+    ),
+    Mutant(
+        "recording: what Redis rejects was not run",
+        CONVERSATION,
+        "if not head.startswith(_REJECTIONS) or _FROM_SCRIPT in head:",
+        "if True:",
+        RECORDING,
+    ),
+    Mutant(
+        "recording: a script whose call is rejected was run",
+        CONVERSATION,
+        "head.startswith(_REJECTIONS) or _FROM_SCRIPT in head",
+        "head.startswith(_REJECTIONS)",
+        RECORDING,
+    ),
+    Mutant(
+        "recording: a transaction that was not run is not counted",
+        CONVERSATION,
+        'if place.name == "EXEC" and head.startswith(b"*") and head != b"*-1":',
+        'if place.name == "EXEC":',
+        RECORDING,
+    ),
+    Mutant("recording: a push answers nothing", CONVERSATION, ' and not head.startswith(b">")', "", RECORDING),
+    Mutant(
+        "recording: of an argument only the beginning is kept",
+        RESP,
+        "KEPT_BYTES - len(self._bulk)",
+        "len(self._buffer)",
+        RECORDING,
+    ),
+    Mutant("a sample keeps below its limit", SAMPLING, "if billed > self._left:", "if False:", KEYS),
+    Mutant("cursors are judged", SAMPLING, "if not are_positions(", "if False and not are_positions(", KEYS),
+    Mutant("clean leaves live keys alone", CLEANING, "if not self._order.live.holds(key)]", "]", KEYS),
+    Mutant("clean goes back to a batch that was cut off", CLEANING, "if done < len(keys):", "if False:", KEYS),
+    Mutant("clean keeps below its limit", CLEANING, "if node.spending.remaining < 1:", "if False:", KEYS),
+    Mutant("no pattern of all keys", CLEAN_COMMAND, "if not names_something(pattern):", "if False:", KEYS),
+    Mutant(
+        "no pattern of live keys",
+        CLEAN_COMMAND,
+        "if hit := live.first_hit(compile_glob(pattern)):",
+        "if hit := None:",
+        KEYS,
     ),
 ]

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Scope
 
 from tenantcache import (
+    Budget,
     Challenge,
     Decision,
     Limits,
@@ -93,6 +94,9 @@ async def administration(cache: TenantCache) -> None:
 
 
 def statistics(cache: TenantCache) -> None:
+    assert_type(cache.budget, Budget)
+    assert_type(cache.budget.used, int)
+    assert_type(cache.budget.forecast.exhausted_at, float | None)
     stats = cache.stats()
     assert_type(stats, Stats)
     assert_type(stats["limits"]["denied"], int)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tenantcache.budget.core.bill import ProviderBill
 from tenantcache.budget.core.forecast import Forecast
 from tenantcache.budget.core.prices import Pricing, Unit
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.stats import BandName
 
 

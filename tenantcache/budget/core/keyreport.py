@@ -71,7 +71,10 @@ class LargeKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyReport:
-    """All keys, by pattern, the most frequent first. `sampled` keys were looked at; `notes` say what is not known."""
+    """All keys, by pattern, the most frequent first. `sampled` keys were looked at; `notes` say what is not known.
+
+    `scan_refused` says that the user may not name keys, so that there are no patterns.
+    """
 
     keys: int
     keys_interval: Interval
@@ -80,6 +83,7 @@ class KeyReport:
     patterns: tuple[PatternReport, ...] = ()
     largest: tuple[LargeKey, ...] = ()
     notes: tuple[str, ...] = ()
+    scan_refused: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -2,9 +2,9 @@
 
 The rules, over the patterns of many keys (`budget/core/patterns.py`), place by place from the left:
 
-1. More than `MOST_WORDS` words in one place that are followed by the same are names, and fold to `{name}`. Words that are
-   followed by different things are namespaces, and stay however many they are. Keys begin with a namespace, so there it
-   takes more than `MOST_NAMESPACES`.
+1. More than `MOST_WORDS` words in one place that are followed by the same are names, and fold to `{name}`. Words that
+   are followed by different things are namespaces, and stay however many they are. Keys begin with a namespace, so
+   there it takes more than `MOST_NAMESPACES`.
 2. `user7` is a numbered word if `user{id}` stands in the same place, or if more than `MOST_WORDS` are numbered like it.
 3. A few ids in a place look like something else: a token without digits like a word, one of hex digits like a hash. A
    kind that is `DOMINANT` times rarer than another kind in the same place, followed by the same, is that other kind.
@@ -53,6 +53,15 @@ class _Place:
                 self.new[piece] = into
                 self.next.setdefault(into, _Place()).join(self.next.pop(piece))
 
+    def call(self, piece: str) -> str:
+        """What a piece is called, also one that was not seen."""
+        seen = piece in self.new or piece in self.next
+        if not seen and (NAME in self.new or NAME in self.next) and _is_word(piece):
+            piece = NAME
+        while piece in self.new:  # names may be called ids
+            piece = self.new[piece]
+        return piece
+
 
 class Folding:
     """What was learned. It folds patterns that were not among those learned from, too."""
@@ -64,12 +73,8 @@ class Folding:
         place: _Place | None = self._root
         found = []
         for piece in _split(pattern):
-            called = piece
-            if place is not None:
-                called = place.new.get(piece, piece)
-                if called not in place.next and NAME in place.next and _is_word(called):
-                    called = NAME
-                place = place.next.get(called)
+            called = piece if place is None else place.call(piece)
+            place = None if place is None else place.next.get(called)
             found.append(called)
         return "".join(found)
 
@@ -102,8 +107,7 @@ def _learn_place(place: _Place, most: int = MOST_WORDS) -> None:
         words = [piece for piece in alike if _is_word(piece)]
         if len(words) > (most if any(place.next[word].next for word in words) else MOST_WORDS):
             place.fold(words, NAME)
-            alike = [*(piece for piece in alike if piece not in words), NAME]
-        _fold_rare(place, alike)
+        _fold_rare(place, [piece for piece in [*alike, NAME] if piece in place.next])
     for following in place.next.values():
         _learn_place(following)
 
@@ -137,7 +141,7 @@ def _group_alike(place: _Place) -> list[list[str]]:
 def _following(place: _Place) -> frozenset[str]:
     """The next two pieces, a separator and what is behind it; random ones count as the same."""
     return frozenset(
-        one + _RANDOM.sub("{}", two) for one, behind in place.next.items() for two in (behind.next or {"": None})
+        one + _RANDOM.sub("{}", two) for one, behind in place.next.items() for two in (behind.next or ("",))
     )
 
 

@@ -76,7 +76,7 @@ class Meter:
     def by_purpose(self) -> Mapping[Purpose, int]:
         """Billed units."""
         found = dict.fromkeys(Purpose, 0)
-        for (purpose, _), count in self.counts.items():
+        for (purpose, _), count in list(self.counts.items()):  # other threads may ask
             found[purpose] += count.billed
         return found
 
@@ -96,7 +96,7 @@ class Meter:
     def by_command(self) -> Mapping[str, Count]:
         """By the command's name in upper case, those that are free included."""
         found: dict[str, Count] = {}
-        for (_, name), count in self.counts.items():
+        for (_, name), count in list(self.counts.items()):
             total = found.setdefault(name, Count())
             total.commands += count.commands
             total.billed += count.billed

@@ -39,37 +39,51 @@ def owner_of(key: bytes, kind: str = "") -> str | None:
 
 
 _UUID = rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+_NAME = rb"[A-Za-z_]\w*"
+_FUNCTION = rb"(?:__main__|%(n)s(?:\.%(n)s)+):%(n)s(?::%(n)s:[^:]*)*" % {b"n": _NAME}
+"""A function of cashews: its module (with a dot, or it could be anything), its name, and its arguments."""
+_PRIORITY = rb"(?:\x06\x16\d)?"
+"""How kombu's queues of a priority end."""
 
 
 def _table() -> Iterator[Fingerprint]:
     def shape(owner: str, pattern: bytes, kinds: str = "", *, only_with_kind: bool = False) -> Fingerprint:
         return Fingerprint(owner, re.compile(pattern, re.DOTALL), frozenset(kinds.split()), only_with_kind)
 
+    def common(owner: str, pattern: bytes, kinds: str) -> Fingerprint:
+        return shape(owner, pattern, kinds, only_with_kind=True)
+
     yield shape("tenantcache", rb"tenantcache:(?:probe|tenant:.+|ratelimit:.+)", "string")
     yield shape("upstash-ratelimit", rb"@upstash/ratelimit(?::.+)?")
     yield shape("limits", rb"LIMITS:\{?LIMITER/.+/\d+/\d+/(?:second|minute|hour|day|month|year)\}?(?:/-1)?")
-    yield shape("fastapi-limiter", rb"fastapi-limiter:.+")
+    yield shape("fastapi-limiter", rb"fastapi-limiter:.+", "string")
     yield shape("fastapi-redis-sdk", rb"redis:fastapi:.+")
     yield shape("celery", rb"celery-(?:task|taskset)-meta-.+")
-    yield shape("celery", rb"_kombu\.binding\.(?:celery|celeryev|celery\.pidbox|reply\.celery\.pidbox)", "set")
-    yield shape("celery", _UUID + rb"\.reply\.celery\.pidbox", "list")
-    yield shape("celery", rb"celery(?:\x06\x16\d+)?", "list", only_with_kind=True)
-    yield shape("kombu", rb"_kombu\.binding\..+", "set")
-    yield shape("kombu", rb"unacked", "hash", only_with_kind=True)
-    yield shape("kombu", rb"unacked_index", "zset", only_with_kind=True)
-    yield shape("kombu", rb"unacked_mutex", "string", only_with_kind=True)
-    yield shape("arq", rb"arq:(?:queue|job:|result:|in-progress:|retry:|abort|cron:|.+:health-check).*")
+    yield shape("celery", rb"_kombu\.binding(?:_permanent)?\.(?:celery|celeryev|celery\.pidbox|reply\.celery\.pidbox)")
+    yield shape("celery", rb"(?:%s\.reply|[^@]+@.+)\.celery\.pidbox" % _UUID + _PRIORITY, "list")
+    yield shape("celery", rb"celery\x06\x16\d", "list")
+    yield common("celery", rb"celery", "list")
+    yield shape("kombu", rb"_kombu\.binding(?:_permanent)?\..+", "set")
+    yield shape("kombu", rb"_kombu\.binding_deadlines", "zset")
+    yield shape("kombu", rb".+\x06\x16\d", "list")
+    yield common("kombu", rb"unacked", "hash")
+    yield common("kombu", rb"unacked_index", "zset")
+    yield common("kombu", rb"unacked_mutex", "string")
+    yield shape("arq", rb"arq:(?:abort|queue|queue:health-check|(?:job|result|in-progress|retry):.+)")
     yield shape("rq", rb"rq:[a-z_-]+(?::.+)?")
     yield shape("bull", rb"bull:[^:]+:.+")
     yield shape("sidekiq", rb"stat:(?:processed|failed)(?::\d{4}-\d\d-\d\d)?", "string")
-    yield shape("sidekiq", rb"queue:.+", "list", only_with_kind=True)
-    yield shape("sidekiq", rb"(?:schedule|retry|dead)", "zset", only_with_kind=True)
-    yield shape("sidekiq", rb"(?:queues|processes)", "set", only_with_kind=True)
+    yield shape("sidekiq", rb"[^:]+:\d+:[0-9a-f]{12}(?::work|:workers|-signals)", "hash list")
+    yield common("sidekiq", rb"queue:(?:default|critical|high|low|mailers)", "list")
+    yield common("sidekiq", rb"schedule|retry|dead", "zset")
+    yield common("sidekiq", rb"queues|processes", "set")
     yield shape("fastapi-cache", rb"fastapi-cache:.*:[0-9a-f]{32}", "string")
     yield shape("django-redis", rb":\d+:.+")
     yield shape("flask-caching", rb"flask_cache_.+", "string")
-    yield shape("aiocache", rb"[\w.:]+\(.*\)\[.*\]", "string")
-    yield shape("cashews", rb"(?:early|hit|soft|fail|circuit|bloom):.+", "string", only_with_kind=True)
+    yield shape("aiocache", rb"[\w.]+\(.*\)\[.*\](?:-lock)?", "string")
+    yield shape("cashews", rb"(?:early:v\d+|soft|hit|fail|locked|rate_limit):%s(?::counter)?" % _FUNCTION, "string")
+    yield shape("cashews", rb"(?:srl:%s|circuit_breaker:%s:\w+)" % (_FUNCTION, _FUNCTION))
+    yield common("cashews", rb"_tag:.+", "set")
 
 
 FINGERPRINTS: tuple[Fingerprint, ...] = tuple(_table())

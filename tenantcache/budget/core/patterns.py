@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import pairwise
 
-MAX_BYTES = 512
+MAX_BYTES = 256
 """What is behind them does not count. Keys may have 512 MB."""
 
 SEPARATORS = ":/|"
@@ -93,7 +94,7 @@ def _fold_token(match: re.Match[str]) -> str:
     """A base64 token changes between small and capital letters and digits far more often than words do."""
     text = match[0]
     letters = [_class_of(letter) for letter in text if letter not in "_+-="]
-    changes = sum(one != other for one, other in zip(letters, letters[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(letters))
     return "{token}" if len(set(letters)) == 3 and changes >= 0.35 * len(letters) else text
 
 
@@ -120,5 +121,5 @@ def _fold_word(match: re.Match[str]) -> str:
 def _is_random(word: str) -> bool:
     """Whether letters and digits take turns, as in `clh3k2j5k0000qz`, and not in `oauth2` and `i18n`."""
     kinds = [letter.isdigit() for letter in word]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(kinds))
     return len(word) >= 6 and changes >= (2 if len(word) >= 10 else 3)

@@ -40,8 +40,8 @@ MAX_HOST_LENGTH = MAX_NAME_LENGTH + len(".:65535")
 
 # Possessive, and a dot is in no label: a name is matched in one pass, whatever is sent.
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
-_LABEL_ALONE = re.compile(_LABEL)
-_HOST = re.compile(rf"(?:({_LABEL}(?:\.{_LABEL})*+)\.?|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*+))?".encode())
+LABEL = re.compile(_LABEL)
+HOST = re.compile(rf"(?:({_LABEL}(?:\.{_LABEL})*+)\.?|\[([0-9A-Fa-f:.]+)\])(?::([0-9]*+))?".encode())
 
 # Clients read a last label like these as part of an IPv4 address (WHATWG URL, "ends in a number"). No top-level
 # domain is all digits (RFC 3696 2).
@@ -108,7 +108,7 @@ class HostRules:
 
     def classify(self, raw: bytes) -> HostMatch:
         """Say what one Host value (without the header's name, as received) names. Never raises."""
-        name = _parse(raw)
+        name = parse_host(raw)
         if name is None:
             return MALFORMED
         if name in self._bases:
@@ -124,7 +124,7 @@ class HostRules:
 
     def base_of(self, raw: bytes) -> str | None:
         """The base domain that a Host value is, or is one label below; None if there is none."""
-        name = _parse(raw) or ""
+        name = parse_host(raw) or ""
         return next((base for base in (name, name.partition(".")[2]) if base in self._bases), None)
 
     def normalise_domain(self, name: str) -> str:
@@ -163,15 +163,15 @@ def normalise_domain(name: str) -> str:
 
 def same_name(one: bytes, other: bytes) -> bool:
     """Whether both are well-formed and name the same host; ports are not compared."""
-    name = _parse(one)
-    return name is not None and name == _parse(other)
+    name = parse_host(one)
+    return name is not None and name == parse_host(other)
 
 
-def _parse(raw: bytes) -> str | None:
+def parse_host(raw: bytes) -> str | None:
     """Return the name in lower case without port and root dot, or an IPv6 literal in brackets; None if malformed."""
     if len(raw) > MAX_HOST_LENGTH:
         return None
-    match = _HOST.fullmatch(raw)
+    match = HOST.fullmatch(raw)
     if match is None:
         return None
     name, literal, port = match.groups()
@@ -261,7 +261,7 @@ def _is_ip_literal(text: str) -> bool:
 
 def _to_a_label(label: str) -> str:
     if label.isascii() and not label.startswith("xn--"):
-        if _LABEL_ALONE.fullmatch(label) is None:
+        if LABEL.fullmatch(label) is None:
             raise ValueError(f"label {label!r} is not 1 to 63 letters, digits and inner hyphens")
         return label
     return idna.alabel(label).decode("ascii")
