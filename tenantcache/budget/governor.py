@@ -73,6 +73,8 @@ class Governor:
         self._on_change = on_change
         self._rate = Rate()
         self._has_followed = False
+        self._made: dict[int, dict[str, object]] = {}
+        """Changes that this process has made and no pull has brought yet, by their versions: what is told of them."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -95,6 +97,7 @@ class Governor:
     def forget(self) -> None:
         """In a forked child."""
         self._task = None
+        self._made.clear()
         if self._webhook is not None:
             self._webhook.forget()
 
@@ -104,6 +107,7 @@ class Governor:
         """A pull has brought the row."""
         before, self.row, self._in_force.band = self._in_force.band, row, row.band
         is_first, self._has_followed = not self._has_followed, True
+        self._tell_of_made()
         if row.band is before:
             return
         if is_first:
@@ -160,13 +164,14 @@ class Governor:
         if (proposal := propose(self.row, use, now)) is not None:
             before = self.row.band
             if await store.change(proposal):
-                self._tell(store, before, proposal, use, now)
+                self._note_made(before, proposal, use)
             self._ask_log()
         elif has_to_want(self.row, use, now):
             await store.want(self.row.version)
             self._ask_log()
         if self._may_take_over(now) and await store.claim(self.row.version):
-            self._tell_of_row(store, use)
+            # Another process has made the change, and has not told of it. What was before is not known here.
+            self._send({"from": None, "to": self.row.band.value, "why": None} | _described(use))
 
     # The webhook.
 
@@ -174,27 +179,28 @@ class Governor:
         row = self.row
         return self._webhook is not None and row.told < row.version and now >= row.changed_at + TAKE_OVER_AFTER
 
-    def _tell(self, store: BandStore, before: Band, proposal: BandProposal, use: Use | None, now: float) -> None:
+    def _note_made(self, before: Band, proposal: BandProposal, use: Use | None) -> None:
         data = {"from": before.value, "to": proposal.band.value, "why": proposal.cause.value}
-        logger.warning("the budget for Redis: this process has chosen %r: %s", proposal.band.value, data["why"])
-        self._send(store, proposal.version + 1, now, data | _described(use))
+        logger.warning("the budget for Redis: this process has chosen %r: %s", data["to"], data["why"])
+        self._made[proposal.version + 1] = data | _described(use)
 
-    def _tell_of_row(self, store: BandStore, use: Use | None) -> None:
-        """Of a change that another process has made, and has not told of: it does not know what was before."""
-        row = self.row
-        self._send(
-            store, row.version, row.changed_at, {"from": None, "to": row.band.value, "why": None} | _described(use)
-        )
+    def _tell_of_made(self) -> None:
+        """The pull says when the change was made. That makes the message's id, and any process knows it."""
+        if (data := self._made.pop(self.row.version, None)) is not None:
+            self._send(data)
+        if self._made and min(self._made) < self.row.version:
+            self._made.clear()  # another change has come since, and is told of by the process that has made it
 
-    def _send(self, store: BandStore, version: int, at: float, data: dict[str, object]) -> None:
-        if self._webhook is None:
+    def _send(self, data: dict[str, object]) -> None:
+        webhook, store, version, at = self._webhook, self._store, self.row.version, self.row.changed_at
+        if webhook is None or store is None:
             return
 
         async def told() -> None:
             with suppress(*POSTGRES_FAILURES):  # then it may be told again: the id is the same
                 await store.told(version)
 
-        self._webhook.tell(Message(f"tenantcache-band-{version}", MESSAGE_TYPE, at, data), told)
+        webhook.tell(Message(f"tenantcache-band-{version}-{at * 1e6:.0f}", MESSAGE_TYPE, at, data), told)
 
 
 def _described(use: Use | None) -> dict[str, object]:

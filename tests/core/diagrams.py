@@ -1,6 +1,6 @@
-"""Diagrams and tables of docs/failover.md, governor.md and consistency.md, made from the tables that the code acts on.
+"""The diagrams of docs/failover.md and docs/governor.md, and a table of docs/consistency.md.
 
-`python -m tests.core.diagrams` writes them into the pages.
+They are made from the tables that the code acts on. `python -m tests.core.diagrams` writes them into the pages.
 """
 
 from __future__ import annotations
