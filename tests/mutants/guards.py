@@ -404,8 +404,8 @@ MUTANTS = [
     Mutant(
         "a start: a row brings no name that it shares with another",
         RESOLVER,
-        "            if alias in shared:\n",
-        "            if False:\n",
+        "if alias not in shared and not self._memory.holds(alias)]",
+        "if not self._memory.holds(alias)]",
         STARTS,
     ),
     Mutant(
@@ -437,7 +437,7 @@ MUTANTS = [
     Mutant(
         "a change evicts the tenant",
         RESOLVER,
-        "            self._memory.drop_older(held.alias, before)\n        for",
+        "            self._memory.drop_older(held, before)\n        for",
         "            pass\n        for",
     ),
     Mutant(
@@ -501,29 +501,29 @@ MUTANTS = [
     Mutant(
         "what has expired leaves every map at the next look",
         MEMORY,
-        "            self.expire(now)\n            return self.get(alias)",
-        "            return self.get(alias)",
+        "        self._expire(now)\n        due = self",
+        "        due = self",
         AGES,
     ),
     Mutant(
         "what is dropped is gone, whatever its age",
         MEMORY,
-        '            self.expire(now)\n            return cast("Entry | None", self.pop(alias, None))',
-        '            return cast("Entry | None", self.pop(alias, None))',
+        "entry = self._held.remove(alias)",
+        "entry = self._held.remove(alias) if self.holds(alias) else None",
         ("memory",),  # of a change, the look that goes before it is enough
     ),
     Mutant(
         "what leaves for its age leaves every map",
         MEMORY,
-        "        for _, entry in expired:\n            self._on_leave(entry)\n",
-        "",
+        "            if self._held.due_of(alias) == due:\n                self._leave(alias)",
+        "            self._held.live.pop(alias)",
         AGES,
     ),
     Mutant(
         "what is due is held until it is read again",
         MEMORY,
-        "max(grace, ttl), clock",
-        "grace, clock",
+        "self._overtime = max(grace, ttl)",
+        "self._overtime = grace",
         ("memory",),
     ),
     Mutant("an entry lapses", FRESHNESS, "        if now < until:\n", "        if True:\n"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Serving
-from tenantcache.lookup.memory import MAX_SPELLINGS, Entry, Memory
+from tenantcache.lookup.memory import MAX_SPELLINGS, Memory
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock
