@@ -25,6 +25,10 @@ REFRESH_INTERVAL = 1.0
 """Seconds between two looks for entries in memory that are past their TTL."""
 
 
+MAX_REFRESHES = 5
+"""Queries for such entries at each look, of 100 entries: 150,000 in five minutes."""
+
+
 class LifeCycle:
     """Opens and closes `parts`. `parts.home` says how far that is, and in which event loop."""
 
@@ -162,7 +166,9 @@ class LifeCycle:
             while True:
                 await asyncio.sleep(REFRESH_INTERVAL)
                 with suppress(StoreError):  # the entries stay, and are read when they are asked for
-                    await self._parts.in_loop.resolver.refresh_due()
+                    reads = 1
+                    while await self._parts.in_loop.resolver.refresh_due() and reads < MAX_REFRESHES:
+                        reads += 1
                 await self._tidy()
         except asyncio.CancelledError:
             # Not by `close`: the loop is ending, as `asyncio.run` ends one, and waits for this task.

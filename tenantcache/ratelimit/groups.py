@@ -73,10 +73,14 @@ class Groups:
         new = [meter for meter in meters if meter.slot == UNPLACED]
         slots = await self._supply.slots.assign([meter.owner for meter in new]) if new else []
         for meter, slot in zip(new, slots, strict=True):
-            if meter.slot == UNPLACED:
-                meter.slot = slot
-                self._group_of(meter).add(meter)
+            self.put(meter, slot)
         self._supply.outage.end(UNPLACED, self._supply.server_now())
+
+    def put(self, meter: Meter, slot: int) -> None:
+        """It has that slot, if it had none before."""
+        if meter.slot == UNPLACED:
+            meter.slot = slot
+            self._group_of(meter).add(meter)
 
     def _group_of(self, meter: Meter) -> Group:
         number = group_of(meter.slot)

@@ -233,16 +233,16 @@ class Limiter:
         """
         if not self._supply.is_billed():
             return
-        meters = []
+        page: list[Tenant] = []
         for number, tenant in enumerate(tenants, start=1):
-            if (meter := self._meters.of_tenant(tenant)) is not None:
-                meters.append(meter)
+            if self._meters.needs_one(tenant):
+                page.append(tenant)
             if number % STEP == 0:
                 await asyncio.sleep(0)
-            if len(meters) == PAGE:
-                await self._meters.place(meters)
-                meters = []
-        await self._meters.place(meters)
+            if len(page) == PAGE:
+                await self._meters.place(page)
+                page = []
+        await self._meters.place(page)
         await self._meters.groups.take_for_all([])
 
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:

@@ -12,8 +12,8 @@ from tenantcache.ratelimit.resting import RestingMeters
 BUSY_MINUTES = 60
 """Minutes for which a meter that took tokens of a minute is asked whether it will need more."""
 
-STEP = 256
-"""Meters that go to rest between two breaths of the event loop: 3 ms."""
+STEP = 64
+"""Meters that go to rest between two breaths of the event loop: a millisecond."""
 
 
 class Members:

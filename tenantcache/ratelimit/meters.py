@@ -23,6 +23,9 @@ from tenantcache.tenant import Limits, Tenant
 IDLE = 600.0
 """Seconds. Coming back costs a take, and giving back costs one: two commands in ten minutes at most."""
 
+PLACED = 100
+"""Meters that are made between two breaths of the event loop: 2 ms."""
+
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
 
@@ -63,11 +66,13 @@ class Meters:
         if meter is not None:
             return meter
         tenant = self._newest(tenant)
-        limits = self._limits_of(tenant)
-        if self._counts_unlimited or limits != Limits():
-            meter = self._make(tenant.id, limits, calendar_of(tenant.time_zone))
+        if self.needs_one(tenant):
+            meter = self._make(tenant.id, self._limits_of(tenant), calendar_of(tenant.time_zone))
             self.of_tenants[tenant.id] = meter
         return meter
+
+    def needs_one(self, tenant: Tenant) -> bool:
+        return self._counts_unlimited or self._limits_of(tenant) != Limits()
 
     def of_name(self, tenant: Tenant, name: str, limits: Limits) -> Meter:
         """That of the tenant's limit of that name, made if there is none yet, with `limits` in force."""
@@ -122,12 +127,17 @@ class Meters:
         self.resting.clear()
         self.groups.clear()
 
-    async def place(self, meters: Sequence[Meter]) -> None:
-        """Give them their slots, and put them to rest until they are asked for. Raises `StoreError`."""
-        await self.groups.place(meters)
-        for number, meter in enumerate(meters, start=1):
-            self.groups.rest(meter)
-            if number % STEP == 0:
+    async def place(self, tenants: Sequence[Tenant]) -> None:
+        """Make those of `tenants`, which need one, in their slots, and put them to rest until they are asked for.
+
+        Raises `StoreError`.
+        """
+        slots = await self._supply.slots.assign([tenant.id for tenant in tenants]) if tenants else []
+        for number, (tenant, slot) in enumerate(zip(tenants, slots, strict=True), start=1):
+            if (meter := self.of_tenant(tenant)) is not None:
+                self.groups.put(meter, slot)
+                self.groups.rest(meter)
+            if number % PLACED == 0:
                 await asyncio.sleep(0)
 
     def take(self, meters: Sequence[Meter]) -> None:
