@@ -50,8 +50,8 @@ PACKING_INTERVAL = 300.0
 """Seconds between two looks at a live entry: one that is asked for less often is packed, and its next request takes
 some 10 us more."""
 
-STEP = 500
-"""Entries that leave, or are looked at, in one step: some 2 ms if all of them are packed."""
+STEP = 100
+"""Entries that leave, or are looked at, in one step: a millisecond if all of them are packed."""
 
 
 class Memory:
