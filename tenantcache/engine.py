@@ -23,10 +23,11 @@ from tenantcache.lifecycle import LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import Engine
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.indexer import Indexer
-from tenantcache.lookup.memory import Entry, Memory
+from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.lookup.warmup import WarmUp
 from tenantcache.ratelimit.core.decision import Decision, Quota

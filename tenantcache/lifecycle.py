@@ -25,6 +25,10 @@ REFRESH_INTERVAL = 1.0
 """Seconds between two looks for entries in memory that are past their TTL."""
 
 
+MAX_REFRESHES = 5
+"""Queries for such entries at each look, of 100 entries: 150,000 in five minutes."""
+
+
 class LifeCycle:
     """Opens and closes `parts`. `parts.home` says how far that is, and in which event loop."""
 
@@ -167,13 +171,20 @@ class LifeCycle:
             while True:
                 await asyncio.sleep(REFRESH_INTERVAL)
                 with suppress(StoreError):  # the entries stay, and are read when they are asked for
-                    await self._parts.in_loop.resolver.refresh_due()
+                    reads = 1
+                    while await self._parts.in_loop.resolver.refresh_due() and reads < MAX_REFRESHES:
+                        reads += 1
+                await self._tidy()
         except asyncio.CancelledError:
             # Not by `close`: the loop is ending, as `asyncio.run` ends one, and waits for this task.
             if self._home.is_open and self._home.loop is running_loop():
                 logger.info("the event loop ends: closing the TenantCache that is open in it")
                 await self._close()
             raise
+
+    async def _tidy(self) -> None:
+        while self._parts.memory.tidy():  # noqa: ASYNC110 - it is work, in small parts
+            await asyncio.sleep(0)
 
     # Closing.
 
@@ -192,6 +203,7 @@ class LifeCycle:
                 parts.memory.clear()  # its entries lead to reservations that have given everything back
                 self._home.move_to(Phase.CLOSED)
             closed.set()
+        await self._tidy()
 
     async def _close_stores(self) -> None:
         stores = self._parts.stores

@@ -75,8 +75,9 @@ def _first_equal(text: str | None) -> str | None:
     return text
 
 
-def _shared(text: Text) -> Text:
-    # Tenants have few plans, zones and names of attributes, and each row that is read has texts of its own for them.
+def share_text(text: Text) -> Text:
+    """Return the first text that was equal: tenants have few plans, zones and names of attributes, and each row that is
+    read has texts of its own for them."""
     return cast(Text, _first_equal(text))
 
 
@@ -85,7 +86,7 @@ def freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
         if not value:
             return _EMPTY
-        return FrozenDict({_shared(key): freeze(item) for key, item in value.items()})
+        return FrozenDict({share_text(key): freeze(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     return value
@@ -189,7 +190,7 @@ class LimitTable:
 
     def find(self, row: Row) -> Limits:
         (per_minute, _), (per_day, _) = self._decide(row)
-        return _shared_limits(per_minute, per_day)
+        return share_limits(per_minute, per_day)
 
     def origins(self, row: Row) -> LimitOrigins:
         """Where each of the limits that `find` gives comes from."""
@@ -204,8 +205,10 @@ class LimitTable:
         )
 
 
-# Most tenants have the limits of a few plans.
-_shared_limits = lru_cache(maxsize=1024)(Limits)
+@lru_cache(maxsize=1024)
+def share_limits(per_minute: int | None, per_day: int | None) -> Limits:
+    """Return the same object for the same limits: most tenants have those of a few plans."""
+    return Limits(per_minute, per_day)
 
 
 def _first(own: int | None, plan: Mapping[str, int | None], key: str, default: int | None) -> _Decided:
@@ -225,12 +228,12 @@ def tenant_from_row(row: Row, limits: LimitTable) -> Tenant:
         subdomain=labels[0] if labels else row.get("subdomain"),
         domains=tuple(row["domains"]),
         primary_domain=row["primary_domain"],
-        status=_shared(row["status"]),
-        plan=_shared(row["plan"]),
+        status=share_text(row["status"]),
+        plan=share_text(row["plan"]),
         limits=limits.find(row),
         attributes=freeze(row["attributes"]),
-        time_zone=_shared(row["time_zone"]),
-        kind=_shared(row.get("kind")) or "",
+        time_zone=share_text(row["time_zone"]),
+        kind=share_text(row.get("kind")) or "",
         subdomains=labels if len(labels) > 1 else (),
         slugs=tuple(row.get("names") or ()),
         old_names=tuple(row.get("old_names") or ()),

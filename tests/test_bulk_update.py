@@ -52,4 +52,4 @@ async def test_nobody_is_refused_nothing_is_too_old_and_the_loop_goes_on(
     assert outcome.refused == 0
     assert outcome.answers > 100
     assert outcome.oldest < MAX_STALENESS
-    assert applied.most == puller.PAGE, "others have their turn after each page"
+    assert applied.most == puller.STEP, "others have their turn after each part of a page"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tenantcache.freshness.core.freshness import NEVER
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import Serving
-from tenantcache.lookup.memory import Entry
 from tenantcache.tenant import Tenant
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 

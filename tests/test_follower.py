@@ -10,7 +10,7 @@ import pytest
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness import puller
 from tenantcache.freshness.housekeeping import LOG_RETENTION, PRUNE_INTERVAL
-from tenantcache.freshness.log import Pull
+from tenantcache.freshness.log import LogEntry, Pull
 from tests.freshness.bench import Bench
 from tests.freshness.database import Database, nothing
 from tests.freshness.network import SimulatedLog
@@ -59,6 +59,27 @@ class TestPulling:
             bench.advance(0.4)
             bench.deliver("pull")
             assert bench.process.freshness.valid_until == sent_at + 3.0
+
+    def test_a_page_ends_if_a_read_finds_another_timeline_while_it_is_applied(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(puller, "STEP", 2)
+        with Bench() as bench:
+            freshness, sink = bench.process.freshness, bench.process.follower._puller._sink
+            changed, applied = sink.changed, list[int]()
+
+            def note(entry: LogEntry) -> None:
+                applied.append(entry.seq)
+                asyncio.get_running_loop().call_soon(freshness.lose)
+                changed(entry)
+
+            monkeypatch.setattr(sink, "changed", note)
+            for number in range(4):
+                bench.rename(f"name {number}", "t2")
+            bench.settle()
+            assert len(applied) == 1, "the others belong to a timeline that is not believed any more"
+            assert freshness.applied == bench.database.head.seq
+            assert freshness.is_valid(bench.now)
 
     def test_page_by_page_and_valid_only_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(puller, "PAGE", 2)

@@ -27,6 +27,7 @@ from tenantcache.ratelimit.counters import ASKED_FIRST
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.groups import Groups
 from tenantcache.ratelimit.meter import Meter
+from tenantcache.ratelimit.resting import RestingMeters
 from tenantcache.ratelimit.supply import Supply
 from tenantcache.stores.rediscounters import String, _Command, _commands
 from tenantcache.tenant import Limits
@@ -181,7 +182,7 @@ class Taker:
         self._now, self._loop, self._started = now, loop, now()
         self._supply = Supply(self, _Places(), now, lambda: processes, "local")
         self._supply.version_of, self._supply.is_billed = self.version_of, lambda: counters.stores.is_billed(now())
-        self._groups = Groups(self._supply)
+        self._groups = Groups(self._supply, RestingMeters(self._supply, {}))
         self._watched: dict[int, None] = {}
 
     def reservation(self, tenant: int) -> Reservation:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 from tenantcache.freshness.core.freshness import NEVER, Freshness
 from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Key, LeaseHeaders, Serving
-from tenantcache.lookup.memory import Entry, Memory
+from tenantcache.lookup.memory import Memory
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.tenant import Tenant
 
@@ -72,7 +73,7 @@ class FastPaths:
             headers = make_headers(reservation, server_now)
         ends = reservation.until if headers is None else headers.turn(reservation, server_now)
         reservation.lend(min(valid_until, ends - offset))
-        for entry in self._memory.of_tenant(path.tenant.id):
+        for entry in self._memory.live_of(path.tenant.id):
             each = entry.fast_path
             if each is not None and each.reservation is reservation:
                 # What is leased is spent before its minute and its day end: one time stands for all these requests.

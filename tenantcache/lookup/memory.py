@@ -1,36 +1,41 @@
-"""The tier in the process: entries by alias in a TTL cache, and by what requests contain in front of it.
+"""The tier in the process: entries by alias, and by what requests contain in front of them.
 
 Rules:
 
-* The cache (a `cachetools.TLRUCache`) owns every entry. When one leaves it, for whatever reason, its spellings and
-  its place in the index by tenant go with it.
-* cachetools treats an expired item as absent and keeps it: `pop` and `get` would leave it in `hot` and in the index by
-  tenant. So each look into the cache lets expired entries leave first, and reads the clock once. What
-  is then still in the cache has not expired, and what has expired is in no map.
+* An entry is *live* or *packed*. What fills memory ahead of requests packs it, and a request that asks for it makes it
+  live. `tidy` packs again what was not asked for since its last look. Packed entries are bytes in dicts that hold
+  nothing else (`shards.py`), so the garbage collector passes them by. Its work grows with the tenants that are asked
+  for, not with those that are held.
+* When an entry leaves memory, for whatever reason, its spellings and its place in the index by tenant go with it.
+* An entry that has expired is never found. Each look lets live ones leave first: then what is still in `hot` has not
+  expired. Packed ones leave when they are looked for, and when `tidy` comes by.
 * `hot` is the only thing that a hot request looks into: one dict from a key (the raw Host bytes, or another raw name)
   to the fast path of an entry. It holds what may be served without a second thought (an active tenant); anything else
   takes the slow path.
 * One alias has endless spellings (case, port, root dot). An entry keeps the first few that came by. So a client
   that makes up spellings can neither fill the memory nor push out a tenant.
-* A hot request does not touch the cache's own order, which would cost more than the lookup. It sets `used`, and
+* Packed entries are evicted first, those packed longest ago before others. Live ones follow in the order in which they
+  were looked for. A hot request does not touch that order, which would cost more than the lookup. It sets `used`, and
   eviction gives what was used since the last look a second chance (the CLOCK algorithm, Corbato 1968).
 * Negatives live apart: a flood of unknown hosts evicts other negatives, never a tenant.
 * An entry older than `ttl` is due to be read again. The log vouches for it all the same, so this only bounds the
   damage if the triggers are switched off. `due` hands such entries out in the order of their age, to be read in one
   query for many. An entry that is due may be served stale for `grace` seconds, and expires then. If another `ttl` is
   longer, it expires after that: it must still be held when its turn to be read comes.
+* Nothing here takes long, however much is held. `clear` puts aside what it drops, and `tidy` frees it in small parts.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
 
-from cachetools import TLRUCache, TTLCache
+from cachetools import TTLCache
 
+from tenantcache.lookup.core.packing import Reading
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Key
+from tenantcache.lookup.holding import Holding
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
@@ -41,70 +46,12 @@ MAX_SPELLINGS = 4
 MAX_SECOND_CHANCES = 16
 """Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
 
+PACKING_INTERVAL = 300.0
+"""Seconds between two looks at a live entry: one that is asked for less often is packed, and its next request takes
+some 10 us more."""
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """What an alias leads to. `tenant` is None for a negative. `fast_path` is None until requests may find it.
-
-    `read_at` is when the read was sent, -inf for a copy from Redis (only the log vouches for that one).
-    `due` is when it should be read again. `tier` is the place where it was found: "redis", "postgres" or "index".
-    `served` is true once a request was served from it.
-    """
-
-    alias: str
-    tenant: Tenant | None
-    watermark: float
-    read_at: float
-    due: float
-    tier: str
-    fast_path: FastPath | None = None
-    served: bool = False
-    spellings: tuple[Key, ...] = ()
-
-
-class _TenantEntries(TLRUCache[str, Entry]):
-    """A TTL cache that tells what leaves by itself, and that gives what was used a second chance."""
-
-    def __init__(self, max_entries: int, overtime: float, timer: Clock, on_leave: Callable[[Entry], None]) -> None:
-        super().__init__(max_entries, lambda _alias, entry, _now: entry.due + overtime, timer=timer)
-        self._on_leave = on_leave
-
-    def held(self, alias: str) -> Entry | None:
-        with self.timer as now:
-            self.expire(now)
-            return self.get(alias)
-
-    def hold(self, entry: Entry) -> bool:
-        """Take `entry` in; False if it has expired already."""
-        with self.timer:
-            self[entry.alias] = entry
-            return self.get(entry.alias) is entry
-
-    def take(self, alias: str) -> Entry | None:
-        """Take the entry of `alias` out, if there is one; `on_leave` is not told."""
-        with self.timer as now:
-            self.expire(now)
-            return cast("Entry | None", self.pop(alias, None))
-
-    def popitem(self) -> tuple[str, Entry]:
-        with self.timer:  # at a later instant, what is put back might have expired, and would be lost
-            for _ in range(MAX_SECOND_CHANCES):
-                alias, entry = super().popitem()
-                path = entry.fast_path
-                if path is None or not path.used:
-                    break
-                path.used = False
-                super().__setitem__(alias, entry)
-            else:
-                alias, entry = super().popitem()
-        self._on_leave(entry)
-        return alias, entry
-
-    def expire(self, time: float | None = None) -> list[Any]:
-        expired = cast("list[Any]", super().expire(time))
-        for _, entry in expired:
-            self._on_leave(entry)
-        return expired
+STEP = 100
+"""Entries that leave, or are looked at, in one step: a millisecond if all of them are packed."""
 
 
 class Memory:
@@ -127,62 +74,101 @@ class Memory:
         self.hot: dict[Key | None, FastPath] = {}
         self.evictions: int = 0
         self._clock = clock
-        self._entries = _TenantEntries(max_tenants, max(grace, ttl), clock, self._left)
+        self._max = max_tenants
+        self._overtime = max(grace, ttl)
+        self._held = Holding(max_tenants)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
-        # Most tenants have one entry: a tuple for each would be a fifth of what the garbage collector walks through.
-        self._by_tenant: dict[str, Entry | tuple[Entry, ...]] = {}
-        self._by_age: deque[Entry] = deque()
+        self._to_look_at: Iterator[tuple[str, Entry]] = iter(())
+        self._next_look = clock() + PACKING_INTERVAL
+        self._dropped: list[Sized] = []
 
     def get(self, alias: str) -> Entry | None:
         """The entry of `alias`, however stale: whether it may be served is not for this class to say."""
-        entry = self._entries.held(alias)
+        entry = self._look(alias)
         if entry is None:
-            entry = self._negatives.get(alias)
+            return self._negatives.get(alias)
+        entry.idle = False
+        self._held.live.put(alias, entry)
         return entry
+
+    def holds(self, alias: str) -> bool:
+        """Whether there is an entry of `alias`."""
+        due = self._held.due_of(alias)
+        return alias in self._negatives if due is None else due > self._clock() - self._overtime
 
     def put(self, entry: Entry) -> None:
         """Install `entry` in place of what its alias led to before."""
+        now = self._clock()
+        self._expire(now)
         self.drop_alias(entry.alias)
         if entry.tenant is None:
             self._negatives[entry.alias] = entry
-            return
-        if self._entries.hold(entry):
-            self._index(entry.tenant.id, (*self.of_tenant(entry.tenant.id), entry))
-            self._by_age.append(entry)
+        elif entry.due > now - self._overtime:
+            self._make_room()
+            self._held.hold(entry, entry.tenant.id)
+
+    def put_packed(self, aliases: Sequence[str], reading: Reading) -> None:
+        """Install what was read under `aliases`, in place of what they led to before, until requests ask for it."""
+        aliases = aliases[: self._max]
+        for alias in aliases:
+            self.drop_alias(alias)
+        self._make_room(len(aliases))
+        self._held.hold_packed(aliases, reading)
+
+    def pack(self, aliases: Iterable[str]) -> None:
+        """Pack the entries of `aliases` to which no request has a fast path."""
+        for alias in aliases:
+            entry = self._held.live.get(alias)
+            if entry is not None and entry.fast_path is None:
+                self._held.pack(entry)
 
     def spell(self, key: Key, entry: Entry) -> None:
         """Let `key` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
         is_new = key not in entry.spellings and len(entry.spellings) < MAX_SPELLINGS
-        if is_new and self._entries.held(entry.alias) is entry:
+        if is_new and self._look(entry.alias) is entry:
             assert entry.fast_path is not None
             self.hot[key] = entry.fast_path
             entry.spellings = (*entry.spellings, key)
 
-    def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
-        found = self._by_tenant.get(tenant_id, ())
-        return (found,) if isinstance(found, Entry) else found
+    def aliases_of(self, tenant_id: str) -> Sequence[str]:
+        """The aliases under which the tenant is held."""
+        return self._held.aliases_of(tenant_id)
 
-    def tenants(self) -> list[Tenant]:
-        """Each tenant that is held."""
-        found = (entries if isinstance(entries, Entry) else entries[0] for entries in self._by_tenant.values())
-        return [entry.tenant for entry in found if entry.tenant is not None]
+    def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
+        return [entry for alias in self.aliases_of(tenant_id) if (entry := self._held.unpacked(alias)) is not None]
+
+    def live_of(self, tenant_id: str) -> Sequence[Entry]:
+        """Those that are live: only they have a fast path."""
+        return [entry for alias in self.aliases_of(tenant_id) if (entry := self._held.live.get(alias)) is not None]
+
+    def tenant_of(self, tenant_id: str) -> Tenant | None:
+        """The tenant as it was read last, if it is held. What is packed stays so."""
+        return self._held.tenant_of(tenant_id)
+
+    def tenants(self) -> Iterator[Tenant]:
+        """Each tenant that is held. Memory may change between two of them."""
+        for tenant_id, _ in self._held.by_tenant.items():
+            if (tenant := self.tenant_of(tenant_id)) is not None:
+                yield tenant
 
     def drop_alias(self, alias: str) -> None:
         self._negatives.pop(alias, None)
-        entry = self._entries.take(alias)
+        entry = self._held.remove(alias)
         if entry is not None:
-            self._forget(entry)
+            self._unspell(entry)
 
     def drop_older(self, alias: str, watermark: float) -> None:
         """Drop the entry of `alias` if it is older than that."""
-        entry = self.get(alias)
-        if entry is not None and entry.watermark < watermark:
+        held = self._held.watermark_of(alias)
+        if held is None and (negative := self._negatives.get(alias)) is not None:
+            held = negative.watermark
+        if held is not None and held < watermark:
             self.drop_alias(alias)
 
     def drop_with_siblings(self, alias: str, tenant_id: str | None) -> None:
         """Drop the entry of `alias` and all entries of that tenant."""
-        siblings = [] if tenant_id is None else self.of_tenant(tenant_id)
-        for held in {alias, *(sibling.alias for sibling in siblings)}:
+        siblings = () if tenant_id is None else self.aliases_of(tenant_id)
+        for held in {alias, *siblings}:
             self.drop_alias(held)
 
     def drop_contradicted(self, tenant: Tenant, watermark: float) -> None:
@@ -195,51 +181,122 @@ class Memory:
 
     def clear(self) -> None:
         self.hot.clear()
-        self._by_tenant.clear()
         self._negatives.clear()
-        self._entries.clear()
-        self._by_age.clear()
+        self._dropped += self._held.clear()
+        self._to_look_at = iter(())
 
     def due(self, most: int) -> list[Entry]:
         """At most `most` entries that are held and should be read again, oldest first; each is handed out once."""
         now = self._clock()
-        self._entries.expire(now)  # a quiet process has no other occasion
-        found: list[Entry] = []
-        while self._by_age and self._by_age[0].due <= now and len(found) < most:
-            entry = self._by_age.popleft()
-            if self._entries.held(entry.alias) is entry:
-                found.append(entry)
-        return found
+        self._expire(now)  # a quiet process has no other occasion
+        self._expire_packed(now)
+        found: dict[str, None] = {}
+        while len(found) < most and (mark := self._held.to_read.pop(now)) is not None:
+            due, alias = mark
+            if self._held.due_of(alias) == due:
+                found[alias] = None
+        found |= dict.fromkeys(self._held.packed_until(now, most - len(found)))
+        return [entry for alias in found if (entry := self._held.unpacked(alias, is_due=True)) is not None]
 
     def still_due(self, entries: Sequence[Entry]) -> None:
         """Hand out again what `due` has handed out and could not be read."""
-        self._by_age.extendleft(reversed(entries))
+        for entry in entries:
+            self._held.to_read.add(entry.due, entry.alias)
+
+    def tidy(self) -> bool:
+        """Do a part of what has time: free what was dropped, let go what has expired, pack what is idle.
+
+        True if there is more to do. To be called about once a second.
+        """
+        if self._dropped:
+            self._dropped.pop()
+            return True
+        now = self._clock()
+        return any([self._expire(now), self._expire_packed(now), self._pack_idle(now)])
 
     def stats(self) -> MemoryStats:
         return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._held)
 
     @property
     def negatives(self) -> int:
         return len(self._negatives)
 
-    def _left(self, entry: Entry) -> None:
-        self.evictions += 1
-        self._forget(entry)
+    def _look(self, alias: str) -> Entry | None:
+        """The entry of `alias`, live from now on, if it has not expired."""
+        now = self._clock()
+        self._expire(now)
+        due = self._held.due_of(alias)
+        if due is not None and due <= now - self._overtime:
+            self._leave(alias)
+        return self._held.unpacked(alias)
 
-    def _forget(self, entry: Entry) -> None:
+    def _pack_idle(self, now: float) -> bool:
+        """Look at some live entries; true if there may be more."""
+        looked_at = 0
+        if now >= self._next_look:
+            self._to_look_at, self._next_look = self._held.live.items(), now + PACKING_INTERVAL
+        for alias, entry in islice(self._to_look_at, STEP):
+            looked_at += 1
+            if self._held.live.get(alias) is not entry:
+                continue  # it has left since
+            if _take_used(entry) or not entry.idle:
+                entry.idle = True
+            else:
+                self._unspell(entry)
+                self._held.pack(entry)
+        return looked_at == STEP
+
+    # What leaves.
+
+    def _expire(self, now: float) -> bool:
+        """Let some go that have expired; true if there may be more."""
+        latest, left = now - self._overtime, 0
+        while left < STEP and (mark := self._held.to_expire.pop(latest)) is not None:
+            due, alias = mark
+            if self._held.due_of(alias) == due:
+                self._leave(alias)
+            left += 1
+        return left >= STEP
+
+    def _expire_packed(self, now: float) -> bool:
+        expired = self._held.packed_until(now - self._overtime, STEP)
+        for alias in expired:
+            self._leave(alias)
+        return len(expired) == STEP
+
+    def _make_room(self, entries: int = 1) -> None:
+        while len(self) and len(self) + entries > self._max:
+            self._leave(self._victim())
+
+    def _victim(self) -> str:
+        if self._held.packed:
+            return self._held.packed.oldest()
+        live = self._held.live
+        for _ in range(MAX_SECOND_CHANCES):
+            alias = live.oldest()
+            entry = live.get(alias)
+            if entry is None or not _take_used(entry):
+                return alias
+            live.put(alias, entry)
+        return live.oldest()
+
+    def _leave(self, alias: str) -> None:
+        self.evictions += 1
+        self.drop_alias(alias)
+
+    def _unspell(self, entry: Entry) -> None:
         for key in entry.spellings:
             self.hot.pop(key, None)
         entry.spellings = ()
-        assert entry.tenant is not None
-        self._index(
-            entry.tenant.id, tuple(sibling for sibling in self.of_tenant(entry.tenant.id) if sibling is not entry)
-        )
 
-    def _index(self, tenant_id: str, entries: tuple[Entry, ...]) -> None:
-        if entries:
-            self._by_tenant[tenant_id] = entries if len(entries) > 1 else entries[0]
-        else:
-            self._by_tenant.pop(tenant_id, None)
+
+def _take_used(entry: Entry) -> bool:
+    """Whether a hot request has used it since the last look."""
+    path = entry.fast_path
+    if path is None or not path.used:
+        return False
+    path.used = False
+    return True

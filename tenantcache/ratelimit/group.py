@@ -20,35 +20,32 @@ from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.windows import minute_at, quarter_of
 from tenantcache.ratelimit.counterstore import AccountDebits
+from tenantcache.ratelimit.members import Members
 from tenantcache.ratelimit.meter import Meter
 from tenantcache.ratelimit.outage import Failure
+from tenantcache.ratelimit.resting import RestingMeters
 from tenantcache.ratelimit.supply import Supply
 
 MAX_IN_FLIGHT = 2
 """Commands under way. A meter that becomes due meanwhile waits for one of them, and then shares the next one."""
 
-BUSY_MINUTES = 60
-"""Minutes for which a meter that took tokens of a minute is asked whether it will need more."""
-
-STEP = 256
-"""Meters between two breaths of the event loop: 2 ms."""
+STEP = 64
+"""Meters between two breaths of the event loop: 2 ms, if they were at rest."""
 
 Takes = dict[Meter, Take]
 """Those that are planned and not settled yet."""
 
 
 class Group:
-    """`members` by owner. `number` is that of the group."""
+    """`number` is that of the group, `resting` all meters at rest."""
 
-    def __init__(self, number: int, supply: Supply) -> None:
+    def __init__(self, number: int, supply: Supply, resting: RestingMeters) -> None:
         self.number = number
-        self.members: dict[str, Meter] = {}
+        self.members: Members = Members(number, resting, self)
         self._supply = supply
         self._due: dict[str, Meter] = {}
         self._delayed: set[str] = set()
         """Owners that became due while a command for them was under way."""
-        self._busy: dict[str, int] = {}
-        """The last minute in which a member took tokens of a minute."""
         self._reserved = 0
         """The last quarter of an hour for which all members have been asked."""
         self._is_cautious = False
@@ -57,15 +54,12 @@ class Group:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, meter: Meter) -> None:
-        self.members[meter.owner] = meter
-        meter.worker = self
+        self.members.add(meter)
 
     def discard(self, meter: Meter) -> None:
-        if self.members.get(meter.owner) is meter:
-            del self.members[meter.owner]
+        self.members.discard(meter)
         self._due.pop(meter.owner, None)
         self._delayed.discard(meter.owner)
-        self._busy.pop(meter.owner, None)
         self._failing.discard(meter.owner)
 
     def work(self, meter: Meter) -> None:
@@ -98,6 +92,7 @@ class Group:
         self._due.clear()
         self._delayed.clear()
         self._failing.clear()
+        self.members.abandon()
 
     # Taking.
 
@@ -105,6 +100,7 @@ class Group:
         while self._due:
             due, self._due = list(self._due.values()), {}
             await self._round(due)
+            await self._let_rest()
 
     async def _round(self, due: Sequence[Meter]) -> None:
         """Send one command for those that are in no other one; the others come when that is answered."""
@@ -126,6 +122,7 @@ class Group:
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
             self._reserved = 0  # what was asked for in advance may be lost
+            self.members.ask_again()
         finally:
             if asked or failure is not None:  # else no store was asked
                 self._is_cautious = not is_answered or failure is not None
@@ -175,34 +172,26 @@ class Group:
         day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
             self._note_reserved(now, ahead=ahead)
-            await self._plan_along(list(self.members.values()), takes, ahead=ahead, day=day)
+            members = self.members.along(quarter + ahead, day=day, notes=may_reserve(now))
+            await self._plan_along(members, takes, ahead=ahead, day=day)
         else:
-            await self._plan_along(self._busy_members(minute_at(now)), takes, ahead=False, day=False)
-        self._note_busy(takes)
+            await self._plan_along(self.members.busy(minute_at(now)), takes, ahead=False, day=False)
+        self.members.note_busy(takes)
 
     def _note_reserved(self, now: float, *, ahead: bool) -> None:
         """All members are asked now, if there is time for the replies. What was noted of the next quarter stays."""
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)) + ahead)
 
-    async def _plan_along(self, members: Sequence[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
+    async def _plan_along(self, members: Iterable[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
             if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
+                self.members.wake(meter, is_along=True)
                 takes[meter] = take
             if number % STEP == 0:
                 await asyncio.sleep(0)
                 now = self._supply.server_now()
-
-    def _busy_members(self, minute: int) -> list[Meter]:
-        self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
-        return [self.members[owner] for owner in self._busy if owner in self.members]
-
-    def _note_busy(self, takes: Takes) -> None:
-        for meter, take in takes.items():
-            line = take.lines[0]
-            if line.claim and line.debit.window.unit == "minute":
-                self._busy[meter.owner] = line.debit.window.number
 
     async def _send(self, takes: Takes) -> None:
         """Raises `StoreError`, after what was granted all the same has been entered. Those in `takes` are then open."""
@@ -257,7 +246,7 @@ class Group:
         asked: list[Meter] = []
         failure: Failure | None = None
         try:
-            await self._plan_along(list(self.members.values()), open_takes, ahead=False, day=True)
+            await self._plan_along(self.members, open_takes, ahead=False, day=True)
             asked = list(open_takes)
             await self._send(open_takes)
         except StoreError as error:
@@ -266,6 +255,18 @@ class Group:
         finally:
             self._conclude([], asked, open_takes, failure)
             self._start()
+        await self._let_rest()
+
+    async def _let_rest(self) -> None:
+        await self.members.let_rest(self._may_rest, minute_at(self._supply.server_now()))
+
+    def _may_rest(self, meter: Meter) -> bool:
+        return not any(meter.owner in wanted for wanted in (self._due, self._delayed, self._failing))
+
+    def rest(self, meter: Meter) -> None:
+        """Put a member that is idle to rest, if it can."""
+        if self._may_rest(meter):
+            self.members.rest(meter, minute_at(self._supply.server_now()))
 
     async def give_back(self, meters: Iterable[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They are no members any more, and dead afterwards.

@@ -11,6 +11,7 @@ from tenantcache.ratelimit.core.advance import may_reserve
 from tenantcache.ratelimit.core.windows import minute_at, minute_end
 from tenantcache.ratelimit.group import Group
 from tenantcache.ratelimit.meter import UNPLACED, Meter
+from tenantcache.ratelimit.resting import RestingMeters
 from tenantcache.ratelimit.slots import group_of
 from tenantcache.ratelimit.supply import Supply
 
@@ -19,10 +20,11 @@ SLOTS_WAIT = 1.0
 
 
 class Groups:
-    """Places meters: the worker of a meter that has no slot yet."""
+    """Places meters: the worker of a meter that has no slot yet. `resting` are all meters at rest."""
 
-    def __init__(self, supply: Supply) -> None:
+    def __init__(self, supply: Supply, resting: RestingMeters) -> None:
         self._supply = supply
+        self._resting = resting
         self._groups: dict[int, Group] = {}
         self._unplaced: dict[str, Meter] = {}
         self._placing: asyncio.Task[None] | None = None
@@ -61,7 +63,7 @@ class Groups:
         """
         misplaced: list[Meter] = []
         for group in self:
-            members = list(group.members.values())
+            members = list(group.members)
             slots = await self._supply.slots.assign([meter.owner for meter in members])
             misplaced += [meter for meter, slot in zip(members, slots, strict=True) if meter.slot != slot]
         return misplaced
@@ -71,15 +73,19 @@ class Groups:
         new = [meter for meter in meters if meter.slot == UNPLACED]
         slots = await self._supply.slots.assign([meter.owner for meter in new]) if new else []
         for meter, slot in zip(new, slots, strict=True):
-            if meter.slot == UNPLACED:
-                meter.slot = slot
-                self._group_of(meter).add(meter)
+            self.put(meter, slot)
         self._supply.outage.end(UNPLACED, self._supply.server_now())
+
+    def put(self, meter: Meter, slot: int) -> None:
+        """It has that slot, if it had none before."""
+        if meter.slot == UNPLACED:
+            meter.slot = slot
+            self._group_of(meter).add(meter)
 
     def _group_of(self, meter: Meter) -> Group:
         number = group_of(meter.slot)
         if number not in self._groups:
-            self._groups[number] = Group(number, self._supply)
+            self._groups[number] = Group(number, self._supply, self._resting)
         return self._groups[number]
 
     async def take_for_all(self, meters: Sequence[Meter]) -> None:
@@ -103,6 +109,24 @@ class Groups:
                 by_group[group_of(meter.slot)].append(meter)
         for number, members in by_group.items():
             await self._groups[number].give_back(members)
+
+    async def give_all_back(self, live: Iterable[Meter]) -> None:
+        """The same of all members, those at rest as well: none is left."""
+        await self.give_back([meter for meter in live if meter.slot == UNPLACED])
+        for group in self:
+            await group.give_back(group.members)
+
+    def wake(self, owner: str) -> Meter | None:
+        """Make the meter at rest live; None if there is none."""
+        meter = self._resting.make(owner, self)
+        if meter is not None:
+            self._group_of(meter).members.wake(meter)
+        return meter
+
+    def rest(self, meter: Meter) -> None:
+        """Put a meter that is idle to rest, if it can."""
+        if meter.slot != UNPLACED:
+            self._group_of(meter).rest(meter)
 
     async def finish(self) -> None:
         """Wait for what is under way."""

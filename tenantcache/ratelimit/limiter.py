@@ -40,6 +40,9 @@ ADMITTED = Decision(True, at=NOTHING_SPENT)
 STEP = 500
 """Tenants between two breaths of the event loop."""
 
+PAGE = 5_000
+"""Tenants whose slots are asked for at once."""
+
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""
 
@@ -115,9 +118,10 @@ class Limiter:
         await self.upkeep.close()
         await self._meters.groups.finish()
         meters = list(self._meters)
-        await self.upkeep.release(meters)
+        await self._meters.groups.give_all_back(meters)
+        await self.upkeep.note_all_departed(meters)
         self._meters.clear()
-        self._left, self._released = [], [*self._left, *meters]
+        self._left, self._released = [], [*self._left, *(meter for meter in meters if meter.reservation.granted)]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
@@ -145,6 +149,7 @@ class Limiter:
         granted: Counter[str] = Counter()
         for meter in (*self._meters, *self._left, *self._released):
             granted[meter.owner] += meter.reservation.hand_over(now)
+        granted.update(self._meters.resting.hand_over(now))
         return {owner: tokens for owner, tokens in granted.items() if tokens}
 
     @property
@@ -153,7 +158,7 @@ class Limiter:
         return self._supply.outage.active
 
     def __len__(self) -> int:
-        return len(self._meters.of_tenants)
+        return len(self._meters.of_tenants) + len(self._meters.resting)
 
     def meter_of(self, tenant: Tenant) -> Reservation:
         """The reservation of `tenant`, made if there is none yet; one for all tenants that need none."""
@@ -233,13 +238,17 @@ class Limiter:
         """
         if not self._supply.is_billed():
             return
-        meters = []
+        page: list[Tenant] = []
         for number, tenant in enumerate(tenants, start=1):
-            if (meter := self._meters.of_tenant(tenant)) is not None:
-                meters.append(meter)
+            if self._meters.needs_one(tenant):
+                page.append(tenant)
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        await self._meters.groups.take_for_all(meters)
+            if len(page) == PAGE:
+                await self._meters.place(page)
+                page = []
+        await self._meters.place(page)
+        await self._meters.groups.take_for_all([])
 
     async def peek(self, tenant: Tenant) -> tuple[Quota, ...]:
         """What is left of each limit, from one look at the counters. Raises `StoreError`."""
@@ -263,8 +272,7 @@ class Limiter:
         tokens that are here again."""
         require_cost(cost)
         require_time(admitted_at)
-        own = self._meters.of_tenants.get(tenant.id)
-        meter = own if name is None else self._meters.of_names.get(owner_of(tenant.id, name))
+        meter = self._meters.find(tenant.id) if name is None else self._meters.of_names.get(owner_of(tenant.id, name))
         return 0 if meter is None else meter.reservation.refund(cost, self._server_now(), admitted_at)
 
     async def reset(self, tenant: Tenant, named: Iterable[str] = ()) -> None:

@@ -1,7 +1,8 @@
 """The meters of this process: one for each tenant that was served, and for each of its named limits.
 
-A tenant that is in memory keeps its meter: requests find it there. Another one gives its tokens back and is forgotten
-after `IDLE` seconds without a request. So what limits take is bounded like memory is.
+A tenant that is in memory keeps its meter: requests find it there, at rest if it was not asked for lately. Another one
+gives its tokens back and is forgotten after `IDLE` seconds without a request. So what limits take is bounded like
+memory is.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.advance import HEARD
-from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
+from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import QUARTER, Calendar
 from tenantcache.ratelimit.groups import Groups
 from tenantcache.ratelimit.meter import Meter, owner_of
+from tenantcache.ratelimit.resting import RestingMeters
 from tenantcache.ratelimit.supply import Supply
 from tenantcache.tenant import Limits, Tenant
 
 IDLE = 600.0
 """Seconds. Coming back costs a take, and giving back costs one: two commands in ten minutes at most."""
 
+PLACED = 100
+"""Meters that are made between two breaths of the event loop: 2 ms."""
+
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
 
 
 class Meters:
-    """`of_tenants` by a tenant's id, `of_names` by `owner_of`. The arguments are those of `Limiter`."""
+    """`of_tenants` by a tenant's id, `of_names` by `owner_of`: those that are live. Only meters of tenants rest. The
+    arguments are those of `Limiter`."""
 
     def __init__(
         self,
@@ -40,9 +46,9 @@ class Meters:
     ) -> None:
         self.of_tenants: dict[str, Meter] = {}
         self.of_names: dict[str, Meter] = {}
-        self.groups: Groups = Groups(supply)
+        self.resting: RestingMeters = RestingMeters(supply, self.of_tenants)
+        self.groups: Groups = Groups(supply, self.resting)
         self._set_back_by = self._set_back_until = 0.0
-        self._policy = DEFAULT_POLICY
         self._supply = supply
         self._enforced, self._sliding = enforced, sliding
         self._counts_unlimited = counts_unlimited
@@ -51,17 +57,23 @@ class Meters:
     def __iter__(self) -> Iterator[Meter]:
         return iter([*self.of_tenants.values(), *self.of_names.values()])
 
+    def find(self, tenant_id: str) -> Meter | None:
+        """The tenant's own, live from now on; None if there is none yet."""
+        return self.of_tenants.get(tenant_id) or self.groups.wake(tenant_id)
+
     def of_tenant(self, tenant: Tenant) -> Meter | None:
         """The tenant's own, made if there is none yet; None if it needs none."""
-        meter = self.of_tenants.get(tenant.id)
+        meter = self.find(tenant.id)
         if meter is not None:
             return meter
         tenant = self._newest(tenant)
-        limits = self._limits_of(tenant)
-        if self._counts_unlimited or limits != Limits():
-            meter = self._make(tenant.id, limits, calendar_of(tenant.time_zone))
+        if self.needs_one(tenant):
+            meter = self._make(tenant.id, self._limits_of(tenant), calendar_of(tenant.time_zone))
             self.of_tenants[tenant.id] = meter
         return meter
+
+    def needs_one(self, tenant: Tenant) -> bool:
+        return self._counts_unlimited or self._limits_of(tenant) != Limits()
 
     def of_name(self, tenant: Tenant, name: str, limits: Limits) -> Meter:
         """That of the tenant's limit of that name, made if there is none yet, with `limits` in force."""
@@ -74,10 +86,13 @@ class Meters:
         return meter
 
     def update(self, tenant: Tenant) -> Meter | None:
-        """Put the limits of `tenant` in force in its own; None if it has none yet."""
-        meter = self.of_tenants.get(tenant.id)
+        """Put the limits of `tenant` in force in its own; None if it has none yet, or they are, and it is at rest."""
+        limits, calendar = self._limits_of(tenant), calendar_of(tenant.time_zone)
+        if self.resting.has(tenant.id, limits, calendar):
+            return None
+        meter = self.find(tenant.id)
         if meter is not None:
-            meter.put_in_force(self._limits_of(tenant), calendar_of(tenant.time_zone))
+            meter.put_in_force(limits, calendar)
         return meter
 
     def _limits_of(self, tenant: Tenant) -> Limits:
@@ -85,14 +100,14 @@ class Meters:
 
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
-        reservation = Reservation(limits, now, self._policy, calendar, version_of, slides=self._sliding)
+        reservation = Reservation(limits, now, self._supply.policy, calendar, version_of, slides=self._sliding)
         if now < self._set_back_until:
             reservation.clock_moved(self._set_back_by, now)
         return Meter(owner, reservation, self._supply, self.groups)
 
     def use_policy(self, policy: ReservePolicy) -> None:
         """Size all takes by `policy` from now on: 20 ms for 100,000 tenants, at a change of band."""
-        self._policy = policy
+        self._supply.policy = policy
         for meter in self:
             meter.reservation.use_policy(policy)
 
@@ -105,16 +120,32 @@ class Meters:
             self._set_back_by, self._set_back_until = seconds, now - seconds + HEARD + QUARTER
         for meter in self:
             meter.reservation.clock_moved(seconds, now)
+        self.resting.clock_moved(seconds, now)
 
     def all_of(self, tenant_id: str) -> list[Meter]:
         """The tenant's own, and those of its named limits."""
-        own = [self.of_tenants[tenant_id]] if tenant_id in self.of_tenants else []
-        return own + [meter for owner, meter in self.of_names.items() if owner.startswith(owner_of(tenant_id, ""))]
+        own, prefix = self.find(tenant_id), owner_of(tenant_id, "")
+        named = [meter for owner, meter in self.of_names.items() if owner.startswith(prefix)]
+        return named if own is None else [own, *named]
 
     def clear(self) -> None:
         self.of_tenants.clear()
         self.of_names.clear()
+        self.resting.clear()
         self.groups.clear()
+
+    async def place(self, tenants: Sequence[Tenant]) -> None:
+        """Make those of `tenants`, which need one, in their slots, and put them to rest until they are asked for.
+
+        Raises `StoreError`.
+        """
+        slots = await self._supply.slots.assign([tenant.id for tenant in tenants]) if tenants else []
+        for number, (tenant, slot) in enumerate(zip(tenants, slots, strict=True), start=1):
+            if (meter := self.of_tenant(tenant)) is not None:
+                self.groups.put(meter, slot)
+                self.groups.rest(meter)
+            if number % PLACED == 0:
+                await asyncio.sleep(0)
 
     def take(self, meters: Sequence[Meter]) -> None:
         """Take them out."""
@@ -142,4 +173,17 @@ class Meters:
                 continue
             if meter.is_named or not is_cached(meter.owner):
                 taken.append(meters.pop(meter.owner))
+            else:
+                self.groups.rest(meter)
+        return taken + await self._take_resting(is_cached)
+
+    async def _take_resting(self, is_cached: Callable[[str], bool]) -> list[Meter]:
+        taken: list[Meter] = []
+        for number, owner in enumerate(self.resting.owners()):
+            if number % STEP == STEP - 1:
+                await asyncio.sleep(0)
+            meter = None if is_cached(owner) else self.resting.make(owner, self.groups)
+            if meter is not None and meter.reservation.idle(self._supply.server_now()) >= IDLE:
+                self.resting.forget(meter)
+                taken.append(meter)
         return taken

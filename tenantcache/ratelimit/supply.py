@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.advance import VersionOf
+from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import one_version
 from tenantcache.ratelimit.core.windows import Window
 from tenantcache.ratelimit.counterstore import AccountDebits, CounterStore
@@ -37,6 +38,8 @@ class Supply:
         """Told of each window whose counter turned out to be lost."""
         self.local_share: LocalShare = LocalShare(on_error, processes)
         self.outage: Outage = Outage(on_error)
+        self.policy: ReservePolicy = DEFAULT_POLICY
+        """By which takes are sized."""
         self.slots = slots
         self.takes: int = 0
         self.errors: int = 0

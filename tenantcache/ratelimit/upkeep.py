@@ -22,6 +22,10 @@ SLOT_INTERVAL = 3 * 86_400.0
 """Seconds between questions for slots that are known: a slot may be given away if it is not asked for in 30 days."""
 
 
+STEP = 1_000
+"""Meters that are looked at between two breaths of the event loop."""
+
+
 class Upkeep:
     """`is_cached` tells whether a tenant, by its id, is in memory. `server_now` is that of `Limiter`."""
 
@@ -96,7 +100,14 @@ class Upkeep:
 
     def note_departed(self, meters: Sequence[Meter]) -> None:
         """Keep what they have spent until it is drained."""
-        self._departed += [(meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named]
+        spent = ((meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named)
+        self._departed += [(owner, tokens) for owner, tokens in spent if tokens]
+
+    async def note_all_departed(self, meters: Sequence[Meter]) -> None:
+        """The same of very many."""
+        for start in range(0, len(meters), STEP):
+            self.note_departed(meters[start : start + STEP])
+            await asyncio.sleep(0)
 
     def drain_departed(self) -> Iterator[tuple[str, Sequence[Spent]]]:
         while self._departed:

@@ -22,8 +22,8 @@ from starlette.types import Scope
 from tenantcache.engine import TenantCache
 from tenantcache.errors import StoreUnavailableError
 from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, MALFORMED, MAX_HOST_LENGTH, HostMatch
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import Key, Serving
-from tenantcache.lookup.memory import Entry
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
 from tenantcache.ratelimit.limiter import ADMITTED
 from tenantcache.tenant import Tenant

@@ -153,8 +153,7 @@ def _make_limiter(
     settings: Settings, stores: Stores, memory: Memory, server_now: Callable[[], float], in_loop: InLoop
 ) -> Limiter:
     def newest(tenant: Tenant) -> Tenant:
-        held = memory.of_tenant(tenant.id)
-        return held[-1].tenant or tenant if held else tenant
+        return memory.tenant_of(tenant.id) or tenant
 
     store = stores.counters
     limiter = Limiter(
@@ -167,7 +166,7 @@ def _make_limiter(
         sliding=settings.minute_window == "sliding",
         counts_unlimited=settings.usage_interval > 0,
         newest=newest,
-        is_cached=lambda tenant_id: bool(memory.of_tenant(tenant_id)),
+        is_cached=lambda tenant_id: bool(memory.aliases_of(tenant_id)),
     )
     if isinstance(store, FleetCounters):
         limiter.share_counters(store.version_of, store.note_lost, store.is_billed)

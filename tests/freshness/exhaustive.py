@@ -29,7 +29,7 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.lookup.core import copies as codec
 from tenantcache.lookup.core.snapshot import Snapshot
-from tenantcache.lookup.memory import Entry
+from tenantcache.lookup.entry import Entry
 from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Flaws, delete, set_columns, set_domain
 from tests.freshness.network import Flight, Link
@@ -92,7 +92,7 @@ def state_of(process: Process) -> object:
         process.resolver._flights,
     )
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
-    entries = [*process.memory._entries.values(), *process.memory._negatives.values()]
+    entries = [*(entry for _, entry in process.memory._held.live.items()), *process.memory._negatives.values()]
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
     tasks = sorted(map(_frames, asyncio.all_tasks(process.loop)))
     seen = sorted(process.watch._seen.items())

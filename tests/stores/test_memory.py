@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+from math import inf
+
 import pytest
 
+from tenantcache.lookup.core.packing import Reading
+from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Serving
-from tenantcache.lookup.memory import MAX_SPELLINGS, Entry, Memory
+from tenantcache.lookup.memory import MAX_SPELLINGS, PACKING_INTERVAL, STEP, Memory
 from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.runtime.shards import PART
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock
 
@@ -344,3 +350,142 @@ def test_due_passes_over_what_was_dropped_or_replaced() -> None:
     memory.drop_alias("subdomain:dropped")
     memory.put(entry("replaced", due=clock() + 10))
     assert [one.alias for one in memory.due(10)] == ["subdomain:kept"]
+
+
+def reading(name: str, *, due: float) -> Reading:
+    return Reading(Tenant(name, name.title(), name), 1.0, -inf, due, "postgres", served=True)
+
+
+class TestPacked:
+    """Entries that no request has asked for, or not lately."""
+
+    def test_what_was_packed_is_found_as_it_was_read(self) -> None:
+        memory = make_memory(FakeClock())
+        told = reading("acme", due=1_500.0)
+        memory.put_packed(["subdomain:acme", "domain:acme.io"], told)
+        assert (len(memory), memory.holds("subdomain:acme"), memory.holds("domain:acme.io")) == (2, True, True)
+        assert list(memory.aliases_of("acme")) == ["subdomain:acme", "domain:acme.io"]
+        assert [tenant.name for tenant in memory.tenants()] == ["Acme"]
+        assert memory.live_of("acme") == []
+        found = memory.get("subdomain:acme")
+        assert found is not None
+        assert (found.tenant, found.watermark, found.read_at, found.due, found.served) == (
+            told.tenant,
+            1,
+            -inf,
+            1_500,
+            True,
+        )
+        assert memory.live_of("acme") == [found]
+        assert memory.get("subdomain:acme") is found
+        assert len(memory) == 2
+
+    def test_the_garbage_collector_has_nothing_to_look_at(self) -> None:
+        memory = make_memory(FakeClock(), tenants=1_000)
+        for number in range(1_000):
+            memory.put_packed([f"subdomain:n{number}"], reading(f"n{number}", due=1_500.0))
+        gc.collect()
+        assert not gc.is_tracked(memory._held.packed.parts[0])
+        assert not gc.is_tracked(memory._held.by_tenant.parts[0])
+
+    def test_what_is_dropped_leaves_nothing(self) -> None:
+        memory = make_memory(FakeClock())
+        memory.put_packed(["subdomain:acme", "domain:acme.io"], reading("acme", due=1_500.0))
+        memory.drop_older("subdomain:acme", 1)
+        assert memory.holds("subdomain:acme")
+        memory.drop_older("subdomain:acme", 2)
+        assert not memory.holds("subdomain:acme")
+        assert list(memory.aliases_of("acme")) == ["domain:acme.io"]
+        memory.drop_with_siblings("id:acme", "acme")
+        assert (len(memory), list(memory.aliases_of("acme"))) == (0, [])
+
+    def test_it_expires(self) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock)
+        for name in ("looked-for", "left"):
+            memory.put_packed([f"subdomain:{name}"], reading(name, due=clock() + 1))
+        clock.advance(1 + 60 + 1)
+        assert not memory.holds("subdomain:left")
+        assert memory.get("subdomain:looked-for") is None
+        assert list(memory.aliases_of("looked-for")) == []
+        assert len(memory) == 1
+        memory.tidy()
+        assert (len(memory), memory.evictions) == (0, 2)
+
+    def test_it_is_due_once_after_what_is_live(self) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock)
+        memory.put_packed(["subdomain:a"], reading("a", due=clock() + 1))
+        memory.put_packed(["subdomain:b"], reading("b", due=clock() + 5))
+        memory.put(entry("c", due=clock() + 1))
+        assert memory.due(10) == []
+        clock.advance(2)
+        assert [one.alias for one in memory.due(10)] == ["subdomain:c", "subdomain:a"]
+        assert memory.due(10) == []
+
+    def test_what_is_packed_again_is_due_in_its_turn(self) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock)
+        memory.put_packed(["subdomain:b"], reading("b", due=clock() + 9))
+        memory.put_packed(["subdomain:a"], reading("a", due=clock() + 1))
+        for alias in ("subdomain:b", "subdomain:a"):
+            memory.get(alias)
+            memory.pack([alias])
+        assert memory.live_of("a") == []
+        clock.advance(2)
+        assert [one.alias for one in memory.due(10)] == ["subdomain:a"]
+        assert memory.due(10) == []
+
+    def test_it_makes_room_before_what_is_live(self) -> None:
+        memory = make_memory(FakeClock(), tenants=3)
+        memory.put(entry("live"))
+        for name in ("first", "second"):
+            memory.put_packed([f"subdomain:{name}"], reading(name, due=1_500.0))
+        memory.put(entry("new"))
+        assert aliases(memory, "live", "first", "second", "new") == ["live", "second", "new"]
+
+    def test_what_is_idle_is_packed_and_leaves_hot(self) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock, ttl=5_000.0)
+        held = {name: entry(name, due=clock() + 5_000) for name in ("idle", "hot", "slow")}
+        for name, one in held.items():
+            memory.put(one)
+            memory.spell(name.encode(), one)
+        for _ in range(2):
+            path_of(held["hot"]).used = True
+            memory.get("subdomain:slow")
+            clock.advance(PACKING_INTERVAL)
+            assert not memory.tidy()
+        assert list(memory.hot) == [b"hot", b"slow"]
+        assert [list(memory.live_of(name)) for name in held] == [[], [held["hot"]], [held["slow"]]]
+        found = memory.get("subdomain:idle")
+        assert found is not None
+        assert (found.tenant, found.fast_path, found.spellings) == (held["idle"].tenant, None, ())
+
+    def test_what_has_a_fast_path_is_not_packed_unless_it_is_idle(self) -> None:
+        memory = make_memory(FakeClock())
+        held = entry("acme")
+        memory.put(held)
+        memory.pack(["subdomain:acme", "subdomain:other"])
+        assert memory.live_of("acme") == [held]
+
+    def test_very_many_leave_in_small_parts(self) -> None:
+        clock = FakeClock()
+        memory = make_memory(clock, tenants=10 * STEP)
+        for number in range(3 * STEP):
+            memory.put_packed([f"subdomain:n{number}"], reading(f"n{number}", due=clock() + 1))
+        clock.advance(1_000)
+        left = []
+        while memory.tidy():
+            left.append(len(memory))
+        assert left == [2 * STEP, STEP, 0]
+
+    def test_what_was_cleared_is_freed_in_parts(self) -> None:
+        memory = make_memory(FakeClock(), tenants=4 * PART)
+        memory.put_packed(["subdomain:acme"], reading("acme", due=1_500.0))
+        memory.clear()
+        assert (len(memory), memory.get("subdomain:acme")) == (0, None)
+        steps = 0
+        while memory.tidy():
+            steps += 1
+        assert steps == 3 * 4, "the parts of three dicts"

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tenantcache.ratelimit.core.ledger import Ledger, Line
+from tenantcache.ratelimit.core.rest import RestingCounters
 from tenantcache.ratelimit.core.windows import MINUTE, QUARTER, Debit, Window, minute_at, quarter_of
 
 VersionOf = Callable[[int], object]
@@ -105,6 +106,19 @@ class Advance(Ledger):
             return False
         self._version = version
         return True
+
+    # At rest.
+
+    def rest(self, number: int) -> RestingCounters | None:
+        """What is reserved, if nothing is owed; `number` is that of the minute."""
+        if self.has_overshoot or self.has_lost:
+            return None
+        return RestingCounters(number, self._version, self.taken, self.next_taken, self._asked, self._barred)
+
+    def resume(self, resting: RestingCounters) -> None:
+        self.quarter = quarter_of(resting.number)
+        self._version, self._asked, self._barred = resting.version, resting.asked, resting.barred
+        self.taken, self.next_taken = resting.reserved, resting.next_reserved
 
     # Taking.
 

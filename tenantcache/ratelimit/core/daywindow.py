@@ -9,6 +9,7 @@ from tenantcache.ratelimit.core.ledger import Ledger, Line
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN, Refusal
+from tenantcache.ratelimit.core.rest import RestingDay
 from tenantcache.ratelimit.core.spending import Spending, Spent
 from tenantcache.ratelimit.core.windows import UNLIMITED, Calendar, Day, Window
 
@@ -79,6 +80,21 @@ class DayWindow:
 
     def _close(self) -> None:
         self._spending.close(self.today.number, self.spent)
+
+    # At rest.
+
+    def rest(self) -> RestingDay | None:
+        taken = self._ledger.taken
+        if not self._ledger.is_even or self.refusal is not OPEN or not self._spending.is_drained(self.spent):
+            return None
+        if self.held != self._without_take() + taken - self.spent:
+            return None
+        return RestingDay(self.today.start, taken, self.spent, self._used)
+
+    def resume(self, resting: RestingDay) -> None:
+        self._ledger.taken, self.spent, self._used = resting.taken, resting.spent, resting.used
+        self.held = self._without_take() + resting.taken - resting.spent
+        self._spending.resume(resting.spent)
 
     # Spending.
 

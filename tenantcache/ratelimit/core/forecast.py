@@ -15,6 +15,7 @@ from math import ceil, sqrt
 
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
+from tenantcache.ratelimit.core.rest import RestingForecast
 from tenantcache.ratelimit.core.windows import MINUTE
 
 PAST_WEIGHT = 30.0
@@ -157,6 +158,17 @@ class Forecast:
         """End the minute, with `spent` tokens admitted here; the next one seen begins at `start`, `minutes` later."""
         self.demand.close(spent, minutes, start)
         self.usage.close(minutes, start)
+
+    def rest(self) -> RestingForecast | None:
+        """What is known, if nothing was denied in this minute."""
+        demand, usage = self.demand, self.usage
+        if demand.denied:
+            return None
+        return RestingForecast(demand.mean, demand.since, usage.value, usage.at, usage.before)
+
+    def resume(self, resting: RestingForecast) -> None:
+        self.demand.mean, self.demand.since = resting.mean, resting.since
+        self.usage.value, self.usage.at, self.usage.before = resting.used, resting.used_at, resting.used_before
 
     def low_water_mark(self, unspent: int, spent: int, now: float) -> int:
         """Return the demand of `lead` seconds, at most a quarter of what is held."""

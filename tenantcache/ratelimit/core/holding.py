@@ -15,6 +15,7 @@ from tenantcache.ratelimit.core.minutewindow import MinuteWindow
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN
+from tenantcache.ratelimit.core.rest import Resting
 from tenantcache.ratelimit.core.windows import MINUTE, Calendar, Policy, Window, minute_at
 from tenantcache.tenant import Limits
 
@@ -89,6 +90,26 @@ class Holding:
         self.minute.restart(now)
         self.day.restart()
         self._begin_minute()
+
+    # At rest.
+
+    def rest(self) -> Resting | None:
+        """What it is made anew of by `resume`; None if something is under way."""
+        minute, day = self.minute.rest(), self.day.rest()
+        if minute is None or day is None or self.refill or self.pace is not None or self._cut_until:
+            return None
+        return Resting(self.limits, self.day.calendar, minute, day)
+
+    def leave(self) -> None:
+        """Hold nothing any more, without giving anything back."""
+        self.minute.held = self.minute.low = self.day.held = 0
+        self.until = 0.0
+
+    def resume(self, resting: Resting) -> None:
+        """Be what has gone to rest. This is its day, and nothing has been held here yet."""
+        self.minute.resume(resting.minute)
+        self.day.resume(resting.day)
+        self.until = self._end_of_validity()
 
     # Deciding.
 

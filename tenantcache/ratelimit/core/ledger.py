@@ -55,6 +55,11 @@ class Ledger:
         self.has_lost: bool = False
         """The counter has been lost once."""
 
+    @property
+    def is_even(self) -> bool:
+        """Whether nothing is owed, and nothing was lost."""
+        return not self.overshoot and not self.has_lost
+
     def claim(self, window: Window, tokens: int) -> Line:
         """Ask for `tokens`; the overshoot of earlier debits counts as paid."""
         line = Line(Debit(window, tokens - self.overshoot), tokens)

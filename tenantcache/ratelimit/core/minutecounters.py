@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tenantcache.ratelimit.core.advance import Advance, VersionOf, has_begun, is_settled
 from tenantcache.ratelimit.core.ledger import Ledger, Line
+from tenantcache.ratelimit.core.rest import RestingCounters
 from tenantcache.ratelimit.core.windows import Window
 
 Answered = Mapping[Window, tuple[Line, int]]
@@ -124,6 +125,18 @@ class MinuteCounters:
         """What is held is all taken of the minute from now on."""
         self._minute.taken = max(self._minute.taken, held)
         self._quarter.taken = 0
+
+    # At rest.
+
+    def rest(self) -> RestingCounters | None:
+        """What is reserved, if nothing else is taken, and nothing owed."""
+        if self._slides or self._minute.taken or not self._minute.is_even:
+            return None
+        return self._quarter.rest(self.number)
+
+    def resume(self, resting: RestingCounters) -> None:
+        self.number = resting.number
+        self._quarter.resume(resting)
 
     # Taking.
 

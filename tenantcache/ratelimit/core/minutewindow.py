@@ -9,32 +9,26 @@ from tenantcache.ratelimit.core.decision import Quota, quota
 from tenantcache.ratelimit.core.forecast import Demand, Forecast
 from tenantcache.ratelimit.core.ledger import Line
 from tenantcache.ratelimit.core.minutecounters import Answered, MinuteCounters
+from tenantcache.ratelimit.core.minutetokens import MinuteTokens
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN, Refusal
+from tenantcache.ratelimit.core.rest import RestingMinute
 from tenantcache.ratelimit.core.sliding import Edge
-from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Window, minute_at, minute_end, quarter_of
+from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at, minute_end, quarter_of
 
 
-class MinuteWindow:
+class MinuteWindow(MinuteTokens):
     """A minute of UTC. The rules are those of `reservation.py`. `edge` says whether minutes slide."""
 
-    __slots__ = ("_counters", "_edge", "_forecast", "held", "limit", "low", "refusal", "spent")
+    __slots__ = ("_counters", "_edge", "_forecast", "refusal")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
-        self.limit, self._edge = limit, edge
+        super().__init__(limit)
+        self._edge = edge
         self.refusal: Refusal = OPEN
         self._forecast = Forecast(policy, now)
         self._counters = MinuteCounters(minute_at(now), version_of, slides=edge.slides)
-        self._hold(0)
-
-    def _hold(self, tokens: int) -> None:
-        """Hold so many, of which none are spent."""
-        self.spent = 0
-        self.held = UNLIMITED if self.limit is None else tokens
-        """Tokens that may be spent; `UNLIMITED` if there is no limit."""
-        self.low = 0
-        """The low-water mark: tokens on top of `held`, handed out when those run out, which starts a refill."""
 
     def use_policy(self, policy: ReservePolicy) -> None:
         self._forecast.policy = policy
@@ -50,10 +44,6 @@ class MinuteWindow:
     @property
     def end(self) -> int:
         return minute_end(self.number)
-
-    @property
-    def unspent(self) -> int:
-        return self.held + self.low
 
     @property
     def _used(self) -> int:
@@ -94,23 +84,23 @@ class MinuteWindow:
     def clock_was_set(self, seconds: float, now: float) -> None:
         self._counters.clock_was_set(seconds, now, self._held_or_spent)
 
-    @property
-    def _held_or_spent(self) -> int:
-        """Tokens of this minute; 0 without a limit."""
-        return 0 if self.limit is None else self.spent + self.unspent
+    # At rest.
+
+    def rest(self) -> RestingMinute | None:
+        counters, forecast = self._counters.rest(), self._forecast.rest()
+        if counters is None or forecast is None or self.spent or self.refusal is not OPEN:
+            return None
+        if self.limit is not None and self.unspent != counters.reserved:
+            return None
+        return RestingMinute(self.low, counters, forecast)
+
+    def resume(self, resting: RestingMinute) -> None:
+        self._counters.resume(resting.counters)
+        self._forecast.resume(resting.forecast)
+        self._hold(resting.counters.reserved - resting.low)
+        self.low = resting.low
 
     # Spending.
-
-    def spend(self, tokens: int) -> None:
-        self.held -= tokens
-        self.spent += tokens
-
-    def refund(self, tokens: int) -> None:
-        """Undo an admission of this minute; never more than was spent here."""
-        self.spend(-min(tokens, self.spent))
-
-    def pass_low_water_mark(self) -> None:
-        self.held, self.low = self.unspent, 0
 
     def set_low_water_mark(self, now: float) -> None:
         if self.limit is None:

@@ -28,7 +28,7 @@ Rules, each of which keeps "never exceeded" true by itself:
 One take of a reservation may be in flight at a time; replies out of order would look like a lost counter.
 How much to ask for is `ReservePolicy`; nothing in it can break the rules above.
 
-A reservation is the lease of the fast path (`lease.py`) on a holding (`holding.py`): a minute, fixed or sliding, and a
+A reservation is the lease of the fast path on a holding (`leasedholding.py`): a minute, fixed or sliding, and a
 day. `TRANSITIONS` has its states. It is the lease itself, so that the fast path reads one object. That spends what is
 leased, renews the lease while `until` is in the future (`lend`), and calls `decide` otherwise. There is no low-water
 mark to compare with: `low` tokens are not in the lease, so the fast path fails once when only they are left. `decide`
@@ -47,11 +47,12 @@ from tenantcache.ratelimit.core.advance import SKEW, VersionOf
 from tenantcache.ratelimit.core.daywindow import DayWindow
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.ratelimit.core.holding import Holding
-from tenantcache.ratelimit.core.lease import Lease
+from tenantcache.ratelimit.core.leasedholding import LeasedHolding
 from tenantcache.ratelimit.core.ledger import Line, Take, undo
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
 from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
+from tenantcache.ratelimit.core.rest import Resting
 from tenantcache.ratelimit.core.sliding import FIXED, SlidingEdge
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Calendar, Window, minute_at, utc_day
@@ -101,10 +102,10 @@ def one_version(_minute: int) -> object:
     return 0
 
 
-class Reservation(Lease):
+class Reservation(LeasedHolding):
     """One tenant's tokens in this process: a minute and a day, and the lease on both of them."""
 
-    __slots__ = ("_holding", "_state", "_version_of")
+    __slots__ = ("_state", "_version_of")
 
     def __init__(
         self,
@@ -116,61 +117,10 @@ class Reservation(Lease):
         *,
         slides: bool = False,
     ) -> None:
-        super().__init__()
         minute = MinuteWindow(limits.per_minute, now, policy, version_of, SlidingEdge() if slides else FIXED)
-        self._holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
+        super().__init__(Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy))
         self._version_of = version_of
         self._state = State.HOLDING
-
-    @property
-    def limits(self) -> Limits:
-        return self._holding.limits
-
-    @property
-    def calendar(self) -> Calendar:
-        return self._holding.day.calendar
-
-    @property
-    def windows(self) -> tuple[Window, Window]:
-        """The minute and the day in which tokens are spent now."""
-        return self._holding.minute.window, self._holding.day.window
-
-    @property
-    def until(self) -> float:
-        """The server time at which the first of them ends; 0 after `release`."""
-        return self._holding.until
-
-    @property
-    def minute(self) -> int:
-        """Tokens that may be spent in the current minute; `UNLIMITED` if there is no limit."""
-        self._collect()
-        return self._holding.minute.held
-
-    @property
-    def low(self) -> int:
-        """The low-water mark: tokens of the current minute on top of `minute`, handed out by `decide`."""
-        return self._holding.minute.low
-
-    @property
-    def granted(self) -> int:
-        """Tokens of the current minute that were granted here, spent or not; 0 without a limit."""
-        return self._holding.minute.granted
-
-    @property
-    def day(self) -> int:
-        """Tokens that may be spent today; `UNLIMITED` if there is no limit."""
-        self._collect()
-        return self._holding.day.held
-
-    @property
-    def refill(self) -> bool:
-        """Whether a background take should be planned."""
-        return self._holding.refill
-
-    @property
-    def watched(self) -> bool:
-        """Whether more is held than may be left idle: then the shell calls `surplus` about once a second."""
-        return self._holding.pace is not None
 
     @property
     def released(self) -> bool:
@@ -183,24 +133,27 @@ class Reservation(Lease):
     def use_policy(self, policy: ReservePolicy) -> None:
         self._holding.use_policy(policy)
 
-    # The lease.
+    # At rest.
 
-    def lend(self, until: float) -> None:
-        """Let the fast path spend until `until`, in its own time: before this minute and this day have ended."""
-        self._collect()
-        self.begin(min(self._holding.minute.held, self._holding.day.held), until)
+    def rest(self, now: float) -> Resting | None:
+        """Go to rest. What is returned is all that is left: the reservation is dead afterwards, as after `release`, and
+        gives nothing back. None if it cannot rest now; then it goes on."""
+        if self._state is not State.HOLDING:
+            return None
+        resting = self._enter(now).rest()
+        if resting is not None:
+            self._state = TRANSITIONS[self._state][Event.RELEASED]
+            self._holding.leave()
+        return resting
 
-    def _collect(self) -> None:
-        if spent := self.collect():
-            self._holding.minute.spend(spent)
-            self._holding.day.spend(spent)
+    @classmethod
+    def resumed(cls, resting: Resting, version_of: VersionOf, policy: ReservePolicy = DEFAULT_POLICY) -> Reservation:
+        """The reservation that has gone to rest, in the windows that it was in."""
+        made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of)
+        made._holding.resume(resting)
+        return made
 
-    def _enter(self, now: float) -> Holding:
-        """End the lease, and enter the windows of `now`."""
-        self._collect()
-        self.end()
-        self._holding.enter(now)
-        return self._holding
+    # Time.
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's time is `now`, by so many seconds another one than was thought when tokens were leased."""

@@ -42,6 +42,13 @@ class Spending:
             self._closed = self._closed[:-1]
         self._closed += (Spent(day, tokens),)
 
+    def is_drained(self, spent: int) -> bool:
+        return not self._closed and spent == self._drained
+
+    def resume(self, drained: int) -> None:
+        """So many tokens of the open ledger have been handed out."""
+        self._drained = drained
+
     def drain(self, day: int, spent: int) -> list[Spent]:
         """What was spent since the last call, oldest first."""
         self.close(day, spent)

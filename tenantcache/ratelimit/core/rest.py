@@ -1,0 +1,68 @@
+"""What is left of a reservation at rest: numbers from which it is made anew.
+
+A reservation rests if no take of it is in flight, and nothing of it is owed, refused, watched, or to be drained. Most
+tenants' reservations rest most of the time. What they hold, and know of their counters and of their demand, is a few
+numbers then. One that is made of them goes on as if it had been there all the time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tenantcache.ratelimit.core.windows import Calendar, quarter_of
+from tenantcache.tenant import Limits
+
+
+class RestingCounters(NamedTuple):
+    """Of a minute of that `number` nothing is taken alone. `reserved` and `next_reserved` tokens are granted of each
+    minute of its quarter and of the next one, in counters of `version`. The others are those of `Advance`."""
+
+    number: int
+    version: object
+    reserved: int
+    next_reserved: int
+    asked: int
+    barred: int
+
+
+class RestingForecast(NamedTuple):
+    """The fields of `Demand` and `Usage`."""
+
+    mean: float | None
+    since: float
+    used: int
+    used_at: float
+    used_before: int
+
+
+class RestingMinute(NamedTuple):
+    """`low` of the reserved tokens are below the low-water mark. None are spent."""
+
+    low: int
+    counters: RestingCounters
+    forecast: RestingForecast
+
+
+class RestingDay(NamedTuple):
+    """Of the day that begins at `start`: tokens `taken` of it, and `spent`; its counter was at `used`."""
+
+    start: float
+    taken: int
+    spent: int
+    used: int
+
+
+class Resting(NamedTuple):
+    limits: Limits
+    calendar: Calendar
+    minute: RestingMinute
+    day: RestingDay
+
+    def granted_in(self, minute: int, version: object) -> int:
+        """The tokens granted of `minute`, that of its own or a later one; none of a later one that is known to have
+        counters of another `version`."""
+        counters = self.minute.counters
+        if minute != counters.number and version not in (None, counters.version):
+            return 0
+        ahead = quarter_of(minute) - quarter_of(counters.number)
+        return counters.reserved if ahead == 0 else counters.next_reserved if ahead == 1 else 0

@@ -1,0 +1,121 @@
+"""Meters whose reservations are at rest, as bytes.
+
+Rules:
+
+* A tenant has a meter that is live, or one at rest, or none. One at rest is made live by what it is needed for.
+* What is kept for each is bytes and texts in dicts that hold nothing else (`shards.py`): the garbage collector looks
+  for no more than the meters of the tenants that are asked for.
+* If the server's clock is set, that is noted once, and done to each as soon as it is made anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tenantcache.ratelimit.core.advance import SKEW
+from tenantcache.ratelimit.core.packing import Packed, Packing
+from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.windows import Calendar, minute_at
+from tenantcache.ratelimit.meter import Meter, Worker
+from tenantcache.ratelimit.slots import group_of
+from tenantcache.ratelimit.supply import Supply
+from tenantcache.runtime.shards import Shards
+from tenantcache.tenant import Limits
+
+ROOM = 1_000_000
+"""Meters for which there are parts enough; more make them larger."""
+
+
+class RestingMeters:
+    """`live` are the other ones, by owner."""
+
+    def __init__(self, supply: Supply, live: dict[str, Meter]) -> None:
+        self._supply = supply
+        self._live = live
+        self._packing = Packing()
+        self._records: Shards[bytes] = Shards(ROOM)
+        self._groups: dict[int, dict[str, None]] = {}
+        self._moves: list[tuple[float, float]] = []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, owner: str) -> bool:
+        return owner in self._records
+
+    def owners(self) -> Iterator[str]:
+        """They may change between two of them."""
+        return (owner for owner, _ in self._records.items())
+
+    def rest(self, meter: Meter) -> bool:
+        """Put a live one to rest; false if it cannot rest now. It is dead afterwards."""
+        if meter.is_busy or self._live.get(meter.owner) is not meter:
+            return False
+        resting = meter.reservation.rest(self._supply.server_now())
+        if resting is None:
+            return False
+        del self._live[meter.owner]
+        self._records.put(meter.owner, self._packing.pack(Packed(meter.slot, len(self._moves), resting)))
+        self._groups.setdefault(group_of(meter.slot), {})[meter.owner] = None
+        return True
+
+    def make(self, owner: str, worker: Worker) -> Meter | None:
+        """A meter like the one at rest, which stays what it is; None if there is none."""
+        record = self._records.get(owner)
+        if record is None:
+            return None
+        slot, moves, resting = self._packing.unpack(record)
+        reservation = Reservation.resumed(resting, self._supply.version_of, self._supply.policy)
+        for seconds, now in self._moves[moves:]:
+            reservation.clock_moved(seconds, now)
+        meter = Meter(owner, reservation, self._supply, worker)
+        meter.slot = slot
+        return meter
+
+    def of_group(self, number: int, worker: Worker) -> Iterator[Meter]:
+        """Each one of that group, made when its turn comes."""
+        for owner in list(self._groups.get(number, ())):
+            if (meter := self.make(owner, worker)) is not None:
+                yield meter
+
+    @property
+    def groups(self) -> list[int]:
+        return list(self._groups)
+
+    def wake(self, meter: Meter) -> None:
+        """`meter`, made of the one at rest, is the live one from now on."""
+        self.forget(meter)
+        self._live[meter.owner] = meter
+
+    def forget(self, meter: Meter) -> None:
+        self._records.pop(meter.owner)
+        del self._groups[group_of(meter.slot)][meter.owner]
+
+    def has(self, owner: str, limits: Limits, calendar: Calendar) -> bool:
+        """Whether the one at rest has these limits and these days."""
+        record = self._records.get(owner)
+        if record is None:
+            return False
+        resting = self._packing.unpack(record).resting
+        return resting.limits == limits and resting.calendar is calendar
+
+    def clock_moved(self, seconds: float, now: float) -> None:
+        """As `Reservation.clock_moved`. A move that is no more than windows that begin a little later needs no note."""
+        if abs(seconds) >= SKEW and self._records:
+            self._moves.append((seconds, now))
+
+    def hand_over(self, now: float) -> Counter[str]:
+        """The tokens of this minute that the counters have granted here, by owner."""
+        minute = minute_at(now)
+        version = self._supply.version_of(minute)
+        found: Counter[str] = Counter()
+        for owner, record in self._records.items():
+            if tokens := self._packing.unpack(record).resting.granted_in(minute, version):
+                found[owner] = tokens
+        return found
+
+    def clear(self) -> None:
+        self._records.clear()
+        self._groups.clear()
+        self._moves.clear()

@@ -1,0 +1,193 @@
+"""Meters at rest: each is made live by what it is needed for, and nothing that it holds is lost or spent twice."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tenantcache.ratelimit.core.windows import QUARTER
+from tenantcache.ratelimit.limiter import Limiter
+from tenantcache.ratelimit.meter import Meter, Worker
+from tenantcache.ratelimit.meters import IDLE
+from tenantcache.tenant import Limits, Tenant
+from tests.fakes import FakeClock, FakeCounters, FakeSlots, limited
+
+PER_MINUTE, PER_DAY = 600, 100_000
+MANY = [limited(f"t{number}", PER_MINUTE, PER_DAY) for number in range(50)]
+FIRST = MANY[0]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def counters() -> FakeCounters:
+    return FakeCounters()
+
+
+@pytest.fixture
+def cached() -> set[str]:
+    """The ids of the tenants that are in memory."""
+    return {tenant.id for tenant in MANY}
+
+
+@pytest.fixture
+async def limiter(clock: FakeClock, counters: FakeCounters, cached: set[str]) -> AsyncIterator[Limiter]:
+    """All tenants have their first tokens, and none has sent a request."""
+    slots, is_cached = FakeSlots(), cached.__contains__
+    limiter = Limiter(counters, slots, server_now=clock.server_time, processes=lambda: 1, is_cached=is_cached)
+    await limiter.warm(MANY)
+    yield limiter
+    await limiter.close()
+
+
+def at_rest(limiter: Limiter) -> int:
+    return len(limiter._meters.resting)
+
+
+def held(limiter: Limiter, tenant: Tenant) -> int:
+    """The tokens of the minute that are here."""
+    reservation = limiter.meter_of(tenant)
+    limiter.quotas(tenant)  # enters the minute
+    return reservation.minute + reservation.low
+
+
+async def test_all_are_at_rest_with_their_tokens(limiter: Limiter, counters: FakeCounters) -> None:
+    assert (len(limiter), at_rest(limiter), limiter._meters.of_tenants) == (len(MANY), len(MANY), {})
+    assert held(limiter, FIRST) * len(MANY) == counters.total("quarter") > 0
+    assert at_rest(limiter) == len(MANY) - 1
+
+
+async def test_garbage_collection_has_nothing_to_look_at_for_each(limiter: Limiter) -> None:
+    gc.collect()
+    parts = [*limiter._meters.resting._records.parts, *limiter._meters.resting._groups.values()]
+    assert [part for part in parts if gc.is_tracked(part)] == []
+
+
+async def test_a_request_needs_no_take(limiter: Limiter, counters: FakeCounters) -> None:
+    takes = len(counters.takes)
+    assert (await limiter.check(FIRST)).allowed
+    assert len(counters.takes) == takes
+    assert (len(limiter), at_rest(limiter)) == (len(MANY), len(MANY) - 1)
+    assert limiter.meter_of(FIRST) is limiter.meter_of(FIRST)
+
+
+async def test_closing_gives_back_what_they_hold_in_one_command(limiter: Limiter, counters: FakeCounters) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    batches = len(counters.batches)
+    await limiter.close()
+    assert len(counters.batches) == batches + 1
+    assert (counters.total("minute") + counters.total("quarter"), counters.total("day")) == (1, 1)
+    assert (len(limiter), at_rest(limiter)) == (0, 0)
+
+
+async def test_each_quarter_reserves_for_them_along_with_others(
+    limiter: Limiter, counters: FakeCounters, clock: FakeClock
+) -> None:
+    clock.advance(QUARTER + 1)
+    assert (await limiter.check(FIRST)).allowed
+    await limiter._meters.groups.finish()
+    batches = len(counters.batches)
+    assert at_rest(limiter) == len(MANY) - 1, "they rest again"
+    for tenant in MANY[1:]:
+        assert (await limiter.check(tenant)).allowed
+    assert len(counters.batches) == batches
+
+
+async def test_those_at_rest_are_asked_once_in_a_quarter(
+    limiter: Limiter, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = limiter._meters.resting.make
+
+    def note(owner: str, worker: Worker) -> Meter | None:
+        made.append(owner)
+        return make(owner, worker)
+
+    monkeypatch.setattr(limiter._meters.resting, "make", note)
+    clock.advance(QUARTER + 1)
+    for number in range(3):
+        assert (await limiter.check(limited(f"new{number}", PER_MINUTE, PER_DAY))).allowed
+        await limiter._meters.groups.finish()
+    assert [made.count(tenant.id) for tenant in MANY] == [1] * len(MANY)
+
+
+async def test_they_are_handed_over_with_the_others(limiter: Limiter, clock: FakeClock) -> None:
+    tokens = held(limiter, FIRST)
+    assert limiter.hand_over() == {tenant.id: tokens for tenant in MANY}
+    clock.advance(60)
+    assert limiter.hand_over() == {tenant.id: tokens for tenant in MANY}
+    clock.advance(QUARTER)
+    assert limiter.hand_over() == {}
+
+
+@pytest.mark.parametrize("seconds", [-90.0, 90.0])
+async def test_what_was_reserved_is_lost_if_the_servers_clock_is_set(
+    limiter: Limiter, clock: FakeClock, seconds: float
+) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    clock.set_server(seconds)
+    limiter.clock_moved(seconds)
+    clock.advance(60)
+    assert held(limiter, FIRST) == held(limiter, MANY[1]) == 0
+
+
+async def test_new_limits_are_put_in_force(limiter: Limiter) -> None:
+    assert limiter.update(MANY[1]) is None
+    assert at_rest(limiter) == len(MANY)
+    assert limiter.update(limited(FIRST.id, 7, 8)) is not None
+    assert limiter.meter_of(FIRST).limits == Limits(7, 8)
+    assert at_rest(limiter) == len(MANY) - 1
+
+
+async def test_a_refund_and_a_restart_find_them(limiter: Limiter) -> None:
+    assert limiter.refund(FIRST, 1, None) == 0
+    tokens = held(limiter, MANY[1])
+    limiter.restart(MANY[1].id)
+    assert held(limiter, MANY[1]) == tokens, "what is reserved stays"
+    assert limiter.meter_of(MANY[1]).day == 0
+    assert at_rest(limiter) == len(MANY) - 2
+
+
+async def test_one_that_was_not_asked_for_lately_goes_to_rest(limiter: Limiter, clock: FakeClock) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    list(limiter.drain())
+    clock.advance(IDLE - 60)
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == len(MANY) - 1
+    clock.advance(121)
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == len(MANY)
+    assert (await limiter.check(FIRST)).allowed
+
+
+async def test_one_that_has_left_memory_gives_back_what_it_holds(
+    limiter: Limiter, counters: FakeCounters, clock: FakeClock, cached: set[str]
+) -> None:
+    cached.discard(FIRST.id)
+    day = counters.total("day")
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == len(MANY)
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == len(limiter) == len(MANY) - 1
+    assert counters.total("day") == day * (len(MANY) - 1) // len(MANY)
+
+
+async def test_a_fork_holds_nothing(limiter: Limiter) -> None:
+    limiter.forget()
+    assert (len(limiter), at_rest(limiter), limiter.hand_over()) == (0, 0, {})
+
+
+async def test_a_fast_path_that_was_left_behind_spends_nothing(limiter: Limiter, clock: FakeClock) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    left = limiter.meter_of(FIRST)
+    list(limiter.drain())
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert (left.until, left.left, left.minute, left.day) == (0.0, 0, 0, 0)
+    assert limiter.meter_of(FIRST) is not left
