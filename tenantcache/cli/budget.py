@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tenantcache.cli.terminal import AsJson, Exit, Terminal
+from tenantcache.cli.terminal import AsJson, Exit, FailOn, Terminal
 
 if TYPE_CHECKING:
     from tenantcache.budget.core.budget import Budget
     from tenantcache.cli.fleetbudget import FleetBudget
-
-
-class FailOn(StrEnum):
-    """From which severity on the exit status is 1."""
-
-    WARN = "warn"
-    CRIT = "crit"
 
 
 OF_THIS_PROCESS = ("own", "unreported", "by_command")

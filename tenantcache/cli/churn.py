@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from tenantcache.cli.redistarget import DEFAULT_MAX_COMMANDS, MaxCommands, RedisUrl
-from tenantcache.cli.terminal import AsJson, Exit, Terminal
-from tenantcache.cli.ttl import FailOn
+from tenantcache.cli.terminal import AsJson, Exit, FailOn, Terminal
 
 
 def churn(
@@ -28,7 +27,7 @@ def churn(
     It listens to keyspace events if the server has them on. Otherwise it looks at some keys twice. No setting of the
     server is changed.
     """
-    from tenantcache.budget.core.expiry import Severity
+    from tenantcache.budget.core.finding import Severity
     from tenantcache.cli.churning import run_churn
 
     terminal = Terminal(as_json=as_json)

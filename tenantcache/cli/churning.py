@@ -20,7 +20,7 @@ from tenantcache.budget.churning import (
     watch_samples,
 )
 from tenantcache.budget.core.churn import Churn
-from tenantcache.budget.core.expiry import Severity
+from tenantcache.budget.core.finding import Severity
 from tenantcache.cli.keytables import STYLES, percent, short
 from tenantcache.cli.redistarget import open_redis
 from tenantcache.cli.terminal import Terminal

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from tenantcache.cli.redistarget import DEFAULT_MAX_COMMANDS, MaxCommands, RedisUrl
-from tenantcache.cli.terminal import AsJson, Exit
+from tenantcache.cli.terminal import AsJson, Exit, FailOn
 
 Seconds = Annotated[
     float,
     typer.Option(min=0, max=3_600, help="Measure so many seconds, with two readings. 0: since the server's start."),
 ]
-
-
-class FailOn(StrEnum):
-    """From which severity on the exit status is 1."""
-
-    WARN = "warn"
-    CRIT = "crit"
 
 
 def status(redis_url: RedisUrl = None, seconds: Seconds = 0.0, as_json: AsJson = False) -> None:

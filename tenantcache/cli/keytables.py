@@ -8,7 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tenantcache.budget.core.expiry import Expiry, Severity
+from tenantcache.budget.core.expiry import Expiry
+from tenantcache.budget.core.finding import Severity
 from tenantcache.budget.core.keyreport import NO_TTL, Interval, KeyReport, PatternReport
 
 MAX_PATTERN = 60

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -29,6 +29,14 @@ class Exit(IntEnum):
 
 PIPE_WIDTH = 10_000
 """Characters of a line, more than any row has."""
+
+
+class FailOn(StrEnum):
+    """From which severity on the exit status is 1."""
+
+    WARN = "warn"
+    CRIT = "crit"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from tenantcache.cli.redistarget import DEFAULT_MAX_COMMANDS, MaxCommands, RedisUrl
-from tenantcache.cli.terminal import AsJson, Exit, Terminal
-
-
-class FailOn(StrEnum):
-    """From which severity on the exit status is 1."""
-
-    WARN = "warn"
-    CRIT = "crit"
+from tenantcache.cli.terminal import AsJson, Exit, FailOn, Terminal
 
 
 def ttl(
@@ -29,7 +21,8 @@ def ttl(
 
     The guide's times: config 3600 s, profiles 1800 s, sessions 300 s, limits 60 s, responses 60 to 300 s.
     """
-    from tenantcache.budget.core.expiry import Severity, judge
+    from tenantcache.budget.core.expiry import judge
+    from tenantcache.budget.core.finding import Severity
     from tenantcache.cli.keyreading import read_keys
     from tenantcache.cli.keytables import render_expiry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tenantcache.budget.core.churn import Churn, Ledger, Look, compare_looks
-from tenantcache.budget.core.expiry import Severity
+from tenantcache.budget.core.finding import Severity
 from tenantcache.budget.core.monitorline import Deed, read_event, read_line
 
 

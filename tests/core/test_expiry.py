@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.budget.core.expiry import Kind, Severity, judge, kind_of
+from tenantcache.budget.core.expiry import Kind, judge, kind_of
+from tenantcache.budget.core.finding import Severity
 from tenantcache.budget.core.keyreport import PatternReport, ttl_step
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from tenantcache.budget.core.expiry import Severity
+from tenantcache.budget.core.finding import Severity
 from tenantcache.budget.core.learning import learn
 from tenantcache.budget.core.monitorline import Deed
 from tenantcache.budget.core.patterns import fold

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from tenantcache.budget.core.finding import Severity
 from tenantcache.budget.core.keyreport import NO_TTL, PatternReport
 
 
@@ -28,18 +29,6 @@ class Kind(Enum):
         self.label = label
         self.least = least
         self.most = most
-
-
-class Severity(Enum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    CRIT = "crit"
-
-    @property
-    def rank(self) -> int:
-        return list(Severity).index(self)
 
 
 MARGIN = 4
