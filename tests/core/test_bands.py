@@ -201,7 +201,7 @@ def test_its_edge_is_not_that_of_another_period() -> None:
 
 
 def test_two_processes_whose_periods_begin_at_other_times_do_not_take_turns() -> None:
-    """The period of one of them began yesterday, in which little was used. The row was chosen by the other one today."""
+    """That of one of them began yesterday, and little was used in it. The row was chosen by the other one today."""
     since_yesterday = used(1_000, period=NOW - 86_400)
     row = replace(NO_REDIS, period=PERIOD - 14 * 86_400, changed_at=NOW, wanted_at=NOW)
     assert propose(row, since_yesterday, NOW + 5) is None

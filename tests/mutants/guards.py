@@ -1903,6 +1903,27 @@ MUTANTS += [
         OF_BANDS,
     ),
     Mutant(
+        "a budget: what others have used meanwhile is not a rate",
+        GOVERNOR,
+        "        if is_current:\n            self._rate",
+        "        if True:\n            self._rate",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: a figure of the provider is not a rate",
+        GOVERNOR,
+        "self._rate.note(known.counted, now)",
+        "self._rate.note(known.used, now)",
+        OF_BANDS,
+    ),
+    Mutant(
+        "a budget: after an outage those with a budget speak first",
+        GOVERNOR,
+        "propose(self._row_of(use), use, now)",
+        "propose(self.row, use, now)",
+        OF_BANDS,
+    ),
+    Mutant(
         "a budget: a change that was told is noted",
         GOVERNOR,
         "                await store.told(version)",
