@@ -83,7 +83,7 @@ SUITES = {
         "tests/test_fleetuse.py",
         "tests/test_provider.py",
     ],
-    "billing": ["tests/test_meter_on_servers.py", "tests/stores/test_redis.py"],
+    "billing": ["tests/test_meter_on_servers.py", "tests/stores/test_redis.py", "tests/stores/test_cluster.py"],
     "bands": [
         "tests/core/test_bands.py",
         "tests/contracts/test_bandstore.py",
@@ -1805,6 +1805,13 @@ MUTANTS += [
         "sqrt(days + days * days / int(self.days))",
         "sqrt(days)",
         METER,
+    ),
+    Mutant(
+        "a cluster is not explored behind the meter's back",
+        CLUSTER,
+        "reinitialize_steps=0,",
+        "",
+        BILLING,
     ),
     Mutant(
         "the exploration of a cluster is billed",
