@@ -188,6 +188,20 @@ async def test_a_forked_child_reports_nothing_of_its_parents(store: FailingUsage
     assert (process.use.own, process.use.used) == (1, 6)
 
 
+async def test_a_forked_child_counts_what_its_parent_has_reported_hours_ago(
+    store: FailingUsage, clock: FakeClock
+) -> None:
+    clock.advance(24 * 3_600)
+    process = Process(store, clock)
+    process.send(5)
+    await process.use.report()
+    clock.advance(3 * 3_600)
+    await process.use.report()
+    process.use.forget()  # in the child
+    await process.use.report()
+    assert process.use.used == 5
+
+
 async def test_it_reports_at_once_when_more_may_not_be_unreported(
     store: FailingUsage, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

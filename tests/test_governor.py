@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import pytest
 
 from tenantcache.budget.core.bands import DWELL, QUIET, Band, BandInForce, BandProposal
 from tenantcache.budget.core.meter import Command, Meter, Purpose
+from tenantcache.budget.core.period import Period, period_of
+from tenantcache.budget.core.providerbill import ProviderBill
 from tenantcache.budget.core.rate import KEPT, SPAN, Rate
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.governor import TAKE_OVER_AFTER, Governor
@@ -55,6 +57,20 @@ class FakeWebhook:
         self.confirms.append(told)
 
 
+class FakeProvider:
+    """A `ProviderWatch` whose figure the test gives."""
+
+    def __init__(self, now: float) -> None:
+        self.bill: ProviderBill | None = None
+        self._period = int(period_of(now).start)
+
+    def say(self, billed: int, *, counted: int) -> None:
+        self.bill = ProviderBill(START, self._period, billed, counted)
+
+    async def update(self, now: float, period: Period, counted: Callable[[], int]) -> None:
+        pass
+
+
 class World:
     """Governors of one fleet, of 100,000 commands a month."""
 
@@ -64,8 +80,19 @@ class World:
         self.bands = MemoryBands(lambda: self.now)
         self.asked = 0
 
-    def governor(self, budget: int | None = 100_000, webhook: FakeWebhook | None = None) -> Governor:
-        self.use = FleetUse(self.others, meter := Meter(), server_now=lambda: self.now, budget=budget)
+    def governor(
+        self,
+        budget: int | None = 100_000,
+        webhook: FakeWebhook | None = None,
+        provider: FakeProvider | None = None,
+    ) -> Governor:
+        self.use = FleetUse(
+            self.others,
+            meter := Meter(),
+            server_now=lambda: self.now,
+            budget=budget,
+            provider=provider,  # type: ignore[arg-type]
+        )
         self.meter, self.in_force, self.seen = meter, BandInForce(), list[Band]()
         governor = Governor(
             self.bands,
@@ -167,8 +194,25 @@ async def test_a_process_without_a_budget_obeys_and_takes_back_what_is_wanted_by
     governor = world.governor()
     await world.pass_time(governor, used=75_000)
     without = world.governor(budget=None)
-    assert await world.pass_time(without, 299) is Band.THRIFT
+    for _ in range(29):
+        assert await world.pass_time(without, 10) is Band.THRIFT
+    assert await world.pass_time(without, 9) is Band.THRIFT
     assert await world.pass_time(without, 1) is Band.NORMAL
+
+
+async def test_after_an_outage_of_postgres_those_with_a_budget_speak_first() -> None:
+    """No process could say for an hour that it wants the band. One without a budget is the first to be back."""
+    world = World()
+    await world.pass_time(with_budget := world.governor(), used=75_000)
+    use_with_budget = world.use
+    without = world.governor(budget=None)
+    world.now += 3_600
+    without.follow(world.bands.row)
+    assert await world.pass_time(without) is Band.THRIFT
+    await use_with_budget.report()
+    await with_budget.look(world.bands)
+    assert world.bands.row.wanted_at == world.now
+    assert await world.pass_time(without, 25) is Band.THRIFT
 
 
 async def test_a_process_that_wants_the_band_keeps_it() -> None:
@@ -269,6 +313,54 @@ async def test_the_margin_goes_by_the_highest_rate_of_late_and_by_the_mean_of_da
     use = governor.use()
     assert use is not None
     assert use.rate == pytest.approx(12_000 / SPAN)
+
+
+async def test_what_others_used_while_this_process_was_stopped_is_not_its_rate() -> None:
+    world = World()
+    governor = world.governor()
+    for _ in range(20):
+        await world.pass_time(governor, 60)
+    world.now += 36_000
+    world.others.hour = int(world.now // 3600)
+    await governor.look(world.bands)  # it runs again, and has read nothing yet
+    for _ in range(12):
+        await world.pass_time(governor, 60, used=36_001)  # one a second
+    use = governor.use()
+    assert use is not None and use.used == 36_001
+    assert use.rate == pytest.approx(1.0, abs=0.05)
+    assert world.bands.row.version == 0
+
+
+async def test_what_was_read_before_this_process_was_stopped_takes_no_band_down() -> None:
+    world = World()
+    stopped = world.governor()
+    await world.pass_time(stopped, used=10_000)
+    use_of_stopped = world.use
+    await world.pass_time(world.governor(), used=75_000)
+    world.now += 3_600
+    stopped.follow(world.bands.row)
+    await stopped.look(world.bands)
+    assert world.bands.row.band is Band.THRIFT
+    await use_of_stopped.report()
+    await stopped.look(world.bands)
+    assert world.bands.row.band is Band.THRIFT
+    assert world.bands.row.wanted_at == world.now
+
+
+async def test_a_figure_of_the_provider_is_not_a_rate() -> None:
+    """It has clients that were not counted: 50,000 commands of them became known in one moment."""
+    world = World()
+    provider = FakeProvider(START)
+    governor = world.governor(provider=provider)
+    for _ in range(15):
+        await world.pass_time(governor, 60, used=10_000)
+    provider.say(60_000, counted=10_000)
+    for _ in range(12):
+        await world.pass_time(governor, 60)
+    use = governor.use()
+    assert use is not None and use.used == 60_000
+    assert use.rate < 10
+    assert world.bands.row.version == 0
 
 
 def test_a_rate_is_the_highest_of_late() -> None:

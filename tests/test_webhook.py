@@ -17,6 +17,7 @@ import pytest
 
 from tenantcache.budget.core.signature import key_of
 from tenantcache.budget.webhook import MAX_WAITING, PAUSES, TIMEOUT, Message, Webhook
+from tenantcache.settings.checks import read_webhook_url
 from tests.fakes import until
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -125,6 +126,15 @@ async def test_a_message_arrives_signed_as_standard_webhooks_says(
         "data": {"to": "thrift", "number": 1},
     }
     assert (webhook.sent, webhook.failed) == (1, 0)
+
+
+async def test_credentials_in_the_url_are_sent(receiver: Receiver, opened: Callable[..., Webhook]) -> None:
+    webhook, told = opened(receiver.url().replace("://", "://ops:p%40ss@")), Told()
+    webhook.tell(message(), told)
+    await until(lambda: told.count == 1)
+    headers = {name.lower(): value for name, value in receiver.received[0].headers.items()}
+    assert base64.b64decode(headers["authorization"].removeprefix("Basic ")) == b"ops:p@ss"
+    assert "@" not in headers["host"]
 
 
 def test_the_vector_of_the_specification() -> None:
@@ -251,3 +261,23 @@ def test_a_secret_that_is_none(secret: str, fault: str) -> None:
 
 def test_a_secret_is_a_key() -> None:
     assert key_of(SECRET) == KEY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/",
+        "https:///hooks",
+        "https://example.com:99999/",
+        "https://example.com:0/",
+        "https://ops:hidden/2@example.com/",
+        "https://[::1/",
+        "https://example.com/a b",
+        "https://example.com/ü",
+    ],
+)
+def test_a_url_that_cannot_be_told_is_refused_at_once(url: str) -> None:
+    """Not at the first change of band, months later."""
+    with pytest.raises(ValueError, match=r"is not an http|has characters") as refused:
+        read_webhook_url(url)
+    assert "hidden" not in str(refused.value)

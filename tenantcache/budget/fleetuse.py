@@ -76,12 +76,12 @@ class FleetUse:
         self._server_now, self._unit, self._first_day = server_now, unit, first_day
         self._task: asyncio.Task[None] | None = None
         self._others: _Use = Counter()
-        self._until_read_all = 0
         self._per_day = 0.0
         self._begin()
 
     def _begin(self) -> None:
         self._process_id = uuid.uuid4()
+        self._until_read_all = 0
         self._own: _Use = Counter()
         self._reported: _Use = Counter()
         self._seen = self._meter.by_purpose()
@@ -136,8 +136,13 @@ class FleetUse:
         return self._meter.billed - self._billed_reported
 
     @property
+    def ratio(self) -> float:
+        """Units that the provider bills for each that the fleet counts."""
+        return 1.0 if self.bill is None else self.bill.ratio
+
+    @property
     def forecast(self) -> Forecast:
-        now, ratio = self._server_now(), 1.0 if self.bill is None else self.bill.ratio
+        now, ratio = self._server_now(), self.ratio
         by_hour: dict[int, float] = {}
         for use in (self._others, self._sent()):
             for (hour, _), billed in use.items():

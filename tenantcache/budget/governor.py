@@ -11,10 +11,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 
 from tenantcache.budget.bandstore import BandStore
 from tenantcache.budget.core.bands import (
+    REPORT_AGE,
     Band,
     BandChoice,
     BandInForce,
@@ -41,6 +44,9 @@ TAKE_OVER_AFTER = 300.0
 """Seconds after a change in which the process that made it has to tell of it. `BandStore.claim` has the same."""
 
 MESSAGE_TYPE = "redis_budget.band_changed"
+
+AWAY_AFTER = 30.0
+"""Seconds without a pull, after which this process has not followed the band."""
 
 PEAK = 2.0
 """A fleet's highest rate, by the mean of its days: `benchmarks/month/fleets.py` has 1.7."""
@@ -73,6 +79,7 @@ class Governor:
         self._on_change = on_change
         self._rate = Rate()
         self._has_followed = False
+        self._followed_since = self._followed_at = -inf
         self._made: dict[int, dict[str, object]] = {}
         """Changes that this process has made and no pull has brought yet, by their versions: what is told of them."""
         self._news = asyncio.Event()
@@ -105,6 +112,9 @@ class Governor:
 
     def follow(self, row: BandChoice) -> None:
         """A pull has brought the row."""
+        if (now := self._server_now()) >= self._followed_at + AWAY_AFTER:
+            self._followed_since = now
+        self._followed_at = now
         before, self.row, self._in_force.band = self._in_force.band, row, row.band
         is_first, self._has_followed = not self._has_followed, True
         self._tell_of_made()
@@ -118,14 +128,25 @@ class Governor:
         self._on_change(row.band)
 
     def use(self) -> Use | None:
-        """What this process knows of the fleet's use; None if it has no budget, or has not read it yet. No I/O."""
-        known = self.fleet_use
+        """What this process knows of the fleet's use; None if it has no budget, or has not read it yet. No I/O.
+
+        The rate is that of what the fleet has counted and was read lately. What the provider says comes in leaps, and
+        so does what others have used while this process was stopped. Neither was sent in the minutes that it is read.
+        """
+        known, now = self.fleet_use, self._server_now()
         if known.budget is None or known.read_at is None:
             return None
-        used = known.used
-        self._rate.note(used, self._server_now())
-        rate = max(self._rate.highest, PEAK * known.per_day / DAY)
-        return Use(known.starts_at, used, known.budget, rate, max(1, self._processes()))
+        is_current = now <= known.read_at + 2 * REPORT_AGE
+        if is_current:
+            self._rate.note(known.counted, now)
+        rate = max(self._rate.highest * known.ratio, PEAK * known.per_day / DAY)
+        return Use(known.starts_at, known.used, known.budget, rate, max(1, self._processes()), is_current)
+
+    def _row_of(self, use: Use | None) -> BandChoice:
+        """The row. To a process without a budget, the band was wanted until it had followed for LAPSE seconds."""
+        if use is not None:
+            return self.row
+        return replace(self.row, wanted_at=max(self.row.wanted_at, self._followed_since))
 
     @property
     def band(self) -> BandName:
@@ -161,7 +182,7 @@ class Governor:
         if use is None and self.fleet_use.budget is not None:
             return
         self.fleet_use.max_unreported = None if use is None else unreported_at_most(self.row, use)
-        if (proposal := propose(self.row, use, now)) is not None:
+        if (proposal := propose(self._row_of(use), use, now)) is not None:
             before = self.row.band
             if await store.change(proposal):
                 self._note_made(before, proposal, use)

@@ -18,10 +18,11 @@ import logging
 import random
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tenantcache.budget.core.signature import signed_headers
 from tenantcache.runtime.tasks import stop
@@ -146,10 +147,18 @@ class Webhook:
             "content-length": str(len(body)),
             "user-agent": "tenantcache",
             "connection": "close",
+            **self._credentials(),
             **signed_headers(self._key, message.id, int(time.time()), body),
         }
         lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+    def _credentials(self) -> dict[str, str]:
+        """What the URL has before its host, as every HTTP client sends it."""
+        if self._url.username is None:
+            return {}
+        pair = f"{unquote(self._url.username)}:{unquote(self._url.password or '')}"
+        return {"authorization": "Basic " + b64encode(pair.encode()).decode("ascii")}
 
     async def _exchange(self, request: bytes) -> int:
         """Send `request` over a connection of its own; return the status of the answer, of which no more is read."""

@@ -49,8 +49,17 @@ def read_redis_url(url: str | None) -> str | None:
 
 
 def read_webhook_url(url: str | None) -> str | None:
-    if url is not None and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text may have a part of a password
+        is_usable = False
+    if not is_usable:
         raise ValueError("is not an http or https URL; give one like https://example.com/hooks/redis")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError("has characters that no URL has; write them as %20 and so on")
     return url
 
 

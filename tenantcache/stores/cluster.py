@@ -40,6 +40,7 @@ class ClusterClient:
             protocol=2,
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
+            reinitialize_steps=0,  # it would explore by itself after some slots that were moved, and tell nothing of it
         )
         self._meter = meter
         self._gate = asyncio.Semaphore(max_connections)  # the pools of the nodes raise instead of waiting

@@ -186,7 +186,9 @@ class World:
         back = not first and row.store != proposal.store == "redis"
         if row.version != proposal.version or row.from_minute * 60 > self.now:
             return
-        if back and (row.complained_at > self.now - proposal.quiet or not self.band.band.may_count):
+        if back and row.complained_at > self.now - proposal.quiet:
+            return
+        if row.store != proposal.store == "redis" and not self.band.band.may_count:
             return
         new = StoreChoice(
             row.version + 1,

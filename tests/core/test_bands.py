@@ -172,8 +172,9 @@ def test_until_then_the_band_is_wanted() -> None:
 
 
 def test_a_process_that_is_still_in_the_period_before_changes_nothing() -> None:
-    row = replace(THRIFT, period=PERIOD + 30 * 86_400)
-    assert propose(row, used(1_000_000), NOW) is None
+    end = PERIOD + 30 * 86_400
+    row = replace(THRIFT, period=end, changed_at=end)
+    assert propose(row, used(1_000_000), end - 1) is None
 
 
 def test_use_of_a_new_period_counts_against_that() -> None:
@@ -181,6 +182,36 @@ def test_use_of_a_new_period_counts_against_that() -> None:
     assert propose(replace(THRIFT, band=Band.NORMAL), used(700_000, period=end), end + 1) == BandProposal(
         1, Band.THRIFT, end, 1_000_000, 700_000, Cause.RISES
     )
+
+
+@pytest.mark.parametrize("earlier", [86_400, 14 * 86_400])
+def test_a_period_that_began_earlier_counts_for_the_process_that_has_it(earlier: int) -> None:
+    """The day of the bill was changed, or a budget for a day became one for a month, with the same number. What was
+    used since then is more, and no later period would come for weeks."""
+    row = replace(THRIFT, period=PERIOD + 86_400, changed_at=NOW)
+    risen = propose(row, used(950_000, period=row.period - earlier), NOW)
+    assert risen is not None and (risen.band, risen.cause) == (Band.NO_COPIES, Cause.RISES)
+    assert has_to_want(row, used(690_000, period=row.period - earlier), NOW)
+    assert not has_to_want(row, used(600_000, period=row.period - earlier), NOW)
+
+
+def test_its_edge_is_not_that_of_another_period() -> None:
+    row = replace(THRIFT, period=PERIOD + 60, edge=100_000)
+    assert not has_to_want(row, used(600_000), NOW)
+
+
+def test_two_processes_whose_periods_begin_at_other_times_do_not_take_turns() -> None:
+    """That of one of them began yesterday, and little was used in it. The row was chosen by the other one today."""
+    since_yesterday = used(1_000, period=NOW - 86_400)
+    row = replace(NO_REDIS, period=PERIOD - 14 * 86_400, changed_at=NOW, wanted_at=NOW)
+    assert propose(row, since_yesterday, NOW + 5) is None
+    assert propose(row, since_yesterday, NOW + QUIET - 0.001) is None
+
+
+def test_what_was_read_long_ago_does_not_take_a_band_down() -> None:
+    assert propose(THRIFT, used(0), NOW) is not None
+    assert propose(THRIFT, used(0, is_current=False), NOW) is None
+    assert propose(BandChoice(), used(700_000, is_current=False), NOW) is not None
 
 
 # Without a budget.

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
+from tenantcache.budget.core.meter import Purpose
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
@@ -112,6 +113,33 @@ async def test_a_slot_that_moves_takes_its_counters_along(
         for one in (old, new):
             one.execute_command("CLUSTER SETSLOT", slot, "NODE", old_id)
     assert await debit_one(counters, "mover", [Debit(window, 16)]) == [31]
+
+
+async def test_a_cluster_that_is_resharded_is_not_explored_behind_the_meters_back(
+    link: RedisLink, redis_cluster: RedisCluster
+) -> None:
+    """redis-py would explore it anew after each five slots that were moved."""
+    key = "test:resharded"
+    source = redis_cluster.master_of(key)
+    target = next(server for server in redis_cluster.servers[:3] if server is not source)
+    await RedisCopies(link, prefix="test", ttl=60, read_timeout=5.0).get_many(TENANTS)  # so it learns of the cluster
+    explored, metered = explorations(redis_cluster), link.meter.by_command()["CLUSTER"].billed
+    with redis_cluster.client_of(source) as old, redis_cluster.client_of(target) as new:
+        slot = old.execute_command("CLUSTER KEYSLOT", key)
+        ids = [one.execute_command("CLUSTER MYID").decode() for one in (new, old)]
+        for move in range(12):
+            for one in (new, old):
+                one.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[move % 2])
+            assert await link.run(Purpose.LOOKUP, "GET", key) is None
+    assert explorations(redis_cluster) - explored == link.meter.by_command()["CLUSTER"].billed - metered
+
+
+def explorations(cluster: RedisCluster) -> int:
+    found = 0
+    for server in cluster.servers:
+        with cluster.client_of(server) as client:
+            found += client.info("commandstats").get("cmdstat_cluster|slots", {"calls": 0})["calls"]
+    return found
 
 
 async def test_a_replica_takes_over_from_a_master_that_dies(tmp_path: Path) -> None:

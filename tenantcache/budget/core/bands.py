@@ -30,13 +30,16 @@ Rules
    Those that the fleet cannot reach have left Redis by themselves when the move is announced.
 3. A band is left downwards only if no process wants it. A process wants the band if it finds more used than HYSTERESIS
    below the edge. It says so every WANTED_INTERVAL seconds, and QUIET seconds must pass after that. So two totals, or
-   two budgets during a deployment, do not take turns.
-4. The edge at which the band began stays its edge, for that budget. Otherwise a fleet that has left Redis would send
-   nothing, need no margin, and return.
+   two budgets during a deployment, do not take turns. What a process read long ago does not take it down either: it may
+   have been stopped since (`is_current`).
+4. The edge at which the band began stays its edge, for that budget and period. Otherwise a fleet that has left Redis
+   would send nothing, need no margin, and return.
 5. A new period begins with NORMAL, LATE seconds after its edge: the provider's clock may be late, and what is sent then
-   would be billed to the period that is used up.
+   would be billed to the period that is used up. Processes of other settings have periods that begin at other times. A
+   band that was chosen after that second, or in a later period, is of such a process. It is weighed as one of another
+   budget is.
 6. If no process has wanted a band for LAPSE seconds, a process without a budget takes it back: there is none any more.
-   After a fleet has stood still for longer, its processes first find out what was used.
+   It must have followed the log for as long. After an outage, those with a budget speak first.
 
 Times are server time, in seconds since the Unix epoch. Use is in billed commands.
 """
@@ -168,6 +171,7 @@ class Use:
     """What a process knows of the fleet's use in the `period` that began then.
 
     `used` is the sum of what all have reported, and of what this process has not. `rate` is in commands a second.
+    `is_current`: what the others have reported was read within the last two reports.
     """
 
     period: float
@@ -175,6 +179,7 @@ class Use:
     budget: int
     rate: float
     processes: int
+    is_current: bool = True
 
     @property
     def share(self) -> float:
@@ -220,15 +225,21 @@ def propose(row: BandChoice, use: Use | None, now: float) -> BandProposal | None
 
 
 def _cause(row: BandChoice, use: Use, now: float) -> Cause | None:
-    if use.budget == row.budget and use.period != row.period and row.band is not Band.NORMAL:
-        has_begun = use.period > row.period and now >= use.period + LATE
-        return Cause.NEW_PERIOD if has_begun else None
+    if now < row.period <= now + LATE and row.band is not Band.NORMAL:
+        return None  # the period that it is of has not begun here
+    if _is_past(row, use) and row.band is not Band.NORMAL:
+        return Cause.NEW_PERIOD if now >= use.period + LATE else None
     above = CHANGES[row.band].get(Cause.RISES)
     if above is not None and use.used >= edges_of(use)[above]:
         return Cause.RISES if above is not Band.NO_REDIS or now >= row.changed_at + DWELL else None
-    if row.band is not Band.NORMAL and not _wants(row, use) and now >= max(row.wanted_at, row.changed_at) + QUIET:
-        return Cause.FALLS
-    return None
+    if row.band is Band.NORMAL or not use.is_current or _wants(row, use):
+        return None
+    return Cause.FALLS if now >= max(row.wanted_at, row.changed_at) + QUIET else None
+
+
+def _is_past(row: BandChoice, use: Use) -> bool:
+    """Whether the row's band was chosen in an earlier period of this process's budget (rule 5)."""
+    return use.budget == row.budget and row.period < use.period and row.changed_at < use.period + LATE
 
 
 def has_to_want(row: BandChoice, use: Use | None, now: float) -> bool:
@@ -239,7 +250,7 @@ def has_to_want(row: BandChoice, use: Use | None, now: float) -> bool:
 
 
 def _wants(row: BandChoice, use: Use) -> bool:
-    if use.budget == row.budget and use.period != row.period:
+    if _is_past(row, use):
         return True  # rule 5: until the new period begins here
     return use.used >= _edge(row, use) - HYSTERESIS * use.budget
 
@@ -247,7 +258,7 @@ def _wants(row: BandChoice, use: Use) -> bool:
 def _edge(row: BandChoice, use: Use) -> int:
     """At which the row's band begins, for this process (rule 4)."""
     edge = edges_of(use)[row.band]
-    return min(edge, row.edge) if use.budget == row.budget else edge
+    return min(edge, row.edge) if (use.budget, use.period) == (row.budget, row.period) else edge
 
 
 class BandInForce:
