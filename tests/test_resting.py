@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -176,6 +176,26 @@ async def test_one_that_has_left_memory_gives_back_what_it_holds(
     await limiter.upkeep.sweep()
     assert at_rest(limiter) == len(limiter) == len(MANY) - 1
     assert counters.total("day") == day * (len(MANY) - 1) // len(MANY)
+
+
+async def test_one_that_is_woken_while_its_slot_is_asked_for_gives_up_anothers(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = limiter._supply.slots
+    assign = slots.assign
+    [before] = await assign([FIRST.id])
+
+    async def restored(owners: Sequence[str]) -> list[int]:
+        if len(owners) > 1:
+            assert (await limiter.check(FIRST)).allowed  # a request comes while the database answers
+        return [
+            slot + len(MANY) * (owner == FIRST.id) for owner, slot in zip(owners, await assign(owners), strict=True)
+        ]
+
+    monkeypatch.setattr(slots, "assign", restored)
+    await limiter.upkeep.renew_slots()
+    assert (await limiter.check(FIRST)).allowed
+    assert limiter._meters.of_tenants[FIRST.id].slot == before + len(MANY)
 
 
 async def test_a_fork_holds_nothing(limiter: Limiter) -> None:

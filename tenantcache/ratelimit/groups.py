@@ -61,12 +61,14 @@ class Groups:
 
         That is so after a database was restored. Raises `StoreError`.
         """
-        misplaced: list[Meter] = []
+        misplaced: list[tuple[Group, str]] = []
         for group in self:
             members = list(group.members)
             slots = await self._supply.slots.assign([meter.owner for meter in members])
-            misplaced += [meter for meter, slot in zip(members, slots, strict=True) if meter.slot != slot]
-        return misplaced
+            moved = (meter for meter, slot in zip(members, slots, strict=True) if meter.slot != slot)
+            misplaced += [(group, meter.owner) for meter in moved]
+        # Requests may have woken some meanwhile: they are other meters by now.
+        return [meter for group, owner in misplaced if (meter := group.members.find(owner)) is not None]
 
     async def place(self, meters: Sequence[Meter]) -> None:
         """Give each of them that has none its slot. Raises `StoreError`."""

@@ -36,6 +36,10 @@ class Members:
         yield from list(self.live.values())
         yield from self._resting.of_group(self._number, self._worker)
 
+    def find(self, owner: str) -> Meter | None:
+        """The member of that owner, as it is now; None if it has left."""
+        return self.live.get(owner) or self._resting.make(owner, self._worker)
+
     def along(self, quarter: int, *, day: bool, notes: bool) -> Iterator[Meter]:
         """Those to ask along for that quarter of an hour, and for the day: those at rest once in a quarter. They use
         nothing up. `notes`: what is asked now need not be asked again."""

@@ -1066,8 +1066,15 @@ MUTANTS = [
     Mutant(
         "slots: an account that kept its slot goes on",
         "tenantcache/ratelimit/groups.py",
-        "if meter.slot != slot]",
-        "]",
+        " if meter.slot != slot)",
+        ")",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: one that is woken while they are asked for is given up",
+        "tenantcache/ratelimit/groups.py",
+        "(meter := group.members.find(owner)) is not None]",
+        "(meter := self._resting.make(owner, self)) is not None]",
         GROUPS,
     ),
     Mutant(
