@@ -70,6 +70,7 @@ async def test_it_is_loaded_once(cache: TenantCache) -> None:
 async def test_what_a_caller_does_to_a_value_is_not_seen_by_others(cache: TenantCache) -> None:
     loader = Loader({"theme": "dark"})
     first = await cache.values.get_or_load("settings", loader, tenant="acme", ttl=3600)
+    assert first is not None
     first["theme"] = "light"
     assert await cache.values.get_or_load("settings", loader, tenant="acme", ttl=3600) == {"theme": "dark"}
 
