@@ -27,6 +27,9 @@ class ValuesMachine(RuleBasedStateMachine):
         redis = FakeRedis(self.messages)
         self.fleet = [Process(self.database, redis, self.messages, max_floors=max_floors) for _ in range(2)]
         self.setters: list[Callable[[], None]] = []
+        for process in self.fleet:
+            process.send_pull()
+            process.apply_pull()
         self.settle()
 
     def settle(self) -> None:
@@ -80,6 +83,21 @@ class ValuesMachine(RuleBasedStateMachine):
             if self.messages.waiting:
                 self.messages.deliver(place)
                 self.settle()
+
+    @rule()
+    def drain(self) -> None:
+        """All is quick for a moment: so much can happen before and after it."""
+        for _ in range(100):
+            if not self.messages.waiting:
+                return
+            self.messages.deliver(0)
+            self.settle()
+
+    @rule(process=_which)
+    def follow(self, process: int) -> None:
+        self.database.publish()
+        self.fleet[process].send_pull()
+        self.fleet[process].apply_pull()
 
     @rule()
     def publish(self) -> None:
