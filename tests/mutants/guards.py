@@ -94,6 +94,15 @@ SUITES = {
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
     "visible": ["tests/test_visible.py"],
     "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants_command.py"],
+    "values": [
+        "tests/values/test_values.py",
+        "tests/values/test_floors.py",
+        "tests/values/test_s3fifo.py",
+        "tests/values/test_keys.py",
+        "tests/values/test_stored.py",
+    ],
+    "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
+    "value servers": ["tests/values/test_values_on_servers.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -130,6 +139,9 @@ WHAT_SUITES_DO = {
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
     "visible": "what is shown of other people's text, as a property (Hypothesis)",
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
+    "values": "`cache.values` on stand-ins, and each of its rules by itself",
+    "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
+    "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -150,7 +162,11 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
+VALUES, ON_SERVERS = ("values", "value machine"), ("value servers",)
 
+ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
+VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/parts.py"
+VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
@@ -2130,5 +2146,145 @@ MUTANTS += [
         "if hit := live.first_hit(compile_glob(pattern)):",
         "if hit := None:",
         KEYS,
+    ),
+    Mutant(
+        "values: a copy from below a floor is refused",
+        ACCEPTANCE,
+        "        if (seen.seq if as_of is None else as_of) < self.floors.floor(names):\n            return False\n",
+        "",
+        VALUES,
+    ),
+    Mutant(
+        "values: what is set is vouched for by the call alone", ACCEPTANCE, "if not entry.is_set:", "if True:", VALUES
+    ),
+    Mutant(
+        "values: an expiry makes stale",
+        ACCEPTANCE,
+        "            entry.good_until = entry.fresh_until = NEVER\n",
+        "            pass\n",
+        VALUES,
+    ),
+    Mutant(
+        "values: what has lapsed is loaded again", ACCEPTANCE, "        if now >= until:", "        if False:", VALUES
+    ),
+    Mutant(
+        "values: an overtaken load is for those who came before",
+        VALUE_LOADS,
+        "self.is_kept or self.seen is None or arrived.order < self.seen.order",
+        "True",
+        VALUES,
+    ),
+    Mutant(
+        "values: an overtaken load is not kept",
+        VALUE_LOADS,
+        "if self._acceptance.state(entry, self._clock()) in (State.FRESH, State.EARLY, State.STALE):",
+        "if True:",
+        VALUES,
+    ),
+    Mutant(
+        "values: what is known is noted before the loader is called",
+        VALUE_LOADS,
+        "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n",
+        "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n"
+        "            seen = self._acceptance.note()\n",
+        VALUES,
+    ),
+    Mutant(
+        "values: one flight for each key",
+        VALUE_LOADS,
+        "if flight and self._may_join(flight, place, terms)",
+        "if False and flight and self._may_join(flight, place, terms)",
+        VALUES,
+    ),
+    Mutant(
+        "values: floors that are forgotten are the tail",
+        VALUE_FLOORS,
+        "        self.tail = max(self.tail, self._applied)\n",
+        "",
+        VALUES,
+    ),
+    Mutant(
+        "values: a change of names is looked at",
+        VALUE_FLOORS,
+        "        self.version += 1\n        for",
+        "        for",
+        VALUES,
+    ),
+    Mutant(
+        "values: a flush leaves nothing in memory",
+        VALUE_PARTS,
+        "        self.floors.restart(self.freshness.tail_start)\n        self.memory.clear()",
+        "        self.floors.restart(0)",
+        VALUES,
+    ),
+    Mutant(
+        "values: a later set overtakes an earlier one",
+        VALUE_PARTS,
+        "        if self._sets.get(place) is not writing:\n            return False\n        del self._sets[place]\n",
+        "",
+        VALUES,
+    ),
+    Mutant(
+        "values: an invalidation is applied here before it returns",
+        CACHED_VALUES,
+        "        await self.parts.sync()\n",
+        "",
+        VALUES,
+    ),
+    Mutant(
+        "values: memory is served while the log vouches for it",
+        CACHED_VALUES,
+        "now < entry.good_until and now < self._freshness.valid_until",
+        "now < entry.good_until",
+        VALUES,
+    ),
+    Mutant(
+        "values: a start knows the floors of the log's tail",
+        PULLER,
+        "        for entry in later:\n            if entry.kind is ChangeKind.VALUES:\n",
+        "        for entry in ():\n            if entry.kind is ChangeKind.VALUES:\n",
+        ON_SERVERS,
+    ),
+    Mutant(
+        "values: tenants' floors are not raised by them",
+        PULLER,
+        "        elif entry.kind is ChangeKind.VALUES:\n            self._freshness.pass_over(entry)\n",
+        "",
+        VALUES,
+    ),
+    Mutant(
+        "values: nothing is written at a first miss if commands are billed",
+        VALUE_SHARING,
+        "if (self._is_billed or band.is_thrifty) and self._is_first(key):",
+        "if False:",
+        ON_SERVERS,
+    ),
+    Mutant(
+        "values: without copies Redis is not read",
+        VALUE_SHARING,
+        "if self._store is None or not keys or not self._in_force.band.has_copies:",
+        "if self._store is None or not keys:",
+        ON_SERVERS,
+    ),
+    Mutant(
+        "values: large ones are not stored",
+        VALUE_SHARING,
+        "if len(octets) > self._max_value_bytes:",
+        "if False:",
+        ON_SERVERS,
+    ),
+    Mutant(
+        "values: parts of a name are escaped",
+        "tenantcache/values/core/valuekey.py",
+        'b"[^A-Za-z0-9_.@/=+,-]"',
+        'b"[^A-Za-z0-9_.@/=+,:-]"',
+        VALUES,
+    ),
+    Mutant(
+        "values: callers do not share what can be changed",
+        VALUE_LOADS,
+        "is_shared = value is None or terms.codec.is_immutable(value)",
+        "is_shared = True",
+        VALUES,
     ),
 ]
