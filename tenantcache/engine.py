@@ -16,6 +16,7 @@ from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
 from tenantcache.budget.core.meter import Meter
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
+from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -58,6 +59,7 @@ class TenantCache(Engine):
     tenants: Tenants
     domains: Domains
     usage: Usage
+    on_change: OnChangeDecorator
 
     clock: Clock
     server_now: Callable[[], float]
@@ -80,11 +82,10 @@ class TenantCache(Engine):
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
         self._life = LifeCycle(parts)
         self.tenants, self.domains, self.usage = parts.tenants, parts.domains, parts.usage
-        self.clock, self.server_now = clock, parts.server_now
-        self.is_elsewhere = parts.home.is_elsewhere
+        self.on_change = parts.changes.callbacks.add
+        self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
-        self.memory, self.limiter = parts.memory, parts.limiter
-        self.fast_paths = parts.fast_paths
+        self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.

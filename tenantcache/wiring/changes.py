@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenantcache.budget.governor import Governor
+from tenantcache.freshness.callbacks import Callbacks
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.log import ChangeKind, Doubt, LogEntry, Pull
 from tenantcache.ratelimit.counters import FleetCounters
@@ -29,6 +30,7 @@ class Changes:
         self._server_time = server_time
         self._fleet_counters = fleet_counters
         self._governor = governor
+        self.callbacks: Callbacks = Callbacks()
         self._offset = server_time.offset
 
     def changed(self, entry: LogEntry) -> None:
@@ -36,6 +38,7 @@ class Changes:
         self._in_loop.indexer.changed(entry)
         if entry.kind is ChangeKind.RESET:
             self._limiter.restart(entry.tenant_id)
+        self.callbacks.changed(entry)
 
     def doubted(self, doubt: Doubt) -> None:
         self._in_loop.resolver.evict(doubt.tenant_id, doubt.aliases)
@@ -44,6 +47,7 @@ class Changes:
         self._in_loop.resolver.flush()
         self._in_loop.indexer.flush()
         self._limiter.upkeep.check_slots()
+        self.callbacks.flush()
 
     def clock_moved(self) -> None:
         moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset
