@@ -40,7 +40,7 @@ SERVING = {
 }
 """The routines that read tenants: they differ between tables of ours and adopted ones."""
 
-READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions")
+READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions", "value_watches")
 
 
 async def find_faults(connection: asyncpg.Connection) -> list[str]:
