@@ -38,6 +38,7 @@ from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
 from tenantcache.wiring.stores import Stores
 
@@ -51,8 +52,7 @@ class TenantCache(Engine):
     time, and calls in another one raise `NotOpenError`. When that loop ends as `asyncio.run` ends it, the engine is
     closed with it, and may be opened in the next.
 
-    docs/api.md lists what is public. The parts that are attributes here beside `tenants`, `domains`, `usage` and
-    `settings` are for the package itself.
+    docs/api.md lists what is public. Other attributes are for the package itself.
     """
 
     settings: Settings
@@ -60,6 +60,7 @@ class TenantCache(Engine):
     domains: Domains
     usage: Usage
     on_change: OnChangeDecorator
+    values: Values
 
     clock: Clock
     server_now: Callable[[], float]
@@ -80,9 +81,8 @@ class TenantCache(Engine):
         self.settings = settings if settings is not None else Settings()
         made = stores if stores is not None else Stores.from_settings(self.settings)
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
-        self._life = LifeCycle(parts)
-        self.tenants, self.domains, self.usage = parts.tenants, parts.domains, parts.usage
-        self.on_change = parts.changes.callbacks.add
+        self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
+        self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
@@ -287,6 +287,7 @@ class TenantCache(Engine):
             "index": self.indexer.stats(),
             "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
             "usage": self.usage.stats(),
+            "values": self.values.stats(),
             "redis": {
                 "configured": link is not None,
                 **(NO_REDIS if link is None else link.stats()),

@@ -14,8 +14,10 @@ import pytest
 
 from tenantcache import Change, Settings, TenantCache
 from tenantcache.freshness.callbacks import MAX_QUEUED, Callbacks
+from tenantcache.freshness.core.change import change_of
 from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.testing import MemoryCache, TenantTable
+from tenantcache.values.core.valuekey import tag_name, value_name
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row, until
 
 EVERYTHING = Change(everything=True)
@@ -86,16 +88,33 @@ async def test_values_and_tags_are_named(callbacks: Callbacks) -> None:
     async def hear(change: Change) -> None:
         told.append(change)
 
-    callbacks.changed(entry(1, "", "value:acme:settings", "tag:orders", "expire:rates", "value:acme:profile"))
+    callbacks.changed(entry(1, "", "value:acme:settings", "tag::orders", "expire:globex:rates", "value:acme:a:b"))
     callbacks.changed(entry(2, ""))  # shows only that others were published
     callbacks.changed(LogEntry(3, 3, ChangeKind.EVERYTHING))
     callbacks.changed(entry(4, "acme", "reset:"))
     await until(lambda: len(told) == 3)
     assert told == [
-        Change(values=("acme:settings", "acme:profile"), tags=("orders",), expired=("rates",)),
+        Change(
+            values=(("acme", "settings"), ("acme", "a:b")), tags=((None, "orders"),), expired=(("globex", "rates"),)
+        ),
         EVERYTHING,
         ACME,
     ]
+
+
+@pytest.mark.parametrize(
+    "pair", [("a:b", "c:d"), (None, "k"), ("é", "😀"), ("100%", "~x"), ("a", ""), ("a", "100%25"), ("\n", "\x7f")]
+)
+def test_names_are_told_as_they_were_given(pair: tuple[str | None, str]) -> None:
+    assert change_of("", [value_name(*pair), tag_name(*pair)]) == Change(values=(pair,), tags=(pair,))
+
+
+def test_a_name_that_is_too_long_is_not_told() -> None:
+    assert change_of("", [value_name("a", "x" * 300), tag_name("a", "t")]) == Change(tags=(("a", "t"),), unnamed=True)
+
+
+def test_a_name_that_a_client_has_made_up_is_told_somehow() -> None:
+    assert change_of("", ["tag:%FF", "value:%zz:%", "other"]) == Change(values=(("%zz", "%"),), tags=(("\ufffd", ""),))
 
 
 async def test_an_entry_that_comes_twice_is_told_once(callbacks: Callbacks) -> None:
@@ -326,6 +345,6 @@ async def test_an_application_can_log_values(database_url: str) -> None:
     async with TenantCache(Settings({}, database_url=database_url, base_domains=["example.com"])) as cache:
         told = list[Change]()
         cache.on_change(told.append)
-        await connection.execute("select tenantcache.log_change('', array['value:acme:settings', 'tag:orders'])")
-        await until(lambda: told == [Change(values=("acme:settings",), tags=("orders",))])
+        await connection.execute("select tenantcache.log_change('', array['value:acme:settings', 'tag::orders'])")
+        await until(lambda: told == [Change(values=(("acme", "settings"),), tags=((None, "orders"),))])
     await connection.close()

@@ -10,11 +10,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt import AdoptionError, plan_uninstall
 from tenantcache.schema.watching import TableWatch, find_faults, install, prepare, remove, watched
+from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tests.servers.publishing import publish
+from tests.thorough import effort
 
 Names = set[str] | None
 """Names in the log; None if everything may have changed."""
@@ -374,8 +378,37 @@ class TestPlan:
         assert await logged(db, "delete from settings where tenant_id = 'acme'") == {ACME}
 
 
+HOSTILE = st.text(
+    st.one_of(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), st.sampled_from(":%~#{}/\\'\n")),
+    max_size=300,
+)
+"""Any text that Postgres can hold: not NUL, and no half of a surrogate pair."""
+
+
 class TestEscaping:
-    """Held against rules that are written here; the contract with `values` holds both against each other."""
+    """Held against rules that are written here, and against the names that `values` gives."""
+
+    async def test_both_sides_give_the_same_names(self, db: asyncpg.Connection) -> None:
+        pairs = list[tuple[str | None, str]]()
+
+        @given(st.none() | HOSTILE.filter(bool), HOSTILE)
+        @example("a", "x" * 238)
+        @example("a", "x" * 239)
+        @example("é" * 40, "")
+        @settings(max_examples=effort(500, 5_000))
+        def collect(tenant_id: str | None, key: str) -> None:
+            pairs.append((tenant_id, key))
+
+        collect()
+        for kind, name_of in (("value:", value_name), ("tag:", tag_name), ("expire:", expiry_name)):
+            rows = await db.fetch(
+                "select tenantcache.name_of_value($1, t, k) as name from unnest($2::text[], $3::text[]) as u (t, k)",
+                kind,
+                [tenant_id for tenant_id, _ in pairs],
+                [key for _, key in pairs],
+            )
+            assert len(rows) == len(pairs)
+            assert [row["name"] for row in rows] == [name_of(tenant_id, key) for tenant_id, key in pairs]
 
     @pytest.mark.parametrize(
         ("tenant_id", "key", "name"),

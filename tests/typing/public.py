@@ -88,7 +88,7 @@ def callbacks(cache: TenantCache, heard: Callable[[Change], None]) -> None:
     async def hear(change: Change) -> None:
         assert_type(change.everything, bool)
         assert_type(change.tenant_id, str | None)
-        assert_type(change.values, tuple[str, ...])
+        assert_type(change.values, tuple[tuple[str | None, str], ...])
 
     assert_type(cache.on_change(heard), Callable[[Change], None])
     cache.on_change(print)
