@@ -2,8 +2,8 @@
 --
 -- The rules:
 --   1. A row's change names what the row is about, as it was and as it is now. A name is that of values/core/valuekey.py.
---   2. A name that a transaction has just noted is not noted again. So a statement that changes many rows of one tenant
---      writes one row into the outbox. A rolled back savepoint takes the setting back together with the row.
+--   2. Names that a transaction has noted lately are not noted again. So a statement that changes many rows of some tenants
+--      writes few rows into the outbox. A rolled back savepoint takes the setting back together with the rows.
 --   3. Columns are read by name. After a rename they are found by their numbers, in the table that was watched and in no
 --      other. If one is gone, everything may have changed.
 
@@ -49,15 +49,25 @@ begin
 end
 $$;
 
+-- The setting has the transaction and what it has noted last, a line for each row of the outbox: names have no line ends
+-- and no tabs.
 create or replace function tenantcache.note_values(names text[]) returns void language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    noted text := pg_current_xact_id()::text || names::text;
+    line text := array_to_string(names, E'\t') || E'\n';
+    head text := pg_current_xact_id()::text || E'\n';
+    noted text := coalesce(current_setting('tenantcache.noted_values', true), '');
 begin
-    if names <> '{}' and current_setting('tenantcache.noted_values', true) is distinct from noted then
-        perform tenantcache.note_change('', names);
-        perform set_config('tenantcache.noted_values', noted, true);
+    if names = '{}' then
+        return;
     end if;
+    if not starts_with(noted, head) or octet_length(noted) > 4000 then
+        noted := head;
+    elsif strpos(noted, E'\n' || line) > 0 then
+        return;
+    end if;
+    perform tenantcache.note_change('', names);
+    perform set_config('tenantcache.noted_values', noted || line, true);
 end
 $$;
 

@@ -148,6 +148,30 @@ class TestStatements:
             await db.execute("update settings set body = '[]' where tenant_id = 'acme'")
         assert await db.fetchval("select count(*) from tenantcache.outbox") == 1
 
+    async def test_one_that_changes_rows_of_some_tenants_writes_a_row_for_each(self, db: asyncpg.Connection) -> None:
+        await watch(db)
+        await publish(db)
+        async with db.transaction():
+            await db.execute("insert into settings select 'tenant-' || n % 50 from generate_series(1, 1000) n")
+            await db.execute("update settings set body = '[]' where tenant_id like 'tenant-%'")
+        names = [f"value:tenant-{n}:settings" for n in range(50)]
+        rows = await db.fetch("select hosts[1] as name from tenantcache.outbox")
+        assert sorted(row["name"] for row in rows) == sorted(names)
+
+    async def test_no_change_of_many_tenants_is_left_out(self, db: asyncpg.Connection) -> None:
+        """More names than the setting holds, and names that end as others do."""
+        await watch(db, TableWatch("settings", "tenant_id", key_columns=("name",)))
+        names = {f"value:t{n}:{'k' * (n % 7)}" for n in range(1, 1001)}
+        statement = "insert into settings select 't' || n, repeat('k', n % 7) from generate_series(1, 1000) n"
+        assert await logged(db, statement, statement) == names
+
+    async def test_each_transaction_tells_by_itself(self, db: asyncpg.Connection) -> None:
+        await watch(db)
+        for _ in range(2):
+            assert await logged(db, "update settings set touched = clock_timestamp() where tenant_id = 'acme'") == {
+                ACME
+            }
+
     async def test_what_a_savepoint_takes_back_is_told_again(self, db: asyncpg.Connection) -> None:
         await watch(db)
         change = "update settings set touched = now() where tenant_id = 'acme'"
