@@ -179,6 +179,14 @@ async def test_a_slow_callback_delays_nothing(cache: TenantCache, database: Fake
         release.set()
 
 
+async def test_a_function_runs_in_a_thread(callbacks: Callbacks) -> None:
+    threads = list[int]()
+    callbacks.add(lambda _: threads.append(threading.get_ident()))
+    callbacks.changed(entry(1))
+    await until(lambda: len(threads) == 1)
+    assert threads != [threading.get_ident()]
+
+
 async def test_a_failing_callback_is_logged_once_and_called_again(
     callbacks: Callbacks, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,13 +297,19 @@ def test_a_loop_that_ended_under_the_engine_is_left(callbacks: Callbacks) -> Non
     @callbacks.add
     async def hear(change: Change) -> None:
         told.append(change)
+        if change == ACME:
+            await asyncio.Event().wait()
 
     async def leave() -> None:
         callbacks.changed(entry(1))
+        await until(lambda: told == [ACME])
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(leave())
     loop.close()
+    left = callbacks._subscribers[0].task
+    assert left is not None
+    left._log_destroy_pending = False  # type: ignore[attr-defined]  # there is no other way to say that it is known
 
     async def go_on() -> None:
         callbacks.changed(entry(2, "globex"))

@@ -172,6 +172,17 @@ class TestStatements:
                 ACME
             }
 
+    async def test_a_setting_that_a_session_has_made_silences_nothing(self, db: asyncpg.Connection) -> None:
+        await watch(db)
+        await db.execute(r"set tenantcache.noted_values = E'5\nvalue:acme:settings\n'")
+        assert await logged(db, "delete from settings where tenant_id = 'acme'") == {ACME}
+
+    async def test_a_name_that_another_one_ends_with_is_noted(self, db: asyncpg.Connection) -> None:
+        await watch(db, TableWatch("settings", "tenant_id", key_columns=("name",)))
+        assert await logged(
+            db, "insert into settings values (null, 'value:a:k')", "insert into settings values ('a', 'k')"
+        ) == {"value::value:a:k", "value:a:k"}
+
     async def test_what_a_savepoint_takes_back_is_told_again(self, db: asyncpg.Connection) -> None:
         await watch(db)
         change = "update settings set touched = now() where tenant_id = 'acme'"
@@ -274,6 +285,15 @@ class TestMigrations:
         await db.execute("alter table settings drop tenant_id")
         assert await logged(db, "update settings set body = '[]'") is None
         assert await faults(db) == [(True, "public.settings has lost the column tenant_id that is watched")]
+
+    async def test_after_a_restore_renamed_columns_are_not_those_of_another_table(self, db: asyncpg.Connection) -> None:
+        """The list has the oid of before, which may be another table's now."""
+        await watch(db)
+        await db.execute("""
+            create table other (name text); update tenantcache.value_watches set relation = 'other'::regclass;
+            alter table settings rename tenant_id to org_id;
+        """)
+        assert await logged(db, "update settings set body = '[]'") is None
 
     async def test_a_column_that_was_replaced_is_read_by_its_name(self, db: asyncpg.Connection) -> None:
         await watch(db)
