@@ -25,6 +25,7 @@ from tenantcache.errors import (
     UnknownDomainError,
     UnknownTenantError,
 )
+from tenantcache.freshness.core.change import Change
 from tenantcache.lookup.current import current_tenant
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.settings.model import Settings
@@ -36,6 +37,7 @@ __all__ = [
     "AdoptedTableError",
     "Budget",
     "Challenge",
+    "Change",
     "ConfigurationError",
     "Decision",
     "DnsUnreachableError",

@@ -16,6 +16,7 @@ from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
 from tenantcache.budget.core.meter import Meter
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
+from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -52,14 +53,14 @@ class TenantCache(Engine):
     time, and calls in another one raise `NotOpenError`. When that loop ends as `asyncio.run` ends it, the engine is
     closed with it, and may be opened in the next.
 
-    docs/api.md lists what is public. The parts that are attributes here beside `tenants`, `domains`, `usage`,
-    `values` and `settings` are for the package itself.
+    docs/api.md lists what is public. Other attributes are for the package itself.
     """
 
     settings: Settings
     tenants: Tenants
     domains: Domains
     usage: Usage
+    on_change: OnChangeDecorator
     values: Values
 
     clock: Clock
@@ -81,7 +82,7 @@ class TenantCache(Engine):
         self.settings = settings if settings is not None else Settings()
         made = stores if stores is not None else Stores.from_settings(self.settings)
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
-        self._life = LifeCycle(parts)
+        self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
         self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time

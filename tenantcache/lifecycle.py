@@ -126,6 +126,7 @@ class LifeCycle:
         self._refresher = asyncio.create_task(self._refresh(), name="tenantcache refresher")
         parts.limiter.open()
         parts.usage.open()
+        parts.changes.callbacks.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()
@@ -210,5 +211,6 @@ class LifeCycle:
     async def _close_stores(self) -> None:
         stores = self._parts.stores
         await run_cleanup(self._parts.in_loop.follower.stop)
+        await run_cleanup(self._parts.changes.callbacks.close)
         # The last commands are sent by the counters, and what was used is reported to Postgres.
         await close_all(stores.counters, stores.link, self._parts.fleet_use, stores.postgres)

@@ -32,7 +32,8 @@ def explain(
 
 
 @asynccontextmanager
-async def _installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
+async def installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
+    """The database that the settings name, with our schema, and what to call it."""
     from tenantcache.cli.schema import database  # with sqlglot, for which the other commands need not wait
 
     async with database() as (connection, where):
@@ -46,7 +47,7 @@ async def _explain(name: str) -> None:
     from tenantcache.schema.adopt.explain import followed_ways
     from tenantcache.settings.model import Settings
 
-    async with _installed() as (connection, _):
+    async with installed() as (connection, _):
         alias = _alias_of(name, Settings())
         typer.echo(f"{name} is looked up as {alias}")
         found = await look(connection, alias)
@@ -101,7 +102,7 @@ async def _verify(*, repair: bool) -> bool:
     from tenantcache.schema.adopt import explain as comparing
 
     compared, wrong = 0, list[str]()
-    async with _installed() as (connection, _):
+    async with installed() as (connection, _):
         if not await connection.fetchval("select exists (select from tenantcache.adoptions)"):
             raise TenantCacheError("nothing is adopted: tenantcache's own tables are read directly, and cannot differ")
         async for so_far, some in comparing.differing(connection):
@@ -125,6 +126,6 @@ def remove(kind: Annotated[str, typer.Argument(help="The kind, as given to init 
 async def _remove(kind: str) -> None:
     from tenantcache.schema.adopt import remove_kind
 
-    async with _installed() as (connection, where):
+    async with installed() as (connection, where):
         await remove_kind(connection, kind)
     typer.echo(f"tenantcache: tenants of the kind {kind} are no longer served at {where}")

@@ -7,7 +7,13 @@ import typer
 
 from tenantcache.cli.connections import ServerError, postgres, try_redis
 from tenantcache.cli.plans import find_unknown_plans
-from tenantcache.schema.inspection import find_ambiguous_names, find_conflicts, find_faults, find_whole_hosts
+from tenantcache.schema.inspection import (
+    find_ambiguous_names,
+    find_conflicts,
+    find_faults,
+    find_watch_faults,
+    find_whole_hosts,
+)
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.stores.redis import eviction_warning
@@ -63,6 +69,7 @@ async def find_warnings(connection: asyncpg.Connection, settings: Settings) -> l
         for host in await find_whole_hosts(connection, settings.base_domains)
     ]
     found += await find_ambiguous_names(connection)
+    found += await find_watch_faults(connection, harmless=True)
     plans = await find_unknown_plans(connection, settings)
     return [*(("schema", line) for line in found), *(("plans", line) for line in plans)]
 

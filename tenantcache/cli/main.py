@@ -28,6 +28,7 @@ from tenantcache.cli.terminal import Exit
 from tenantcache.cli.ttl import ttl
 from tenantcache.cli.usage import usage
 from tenantcache.cli.visible import visible
+from tenantcache.cli.watchtable import watch_table
 from tenantcache.errors import StoreError, TenantCacheError, UnknownDomainError, UnknownTenantError, UnreachableError
 
 app = typer.Typer(
@@ -69,6 +70,7 @@ def _tell(text: str) -> None:
 app.command()(init)
 app.command()(uninstall)
 app.add_typer(adopt, name="adopt")
+app.command("watch-table")(watch_table)
 app.command()(resolve)
 app.add_typer(tenants, name="tenants")
 app.add_typer(domains, name="domains")

@@ -40,7 +40,7 @@ SERVING = {
 }
 """The routines that read tenants: they differ between tables of ours and adopted ones."""
 
-READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions")
+READ = ("outbox", "publisher", "tenants", "tenant_domains", "adoptions", "value_watches")
 
 
 async def find_faults(connection: asyncpg.Connection) -> list[str]:
@@ -66,7 +66,17 @@ async def find_faults(connection: asyncpg.Connection) -> list[str]:
     fault = await connection.fetchval("select tenantcache.fault()")
     if fault is not None:
         faults.append(f"changes cannot be followed: {fault}; run `tenantcache init` again")
+    if not faults:
+        faults += await find_watch_faults(connection)
     return faults
+
+
+async def find_watch_faults(connection: asyncpg.Connection, *, harmless: bool = False) -> list[str]:
+    """Why changes of watched tables are missed, or told as "everything may have changed"; or what is `harmless`."""
+    rows = await connection.fetch(
+        "select told from tenantcache.watch_faults() where is_fault <> $1 order by told", harmless
+    )
+    return [f"{row['told']}; run `tenantcache watch-table` again" for row in rows]
 
 
 async def _rights(connection: asyncpg.Connection) -> list[str]:

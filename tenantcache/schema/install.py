@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import asyncpg
 
-SCRIPTS = ("schema.sql", "log.sql", "source.sql", "adopted.sql", "serve.sql")
+SCRIPTS = ("schema.sql", "log.sql", "source.sql", "adopted.sql", "values.sql", "serve.sql")
 
 LOCK = "select pg_advisory_xact_lock(7307199741)"
 """Two installations at once would race past "if not exists", or one would take away what the other puts there. So the

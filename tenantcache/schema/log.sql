@@ -289,7 +289,8 @@ begin
     return concat_ws('|',
         (select string_agg(concat_ws(' ', t.tgname, t.tgenabled, t.xmin, md5(p.prosrc)), ',' order by t.tgname)
             from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-            where t.tgrelid = followed.relation and p.pronamespace = 'tenantcache'::regnamespace),
+            where t.tgrelid = followed.relation and p.pronamespace = 'tenantcache'::regnamespace
+                and not starts_with(t.tgname, 'tenantcache_values')),
         (select string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid), ',' order by a.attname)
             from pg_attribute a where a.attrelid = followed.relation and a.attname = any (followed.columns)));
 end
@@ -309,6 +310,7 @@ begin
                     select count(*) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                     where t.tgrelid = w.relation and t.tgenabled in ('A', 'O')
                         and p.pronamespace = 'tenantcache'::regnamespace
+                        and not starts_with(t.tgname, 'tenantcache_values')
                 ) then format('triggers on %s are missing, or not enabled ALWAYS', w.name)
                 when exists (
                     select from unnest(w.columns) as c (name) where not exists (select from pg_attribute a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenantcache.budget.governor import Governor
+from tenantcache.freshness.callbacks import Callbacks
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.log import VALUES_ID, ChangeKind, Doubt, LogEntry, Pull
 from tenantcache.ratelimit.counters import FleetCounters
@@ -31,11 +32,13 @@ class Changes:
         self._server_time = server_time
         self._fleet_counters = fleet_counters
         self._governor = governor
+        self.callbacks: Callbacks = Callbacks()
         self._values = values
         self._offset = server_time.offset
 
     def changed(self, entry: LogEntry) -> None:
         self._values.changed(entry)
+        self.callbacks.changed(entry)
         if entry.kind is ChangeKind.VALUES:
             return
         self._in_loop.resolver.changed(entry)
@@ -54,6 +57,7 @@ class Changes:
         self._in_loop.resolver.flush()
         self._in_loop.indexer.flush()
         self._limiter.upkeep.check_slots()
+        self.callbacks.flush()
 
     def clock_moved(self) -> None:
         moved_by, self._offset = self._server_time.offset - self._offset, self._server_time.offset

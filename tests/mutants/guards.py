@@ -65,6 +65,8 @@ SUITES = {
         "tests/stores/test_faults.py",
         "tests/test_restore.py",
     ],
+    "watching": ["tests/stores/test_watching.py"],
+    "telling": ["tests/test_on_change.py"],
     "keys": ["tests/test_sampling.py", "tests/test_clean.py"],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
@@ -142,6 +144,8 @@ WHAT_SUITES_DO = {
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
+    "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
+    "telling": "the callbacks of `cache.on_change`, and a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
 }
 PROTOCOL = ("rules", "units", "scenarios", "orders", "storms", "machine")
@@ -163,6 +167,7 @@ METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
 VALUES, ON_SERVERS = ("values", "value machine"), ("value servers",)
+OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
 VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/parts.py"
@@ -203,6 +208,8 @@ DAY_MIRROR = "tenantcache/ratelimit/daymirror.py"
 PRICES, FORECAST_OF_USE = "tenantcache/budget/core/prices.py", "tenantcache/budget/core/forecast.py"
 REDIS_LINK, CLUSTER = "tenantcache/stores/redis.py", "tenantcache/stores/cluster.py"
 REDIS_USAGE = "tenantcache/stores/redisusage.py"
+VALUES_SQL, TABLE_WATCH = "tenantcache/schema/values.sql", "tenantcache/schema/watching.py"
+CALLBACKS = "tenantcache/freshness/callbacks.py"
 
 
 @dataclass(frozen=True)
@@ -2133,6 +2140,91 @@ MUTANTS += [
         "KEPT_BYTES - len(self._bulk)",
         "len(self._buffer)",
         RECORDING,
+    ),
+    Mutant(
+        "watching: a setting of a session silences nothing",
+        VALUES_SQL,
+        "if not starts_with(noted, head) or octet_length(noted) > 4000 then",
+        "if noted = '' then",
+        OF_WATCHING,
+    ),
+    Mutant(
+        "watching: a name is noted once",
+        VALUES_SQL,
+        "elsif strpos(noted, E'\\n' || line) > 0 then",
+        "elsif false then",
+        OF_WATCHING,
+    ),
+    Mutant(
+        "watching: a name is compared as a whole",
+        VALUES_SQL,
+        "strpos(noted, E'\\n' || line)",
+        "strpos(noted, line)",
+        OF_WATCHING,
+    ),
+    Mutant("watching: long names are digests", VALUES_SQL, "length(parts) <= 240", "length(parts) <= 290", OF_WATCHING),
+    Mutant("watching: a tenant is escaped", VALUES_SQL, "'A-Za-z0-9_.@/=+,-'", "'A-Za-z0-9_.@/=+,:-'", OF_WATCHING),
+    Mutant(
+        "watching: renamed columns of no other table",
+        VALUES_SQL,
+        "and w.relation = $2 and n.place <= $3",
+        "and n.place <= $3",
+        OF_WATCHING,
+    ),
+    Mutant(
+        "watching: OLD and NEW",
+        TABLE_WATCH,
+        "array_remove(array[{old_names}, {new_names}], null)",
+        "array_remove(array[{new_names}], null)",
+        OF_WATCHING,
+    ),
+    Mutant(
+        "watching: a row that cannot be read is everything",
+        TABLE_WATCH,
+        "            perform tenantcache.note_everything('{{}}');\n",
+        "",
+        OF_WATCHING,
+    ),
+    Mutant(
+        "watching: what was kept before is not believed",
+        TABLE_WATCH,
+        "select tenantcache.note_everything('{{}}');\ncall",
+        "call",
+        OF_WATCHING,
+    ),
+    Mutant("watching: ALWAYS", TABLE_WATCH, "enable always trigger tenantcache_values,", "", OF_WATCHING),
+    Mutant("watching: with the definer's rights", TABLE_WATCH, "\nsecurity definer set", "\nset", OF_WATCHING),
+    Mutant(
+        "telling: an entry once", CALLBACKS, "if self._told is None or entry.seq <= self._told:", "if False:", TELLING
+    ),
+    Mutant("telling: what is dropped is everything", CALLBACKS, "            change = EVERYTHING\n", "", TELLING),
+    Mutant(
+        "telling: an opening begins with everything",
+        CALLBACKS,
+        "self._told = 0\n        self._put(EVERYTHING)",
+        "self._told = 0",
+        TELLING,
+    ),
+    Mutant(
+        "telling: a function runs in a thread",
+        CALLBACKS,
+        "await asyncio.to_thread(self._callback, change)",
+        "self._callback(change)",
+        TELLING,
+    ),
+    Mutant(
+        "telling: a callback that closes the engine goes on",
+        CALLBACKS,
+        " for task in tasks if task is not asyncio.current_task()",
+        " for task in tasks",
+        TELLING,
+    ),
+    Mutant(
+        "telling: not in the event loop that has ended",
+        CALLBACKS,
+        " or self.task.get_loop() is not loop",
+        "",
+        TELLING,
     ),
     Mutant("a sample keeps below its limit", SAMPLING, "if billed > self._left:", "if False:", KEYS),
     Mutant("cursors are judged", SAMPLING, "if not are_positions(", "if False and not are_positions(", KEYS),

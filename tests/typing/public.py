@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Scope
 from tenantcache import (
     Budget,
     Challenge,
+    Change,
     Decision,
     Limits,
     Quota,
@@ -80,6 +81,18 @@ async def engine(cache: TenantCache) -> None:
     assert_type(cache.is_open, bool)
     assert_type(cache.settings, Settings)
     await cache.check("acme")  # type: ignore[arg-type]
+
+
+def callbacks(cache: TenantCache, heard: Callable[[Change], None]) -> None:
+    @cache.on_change
+    async def hear(change: Change) -> None:
+        assert_type(change.everything, bool)
+        assert_type(change.tenant_id, str | None)
+        assert_type(change.values, tuple[tuple[str | None, str], ...])
+
+    assert_type(cache.on_change(heard), Callable[[Change], None])
+    cache.on_change(print)
+    cache.on_change(len)  # type: ignore[type-var]
 
 
 async def administration(cache: TenantCache) -> None:

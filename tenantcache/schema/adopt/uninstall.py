@@ -43,7 +43,8 @@ _SEQUENCES = """
 
 @dataclass(frozen=True, slots=True)
 class Uninstall:
-    """The statements, the owned tables that stay because they hold rows, and the adopted tables that lose triggers."""
+    """The statements, the owned tables that stay because they hold rows, and the tables of the application's that lose
+    triggers."""
 
     sql: str
     kept: Sequence[str]
@@ -85,6 +86,11 @@ async def _plan(connection: asyncpg.Connection, *, drop_data: bool) -> Uninstall
     adopted = None
     if await connection.fetchval("select to_regclass('tenantcache.adoptions') is not null"):
         adopted = await connection.fetchval("select string_agg(options ->> 'table', ', ') from tenantcache.adoptions")
+    if await connection.fetchval("select to_regclass('tenantcache.value_watches') is not null"):
+        watched = await connection.fetchval(
+            "select string_agg(name, ', ' order by name) from tenantcache.value_watches"
+        )
+        adopted = ", ".join(filter(None, (adopted, watched))) or None
     return Uninstall("\n".join(parts) + "\n", kept, adopted, drop_data)
 
 
