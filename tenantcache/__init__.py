@@ -25,10 +25,10 @@ from tenantcache.errors import (
     UnknownDomainError,
     UnknownTenantError,
 )
+from tenantcache.lookup.current import current_tenant
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Limits, Tenant
-from tenantcache.web.context import current_tenant
 from tenantcache.web.middleware import TenantMiddleware
 from tenantcache.web.problems import Reply
 

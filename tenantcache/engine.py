@@ -38,6 +38,7 @@ from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
 from tenantcache.wiring.stores import Stores
 
@@ -51,14 +52,15 @@ class TenantCache(Engine):
     time, and calls in another one raise `NotOpenError`. When that loop ends as `asyncio.run` ends it, the engine is
     closed with it, and may be opened in the next.
 
-    docs/api.md lists what is public. The parts that are attributes here beside `tenants`, `domains`, `usage` and
-    `settings` are for the package itself.
+    docs/api.md lists what is public. The parts that are attributes here beside `tenants`, `domains`, `usage`,
+    `values` and `settings` are for the package itself.
     """
 
     settings: Settings
     tenants: Tenants
     domains: Domains
     usage: Usage
+    values: Values
 
     clock: Clock
     server_now: Callable[[], float]
@@ -81,6 +83,7 @@ class TenantCache(Engine):
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
         self._life = LifeCycle(parts)
         self.tenants, self.domains, self.usage = parts.tenants, parts.domains, parts.usage
+        self.values = Values(parts.values)
         self.clock, self.server_now = clock, parts.server_now
         self.is_elsewhere = parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time

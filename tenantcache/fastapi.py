@@ -15,8 +15,8 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException
 
+from tenantcache.lookup.current import current_tenant
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import current_tenant
 from tenantcache.web.plans import PLAN_NEEDED, check_plans, includes
 
 __all__ = ["CurrentTenant", "require_plan", "require_tenant"]

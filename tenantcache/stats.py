@@ -128,6 +128,21 @@ class LinkStats(TypedDict):
     billed_by_purpose: PurposeStats
 
 
+class ValueStats(TypedDict):
+    """`cache.values`, without its hits: counting them would cost each of them."""
+
+    entries: int
+    bytes: int
+    evictions: int
+    loads: int
+    redis_hits: int
+    redis_refused: int
+    stale_served: int
+    failed_reloads: int
+    undecodable: int
+    too_large: int
+
+
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]
 
 

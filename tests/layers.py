@@ -25,6 +25,7 @@ LAYER_OF = {
     "tenantcache.ratelimit": "ratelimit",
     "tenantcache.lookup": "lookup",
     "tenantcache.admin": "admin",
+    "tenantcache.values": "values",
     "tenantcache.budget": "budget",
     "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
@@ -44,7 +45,7 @@ LAYER_OF = {
 
 # The wings and what lies below them, from the bottom up: a wing may import those before it.
 _GROUND = {"core", "ground"}
-_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin", "budget"}
+_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin", "values", "budget"}
 _ENGINE = {*_WINGS, "adapters", "wiring", "engine"}
 _WEB = {*_ENGINE, "web", "observability"}
 _FACES = {*_WEB, "faces", "root"}
@@ -55,7 +56,8 @@ MAY_IMPORT = {
     "freshness": {*_GROUND, "freshness"},
     "ratelimit": {*_GROUND, "freshness", "ratelimit"},
     "lookup": {*_GROUND, "freshness", "lookup"},
-    "admin": _WINGS - {"budget"},
+    "admin": _WINGS - {"budget", "values"},
+    "values": {*_GROUND, "freshness", "lookup", "values"},
     "budget": {*_GROUND, "freshness", "budget"},
     "schema": {*_GROUND, "schema"},
     "stores": {*_WINGS - {"settings"}, "stores"},

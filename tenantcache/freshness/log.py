@@ -15,19 +15,23 @@ from tenantcache.ratelimit.core.agreement import StoreChoice
 RESET_NAME = "reset:"
 """In the log it stands among the names of a change, and says that the tenant's counters were reset."""
 
+VALUES_ID = ""
+"""In the log it stands for a tenant's id, and says that the names are those of values. No tenant has it."""
+
 
 class ChangeKind(Enum):
     """What an entry of the log tells of."""
 
     TENANT = "a tenant has changed"
     RESET = "a tenant's counters were reset"
+    VALUES = "values that an application caches have changed"
     EVERYTHING = "everything may have changed"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry(LogMark):
     """One change. `aliases` are all that led to the tenant before or after it. If everything may have changed, it names
-    no tenant and no alias."""
+    no tenant and no alias. If it tells of values, `aliases` are their names and those of their tags."""
 
     kind: ChangeKind
     tenant_id: str = ""
@@ -38,6 +42,8 @@ class LogEntry(LogMark):
         """Make an entry of what stands in the log. `tenant_id` or `names` None: everything may have changed."""
         if tenant_id is None or names is None:
             return cls(seq, at, ChangeKind.EVERYTHING)
+        if tenant_id == VALUES_ID and names:
+            return cls(seq, at, ChangeKind.VALUES, "", tuple(names))
         aliases = tuple(name for name in names if name != RESET_NAME)
         kind = ChangeKind.TENANT if len(aliases) == len(names) else ChangeKind.RESET
         return cls(seq, at, kind, tenant_id, aliases)

@@ -192,6 +192,9 @@ class Puller:
             self._apply(entry)
         # What was read while one timeline was left for another may have missed entries that are only floors here.
         self._sink.flush()
+        for entry in later:
+            if entry.kind is ChangeKind.VALUES:
+                self._sink.changed(entry)  # the floors of values are the sink's
 
     def _continues(self, pull: Pull, asked: Question) -> bool:
         """Whether this is the timeline that the process knows, as far as can be seen."""
@@ -220,6 +223,8 @@ class Puller:
     def _apply(self, entry: LogEntry) -> None:
         if entry.kind is ChangeKind.EVERYTHING:
             self._freshness.collapse(entry)
+        elif entry.kind is ChangeKind.VALUES:
+            self._freshness.pass_over(entry)
         else:
             self._freshness.apply(entry, entry.tenant_id, entry.aliases)
 

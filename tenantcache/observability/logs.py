@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 
-from tenantcache.web.context import current_tenant
+from tenantcache.lookup.current import current_tenant
 
 __all__ = ["TenantFilter"]
 

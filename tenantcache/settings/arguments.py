@@ -40,6 +40,8 @@ class SettingsArguments(TypedDict, total=False):
     x_rate_limit_headers: bool
     memory_max_tenants: int
     memory_ttl: float
+    values_max_entries: int
+    values_max_bytes: int
     warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float

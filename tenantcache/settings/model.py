@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         le=30 * DAY,
         description="seconds after which a tenant in the process is read again, in the background",
     )
+    values_max_entries: int = Field(
+        10_000, ge=1, le=100_000_000, description="values of the application that are kept in the process"
+    )
+    values_max_bytes: int = Field(
+        64_000_000, ge=10_000, le=1_000_000_000_000, description="their size in the process, in bytes"
+    )
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenantcache.errors import TenantCacheError
+from tenantcache.lookup.current import serving
 from tenantcache.lookup.fastpath import Serving
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import serving
 
 
 @dataclass(frozen=True, slots=True)

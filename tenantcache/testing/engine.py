@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Unpack
 
 from tenantcache.engine import TenantCache
-from tenantcache.freshness.log import LogEntry
+from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.runtime.eventloops import Home, running_loop
 from tenantcache.settings.arguments import SettingsArguments
@@ -72,7 +72,10 @@ class MemoryCache(TenantCache):
     def _apply(self, entry: LogEntry) -> None:
         def apply() -> None:
             if self.freshness.epoch is not None:
-                self.freshness.apply(entry, entry.tenant_id, entry.aliases)
+                if entry.kind is ChangeKind.VALUES:
+                    self.freshness.pass_over(entry)
+                else:
+                    self.freshness.apply(entry, entry.tenant_id, entry.aliases)
                 self._parts.changes.changed(entry)
 
         self._call_in_loop(apply)

@@ -1,15 +1,13 @@
-"""The tenant of the request that is being served, for code that is not handed the request."""
+"""What the context holds of the request that is being served, and how the middleware puts it there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
 
+from tenantcache.lookup.current import serving
 from tenantcache.lookup.fastpath import Serving
-from tenantcache.tenant import Tenant
 
-serving: ContextVar[Serving | None] = ContextVar("tenantcache_serving", default=None)
 begin, end = serving.set, serving.reset
 
 
@@ -21,12 +19,3 @@ def serving_of(scope: Mapping[str, Any]) -> Serving | None:
     served = serving.get()
     is_meant = served is not None and (scope.get("state") or {}).get("tenant") is served.tenant
     return served if is_meant else None
-
-
-def current_tenant() -> Tenant | None:
-    """The tenant of this request; None outside of one, and if the request bypassed tenancy.
-
-    Seen as well by tasks that the request starts and by endpoints that run in a thread pool.
-    """
-    served = serving.get()
-    return None if served is None else served.tenant

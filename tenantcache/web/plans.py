@@ -10,8 +10,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tenantcache.lookup.current import current_tenant
 from tenantcache.tenant import Tenant
-from tenantcache.web.context import current_tenant
 from tenantcache.web.problems import UNKNOWN_HOST, Problem
 
 __all__ = ["RequirePlan"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
@@ -21,6 +22,7 @@ from tenantcache.budget.usestore import UseStore
 from tenantcache.budget.webhook import Webhook
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
+from tenantcache.freshness.log import VALUES_ID
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.lookup.fastpaths import FastPaths
 from tenantcache.lookup.memory import Memory
@@ -32,6 +34,9 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
+from tenantcache.values.memory import ValueMemory
+from tenantcache.values.parts import ValueParts
+from tenantcache.values.sharing import ValueSharing
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
 from tenantcache.wiring.parts import Parts
@@ -52,6 +57,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
     governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
+    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
     parts = Parts(
         settings=settings,
         stores=stores,
@@ -73,7 +79,8 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
         plan_names=PlanNames(settings.plans),
-        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor),
+        values=values,
+        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor, values),
         in_loop=in_loop,
     )
     parts.renew()
@@ -87,6 +94,32 @@ def _make_memory(settings: Settings, clock: Clock) -> Memory:
         grace=settings.stale_if_error,
         negative_ttl=settings.negative_ttl,
         clock=clock,
+    )
+
+
+def _make_values(
+    settings: Settings,
+    stores: Stores,
+    freshness: Freshness,
+    clock: Clock,
+    server_now: Callable[[], float],
+    in_loop: InLoop,
+    home: Home,
+) -> ValueParts:
+    sharing = ValueSharing(
+        stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
+    )
+    return ValueParts(
+        ValueMemory(settings.values_max_entries, settings.values_max_bytes),
+        freshness,
+        sharing,
+        partial(stores.tenants.log_change, VALUES_ID),
+        in_loop.sync,
+        require_open=home.require_open,
+        prefix=settings.key_prefix,
+        negative_ttl=settings.negative_ttl,
+        clock=clock,
+        server_now=server_now,
     )
 
 

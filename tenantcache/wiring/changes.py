@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tenantcache.budget.governor import Governor
 from tenantcache.freshness.core.servertime import ServerTime
-from tenantcache.freshness.log import ChangeKind, Doubt, LogEntry, Pull
+from tenantcache.freshness.log import VALUES_ID, ChangeKind, Doubt, LogEntry, Pull
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.shadow import ShadowLog
+from tenantcache.values.parts import ValueParts
 from tenantcache.wiring.inloop import InLoop
 
 
@@ -22,6 +23,7 @@ class Changes:
         server_time: ServerTime,
         fleet_counters: FleetCounters | None,
         governor: Governor,
+        values: ValueParts,
     ) -> None:
         self._in_loop = in_loop
         self._limiter = limiter
@@ -29,18 +31,26 @@ class Changes:
         self._server_time = server_time
         self._fleet_counters = fleet_counters
         self._governor = governor
+        self._values = values
         self._offset = server_time.offset
 
     def changed(self, entry: LogEntry) -> None:
+        self._values.changed(entry)
+        if entry.kind is ChangeKind.VALUES:
+            return
         self._in_loop.resolver.changed(entry)
         self._in_loop.indexer.changed(entry)
         if entry.kind is ChangeKind.RESET:
             self._limiter.restart(entry.tenant_id)
 
     def doubted(self, doubt: Doubt) -> None:
-        self._in_loop.resolver.evict(doubt.tenant_id, doubt.aliases)
+        if doubt.tenant_id == VALUES_ID:
+            self._values.doubted()
+        else:
+            self._in_loop.resolver.evict(doubt.tenant_id, doubt.aliases)
 
     def flush(self) -> None:
+        self._values.flush()
         self._in_loop.resolver.flush()
         self._in_loop.indexer.flush()
         self._limiter.upkeep.check_slots()

@@ -27,15 +27,18 @@ from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.redisusage import PostgresRedisUsage
+from tenantcache.stores.redisvalues import RedisValues
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
+from tenantcache.values.valuestore import ValueCopies
 
 
 @dataclass(slots=True)
 class Stores:
-    """What the engine stands on. `link` is the connection behind `copies` and `counters`, if that is Redis.
+    """What the engine stands on. `link` is the connection behind `copies`, `values` and `counters`, if that is
+    Redis.
 
     `registry` writes tenants, and `usage` what they used; without one, nothing is written.
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
@@ -49,6 +52,7 @@ class Stores:
     log: ChangeLog
     counters: CounterStore
     copies: CopyStore | None = None
+    values: ValueCopies | None = None
     registry: Registry = field(default_factory=lambda: PostgresRegistry(None))
     usage: UsageStore | None = None
     postgres: PostgresTenants | None = None
@@ -64,7 +68,7 @@ class Stores:
     def from_settings(cls, settings: Settings) -> Self:
         postgres = PostgresTenants(settings.database_url)
         redis_usage = PostgresRedisUsage(postgres)
-        link = copies = in_redis = None
+        link = copies = values = in_redis = None
         in_force = BandInForce()
         if settings.redis_url is not None:
             link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(settings.tariff))
@@ -76,6 +80,7 @@ class Stores:
                 in_force=in_force,
             )
             copies = FrugalCopies(in_copies, in_force)
+            values = RedisValues(link)
             if settings.counters == "redis":
                 in_redis = RedisCounters(link, prefix=settings.key_prefix)
         return cls(
@@ -86,6 +91,7 @@ class Stores:
                 in_redis, PostgresCounters(postgres), PostgresChoices(postgres), link if in_redis else None
             ),
             copies=copies,
+            values=values,
             registry=PostgresRegistry(postgres),
             usage=PostgresUsage(postgres),
             postgres=postgres,

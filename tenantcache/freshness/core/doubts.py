@@ -19,8 +19,11 @@ class Doubts:
         self._numbers: dict[tuple[str, str], int] = {}
 
     def note(self, tenant_id: str, aliases: Iterable[str]) -> bool:
-        """Doubt a tenant and what leads to it; False if too much is doubted already."""
-        names = [("tenant", tenant_id), *(("alias", alias) for alias in aliases)]
+        """Doubt a tenant and what leads to it, or values, which have no tenant's id (""); False if too much is doubted
+        already."""
+        names = [("alias", alias) for alias in aliases]
+        if tenant_id:
+            names.append(("tenant", tenant_id))
         if len(self._numbers) + len(names) > MAX_DOUBTED:
             return False
         self.noted += 1

@@ -186,11 +186,15 @@ class Freshness:
 
     def apply(self, mark: LogMark, tenant_id: str, aliases: Iterable[str]) -> None:
         """Note one log entry, in order: a tenant has changed, and `aliases` lead to it now or did before."""
-        self.applied = max(self.applied, mark.seq)
-        self._note(mark)
+        self.pass_over(mark)
         if self._is_full():
             self._forget_floors()
         self._raise(mark.seq, tenant_id, aliases)
+
+    def pass_over(self, mark: LogMark) -> None:
+        """Note one log entry, in order, that names no tenant: floors stay as they are."""
+        self.applied = max(self.applied, mark.seq)
+        self._note(mark)
 
     def observe(self, mark: LogMark, tenant_id: str | None, alias: str, *, pending: bool = False) -> None:
         """Rule 6: note what a direct read has seen."""
@@ -316,6 +320,12 @@ class Freshness:
     def knows(self, mark: LogMark) -> bool:
         """Whether that very entry is in the log that was applied, and not forgotten."""
         return self._marks.get(mark.seq) == mark.at
+
+    @property
+    def mark(self) -> LogMark | None:
+        """The newest entry that was applied; None while no timeline is known."""
+        at = self._marks.get(self.applied)
+        return None if at is None else LogMark(self.applied, at)
 
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until

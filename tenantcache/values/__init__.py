@@ -1,0 +1,1 @@
+"""What an application caches beside its tenants: settings, sessions, results of queries."""

@@ -1,0 +1,50 @@
+"""For how long a value is served: fresh at first, then stale while it is loaded again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+EARLIEST, LATEST = 0.8, 0.95
+"""Shares of the fresh time between which a value that is asked for is loaded again, in the background. Values that were
+loaded together are spread over them."""
+
+MAX_TTL: Final = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Seconds: `fresh`, then `stale` more in which a copy is served while it is loaded again; `negative`: that there
+    is no value is remembered for so long."""
+
+    fresh: float
+    stale: float = 0.0
+    negative: float = 60.0
+
+    @classmethod
+    def of(cls, ttl: float | None, fresh: float | None, stale: float | None, negative: float) -> Lifetime:
+        """Of what a caller gives: `ttl`, or `fresh` with or without `stale`. Raises ValueError."""
+        if (ttl is None) == (fresh is None):
+            raise ValueError("give either ttl= or fresh=, in seconds: how long a value may be kept without a change")
+        if ttl is not None and stale is not None:
+            raise ValueError("stale= goes with fresh=: the seconds after it in which the old value is still served")
+        seconds = _seconds("ttl", ttl) if fresh is None else _seconds("fresh", fresh)
+        found = cls(seconds, stale or 0.0, negative)
+        if found.stale < 0 or found.negative < 0:
+            raise ValueError("stale= and negative_ttl= are seconds, 0 or more")
+        return found
+
+    @property
+    def whole(self) -> float:
+        """Seconds from the load to the end."""
+        return self.fresh + self.stale
+
+    def reload_after(self, share: float) -> float:
+        """Seconds after the load from which it is loaded again early; `share`, from 0 to 1, is drawn by the caller."""
+        return self.fresh * (EARLIEST + (LATEST - EARLIEST) * share)
+
+
+def _seconds(name: str, given: float | None) -> float:
+    if given is None or not 0 < given <= MAX_TTL:
+        raise ValueError(f"{name}={given!r} is not possible; seconds over 0, at most {MAX_TTL:.0f}")
+    return float(given)

@@ -1,0 +1,130 @@
+"""What values are made of, joined once for each engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.runtime.clock import Clock
+from tenantcache.stats import ValueStats
+from tenantcache.values.core.acceptance import Acceptance
+from tenantcache.values.core.codec import Codec, JsonCodec
+from tenantcache.values.core.floors import Floors
+from tenantcache.values.finding import Finder
+from tenantcache.values.loading import Loads
+from tenantcache.values.memory import Place, ValueMemory
+from tenantcache.values.sharing import ValueSharing
+from tenantcache.values.valuestore import ValueLog
+
+
+def codec_of(kind: type | None) -> Codec[object]:
+    """Plain JSON, the only type so far. Raises TypeError."""
+    if kind is not None:
+        raise TypeError(f"type={kind!r} is not possible; plain JSON has no type=")
+    return JsonCodec()
+
+
+class ValueParts:
+    """`log` tells every process of names, `sync` returns once that is applied here. `negative_ttl` in seconds.
+
+    The follower tells it what has changed. It outlives event loops; what it loads does not.
+    """
+
+    def __init__(
+        self,
+        memory: ValueMemory,
+        freshness: Freshness,
+        sharing: ValueSharing,
+        log: ValueLog,
+        sync: Callable[[], Awaitable[None]],
+        *,
+        require_open: Callable[[], None],
+        prefix: str,
+        negative_ttl: float,
+        clock: Clock,
+        server_now: Callable[[], float],
+        floors: Floors | None = None,
+    ) -> None:
+        self.memory, self.freshness, self.sharing = memory, freshness, sharing
+        self.log, self.sync, self.require_open = log, sync, require_open
+        self.negative_ttl, self.clock = negative_ttl, clock
+        self.floors: Floors = Floors() if floors is None else floors
+        self.acceptance: Acceptance = Acceptance(freshness, self.floors)
+        self.loads: Loads = Loads(memory, self.acceptance, sharing, prefix=prefix, clock=clock, server_now=server_now)
+        self.finder: Finder = Finder(memory, self.acceptance, self.loads, clock)
+        self.codec_of: Callable[[type | None], Codec[object]] = codec_of
+        self._sets: dict[Place, object] = {}
+        self._invalidations = 0  # that are under way here
+
+    # What the follower calls.
+
+    def changed(self, entry: LogEntry) -> None:
+        if entry.kind is ChangeKind.VALUES:
+            self.floors.raise_to(entry.seq, entry.aliases)
+        elif entry.kind is ChangeKind.EVERYTHING:
+            self.flush()
+
+    def doubted(self) -> None:
+        """Names of values are doubted (`freshness`, rule 8)."""
+        self.floors.doubt()
+
+    def flush(self) -> None:
+        """Anything may have changed up to the tail of `freshness`."""
+        self.floors.restart(self.freshness.tail_start)
+        self.memory.clear()
+
+    # Values that are being set.
+
+    def begin_set(self, place: Place) -> object:
+        """A later `set` of the same value in this process overtakes this one, and so does an invalidation."""
+        writing = self._sets[place] = object()
+        return writing
+
+    def end_set(self, place: Place, writing: object) -> bool:
+        """Whether nothing has overtaken it."""
+        if self._sets.get(place) is not writing:
+            return False
+        del self._sets[place]
+        return self._invalidations == 0
+
+    @contextmanager
+    def invalidating(self) -> Iterator[None]:
+        """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
+        self._sets.clear()
+        self._invalidations += 1
+        try:
+            yield
+        finally:
+            self._invalidations -= 1
+            self._sets.clear()
+
+    # Life.
+
+    def stats(self) -> ValueStats:
+        loads = self.loads
+        return {
+            "entries": len(self.memory),
+            "bytes": self.memory.bytes,
+            "evictions": self.memory.evictions,
+            "loads": loads.loads,
+            "redis_hits": loads.redis_hits,
+            "redis_refused": loads.redis_refused,
+            "stale_served": self.finder.stale_served,
+            "failed_reloads": loads.failed_reloads,
+            "undecodable": loads.undecodable,
+            "too_large": self.sharing.too_large,
+        }
+
+    async def close(self) -> None:
+        await self.loads.close()
+        await self.sharing.close()
+        self.memory.clear()
+
+    def forget(self) -> None:
+        """The event loop has ended, or is the parent's of a fork."""
+        self.loads.forget()
+        self.sharing.forget()
+        self.memory.clear()
+        self._sets.clear()

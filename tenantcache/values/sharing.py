@@ -1,0 +1,104 @@
+"""Values in Redis, for other processes: a saving that no caller waits for longer than for a miss.
+
+Commands are spared. If they are billed, or in a band that saves them, a key is written when this process has it to
+write for the second time. What is asked for once then costs no write. Without copies nothing is read or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from tenantcache.budget.core.bands import BandInForce
+from tenantcache.errors import StoreError
+from tenantcache.runtime.tasks import stop
+from tenantcache.values.core.stored import Stored, decode, encode
+from tenantcache.values.valuestore import ValueCopies
+
+logger = logging.getLogger(__name__)
+
+MAX_REMEMBERED = 10_000
+"""Keys that were to be written once: 1 MB. Beyond that it begins anew, and some are written one load later."""
+
+MAX_REPORTED = 100
+"""Keys whose values are too large, each of which is reported once."""
+
+
+class ValueSharing:
+    """`store` None: there is no Redis. `is_billed`: each command costs. A fault of the store means that there is no
+    copy."""
+
+    def __init__(
+        self, store: ValueCopies | None, in_force: BandInForce, *, is_billed: bool, max_value_bytes: int
+    ) -> None:
+        self.too_large: int = 0
+        self._store, self._in_force = store, in_force
+        self._is_billed = is_billed
+        self._max_value_bytes = max_value_bytes
+        self._loaded: set[str] = set()
+        self._reported: set[str] = set()
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """The copies that are there, by key, for one command. Whether to believe them is for the caller to say."""
+        if self._store is None or not keys or not self._in_force.band.has_copies:
+            return {}
+        try:
+            found = await self._store.get_many(keys)
+        except StoreError:
+            return {}
+        copies = {key: decode(octets) for key, octets in zip(keys, found, strict=True) if octets is not None}
+        return {key: copy for key, copy in copies.items() if copy is not None}
+
+    def write_soon(self, key: str, stored: Stored) -> None:
+        """Put a copy into Redis without being waited for, if it is worth a command."""
+        band = self._in_force.band
+        if self._store is None or not band.has_copies:
+            return
+        if (self._is_billed or band.is_thrifty) and self._is_first(key):
+            return
+        octets = encode(stored)
+        if len(octets) > self._max_value_bytes:
+            self._report_large(key, len(octets))
+            return
+        task = asyncio.create_task(self._write(self._store, key, octets, stored.lifetime.whole))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, store: ValueCopies, key: str, octets: bytes, seconds: float) -> None:
+        try:
+            await store.put(key, octets, seconds)
+        except StoreError:
+            return
+
+    def _is_first(self, key: str) -> bool:
+        if key in self._loaded:
+            return False
+        if len(self._loaded) >= MAX_REMEMBERED:
+            self._loaded.clear()
+        self._loaded.add(key)
+        return True
+
+    def _report_large(self, key: str, size: int) -> None:
+        self.too_large += 1
+        if key in self._reported or len(self._reported) >= MAX_REPORTED:
+            return
+        self._reported.add(key)
+        logger.warning(
+            "the value %s is not stored in Redis, so each process loads it: it has %d bytes, and"
+            " TENANTCACHE_MAX_VALUE_BYTES is %d",
+            *(key, size, self._max_value_bytes),
+        )
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether copies are on their way into Redis."""
+        return bool(self._writing)
+
+    async def close(self) -> None:
+        await stop(*self._writing)
+
+    def forget(self) -> None:
+        """The event loop of those tasks has ended, or is the parent's."""
+        self._writing.clear()
