@@ -82,13 +82,10 @@ class TenantCache(Engine):
         made = stores if stores is not None else Stores.from_settings(self.settings)
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
         self._life = LifeCycle(parts)
-        self.tenants, self.domains, self.usage = parts.tenants, parts.domains, parts.usage
-        self.values = Values(parts.values)
-        self.clock, self.server_now = clock, parts.server_now
-        self.is_elsewhere = parts.home.is_elsewhere
+        self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
+        self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
-        self.memory, self.limiter = parts.memory, parts.limiter
-        self.fast_paths = parts.fast_paths
+        self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.
@@ -290,6 +287,7 @@ class TenantCache(Engine):
             "index": self.indexer.stats(),
             "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
             "usage": self.usage.stats(),
+            "values": self.values.stats(),
             "redis": {
                 "configured": link is not None,
                 **(NO_REDIS if link is None else link.stats()),

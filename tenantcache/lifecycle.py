@@ -83,7 +83,7 @@ class LifeCycle:
         parts.fleet_use.forget()
         parts.governor.forget()
         parts.memory.clear()
-        parts.values.forget()
+        parts.values.parts.forget()
         self._home.abandon()
         self._opening = self._refresher = None
         if self._home.loop is not None and parts.stores.link is not None:
@@ -105,7 +105,7 @@ class LifeCycle:
         self._opening = self._refresher = None
         self._parts.memory.clear()
         self._parts.limiter.leave_loop()
-        self._parts.values.forget()
+        self._parts.values.parts.forget()
         for store in (stores.log, stores.postgres):
             with suppress(Exception):  # they can only be let go: their loop sends nothing any more
                 if store is not None:
@@ -198,7 +198,7 @@ class LifeCycle:
             if self._refresher is not asyncio.current_task():
                 await stop(self._refresher)
             await close_all(self._start_report, parts.governor, loop_parts.warm_up, loop_parts.indexer)
-            await close_all(parts.values, parts.limiter, parts.usage, loop_parts.resolver)
+            await close_all(parts.values.parts, parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
         finally:
             if self._home.phase is Phase.CLOSING and closed is self._closed:  # else the loop ended first

@@ -182,5 +182,6 @@ class Stats(TypedDict):
     index: IndexStats
     limits: LimitStats
     usage: UsageStats
+    values: ValueStats
     redis: RedisStats
     postgres: PostgresStats

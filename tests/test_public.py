@@ -73,7 +73,7 @@ def test_the_engine_has_what_the_page_lists() -> None:
     listed = ROW.findall(section("The engine"))
     assert [name for name in listed if not hasattr(cache, name)] == []
     assert [name for name in listed if name in vars(TenantCache) and not getattr(TenantCache, name).__doc__] == []
-    for part in ("tenants", "domains", "usage"):
+    for part in ("tenants", "domains", "usage", "values"):
         [row] = re.findall(rf"^\| `{part}` \| (.*) \|$", PAGE, re.MULTILINE)
         members = re.findall(r"`(\w+)`", row)
         assert [name for name in members if not hasattr(getattr(cache, part), name)] == []

@@ -217,7 +217,8 @@ class Loads:
         """What may be served of a copy: it is believed, and still fresh."""
         now, names = self._clock(), _names(place, stored.tags)
         age = max(0.0, self._server_now() - stored.loaded_at)
-        is_old = age >= stored.lifetime.fresh or self._acceptance.is_expired(
+        life = stored.lifetime.within(terms.lifetime)
+        is_old = age >= life.fresh or self._acceptance.is_expired(
             stored.mark.seq, [expiry_name(place[0], tag) for tag in stored.tags]
         )
         if is_old or not self._acceptance.believes(stored, names, now):
@@ -230,7 +231,7 @@ class Loads:
             return None
         self.redis_hits += 1
         seen = self._acceptance.note()._replace(mark=stored.mark)
-        return self._entry(place, value, stored.body, terms, stored.lifetime, stored.tags, seen, NEVER, age=age)
+        return self._entry(place, value, stored.body, terms, life, stored.tags, seen, NEVER, age=age)
 
     def _share(self, place: Place, entry: Entry, terms: Terms, loaded_at: float) -> None:
         seen, body = entry.seen, entry.body

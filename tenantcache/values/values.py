@@ -32,7 +32,7 @@ class Values:
     """
 
     def __init__(self, parts: ValueParts, *, is_shared: bool = False) -> None:
-        self._parts = parts
+        self.parts = parts
         self._is_shared = is_shared
         self._held = parts.memory.held
         self._floors, self._freshness, self._clock = parts.floors, parts.freshness, parts.clock
@@ -74,8 +74,8 @@ class Values:
             return {key: await loader()}
 
         terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, soft_timeout, hard_timeout)
-        self._parts.require_open()
-        found = await self._parts.finder.find([place], terms, load)
+        self.parts.require_open()
+        found = await self.parts.finder.find([place], terms, load)
         return cast(T, found[place].give())
 
     async def get_many(
@@ -97,9 +97,9 @@ class Values:
         returns those values that exist. The rest is as in `get_or_load`: one MGET, and one load, for all of them."""
         tenant_id = self._tenant_id(tenant)
         terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, soft_timeout, hard_timeout)
-        self._parts.require_open()
+        self.parts.require_open()
         places: dict[str, Place] = {key: (tenant_id, key, type) for key in keys}
-        found = await self._parts.finder.find(places.values(), terms, load_many)
+        found = await self.parts.finder.find(places.values(), terms, load_many)
         given = {key: found[place].give() for key, place in places.items()}
         return cast(dict[str, T], {key: value for key, value in given.items() if value is not None})
 
@@ -125,12 +125,12 @@ class Values:
         """
         place: Place = (self._tenant_id(tenant), key, type)
         terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, 0.0, HARD_TIMEOUT)
-        self._parts.require_open()
+        self.parts.require_open()
         terms.codec.encode(value)  # what cannot be kept is said before others are told
-        read_at, writing = self._parts.clock(), self._parts.begin_set(place)
+        read_at, writing = self.parts.clock(), self.parts.begin_set(place)
         await self._log([value_name(place[0], key)])
-        if self._parts.end_set(place, writing):
-            self._parts.loads.set(place, value, terms, read_at)
+        if self.parts.end_set(place, writing):
+            self.parts.loads.set(place, value, terms, read_at)
 
     async def invalidate(self, *keys: str, tag: str | None = None, tenant: Tenant | str | None = None) -> None:
         """Never serve again what `keys`, or all that has `tag`, led to before: here from now on, and in every process
@@ -144,30 +144,30 @@ class Values:
             names.append(tag_name(tenant_id, tag))
         if not names:
             raise TypeError("invalidate() needs a key, or tag=")
-        self._parts.require_open()
-        with self._parts.invalidating():
+        self.parts.require_open()
+        with self.parts.invalidating():
             await self._log(names)
 
     async def expire(self, *, tag: str, tenant: Tenant | str | None = None) -> None:
         """What has `tag` is stale: it may be served while it is loaded again, until the end of its time, and not after
         that. Raises and costs as `invalidate`."""
         tenant_id = self._tenant_id(tenant)
-        self._parts.require_open()
+        self.parts.require_open()
         await self._log([expiry_name(tenant_id, tag)])
 
     def explain(self, key: str, *, tenant: Tenant | str | None = None, type: type | None = None) -> Explanation:
         """What this process knows of a value, and why it would be served or not. No I/O."""
         place: Place = (self._tenant_id(tenant), key, type)
-        return explain(self._held.get(place), self._parts.acceptance, value_name(place[0], key), self._clock())
+        return explain(self._held.get(place), self.parts.acceptance, value_name(place[0], key), self._clock())
 
     def stats(self) -> ValueStats:
         """Counts since the start of this process. No I/O."""
-        return self._parts.stats()
+        return self.parts.stats()
 
     async def _log(self, names: Sequence[str]) -> None:
         with told_as_unavailable(StoreError):
-            await self._parts.log(names)
-        await self._parts.sync()
+            await self.parts.log(names)
+        await self.parts.sync()
 
     def _tenant_id(self, tenant: Tenant | str | None) -> str | None:
         if self._is_shared:
@@ -197,6 +197,6 @@ class Values:
         soft: float,
         hard: float,
     ) -> Terms:
-        negative = self._parts.negative_ttl if negative_ttl is None else negative_ttl
+        negative = self.parts.negative_ttl if negative_ttl is None else negative_ttl
         lifetime = Lifetime.of(ttl, fresh, stale, negative)
-        return Terms(lifetime, tags, self._parts.codec_of(kind), kind, soft, hard)
+        return Terms(lifetime, tags, self.parts.codec_of(kind), kind, soft, hard)

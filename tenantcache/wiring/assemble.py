@@ -37,6 +37,7 @@ from tenantcache.tenant import Tenant
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
+from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
 from tenantcache.wiring.parts import Parts
@@ -69,9 +70,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         server_time=server_time,
         memory=memory,
         limiter=limiter,
-        fast_paths=FastPaths(
-            memory, freshness, server_time, reservation_of=limiter.meter_of, is_elsewhere=home.is_elsewhere
-        ),
+        fast_paths=_make_fast_paths(memory, freshness, server_time, limiter, home),
         fleet_counters=fleet_counters,
         shadow=shadow,
         usage=_make_usage(settings, stores.usage, limiter, server_now, home),
@@ -80,7 +79,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
         plan_names=PlanNames(settings.plans),
         values=values,
-        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor, values),
+        changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor, values.parts),
         in_loop=in_loop,
     )
     parts.renew()
@@ -105,11 +104,11 @@ def _make_values(
     server_now: Callable[[], float],
     in_loop: InLoop,
     home: Home,
-) -> ValueParts:
+) -> Values:
     sharing = ValueSharing(
         stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
     )
-    return ValueParts(
+    parts = ValueParts(
         ValueMemory(settings.values_max_entries, settings.values_max_bytes),
         freshness,
         sharing,
@@ -121,6 +120,13 @@ def _make_values(
         clock=clock,
         server_now=server_now,
     )
+    return Values(parts)
+
+
+def _make_fast_paths(
+    memory: Memory, freshness: Freshness, server_time: ServerTime, limiter: Limiter, home: Home
+) -> FastPaths:
+    return FastPaths(memory, freshness, server_time, reservation_of=limiter.meter_of, is_elsewhere=home.is_elsewhere)
 
 
 def _make_usage(

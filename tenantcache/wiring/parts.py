@@ -35,7 +35,7 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
-from tenantcache.values.parts import ValueParts
+from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
 from tenantcache.wiring.stores import Stores
@@ -73,7 +73,7 @@ class Parts:
     tenants: Tenants
     domains: Domains
     plan_names: PlanNames
-    values: ValueParts
+    values: Values
     changes: Changes
     in_loop: InLoop
 

@@ -9,10 +9,10 @@ from tenantcache.values.core.acceptance import Acceptance, Entry, State
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`state`: "absent", or whether it may be served. `tier`: where this process has it from, "loader", "redis" or
-    "set". `age` in seconds since its load began. `watermark`: the entry of the log as of which it was loaded, and
-    `current_as_of` the one as of which it was last found current. `invalidated_by`: the entry that names the value, or
-    one of its tags, after that; None if none does. `seconds_left`: until it must be loaded again."""
+    """`state`: "absent", or whether it may be served. `tier`: "loader", "redis" or "set". `age` in seconds since its
+    load began. `watermark`: the entry of the log as of which it was loaded, and `current_as_of` the one as of which it
+    was last found current. `invalidated_by`: the entry that names the value, or one of its tags, after that; None if
+    none does. `seconds_left`: until it must be loaded again."""
 
     name: str
     state: str

@@ -39,6 +39,10 @@ class Lifetime:
         """Seconds from the load to the end."""
         return self.fresh + self.stale
 
+    def within(self, own: Lifetime) -> Lifetime:
+        """That of a copy which another process has made, for a caller who wants `own`: the shorter one counts."""
+        return Lifetime(min(self.fresh, own.fresh), min(self.stale, own.stale), own.negative)
+
     def reload_after(self, share: float) -> float:
         """Seconds after the load from which it is loaded again early; `share`, from 0 to 1, is drawn by the caller."""
         return self.fresh * (EARLIEST + (LATEST - EARLIEST) * share)

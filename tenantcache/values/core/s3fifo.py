@@ -24,7 +24,7 @@ MOST_HITS: Final = 3
 
 
 class Node(Protocol):
-    """What a queue holds. `hits` is counted up to `MOST_HITS` by whoever serves it, `size` is in bytes."""
+    """What a queue holds. What serves it counts `hits` up to `MOST_HITS`; `size` is in bytes."""
 
     hits: int
     size: int

@@ -4,7 +4,7 @@
      "tags":["plan:pro"],"value":{"theme":"dark"}}
 
 The value stands last, as its codec has written it. `log` is the newest entry of the log, number and time, that was
-applied before the load began. Whoever reads it decides by that, and by `epoch`, whether to believe it. Anything else is
+applied before the load began. Its reader decides by that, and by `epoch`, whether to believe it. Anything else is
 not a copy, and never an error.
 """
 

@@ -1,0 +1,248 @@
+"""Two processes, a database with its log, and a Redis, each message of which is delivered when a test says so.
+
+Truth is a version of each key, which only grows. Every answer must be one that was true at some instant not longer ago
+than the bound, and none that its own process has invalidated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tenantcache.budget.core.bands import BandInForce
+from tenantcache.freshness.core.freshness import Freshness, Question
+from tenantcache.freshness.core.logmark import LogMark
+from tenantcache.freshness.log import LogEntry
+from tenantcache.values.core.floors import Floors
+from tenantcache.values.core.valuekey import tag_name, value_name
+from tenantcache.values.memory import ValueMemory
+from tenantcache.values.parts import ValueParts
+from tenantcache.values.sharing import ValueSharing
+from tenantcache.values.values import Values
+from tests.fakes import FakeClock
+
+BOUND = 3.0
+KEYS = ("a", "b")
+TENANT = "acme"
+
+
+class Messages:
+    """What is under way. `pause` waits until the test delivers it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def pause(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        await future
+
+    def deliver(self, place: int) -> None:
+        future = self.waiting.pop(place % len(self.waiting))
+        if not future.done():
+            future.set_result(None)
+
+
+@dataclass
+class Database:
+    """Versions, when each was committed, and the log. What is committed is published later, some at a time."""
+
+    clock: FakeClock
+    versions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 1))
+    commits: list[tuple[float, str, int]] = field(default_factory=list)
+    outbox: list[str] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.log.append(LogEntry.from_columns(1, 1_000, "", []))
+
+    def write(self, key: str) -> int:
+        """Commit the next version, untold."""
+        self.versions[key] += 1
+        self.commits.append((self.clock(), key, self.versions[key]))
+        return self.versions[key]
+
+    def tell(self, names: Sequence[str]) -> None:
+        self.outbox.extend(names)
+
+    def publish(self) -> None:
+        if self.outbox:
+            seq = self.log[-1].seq + 1
+            self.log.append(LogEntry.from_columns(seq, seq * 1_000, "", sorted(set(self.outbox))))
+            self.outbox.clear()
+
+    def version_at(self, key: str, instant: float) -> int:
+        """The version that was true then."""
+        return max((version for at, one, version in self.commits if one == key and at <= instant), default=1)
+
+
+class FakeRedis:
+    """`ValueCopies` whose commands take as long as the test wants, are executed in any order, and may be lost."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.stored: dict[str, bytes] = {}
+        self._messages = messages
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        await self._messages.pause()
+        found = [self.stored.get(key) for key in keys]
+        await self._messages.pause()
+        return found
+
+    async def put(self, key: str, stored: bytes, seconds: float) -> None:
+        await self._messages.pause()
+        self.stored[key] = stored
+
+
+@dataclass
+class Answer:
+    key: str
+    began: float
+    least: int
+    """What this process has invalidated before is older than that."""
+    version: int | None = None
+
+
+class Process:
+    """One process. `told` has, by key, the version that was true when its last invalidation was called."""
+
+    def __init__(self, database: Database, redis: FakeRedis, messages: Messages, *, max_floors: int = 6) -> None:
+        self.database, self.messages, self.clock = database, messages, database.clock
+        self.freshness = Freshness(max_staleness=BOUND, stale_if_error=0)
+        sharing = ValueSharing(redis, BandInForce(), is_billed=False, max_value_bytes=1000)
+        self.parts = ValueParts(
+            ValueMemory(3, 1_000_000),
+            self.freshness,
+            sharing,
+            self._log,
+            self._sync,
+            require_open=lambda: None,
+            prefix="p",
+            negative_ttl=60,
+            clock=self.clock,
+            server_now=self.clock,
+            floors=Floors(max_floors),
+        )
+        self.values = Values(self.parts)
+        self.told: dict[str, int] = dict.fromkeys(KEYS, 0)
+        self.answers: list[Answer] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self._pulled: tuple[Question, list[LogEntry], bool] | None = None
+        self.start()
+
+    # The log.
+
+    def start(self) -> None:
+        """Begin at the oldest entry, as after a start: what is in memory is dropped."""
+        first, *later = self.database.log
+        self.freshness.restart("epoch", first)
+        for entry in later:
+            self.freshness.pass_over(entry)
+        self.parts.flush()
+        for entry in later:
+            self.parts.changed(entry)
+        self._pulled = None
+
+    async def _log(self, names: Sequence[str]) -> None:
+        await self.messages.pause()
+        self.database.tell(names)
+        await self.messages.pause()
+
+    async def _sync(self) -> None:
+        self.database.publish()
+        self.send_pull()
+        self.apply_pull()
+
+    def send_pull(self) -> None:
+        known, database = self.freshness, self.database
+        entries = [entry for entry in database.log if entry.seq > known.applied]
+        self._pulled = known.question(self.clock()), entries, bool(database.outbox)
+
+    def apply_pull(self) -> None:
+        if self._pulled is None:
+            return
+        (asked, entries, is_pending), self._pulled = self._pulled, None
+        if asked.generation != self.freshness.generation:
+            return
+        for entry in entries:
+            if entry.seq > self.freshness.applied:
+                self.freshness.pass_over(entry)
+                self.parts.changed(entry)
+        if not is_pending:
+            self.freshness.settle(asked)
+            self.freshness.extend(asked.sent_at)
+
+    def hear(self) -> None:
+        """A commit's notification, before the log has it."""
+        if self.database.outbox and self.freshness.doubts.note("", self.database.outbox):
+            self.parts.doubted()
+
+    def everything(self) -> None:
+        """More has changed than is caught up with."""
+        head = self.database.log[-1]
+        self.freshness.collapse(LogMark(head.seq, head.at))
+        self.parts.flush()
+        self._pulled = None
+
+    # What an application does.
+
+    async def load(self, keys: Sequence[str]) -> Mapping[str, int]:
+        await self.messages.pause()
+        found = {key: self.database.versions[key] for key in keys}
+        await self.messages.pause()
+        return found
+
+    def get(self, keys: Sequence[str]) -> None:
+        answers = [Answer(key, self.clock(), self.told[key]) for key in keys]
+
+        async def get() -> None:
+            found = await self.values.get_many(
+                keys, self.load, tenant=TENANT, fresh=20, tags=["known"], hard_timeout=3600
+            )
+            for answer in answers:
+                answer.version = found[answer.key]
+                self.answers.append(answer)
+
+        self.run(get())
+
+    def invalidate(self, key: str, how: str) -> None:
+        version = self.database.write(key)
+
+        async def invalidate() -> None:
+            if how == "tag":
+                await self.values.invalidate(tag="known", tenant=TENANT)
+            else:
+                await self.values.invalidate(key, tenant=TENANT)
+            self.told[key] = max(self.told[key], version)
+
+        self.run(invalidate())
+
+    def set(self, key: str) -> Callable[[], None]:
+        """Commit now; what is returned sets it."""
+        version = self.database.write(key)
+        self.database.tell([value_name(TENANT, key)])
+
+        async def call() -> None:
+            await self.values.set(key, version, tenant=TENANT, fresh=20, tags=["known"])
+            self.told[key] = max(self.told[key], version)
+
+        return lambda: self.run(call())
+
+    def run(self, doing: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_event_loop_policy().get_event_loop().create_task(doing))
+
+    # What must hold.
+
+    def judge(self) -> None:
+        for answer in self.answers:
+            assert answer.version is not None
+            bound = self.database.version_at(answer.key, answer.began - BOUND)
+            assert answer.version >= bound, f"older than the bound: {answer}, {bound} was told"
+            assert answer.version >= answer.least, f"older than an own invalidation: {answer}"
+            assert answer.version <= self.database.versions[answer.key]
+        self.answers.clear()
+
+
+NAMES = {key: value_name(TENANT, key) for key in KEYS} | {"tag": tag_name(TENANT, "known")}
