@@ -28,11 +28,11 @@ UP = {Band.NORMAL: Band.THRIFT, Band.THRIFT: Band.NO_COPIES, Band.NO_COPIES: Ban
 
 
 @contextmanager
-def short_dwell() -> Iterator[None]:
+def short_dwell() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenantcache.ratelimit.core.failover.DWELL", SHORT_DWELL)
         patch.setattr("tests.core.fleet_of_stores.DWELL_GIVEN", SHORT_DWELL)
-        yield
+        yield patch  # a second one would be undone later, and leave what this one has set
 
 
 def change_band(world: World) -> None:
@@ -98,9 +98,9 @@ SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 @pytest.mark.parametrize("name", SABOTAGE)
-def test_the_walks_find_each_rule_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with short_dwell():
-        SABOTAGE[name](monkeypatch)
+def test_the_walks_find_each_rule_that_is_left_out(name: str) -> None:
+    with short_dwell() as patch:
+        SABOTAGE[name](patch)
         assert any(live(seed, cut_off).over_admitted() for seed in range(60))
 
 
