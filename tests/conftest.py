@@ -40,7 +40,7 @@ settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
-    """A run in the background of a script has SIGINT ignored, one below nohup SIGHUP, and all processes inherit that."""
+    """A run in the background of a script has SIGINT ignored, or SIGHUP below nohup, and all processes inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
