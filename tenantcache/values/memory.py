@@ -13,7 +13,7 @@ Place = tuple[str | None, str, type | None]
 """The tenant's id, None for what belongs to none; the key; the type that was asked for."""
 
 ENTRY_BYTES = 900
-"""What an entry takes beside its value and names, measured with tracemalloc on CPython 3.11."""
+"""What an entry takes beside its value and names: an estimate, not measured yet."""
 
 
 class ValueMemory:
