@@ -112,10 +112,27 @@ def test_live_keys_are_those_of_today_and_copies() -> None:
     assert LIVE.holds(b"tenantcache:ratelimit:7:20261126:day:2")
     assert LIVE.holds(b"tenantcache:tenant:subdomain:acme")
     assert not LIVE.holds(b"tenantcache:ratelimit:7:20261120:1015")
-    assert not LIVE.holds(b"other:ratelimit:7:20261126:1015")
+    assert LIVE.holds(b"other:ratelimit:7:20261126:1015")
+    assert not LIVE.holds(b"other:ratelimit:7:20261120:1015")
+    assert not LIVE.holds(b"other:ratelimit:seven:20261126:1015")
 
 
 # --- the work
+
+
+def test_counters_of_a_fleet_below_another_prefix_are_left_alone(run: Run, client: Redis, redis_url: str) -> None:
+    live = f"shop:ratelimit:0:{TODAY}:1015"
+    client.mset({live: 1, "shop:cart": 1})
+    status, out, _ = run("clean", "shop:*", "--redis-url", redis_url, "--yes", "--json")
+    assert (status, json.loads(out)["removed"], client.keys("shop:*")) == (0, 1, [live.encode()])
+
+
+def test_a_limit_that_leaves_no_preview_promises_nothing(run: Run, client: Redis, redis_url: str) -> None:
+    client.set("temp:1", 1)
+    status, _, errors = run("clean", "temp:*", "--redis-url", redis_url, "--yes", "--max-commands", "1")
+    assert (status, client.exists("temp:1")) == (1, 1)
+    assert "removed now" not in errors
+    assert "go on with --cursor 0" in errors
 
 
 def test_a_dry_run_counts_and_shows(run: Run, client: Redis, redis_url: str, billed_commands: BilledCommands) -> None:

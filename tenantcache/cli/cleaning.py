@@ -114,6 +114,8 @@ async def _preview(redis: AnyRedis, order: Order, start: Place | None, keys: int
     scans = min(PREVIEW_SCANS, redis.spending.remaining // 4)
     looking = replace(order, removes=False, scans=scans, rate=None)
     found = await Cleaner(redis.nodes, looking).run(start)
+    if not found.scans:
+        return  # refused, or too few commands are left: the report says which
     seen = min(found.scans * order.count, keys or found.scans * order.count)
     of_all = f" of {keys:,}" if keys is not None else ""
     if found.place is None:

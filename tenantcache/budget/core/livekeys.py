@@ -7,12 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _GROUP = "0"
+_COUNTER = re.compile(rb".+:ratelimit:\d+:(\d{8}):(?:\d{4}|day)(?::2)?", re.DOTALL)
+"""A counter of any fleet: one below another prefix is as live, and its prefix is not known here."""
 _EXAMPLES = ("tenant:subdomain:acme", "tenant:domain:acme.example.com")
 
 
 @dataclass(frozen=True, slots=True)
 class LiveKeys:
-    """Those below a key prefix. `dates` (YYYYMMDD) are those that are today somewhere: a day may be a tenant's own."""
+    """Those below a key prefix, and counters below any.
+
+    `dates` (YYYYMMDD) are those that are today somewhere: a day may be a tenant's own.
+    """
 
     prefix: str
     dates: frozenset[str]
@@ -22,7 +27,8 @@ class LiveKeys:
         if key.startswith(prefix + b":tenant:"):
             return True
         if not key.startswith(prefix + b":ratelimit:"):
-            return False
+            counter = _COUNTER.fullmatch(key)
+            return counter is not None and counter[1].decode() in self.dates
         return any(f":{date}:".encode() in key for date in self.dates)
 
     def first_hit(self, glob: re.Pattern[bytes]) -> str | None:
