@@ -348,3 +348,44 @@ def test_without_events_keys_are_looked_at_twice(
     assert "set notify-keyspace-events E$hxe" in errors
     assert client.config_get("notify-keyspace-events") == events
     assert "config|set" not in billed_commands.by_command()
+
+
+def test_a_hundred_databases_take_few_notes(run: Run, client: Any, redis_url: str) -> None:
+    for number in range(1, 10):
+        with Redis.from_url(f"{redis_url.removesuffix('/0')}/{number}", protocol=2, driver_info=None) as other:
+            other.set("key", 1)
+    _, out, _ = run("analyze", "--redis-url", redis_url, "--json")
+    assert json.loads(out)["notes"][-1] == "6 more databases have 6 keys, which were not looked at"
+    assert len(json.loads(out)["notes"]) == 4
+
+
+def test_a_limit_of_one_command_does_not_blame_the_cursors(run: Run, client: Any, redis_url: str) -> None:
+    fill(client)
+    _, out, _ = run("analyze", "--redis-url", redis_url, "--max-commands", "1", "--json")
+    [note] = json.loads(out)["notes"]
+    assert "too few commands are left" in note
+
+
+def test_churn_of_a_user_who_may_not_scan_is_no_finding(run: Run, client: Any, redis_url: str) -> None:
+    fill(client)
+    client.acl_setuser("blind", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-scan"])
+    try:
+        url = redis_url.replace("redis://", "redis://blind:any@")
+        status, out, errors = run("churn", "--redis-url", url, "--seconds", "0.1")
+    finally:
+        client.acl_deluser("blind")
+    assert (status, out) == (3, "")
+    assert "refuses SCAN to this user" in errors
+
+
+def test_keys_that_a_user_may_not_read_do_not_hide_the_others(run: Run, client: Any, redis_url: str) -> None:
+    client.mset({f"{name}:{number}": 1 for name in ("their", "ours") for number in range(300)})
+    client.acl_setuser("few", enabled=True, nopass=True, keys=["ours:*"], commands=["+@all"])
+    try:
+        url = redis_url.replace("redis://", "redis://few:any@")
+        _, out, _ = run("analyze", "--redis-url", url, "--json")
+    finally:
+        client.acl_deluser("few")
+    types = {pattern["pattern"]: pattern["types"] for pattern in json.loads(out)["patterns"]}
+    assert types["ours:{id}"] == {"string": 1.0}
+    assert not types["their:{id}"]

@@ -39,10 +39,11 @@ class ChurnNode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """By pattern what was written; `notes` say what is not known."""
+    """By pattern what was written; `notes` say what is not known. With `scan_refused` nothing is."""
 
     churn: list[Churn]
     notes: tuple[str, ...] = ()
+    scan_refused: bool = False
 
 
 async def has_events(node: ChurnNode) -> bool:
@@ -115,7 +116,8 @@ async def watch_samples(
     sampler = KeySampler(nodes, max_commands, random)
     await sampler.count_keys()
     await sampler.name_keys()
-    chosen = _choose(sampler, (max_commands - sampler.sample().billed_commands) // 4)
+    sample = sampler.sample()
+    chosen = _choose(sampler, (max_commands - sample.billed_commands) // 4)
     first = await _look(nodes, chosen)
     await sleep(seconds)
     second = await _look(nodes, chosen)
@@ -125,7 +127,9 @@ async def watch_samples(
     ]
     if any(look.idle is None for look in first.values()):
         notes.append("OBJECT IDLETIME is refused (or an LFU policy is on), so whether keys were read is not known")
-    return Watched(compare_looks(first, second, seconds), tuple(notes))
+    if chosen and not first:
+        notes.append("TTL is refused, or the keys are gone, so whether they were written is not known")
+    return Watched(compare_looks(first, second, seconds), tuple(notes), sample.scan_refused)
 
 
 def _choose(sampler: KeySampler, most: int) -> list[tuple[str, int, bytes]]:

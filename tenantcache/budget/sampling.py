@@ -170,6 +170,9 @@ class KeySampler:
         offset = self._random.random()
         starts = [(start + offset) / scans for start in range(scans)]
         first = await self._runs(node, starts[:JUDGED])
+        if not first:
+            self._note(f"no keys at {node.address} were looked at: SCAN is refused, or too few commands are left")
+            return
         spans, sizes = [span for span, _ in first], [len(keys) for _, keys in first]
         if not are_positions(spans, sizes, self._keys[number].counted or 0):
             self._note(
@@ -232,7 +235,9 @@ class KeySampler:
                 self._answers.setdefault(pattern, []).append((key, answer))
         for number, question in enumerate(questions):
             refusals = [reply for reply in replies[number :: len(questions)] if isinstance(reply, Exception)]
-            if replies and len(refusals) == len(asked):
+            if refusals and any(_is_about_the_key(refusal) for refusal in refusals):
+                self._note("this user may not read some of the keys: of those nothing but the name is known")
+            elif replies and len(refusals) == len(asked):
                 self._questions.remove(question)
                 self._note(f"{question.value} is refused, so {_UNKNOWN[question]} not known ({refusals[0]})")
 
@@ -242,6 +247,11 @@ _UNKNOWN = {
     Question.TTL: "the time to live is",
     Question.SIZE: "sizes are",
 }
+
+
+def _is_about_the_key(refusal: Exception) -> bool:
+    """Whether a user may run the command, but not with this key: other keys may be asked."""
+    return "permissions to access" in str(refusal).lower()
 
 
 def _scans_for(keys: int | None) -> int:

@@ -21,6 +21,7 @@ from tenantcache.budget.churning import (
 )
 from tenantcache.budget.core.churn import Churn
 from tenantcache.budget.core.finding import Severity
+from tenantcache.cli.keyreading import refuses_scan
 from tenantcache.cli.keytables import STYLES, percent, short
 from tenantcache.cli.redistarget import open_redis
 from tenantcache.cli.terminal import Terminal
@@ -50,6 +51,8 @@ async def run_churn(
             terminal.say(_announce(method, seconds, len(redis.nodes)))
             watched = await _watch(redis, method, seconds)
         spent = redis.spending.spent
+        if watched.scan_refused:
+            raise refuses_scan(redis)
     for note in watched.notes:
         terminal.say(note)
     result = {

@@ -16,6 +16,7 @@ from tenantcache.errors import UnreachableError
 from tenantcache.stores.anyredis import AnyRedis
 
 _DATABASE = re.compile(r"db\d+")
+DATABASES_SHOWN = 3
 
 
 async def read_keys(redis_url: str | None, terminal: Terminal, max_commands: int) -> KeyReport:
@@ -35,17 +36,28 @@ async def read_keys(redis_url: str | None, terminal: Terminal, max_commands: int
         for note in report.notes:
             terminal.say(note)
         if report.scan_refused:
-            raise UnreachableError(f"{redis.nodes[0].address} refuses SCAN to this user; grant it: +scan ~*")
+            raise refuses_scan(redis)
         return replace(report, billed_commands=redis.spending.spent)
+
+
+def refuses_scan(redis: AnyRedis) -> UnreachableError:
+    """What a user is told who may not name keys."""
+    return UnreachableError(f"{redis.nodes[0].address} refuses SCAN to this user; grant it: +scan ~*")
 
 
 def _other_databases(redis: AnyRedis) -> Iterator[str]:
     """Keys that were not looked at, as INFO tells: a URL names one database."""
     here = f"db{redis.nodes[0].database}"
-    for name, counts in redis.info.items():
-        if _DATABASE.fullmatch(name) and name != here and isinstance(counts, dict):
-            keys = counts.get("keys", 0)
-            yield f"{name} has {keys:,} more keys, which were not looked at; give /{name[2:]} in the URL"
+    keys = {
+        name: counts.get("keys", 0)
+        for name, counts in redis.info.items()
+        if _DATABASE.fullmatch(name) and name != here and isinstance(counts, dict)
+    }
+    largest = sorted(keys, key=lambda name: -keys[name])[:DATABASES_SHOWN]
+    for name in largest:
+        yield f"{name} has {keys[name]:,} more keys, which were not looked at; give /{name[2:]} in the URL"
+    if rest := keys.keys() - set(largest):
+        yield f"{len(rest):,} more databases have {sum(keys[name] for name in rest):,} keys, which were not looked at"
 
 
 def commands_bar(terminal: Terminal) -> Progress:
