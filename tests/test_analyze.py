@@ -386,6 +386,8 @@ def test_keys_that_a_user_may_not_read_do_not_hide_the_others(run: Run, client: 
         _, out, _ = run("analyze", "--redis-url", url, "--json")
     finally:
         client.acl_deluser("few")
-    types = {pattern["pattern"]: pattern["types"] for pattern in json.loads(out)["patterns"]}
+    found = json.loads(out)
+    assert found["notes"] == ["this user may not read some of the keys: of those nothing but the name is known"]
+    types = {pattern["pattern"]: pattern["types"] for pattern in found["patterns"]}
     assert types["ours:{id}"] == {"string": 1.0}
     assert not types["their:{id}"]
