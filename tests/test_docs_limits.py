@@ -113,7 +113,11 @@ def test_code_spends_refunds_and_resets(names: dict[str, Any]) -> None:
             assert tenant is not None
             assert await names["render"](cache, tenant, 3) == "3 pages"
             assert await names["render"](cache, tenant, 20) == "the printer is out of paper"
-            assert await names["support"](cache, tenant) == 27, "what was not printed was given back"
+            for _ in range(100):  # what a refill has debited, and was not answered yet, is not among what is left
+                if (left := await names["support"](cache, tenant)) == 27:
+                    break
+                await asyncio.sleep(0.02)
+            assert left == 27, "what was not printed was given back"
             assert (await cache.check(tenant, cost=27)).allowed
             assert re.fullmatch(r"minute limit: come back in \d+ s", await names["render"](cache, tenant, 2))
             assert await names["support"](cache, tenant) == 0

@@ -26,6 +26,6 @@ def analyze(
     from tenantcache.cli.keyreading import read_keys
     from tenantcache.cli.keytables import render_report
 
-    terminal = Terminal(as_json=as_json)
+    terminal = Terminal(as_json=as_json, unfolded=True)
     report = asyncio.run(read_keys(redis_url, terminal, max_commands))
     terminal.show(report.as_json(), *render_report(report, top))

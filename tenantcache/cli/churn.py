@@ -30,6 +30,6 @@ def churn(
     from tenantcache.budget.core.finding import Severity
     from tenantcache.cli.churning import run_churn
 
-    terminal = Terminal(as_json=as_json)
+    terminal = Terminal(as_json=as_json, unfolded=True)
     worst = asyncio.run(run_churn(redis_url, terminal, seconds, monitors=monitor, max_commands=max_commands))
     raise typer.Exit(Exit.FINDINGS if worst.rank >= Severity(fail_on.value).rank else Exit.FINE)

@@ -102,7 +102,6 @@ def render_expiry(report: KeyReport, found: Sequence[Expiry]) -> Iterator[Render
     table.add_column("pattern", overflow="fold", min_width=20)
     for name in ("keys", "never expire", "longest left", "guide"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
     for expiry in found:
         table.add_row(
             Text(expiry.severity.value, STYLES[expiry.severity]),
@@ -111,9 +110,14 @@ def render_expiry(report: KeyReport, found: Sequence[Expiry]) -> Iterator[Render
             Text("?" if expiry.without is None else percent(expiry.without) if expiry.without else "-"),
             Text("-" if expiry.longest is None else f"{expiry.longest:,} s"),
             Text("" if expiry.guide is None else " - ".join(f"{one:,}" for one in sorted(set(expiry.guide))) + " s"),
-            Text(expiry.says),
         )
     yield table
+    # Below the table, because beside it there is no room in 80 columns.
+    for expiry in found:
+        if expiry.severity is not Severity.OK:
+            yield Text.assemble(
+                (expiry.severity.value, STYLES[expiry.severity]), f"  {short(expiry.pattern)}: ", expiry.says
+            )
 
 
 def _largest(report: KeyReport) -> Table:

@@ -26,7 +26,7 @@ def ttl(
     from tenantcache.cli.keyreading import read_keys
     from tenantcache.cli.keytables import render_expiry
 
-    terminal = Terminal(as_json=as_json)
+    terminal = Terminal(as_json=as_json, unfolded=True)
     report = asyncio.run(read_keys(redis_url, terminal, max_commands))
     found = [judge(pattern) for pattern in report.patterns]
     found.sort(key=lambda expiry: (-expiry.severity.rank, -expiry.keys))
