@@ -17,12 +17,12 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from tenantcache.budget.core.bands import Band, BandChoice
-from tenantcache.errors import POSTGRES_FAILURES, StoreError
+from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Publication, Pull
 from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.runtime.tasks import stop
-from tenantcache.stores.faults import translate_errors
+from tenantcache.stores.faults import OF_BEFORE, translate_errors
 from tenantcache.stores.listener import CHANNEL, Listener, tell
 from tenantcache.stores.loghead import HEAD, head_of, mark_of, microseconds_of, time_of
 
@@ -361,4 +361,6 @@ def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull
 
 
 def _band_of(row: asyncpg.Record) -> BandChoice:
+    if row["band"] is None:  # the column was dropped, and a plan that was made before still has its place
+        raise SchemaMissingError(OF_BEFORE)
     return BandChoice(band=Band(row["band"]), **{name: row[f"band_{name}"] for name in _BAND_FIELDS})

@@ -12,7 +12,7 @@ from tenantcache.stores.reasons import postgres_reason
 
 FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
 
-_OF_BEFORE = "the database has no tenantcache tables, or old ones: run `tenantcache init` on it"
+OF_BEFORE = "the database has no tenantcache tables, or old ones: run `tenantcache init` on it"
 
 
 @asynccontextmanager
@@ -21,11 +21,11 @@ async def translate_errors(doing: str) -> AsyncIterator[None]:
     try:
         yield
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedFunctionError) as error:
-        raise SchemaMissingError(_OF_BEFORE) from error
+        raise SchemaMissingError(OF_BEFORE) from error
     except asyncpg.UndefinedColumnError as error:
         if error.context:  # inside a function: the column may be one of an adopted table
             raise StoreError(f"Postgres {postgres_reason(error)} (while {doing})") from error
-        raise SchemaMissingError(_OF_BEFORE) from error
+        raise SchemaMissingError(OF_BEFORE) from error
     except TimeoutError as error:
         raise StoreError(f"Postgres did not answer in time while {doing}") from error
     # asyncpg says "internal error" if a backend was terminated while idle.
