@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tenantcache.budget.core.keytext import visible as printable
 from tenantcache.cli.recordedurl import RecordedUrl, find_urls
-from tenantcache.cli.recordreport import printable
 from tenantcache.devservers import DevServerError, RedisServer, free_port
 from tenantcache.errors import ConfigurationError
 from tests.servers.billing import BilledCommands

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tenantcache.budget.core.diagnosis import CHECKLISTS, Diagnosis
 from tenantcache.budget.core.finding import Checklist, Finding, Severity
+from tenantcache.budget.core.keytext import visible
 
 STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.CRIT: "red"}
 SIGNS = {Severity.OK: "✓", Severity.WARN: "▲", Severity.CRIT: "●"}
@@ -54,14 +55,14 @@ def _checklist(diagnosis: Diagnosis, lists: Checklist) -> RenderableType:
 
 def _in_full(finding: Finding) -> RenderableType:
     style = STYLES[finding.severity]
-    sign, title = (SIGNS[finding.severity], style), (printable(finding.title), f"bold {style}")
+    sign, title = (SIGNS[finding.severity], style), (visible(finding.title), f"bold {style}")
     head = Text.assemble(sign, " ", title, "  ", (finding.id, QUIET))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)
     grid.add_column(width=4)
     grid.add_column(max_width=TEXT_WIDTH)
     for label, text in (("", finding.evidence), ("why", finding.why), ("fix", finding.fix), ("more", finding.link)):
-        grid.add_row("", Text(label, QUIET), Text(printable(text), QUIET if label == "more" else ""))
+        grid.add_row("", Text(label, QUIET), Text(visible(text), QUIET if label == "more" else ""))
     return Group(head, grid)
 
 
@@ -72,13 +73,11 @@ def _in_short(findings: Sequence[Finding]) -> RenderableType:
     pairs = Table.grid(padding=(0, 1))
     half = (len(brief) + 1) // 2
     for left, right in zip_longest(brief[:half], brief[half:]):
-        pairs.add_row(
-            sign, Text(f"{printable(left.title)}  "), *([sign, Text(printable(right.title))] if right else [])
-        )
+        pairs.add_row(sign, Text(f"{visible(left.title)}  "), *([sign, Text(visible(right.title))] if right else []))
     told = Table.grid(padding=(0, 1))
     for finding in findings:
         if finding.id in TOLD_IN_FULL:
-            text = Text.assemble(printable(finding.title), "\n", (printable(finding.evidence), QUIET))
+            text = Text.assemble(visible(finding.title), "\n", (visible(finding.evidence), QUIET))
             told.add_row(sign, text)
     return Group(pairs, told)
 
@@ -86,7 +85,7 @@ def _in_short(findings: Sequence[Finding]) -> RenderableType:
 def _unknown(lines: Sequence[str]) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     for line in lines:
-        grid.add_row(Text("?", QUIET), Text(printable(line), QUIET))
+        grid.add_row(Text("?", QUIET), Text(visible(line), QUIET))
     return grid
 
 
@@ -100,8 +99,3 @@ def summary(diagnosis: Diagnosis, billed: int) -> Text:
         told.append(" ").append("·", QUIET).append(" ")
     told.append(f"{len(diagnosis.unknown)} not known · {billed:,} billed commands", QUIET)
     return told
-
-
-def printable(text: str) -> str:
-    """Names of keys come from Redis: what would steer a terminal is shown as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tenantcache.budget.core.bill import Bill, BillLine
+from tenantcache.budget.core.keytext import visible
 from tenantcache.cli.terminal import Terminal
 
 SHOWN = 25
@@ -75,10 +76,10 @@ class Recording:
         table.add_column("library")
         for line in self.patterns[:SHOWN]:
             table.add_row(
-                Text(printable(line.pattern)),
+                Text(visible(line.pattern)),
                 f"{line.billed:,}",
                 f"{line.billed / max(self.billed, 1):.0%}",
-                Text(", ".join(f"{printable(name)} {count:,}" for name, count in line.commands.most_common())),
+                Text(", ".join(f"{visible(name)} {count:,}" for name, count in line.commands.most_common())),
                 line.owner or "",
             )
         if rest := self.patterns[SHOWN:]:
@@ -96,8 +97,3 @@ class Recording:
         terminal.notes.print(self.as_table())
         for note in self.notes:
             terminal.say(note)
-
-
-def printable(text: str) -> str:
-    """`text` with every character that a terminal would act on written as an escape."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -8,16 +8,11 @@ from typing import Any
 
 from rich.text import Text
 
+from tenantcache.budget.core.keytext import visible
+
+__all__ = ["cell", "to_json", "visible"]
+
 _MAX_BMP = 0xFFFF
-
-
-def visible(text: str) -> str:
-    """`text` with every character that is not printable as an escape, like `\\x1b` or `\\u202e`."""
-    return text if text.isprintable() else "".join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def cell(value: object) -> Text:

@@ -16,6 +16,7 @@ import redis
 from redis.asyncio import connection as asyncio_connection
 
 from tenantcache.budget.core.bill import SCRIPTS
+from tenantcache.budget.core.keytext import visible
 from tenantcache.budget.core.prices import FREE, command_name
 from tenantcache.budget.core.resp import Command, CommandReader
 
@@ -122,4 +123,4 @@ def _server_calls(url: str) -> Counter[str]:
 
 def _shown(command: Command) -> str:
     text = " ".join(argument[:SHOWN_BYTES].decode("utf-8", "backslashreplace") for argument in command)
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return visible(text)

@@ -2107,7 +2107,7 @@ MUTANTS += [
     ),
     Mutant(
         "what would move a cursor is shown as an escape",
-        "tenantcache/cli/visible.py",
+        "tenantcache/budget/core/keytext.py",
         "return text if text.isprintable() else",
         "return text if text else",
         ("visible",),
