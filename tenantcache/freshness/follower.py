@@ -40,6 +40,7 @@ from tenantcache.freshness.pace import Pace
 from tenantcache.freshness.publisher import Publisher
 from tenantcache.freshness.puller import ChangeSink, Puller, Standing
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import FollowerStats
 
@@ -234,14 +235,16 @@ class Follower:
 
     def _note_connected(self) -> None:
         if self._is_lost:
-            logger.warning("the change log is being followed again")
+            extra = state_change("log", "lost", "followed")
+            logger.info("the change log is followed again, before: lost (%s)", self.last_error, extra=extra)
             self._is_lost = False
         self.connected = True
         self.last_error = None
 
     def _note_lost(self, error: Exception) -> None:
         if self.last_error is None and self._puller.has_begun:  # before, `start` raises it
-            logger.warning("the change log is lost: %s; trying again", error)
+            extra = state_change("log", "followed", "lost", why=str(error))
+            logger.warning("the change log is lost, before: followed (%s); trying again", error, extra=extra)
             self._is_lost = True
         self.connected = False
         self.last_error = str(error)

@@ -83,6 +83,8 @@ class RedisLink:
         self._parents: list[Redis | ClusterClient] = []
         self.breaker: Breaker = Breaker()
         self.meter: Meter = Meter() if meter is None else meter
+        self.server_version: str | None = None
+        """As INFO says; None if Redis was not there at the start, or if this user may not run INFO."""
 
     @property
     def billed(self) -> int:
@@ -120,7 +122,9 @@ class RedisLink:
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
                 raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
             raise
-        if warning := eviction_warning(await self.info()):
+        info = await self.info()
+        self.server_version = info.get("redis_version")
+        if warning := eviction_warning(info):
             logger.warning("%s", warning)
 
     async def info(self) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from tenantcache.engine import TenantCache
 from tenantcache.stats import HealthState
 from tenantcache.web.drain import Drain
+from tenantcache.wiring.statelog import MEANINGS as STATE_MEANINGS
 
 __all__ = ["HealthApp"]
 
@@ -30,12 +31,10 @@ MaySee = Callable[[Request], bool | Awaitable[bool]]
 """Says whether this request may be shown details."""
 
 MEANINGS: dict[HealthState, str] = {
+    **STATE_MEANINGS,
     "closed": "the engine is not open",
     "opening": "the engine is being opened",
     "warming up": "memory is being filled",
-    "ready": "changes are followed, and memory is valid",
-    "stale": "changes are not followed; tenants that are known are served as they were",
-    "lost": "changes are not followed; each tenant is read from Postgres, if it answers",
     "closing": "the engine is being closed",
 }
 NO_STORE = {"cache-control": "no-store"}
