@@ -35,6 +35,7 @@ from tenantcache.ratelimit.limiter import ADMITTED, Limiter
 from tenantcache.runtime import clock as clocks
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.settings.model import Settings
 from tenantcache.stats import HealthState, Stats
 from tenantcache.tenant import Limits, Tenant
@@ -71,6 +72,7 @@ class TenantCache(Engine):
     limiter: Limiter
     fast_paths: FastPaths
     route_limits: dict[str, Limits]
+    tracing: Tracing
 
     _home_class: type[Home] = Home
 
@@ -85,6 +87,7 @@ class TenantCache(Engine):
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
+        self.tracing = made.tracing
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.

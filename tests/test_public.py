@@ -36,6 +36,7 @@ def test_the_page_lists_these_modules() -> None:
         "tenantcache.fastapi",
         "tenantcache.limits",
         "tenantcache.observability.logs",
+        "tenantcache.observability.opentelemetry",
         "tenantcache.stats",
         "tenantcache.testing",
         "tenantcache.web.ask",
