@@ -28,13 +28,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "values-benchmarks.md"
 class Plan:
     rounds: int = 7
     hits: int = 3_000
+    callers: int = 1_000
     updates: int = 5
+    stale_seconds: float = 1.0
     entries: int = 5_000
     requests: int = 400_000
     keys: int = 20_000
 
 
-SHORT = Plan(rounds=1, hits=50, updates=1, entries=100, requests=4_000, keys=1_000)
+SHORT = Plan(rounds=1, hits=50, callers=50, updates=1, stale_seconds=0.05, entries=100, requests=4_000, keys=1_000)
 
 
 async def measure(stores: Stores, plan: Plan, bar: Progress) -> dict[str, Any]:
@@ -50,9 +52,9 @@ async def measure(stores: Stores, plan: Plan, bar: Progress) -> dict[str, Any]:
         one: dict[str, Any] = {"holds": contender.holds, "tells": contender.tells}
         one["commands"] = await measures.commands(stores, contender)
         tick()
-        one["stampede"] = await measures.stampede(stores, contender)
+        one["stampede"] = await measures.stampede(stores, contender, plan.callers)
         tick()
-        one["staleness"] = await measures.staleness(stores, contender, plan.updates)
+        one["staleness"] = await measures.staleness(stores, contender, plan.updates, plan.stale_seconds)
         tick()
         one["bytes"] = await measures.memory(stores, contender, plan.entries)
         tick()

@@ -17,7 +17,6 @@ from benchmarks.bench.stores import Stores
 from benchmarks.values.contenders import FLOOR, Cached, Contender
 
 KEYS = 100
-CALLERS = 1_000
 
 
 class Source:
@@ -103,19 +102,19 @@ async def _counted(stores: Stores, action: Callable[[str], Awaitable[Any]]) -> f
     return stores.meter.total() / KEYS
 
 
-async def stampede(stores: Stores, contender: Contender) -> int:
-    """Loads that `CALLERS` concurrent callers of one key cause; each takes a tenth of a second."""
+async def stampede(stores: Stores, contender: Contender, callers: int) -> int:
+    """Loads that so many concurrent callers of one key cause; each takes a tenth of a second."""
     source = Source(0.1)
     async with opened(stores, contender, "stampede", source) as cached:
-        await asyncio.gather(*(cached.get("warm") for _ in range(CALLERS)))  # all connections are open
+        await asyncio.gather(*(cached.get("warm") for _ in range(callers)))  # all connections are open
         source.loads = 0
-        await asyncio.gather(*(cached.get("settings") for _ in range(CALLERS)))
+        await asyncio.gather(*(cached.get("settings") for _ in range(callers)))
         return source.loads
 
 
-async def staleness(stores: Stores, contender: Contender, updates: int) -> dict[str, Any]:
-    """Stale answers of another process after `invalidate` has returned in the one that wrote: their share of the first
-    second's reads, and for how long."""
+async def staleness(stores: Stores, contender: Contender, updates: int, seconds: float) -> dict[str, Any]:
+    """Stale answers of another process after `invalidate` has returned in the one that wrote: of those in so many
+    seconds, and for how long."""
     source = Source()
     stale = reads = 0
     last = 0.0
@@ -129,7 +128,7 @@ async def staleness(stores: Stores, contender: Contender, updates: int) -> dict[
             source.version += 1
             await writer.invalidate("settings")
             since = time.perf_counter()
-            while (passed := time.perf_counter() - since) < 1.0:
+            while (passed := time.perf_counter() - since) < seconds:
                 reads += 1
                 if _version_of(await reader.get("settings")) != source.version:
                     stale += 1
