@@ -21,6 +21,7 @@ from pydantic import PydanticUserError, Secret, SecretBytes, SecretStr
 from tenantcache.values.core.codec import Codec, JsonCodec
 from tenantcache.values.core.shape import fingerprint
 from tenantcache.values.pydanticcodec import PydanticCodec
+from tenantcache.values.returned import UnresolvedTypeError
 from tenantcache.values.typeparts import UNIONS, parts, without_none
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Codecs:
         try:
             _check(form)
         except NameError as error:
-            raise TypeError(f"type={form!r} has an annotation that cannot be resolved: {error}") from error
+            raise UnresolvedTypeError(f"type={form!r} has an annotation that cannot be resolved: {error}") from error
         self._report_local(form)
         if _is_plain(form):
             return self._pack(JsonCodec(fingerprint("json", repr(form)), self._reader()))
@@ -72,7 +73,8 @@ class Codecs:
             return self._pack(PydanticCodec(form))
         except (PydanticUserError, NameError) as error:
             why = str(error).partition("\n")[0]
-            raise TypeError(
+            is_unknown = isinstance(error, NameError) or error.code == "class-not-fully-defined"
+            raise (UnresolvedTypeError if is_unknown else TypeError)(
                 f"type={form!r} cannot be written as JSON and read back: {why} Give a pydantic model, a dataclass, a"
                 " TypedDict, or types that JSON has"
             ) from error
