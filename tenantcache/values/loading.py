@@ -41,7 +41,7 @@ RETRY_AFTER = 1.0
 
 
 class Flight:
-    """One value on its way. `seen` is set when its loader is called; `is_kept` once it has come and is held."""
+    """One value on its way. `seen` is set when its loader is called; `is_kept` once what that gave is held."""
 
     __slots__ = ("future", "is_kept", "seen")
 
@@ -102,8 +102,6 @@ class Loads:
         self.join(places, terms, load, copies=False)
 
     def _may_join(self, flight: Flight, place: Place, terms: Terms) -> bool:
-        if flight.future.get_loop() is not asyncio.get_running_loop():
-            return False  # that one has ended
         names = _names(place, terms.known_tags)
         return flight.seen is None or self._acceptance.accepts(flight.seen, names)
 
@@ -208,7 +206,6 @@ class Loads:
             stored = copies.get(key)
             entry = None if stored is None else self._judge_copy(place, stored, terms)
             if entry is not None:
-                flights[place].is_kept = True
                 self._memory.put(place, entry)
                 self._land(place, flights[place], entry)
                 landed.append(place)

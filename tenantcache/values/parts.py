@@ -89,7 +89,6 @@ class ValueParts:
     @contextmanager
     def invalidating(self) -> Iterator[None]:
         """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
-        self._sets.clear()
         self._invalidations += 1
         try:
             yield

@@ -134,7 +134,7 @@ class Acceptance:
         if not entry.is_set:
             until = max(until, known.valid_until)
         if now >= until:
-            return State.LAPSED if until > NEVER and now < until + known.stale_if_error else State.REFUSED
+            return State.LAPSED if now < until + known.stale_if_error else State.REFUSED
         if now < entry.good_until:
             return State.FRESH
         return State.EARLY if now < entry.fresh_until else State.STALE
