@@ -76,8 +76,8 @@ MAY_IMPORT = {
 # datetime is not among them: its `now` reads the clock.
 # fmt: off
 PURE_STDLIB = frozenset({
-    "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "enum",
-    "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator",
+    "__future__", "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "decimal", "difflib",
+    "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator",
     "re", "string", "struct", "types", "typing", "unicodedata", "zlib",
 })
 # fmt: on

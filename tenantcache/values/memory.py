@@ -12,7 +12,7 @@ from __future__ import annotations
 from tenantcache.values.core.acceptance import Entry
 from tenantcache.values.core.s3fifo import S3Fifo
 
-Place = tuple[str | None, str, type | None]
+Place = tuple[str | None, str, object]
 """The tenant's id, None for what belongs to none; the key; the type that was asked for."""
 
 ENTRY_BYTES = 900

@@ -34,6 +34,7 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
+from tenantcache.values.codecs import Codecs
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
@@ -119,6 +120,8 @@ def _make_values(
         negative_ttl=settings.negative_ttl,
         clock=clock,
         server_now=server_now,
+        kinds=settings.values_kinds,
+        codecs=Codecs(is_packed=settings.values_format == "msgpack"),
     )
     return Values(parts)
 

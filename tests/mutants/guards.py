@@ -2318,7 +2318,7 @@ MUTANTS += [
     ),
     Mutant(
         "values: an invalidation is applied here before it returns",
-        CACHED_VALUES,
+        "tenantcache/values/scope.py",
         "        await self.parts.sync()\n",
         "",
         VALUES,
