@@ -14,7 +14,6 @@ from tenantcache.stats import ValueStats
 from tenantcache.tenant import Tenant
 from tenantcache.values.core.explanation import Explanation, explain
 from tenantcache.values.core.kind import KindOptions, ValueKind
-from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
@@ -117,8 +116,7 @@ class Values:
         place: Place = (self._scope.tenant_id(tenant), key, type)
         terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
-        if value is not None:
-            stored_form(terms.codec, value)  # what cannot be kept is said before others are told
+        terms.codec.encode(value)  # what cannot be kept is said before others are told
         read_at, writing = self.parts.clock(), self.parts.begin_set(place)
         await self._scope.log([value_name(place[0], key)])
         if self.parts.end_set(place, writing):
