@@ -107,6 +107,13 @@ SUITES = {
         "tests/values/test_stored.py",
     ],
     "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
+    "value rails": [
+        "tests/values/test_guardrails.py",
+        "tests/values/test_sharing.py",
+        "tests/values/test_reuse.py",
+        "tests/values/test_loops.py",
+        "tests/values/test_secrecy.py",
+    ],
     "value servers": ["tests/values/test_values_on_servers.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
@@ -146,6 +153,7 @@ WHAT_SUITES_DO = {
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
+    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
     "telling": "the callbacks of `cache.on_change`, and a real Postgres",
@@ -169,11 +177,13 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
-VALUES, ON_SERVERS = ("values", "value machine"), ("value servers",)
+VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
 VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/parts.py"
+VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/values/core/loops.py"
+REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
@@ -2351,9 +2361,9 @@ MUTANTS += [
     Mutant(
         "values: nothing is written at a first miss if commands are billed",
         VALUE_SHARING,
-        "if (self._is_billed or band.is_thrifty) and self._is_first(key):",
+        "if (self._is_billed or band.is_thrifty) and self._is_first(key, stored):",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: without copies Redis is not read",
@@ -2365,9 +2375,9 @@ MUTANTS += [
     Mutant(
         "values: large ones are not stored",
         VALUE_SHARING,
-        "if len(octets) > self._max_value_bytes:",
+        "if len(octets) > self.max_value_bytes:",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: parts of a name are escaped",
@@ -2487,8 +2497,8 @@ MUTANTS += [
     Mutant(
         "values: what was tested is not tested again",
         ACCEPTANCE,
-        "        entry.checked = self.floors.version\n",
-        "",
+        "self.freshness.applied)\n        entry.checked = self.floors.version\n",
+        "self.freshness.applied)\n",
         VALUES,
     ),
     Mutant(
@@ -2560,8 +2570,8 @@ MUTANTS += [
     Mutant(
         "values: what is stale is not confirmed by Redis",
         VALUE_FINDING,
-        "self._loads.join(held, terms, load, copies=False)",
-        "self._loads.join(held, terms, load, copies=True)",
+        "join(held, terms, load, copies=False)",
+        "join(held, terms, load, copies=True)",
         VALUES,
     ),
     Mutant(
@@ -2658,8 +2668,8 @@ MUTANTS += [
     Mutant(
         "values: without copies nothing is written",
         VALUE_SHARING,
-        "if self._store is None or not band.has_copies:",
-        "if self._store is None:",
+        "if self._store is None or not band.has_copies or stored.lifetime.is_short:",
+        "if self._store is None or stored.lifetime.is_short:",
         VALUES,
     ),
     Mutant(
@@ -2701,8 +2711,8 @@ MUTANTS += [
         "values: those who wait are cancelled alone",
         VALUE_FINDING,
         "await asyncio.wait([flight.future for flight in flights.values()], timeout=seconds)",
-        "await asyncio.wait_for(\n"
-        "        asyncio.gather(*(flight.future for flight in flights.values()), return_exceptions=True), seconds\n    )",
+        "await asyncio.wait_for(\n        asyncio.gather(*(flight.future for flight in flights.values()), "
+        "return_exceptions=True), seconds\n    )",
         VALUES,
     ),
     Mutant(
@@ -2735,5 +2745,96 @@ MUTANTS += [
         "        self.sharing.forget()\n",
         "",
         VALUES,
+    ),
+    Mutant(
+        "values: a second load counts within two lives",
+        VALUE_SHARING,
+        "return at >= until",
+        "return at == until",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that were loaded once are bounded",
+        VALUE_SHARING,
+        "if len(self._loaded) >= MAX_REMEMBERED // 2 and name not in self._loaded:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: short ones are not written into Redis",
+        VALUE_SHARING,
+        " or stored.lifetime.is_short:",
+        ":",
+        RAILS,
+    ),
+    Mutant(
+        "values: a short TTL is refused",
+        "tenantcache/values/core/lifetime.py",
+        "if found.is_short and not short:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a report hides the key",
+        VALUE_RAILS,
+        '    pattern = fold(place[1].encode("utf-8", "replace"))\n    told =',
+        "    pattern = place[1]\n    told =",
+        RAILS,
+    ),
+    Mutant(
+        "values: each mistake is reported once",
+        VALUE_RAILS,
+        "if about not in reported and len(reported) < MAX_REPORTS:",
+        "if True:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a key is not one-time before its life is over",
+        REUSE,
+        "(used := is_used(key)) or now >= end",
+        "(used := is_used(key)) or True",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that are asked for again are not one-time",
+        REUSE,
+        " and self.used <= MOST_USED * judged",
+        "",
+        RAILS,
+    ),
+    Mutant(
+        "values: ids of numbers are not tokens",
+        REUSE,
+        r"\{(?:uuid|",
+        r"\{(?:id|uuid|",
+        RAILS,
+    ),
+    Mutant(
+        "values: jobs after each other are not a loop",
+        VALUE_LOOPS,
+        "if now - self._ended_at > GAP:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: one key again and again is not a loop",
+        VALUE_LOOPS,
+        "for one in set(keys))",
+        "for one in keys)",
+        RAILS,
+    ),
+    Mutant(
+        "values: a hash in a key is not a secret",
+        SECRECY,
+        'kind != "named" or _is_random(found["named"])',
+        "True",
+        RAILS,
+    ),
+    Mutant(
+        "values: what is masked is not a secret",
+        SECRECY,
+        " and _is_meant(part)",
+        "",
+        RAILS,
     ),
 ]

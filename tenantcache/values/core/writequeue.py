@@ -9,8 +9,9 @@ Rules
    which they came, whatever fails between.
 3. A batch has values of one writer and one tenant. It is due when its oldest value has waited for `delay`, or when
    `max_batch` values wait. A writer has one batch at a time for each tenant.
-4. After a failure a batch is divided: values that have failed as often are tried together, an eighth as many each time.
-   So one that cannot be written is soon tried alone, and delays the others no more. After each failure its writer rests.
+4. After a failure a batch is divided: values that have failed as often are tried together, an eighth as many each
+   time. So one that cannot be written is soon tried alone, and delays the others no more. After each failure its writer
+   rests.
 5. A value is given up when it fails `give_up_after` seconds or more after its first failure. It is never dropped: what
    leaves the queue was written, was replaced by a newer value of its key, or is returned as given up.
 """
@@ -244,9 +245,7 @@ class WriteQueue:
     def count_to(self, number: int) -> int:
         """Values up to that number which are not written yet."""
         return sum(
-            write.number <= number
-            for writes in (self._waiting, self._writing, self._next)
-            for write in writes.values()
+            write.number <= number for writes in (self._waiting, self._writing, self._next) for write in writes.values()
         )
 
     def clear(self) -> list[Write]:
