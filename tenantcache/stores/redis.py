@@ -34,6 +34,7 @@ from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
+from tenantcache.stores.packingconnection import packing_in_c
 from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class RedisLink:
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
+        pool.connection_class = packing_in_c(pool.connection_class)
         return Redis.from_pool(pool)
 
     def leave_to_parent(self) -> None:
