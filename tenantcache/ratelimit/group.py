@@ -30,8 +30,8 @@ from tenantcache.ratelimit.supply import Supply
 MAX_IN_FLIGHT = 2
 """Commands under way. A meter that becomes due meanwhile waits for one of them, and then shares the next one."""
 
-STEP = 64
-"""Meters between two breaths of the event loop: 2 ms, if they were at rest."""
+STEP = 32
+"""Meters between two breaths of the event loop: 2 ms, if they are at rest."""
 
 
 class Group:
