@@ -1029,15 +1029,15 @@ MUTANTS = [
     Mutant(
         "groups: an account whose take failed is paused",
         GROUP,
-        "            self._failing.add(meter.owner)\n        for meter in",
-        "        for meter in",
+        "        self._failing.update(open_takes.fail(self._supply.server_now()))\n",
+        "        list(open_takes.fail(self._supply.server_now()))\n",
         (*LIMITS, *GROUPS),
     ),
     Mutant(
         "groups: an account that is answered is not paused any more",
         GROUP,
-        "                self._failing.discard(meter.owner)\n            more",
-        "                pass\n            more",
+        "                self._failing.discard(owner)\n",
+        "                pass\n",
         (*LIMITS, *GROUPS),
     ),
     Mutant(
@@ -1145,8 +1145,8 @@ MUTANTS = [
     Mutant(
         "counters: what Redis answered in part tells Postgres of the days",
         FLEET_COUNTERS,
-        "        self._days.note(batch, found)\n        return found",
-        "        return found",
+        "        await self._days.note(batch, found)\n",
+        "",
         COUNTERS,
     ),
     Mutant(
@@ -1713,16 +1713,30 @@ MUTANTS += [
     Mutant(
         "what has gone to rest is dead",
         RESERVATION,
-        "            self._state = TRANSITIONS[self._state][Event.RELEASED]\n            self._holding.leave()\n",
+        "        self._state = TRANSITIONS[self._state][Event.RELEASED]\n        self._holding.leave()\n",
         "",
         RESERVATIONS,
     ),
     Mutant(
-        "nothing rests while a take is in flight",
+        "nothing rests while a take of another clock is in flight",
         RESERVATION,
-        "        if self._state is not State.HOLDING:\n            return None\n        resting",
-        "        resting",
+        "if self._state in (State.OUTDATED, State.RELEASED):",
+        "if self._state is State.RELEASED:",
         RESERVATIONS,
+    ),
+    Mutant(
+        "what rests while it is taken for goes on taking",
+        RESERVATION,
+        "made._state = State.TAKING if is_taking else State.CAUTIOUS",
+        "made._state = State.CAUTIOUS",
+        (*RESERVATIONS, *GROUPS),
+    ),
+    Mutant(
+        "a request that wakes what is taken for waits for that take",
+        "tenantcache/ratelimit/resting.py",
+        "            taking.wake(meter)\n",
+        "            pass\n",
+        GROUPS,
     ),
     Mutant(
         "nothing rests that was not drained",

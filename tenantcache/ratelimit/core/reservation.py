@@ -136,21 +136,34 @@ class Reservation(LeasedHolding):
     # At rest.
 
     def rest(self, now: float) -> Resting | None:
-        """Go to rest. What is returned is all that is left: the reservation is dead afterwards, as after `release`, and
-        gives nothing back. None if it cannot rest now; then it goes on."""
-        if self._state is not State.HOLDING:
+        """Go to rest. What is returned is all that is left, beside a take in flight.
+
+        The reservation is dead afterwards, as after `release`, and gives nothing back. None if it cannot rest now; then
+        it goes on.
+        """
+        if self._state in (State.OUTDATED, State.RELEASED):
             return None
         resting = self._enter(now).rest()
-        if resting is not None:
-            self._state = TRANSITIONS[self._state][Event.RELEASED]
-            self._holding.leave()
+        if resting is None:
+            return None
+        resting = resting._replace(is_cautious=self._state is State.CAUTIOUS)
+        self._state = TRANSITIONS[self._state][Event.RELEASED]
+        self._holding.leave()
         return resting
 
     @classmethod
-    def resumed(cls, resting: Resting, version_of: VersionOf, policy: ReservePolicy = DEFAULT_POLICY) -> Reservation:
-        """The reservation that has gone to rest, in the windows that it was in."""
+    def resumed(
+        cls,
+        resting: Resting,
+        version_of: VersionOf,
+        policy: ReservePolicy = DEFAULT_POLICY,
+        *,
+        is_taking: bool = False,
+    ) -> Reservation:
+        """The reservation that has gone to rest, in the windows that it was in. `is_taking`: its take is in flight."""
         made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of)
         made._holding.resume(resting)
+        made._state = State.TAKING if is_taking else State.CAUTIOUS if resting.is_cautious else State.HOLDING
         return made
 
     # Time.
