@@ -41,9 +41,16 @@ from tenantcache.stats import LinkStats, Stats
 from tenantcache.tenant import Limits, Tenant
 from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
+from tenantcache.wiring.refusals import Refusals
 from tenantcache.wiring.stores import Stores
 
-NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed", "billed_by_purpose": Meter().stats()}
+NO_REDIS: LinkStats = {
+    "billed_commands": 0,
+    "breaker": "closed",
+    "breaker_openings": 0,
+    "billed_by_purpose": Meter().stats(),
+    "billed_by_command": {},
+}
 
 
 class TenantCache(Engine):
@@ -72,6 +79,7 @@ class TenantCache(Engine):
     memory: Memory
     limiter: Limiter
     fast_paths: FastPaths
+    refusals: Refusals
     route_limits: dict[str, Limits]
 
     _home_class: type[Home] = Home
@@ -87,6 +95,7 @@ class TenantCache(Engine):
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
+        self.refusals = parts.refusals
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.
@@ -279,14 +288,11 @@ class TenantCache(Engine):
         counters = None if parts.fleet_counters is None else parts.fleet_counters.stats()
         return {
             "memory": self.memory.stats(),
-            "lookups": {
-                **self.resolver.stats(),
-                "warm_up": self.warm_up.state,
-                "warmed_up": self.warm_up.tenants,
-            },
+            "lookups": {**self.resolver.stats(), "warm_up": self.warm_up.state, "warmed_up": self.warm_up.tenants},
             "freshness": {**self.freshness.stats(self.clock()), **self.follower.stats()},
             "index": self.indexer.stats(),
             "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
+            "refusals": self.refusals.stats(),
             "usage": self.usage.stats(),
             "values": self.values.stats(),
             "redis": {

@@ -66,7 +66,8 @@ class RestingMeters:
         if record is None:
             return None
         slot, moves, resting = self._packing.unpack(record)
-        reservation = Reservation.resumed(resting, self._supply.version_of, self._supply.policy)
+        supply = self._supply
+        reservation = Reservation.resumed(resting, supply.version_of, supply.policy, supply.fast)
         for seconds, now in self._moves[moves:]:
             reservation.clock_moved(seconds, now)
         meter = Meter(owner, reservation, self._supply, worker)
