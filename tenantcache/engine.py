@@ -20,7 +20,7 @@ from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.lifecycle import LifeCycle
+from tenantcache.lifecycle import Companion, LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -80,6 +80,7 @@ class TenantCache(Engine):
     limiter: Limiter
     fast_paths: FastPaths
     refusals: Refusals
+    companions: list[Companion]
     route_limits: dict[str, Limits]
 
     _home_class: type[Home] = Home
@@ -91,6 +92,7 @@ class TenantCache(Engine):
         made = stores if stores is not None else Stores.from_settings(self.settings)
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
         self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
+        self.companions = self._life.companions
         self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time

@@ -88,6 +88,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "key_prefix": "tenantcache",
         "trusted_proxies": (),
         "usage_interval": 10.0,
+        "metrics_dir": None,
         "redis_monthly_budget": None,
         "redis_daily_budget": None,
         "budget_webhook_url": None,
