@@ -92,12 +92,11 @@ class TenantCache(Engine):
         made = stores if stores is not None else Stores.from_settings(self.settings)
         self._parts = parts = assemble(self.settings, made, clock, self._home_class())
         self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
-        self.companions = self._life.companions
         self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
-        self.refusals = parts.refusals
+        self.companions, self.refusals = self._life.companions, parts.refusals
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.

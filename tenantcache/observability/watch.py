@@ -86,8 +86,11 @@ class Watch:
             await asyncio.sleep(WRITE_INTERVAL)
 
     async def _write(self, directory: Directory) -> None:
+        await asyncio.to_thread(self._write_down, directory, self._read())
+
+    def _write_down(self, directory: Directory, own: dict[str, Rows]) -> None:
         try:
-            await asyncio.to_thread(directory.write, self._read())
+            directory.write(own)
         except OSError as error:
             self._snapshot_failures += 1
             level = logging.INFO if self._is_failing else logging.ERROR
@@ -104,16 +107,23 @@ class Watch:
 
     def collect(self) -> dict[str, Rows]:
         """The values of all processes of this machine that share a directory, by metric. Blocks to read their files."""
-        return self._merge(self._read(), *self._read_others())
+        own = self._read()
+        return self._merge(own, *self._exchange(own))
 
     async def collect_aside(self) -> dict[str, Rows]:
         """The same, without blocking the event loop."""
         own = self._read()
-        others = (Ended(), []) if self._directory is None else await asyncio.to_thread(self._read_others)
-        return self._merge(own, *others)
+        if self._directory is None:
+            return self._merge(own, Ended(), [])
+        return self._merge(own, *await asyncio.to_thread(self._exchange, own))
 
-    def _read_others(self) -> tuple[Ended, list[Snapshot]]:
-        return (Ended(), []) if self._directory is None else self._directory.read()
+    def _exchange(self, own: dict[str, Rows]) -> tuple[Ended, list[Snapshot]]:
+        """Read what the others have written, after this process's own: what a scrape has told of counters must be there
+        if the process is killed, or they would fall."""
+        if self._directory is None:
+            return Ended(), []
+        self._write_down(self._directory, own)
+        return self._directory.read()
 
     def _read(self) -> dict[str, Rows]:
         """This process's own. No I/O."""
