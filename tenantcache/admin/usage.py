@@ -56,6 +56,8 @@ class Usage:
         require_here: Callable[[], None] = lambda: None,
     ) -> None:
         self.batches: int = 0
+        self.on_spent: Callable[[str, int], None] | None = None
+        """Told of each tenant's tokens, as they are collected."""
         self._store = store
         self._drain = drain
         self._server_now = server_now
@@ -175,6 +177,8 @@ class Usage:
             await asyncio.sleep(0)
 
     def _note(self, tenant_id: str, day: int, tokens: int, now: float) -> None:
+        if self.on_spent is not None:
+            self.on_spent(tenant_id, tokens)
         held = self._pending.get((tenant_id, day))
         total = tokens if held is None else held.requests + tokens
         self._pending[tenant_id, day] = UsageRow(tenant_id, day, total, now)

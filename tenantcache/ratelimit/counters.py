@@ -61,6 +61,7 @@ class FleetCounters:
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
         self._no_wait_until = 0.0
+        self._changes = 0
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
         """Begin to watch; the log has been pulled before. `ask_log` wakes the follower. Raises `SchemaMissingError`."""
@@ -93,6 +94,7 @@ class FleetCounters:
             return
         before = self.failover.choice
         if self.failover.follow(pull.choice, pull.settled_until, pull.band.band) and pull.choice.version > 1:
+            self._changes += 1
             _log_change(before, pull.choice)
             self._days.hasten()
         elif pull.choice.version == before.version and pull.choice.from_minute < before.from_minute:
@@ -291,7 +293,7 @@ class FleetCounters:
 
     def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""
-        return counter_stats(self.failover, self._server_now())
+        return counter_stats(self.failover, self._changes, self._server_now())
 
 
 async def _asked(batch: Iterable[AccountDebits]) -> set[tuple[Window, bool]]:

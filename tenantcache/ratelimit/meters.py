@@ -100,7 +100,8 @@ class Meters:
 
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
-        reservation = Reservation(limits, now, self._supply.policy, calendar, version_of, slides=self._sliding)
+        policy, fast = self._supply.policy, self._supply.fast
+        reservation = Reservation(limits, now, policy, calendar, version_of, slides=self._sliding, fast=fast)
         if now < self._set_back_until:
             reservation.clock_moved(self._set_back_by, now)
         return Meter(owner, reservation, self._supply, self.groups)

@@ -109,8 +109,8 @@ class RestingMeters:
         if record is None:
             return None
         slot, moves, resting = self.packing.unpack(record)
-        is_taking = owner in self._taking
-        reservation = Reservation.resumed(resting, self._supply.version_of, self._supply.policy, is_taking=is_taking)
+        supply, is_taking = self._supply, owner in self._taking
+        reservation = Reservation.resumed(resting, supply.version_of, supply.policy, supply.fast, is_taking=is_taking)
         for seconds, now in self._moves[moves:]:
             reservation.clock_moved(seconds, now)
         meter = Meter(owner, reservation, self._supply, worker)

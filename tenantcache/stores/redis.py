@@ -158,8 +158,13 @@ class RedisLink:
         await self._call(commands, timeout=self._timeout)
 
     def stats(self) -> LinkStats:
-        billed, by_purpose = self.meter.billed, self.meter.stats()
-        return {"billed_commands": billed, "breaker": self.breaker.state, "billed_by_purpose": by_purpose}
+        return {
+            "billed_commands": self.meter.billed,
+            "breaker": self.breaker.state,
+            "breaker_openings": self.breaker.openings,
+            "billed_by_purpose": self.meter.stats(),
+            "billed_by_command": self.meter.by_purpose_and_command(),
+        }
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
@@ -38,6 +38,7 @@ from tenantcache.tenant import Tenant
 from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
+from tenantcache.wiring.refusals import Refusals
 from tenantcache.wiring.stores import Stores
 
 LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
@@ -76,6 +77,7 @@ class Parts:
     values: Values
     changes: Changes
     in_loop: InLoop
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def fleet_use(self) -> FleetUse:
