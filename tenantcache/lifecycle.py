@@ -84,6 +84,7 @@ class LifeCycle:
         parts.governor.forget()
         parts.memory.clear()
         parts.values.parts.forget()
+        parts.reports.forget()
         self._home.abandon()
         self._opening = self._refresher = None
         if self._home.loop is not None and parts.stores.link is not None:
@@ -127,6 +128,7 @@ class LifeCycle:
         parts.limiter.open()
         parts.usage.open()
         parts.changes.callbacks.open()
+        parts.reports.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()
@@ -198,7 +200,7 @@ class LifeCycle:
         try:
             if self._refresher is not asyncio.current_task():
                 await stop(self._refresher)
-            await close_all(self._start_report, parts.governor, loop_parts.warm_up, loop_parts.indexer)
+            await close_all(self._start_report, parts.reports, parts.governor, loop_parts.warm_up, loop_parts.indexer)
             await close_all(parts.values.parts, parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
         finally:

@@ -111,6 +111,7 @@ class UsageStats(TypedDict):
 
     batches: int
     waiting: int
+    requests: int
 
 
 PurposeStats = TypedDict(  # one of the keys is a keyword

@@ -17,6 +17,7 @@ from tenantcache.admin.usage import Usage
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.governor import Governor
 from tenantcache.errors import StoreError
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -76,6 +77,7 @@ class Parts:
     values: Values
     changes: Changes
     in_loop: InLoop
+    reports: Reports
 
     @property
     def fleet_use(self) -> FleetUse:
@@ -122,6 +124,7 @@ class Parts:
             tail_age=self._longest_copy_life() + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, settings.max_staleness / 3),
             on_pull=self.changes.pulled,
+            on_beat=self.reports.watch,
         )
 
     def _longest_copy_life(self) -> float:
