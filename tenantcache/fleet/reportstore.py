@@ -1,4 +1,4 @@
-"""Where the processes of a fleet leave their reports, and what else a page about the fleet reads."""
+"""The store of reports that the processes of a fleet write, and of what else a page about the fleet shows."""
 
 from __future__ import annotations
 

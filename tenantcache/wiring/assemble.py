@@ -47,7 +47,14 @@ from tenantcache.wiring.stores import Stores
 
 
 def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
-    """Make all parts of an engine. No I/O."""
+    """Make all parts of an engine, and join them. No I/O."""
+    parts = _make_parts(settings, stores, clock, home)
+    parts.reports.read = partial(stats_of, parts)
+    parts.renew()
+    return parts
+
+
+def _make_parts(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
 
@@ -62,7 +69,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
     values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
     usage = _make_usage(settings, stores.usage, limiter, server_now, home)
-    parts = Parts(
+    return Parts(
         settings=settings,
         stores=stores,
         clock=clock,
@@ -86,9 +93,6 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         in_loop=in_loop,
         reports=Reports(stores.reports, usage.collect, limiter.refusals.drain, server_now=server_now),
     )
-    parts.reports.read = partial(stats_of, parts)
-    parts.renew()
-    return parts
 
 
 def _make_memory(settings: Settings, clock: Clock) -> Memory:

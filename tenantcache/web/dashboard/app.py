@@ -37,7 +37,7 @@ NO_JINJA = "Dashboard: jinja2 is not installed; pip install 'tenantcache[dashboa
 
 
 class Dashboard:
-    """An ASGI application that shows how the fleet is doing. To be mounted where no tenant is served.
+    """An ASGI application that shows how the fleet is doing. To be mounted on a host without a tenant.
 
     `auth` is called with each `starlette.requests.Request`, and may be a coroutine function. True lets it pass; a
     `Response` is sent as it is; everything else is refused (403), and so is a request at which it raises (500). While

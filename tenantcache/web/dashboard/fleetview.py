@@ -83,9 +83,11 @@ class FleetView:
     @cached_property
     def by_slot(self) -> Mapping[int, Mapping[Count, int]]:
         sums: dict[int, Counter[Count]] = {}
+        first = self.now // SLOT - SLOTS
         for process in self.processes:
             for slot, counts in process.slots.items():
-                sums.setdefault(slot, Counter()).update(counts)
+                if slot >= first:  # a silent process may tell of an hour ago
+                    sums.setdefault(slot, Counter()).update(counts)
         return sums
 
     @property
@@ -107,6 +109,11 @@ class FleetView:
         """In the last minute."""
         last = self.series(*names)[-MINUTE_SLOTS:]
         return sum(last) / len(last) if last else 0.0
+
+    @property
+    def covered(self) -> float:
+        """Seconds of which the history tells: a quarter of an hour at most."""
+        return min(SLOTS, len(self.by_slot)) * SLOT
 
     def total(self, name: Count) -> int:
         """In the last quarter of an hour."""
@@ -139,7 +146,8 @@ class FleetView:
         """The tenants that were refused most in the last quarter of an hour, named limits included."""
         sums: Counter[str] = Counter()
         for process in self.processes:
-            for owner, number in process.refused.items():
+            told = process.refused if process.age(self.now) < SLOT * SLOTS else {}
+            for owner, number in told.items():
                 sums[owner.partition(NAME_SEPARATOR)[0]] += number
         return sums.most_common(MAX_REFUSED)
 

@@ -74,7 +74,7 @@ def _environment() -> Environment:
 
 
 class Pages:
-    """Renders pages below a prefix, which is where the application is mounted."""
+    """Renders pages below the prefix that the application is mounted at."""
 
     def __init__(self) -> None:
         self._environment = _environment()
@@ -111,7 +111,7 @@ def _link(prefix: str, tenant_id: str) -> str:
 
 
 def prefix_of(request: Request) -> str:
-    """Where the application is mounted, as the browser knows it."""
+    """The path that the application is mounted at, as the browser knows it."""
     return prefix_at(str(request.scope.get("root_path", "")))
 
 
