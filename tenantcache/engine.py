@@ -15,6 +15,7 @@ from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
@@ -76,6 +77,7 @@ class TenantCache(Engine):
     companions: list[Companion]
     route_limits: dict[str, Limits]
     tracing: Tracing
+    reports: Reports
 
     _home_class: type[Home] = Home
 
@@ -92,6 +94,7 @@ class TenantCache(Engine):
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.tracing = made.tracing
         self.companions, self.refusals = self._life.companions, parts.refusals
+        self.reports = parts.reports
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.

@@ -162,6 +162,7 @@ class UsageStats(TypedDict):
 
     batches: int
     waiting: int
+    requests: int
 
 
 PurposeStats = TypedDict(  # one of the keys is a keyword

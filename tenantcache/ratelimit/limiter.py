@@ -22,6 +22,7 @@ from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.ratelimit.core.policy import ReservePolicy
+from tenantcache.ratelimit.core.refusals import Refusals
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, quarter_of
@@ -74,6 +75,7 @@ class Limiter:
     ) -> None:
         self.denied: int = 0
         self.unavailable: int = 0
+        self.refusals: Refusals = Refusals()
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now
@@ -230,6 +232,7 @@ class Limiter:
             self.unavailable += 1
         elif not decision.allowed:
             self.denied += 1
+            self.refusals.note(meter.owner)
         return decision
 
     # Beside the requests.

@@ -2094,8 +2094,8 @@ MUTANTS += [
     Mutant(
         "a command is not counted as a process of the fleet",
         "tenantcache/cli/engine.py",
-        "    async def beat(self, process_id: object) -> None:\n        pass\n",
-        "    async def beat(self, process_id: object) -> None:\n        await super().beat(process_id)\n",
+        "    async def beat(self, process_id: object) -> bool:\n        return False\n",
+        "    async def beat(self, process_id: object) -> bool:\n        return await super().beat(process_id)\n",
         SHELL,
     ),
     Mutant(

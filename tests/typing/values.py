@@ -72,7 +72,7 @@ class Profiles:
 async def decorated(profiles: Profiles) -> None:
     assert_type(await profile("7", page=2), Profile | None)
     running = profile("7")
-    assert_type(running, Coroutine[Any, Any, Profile | None])
+    _ = assert_type(running, Coroutine[Any, Any, Profile | None])
     await running
     assert_type(await profile.refresh("7"), Profile | None)
     assert_type(profile.key("7"), str)
