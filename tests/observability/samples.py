@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 def families(text: bytes) -> Iterator[Metric]:
     """Of the text format."""
-    yield from parse_text(text.decode())  # type: ignore[no-untyped-call]
+    yield from parse_text(text.decode())
 
 
 def openmetrics(text: bytes) -> Iterator[Metric]:

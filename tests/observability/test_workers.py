@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from tests.end_to_end.workers import Connection, Fleet
 from tests.observability.samples import values
 
