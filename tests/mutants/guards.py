@@ -115,6 +115,11 @@ SUITES = {
         "tests/values/test_secrecy.py",
     ],
     "value servers": ["tests/values/test_values_on_servers.py"],
+    "value types": [
+        "tests/values/test_codecs.py",
+        "tests/values/test_cached.py",
+        "tests/values/test_types_on_servers.py",
+    ],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -155,6 +160,7 @@ WHAT_SUITES_DO = {
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
     "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
+    "value types": "what is stored of each type, functions whose results are values, and two releases side by side",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
     "telling": "the callbacks of `cache.on_change`, and a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
@@ -178,6 +184,7 @@ METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
 VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
+TYPES = ("value types",)
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
@@ -186,6 +193,7 @@ VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/valu
 REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
+CALL_KEY = "tenantcache/values/callkey.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
@@ -2850,5 +2858,61 @@ MUTANTS += [
         " and _is_meant(part)",
         "",
         RAILS,
+    ),
+    Mutant(
+        "values: the fingerprint of the type is in the key",
+        "tenantcache/values/core/valuekey.py",
+        'f"{name}#{fingerprint}" if fingerprint else name',
+        "name",
+        TYPES,
+    ),
+    Mutant(
+        "values: what would come back otherwise is refused",
+        "tenantcache/values/core/roundtrip.py",
+        'if change := first_change(value, back, "the value"):',
+        "if change := None:",
+        TYPES,
+    ),
+    Mutant(
+        "values: a type with a secret is refused",
+        "tenantcache/values/codecs.py",
+        "if isinstance(part, type) and issubclass(part, _SECRETS):",
+        "if False:",
+        TYPES,
+    ),
+    Mutant(
+        "values: what pydantic validates is not for msgspec",
+        "tenantcache/values/msgspeccodec.py",
+        "        if isinstance(part, inspect.CustomType):\n",
+        "        if False:\n",
+        TYPES,
+    ),
+    Mutant(
+        "values: parts of a call's key are escaped",
+        "tenantcache/values/core/keytemplate.py",
+        'text.replace("%", "%25").replace(":", "%3A")',
+        "text",
+        TYPES,
+    ),
+    Mutant(
+        "values: every parameter is in the key or ignored",
+        CALL_KEY,
+        "if name in told and (parameter.kind not in _VARIABLE or name in ignore):",
+        "if True:",
+        TYPES,
+    ),
+    Mutant(
+        "values: the parameter tenant is the tenant",
+        CALL_KEY,
+        "return None if self._tenant is None else arguments[self._tenant]",
+        'return "acme"',
+        TYPES,
+    ),
+    Mutant(
+        "values: two functions do not share a key",
+        "tenantcache/values/scope.py",
+        "if other != name:",
+        "if False:",
+        TYPES,
     ),
 ]
