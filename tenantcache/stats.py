@@ -128,7 +128,17 @@ class LinkStats(TypedDict):
     billed_by_purpose: PurposeStats
 
 
-class ValueStats(TypedDict):
+class GuardrailStats(TypedDict):
+    """Mistakes in the use of values: values too large for Redis, watched keys that were never asked for again, loops of
+    single loads, and secrets in values and keys."""
+
+    too_large: int
+    one_time_keys: int
+    loops: int
+    secrets: int
+
+
+class ValueStats(GuardrailStats):
     """`cache.values`, without its hits: counting them would cost each of them."""
 
     entries: int
@@ -140,7 +150,6 @@ class ValueStats(TypedDict):
     stale_served: int
     failed_reloads: int
     undecodable: int
-    too_large: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]

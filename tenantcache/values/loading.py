@@ -27,6 +27,7 @@ from tenantcache.values.core.lifetime import Lifetime
 from tenantcache.values.core.stored import Stored
 from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
+from tenantcache.values.guardrails import Guardrails
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 
@@ -72,6 +73,7 @@ class Loads:
         clock: Clock,
         server_now: Callable[[], float],
     ) -> None:
+        self.rails: Guardrails = Guardrails(memory, clock)
         self.loads: int = 0
         self.redis_hits: int = 0
         self.redis_refused: int = 0
@@ -147,6 +149,7 @@ class Loads:
     def _make(self, place: Place, value: object, terms: Terms, seen: Seen, read_at: float) -> Entry:
         """Raises what the codec and the tags of the application raise."""
         life, codec = terms.lifetime, terms.codec
+        self.rails.loaded(place, value)
         if value is None:
             fresh, stale, body = life.negative, 0.0, b""
         else:
@@ -240,7 +243,8 @@ class Loads:
         if body is None:
             body = terms.codec.encode(entry.value)
         copy = Stored(seen.epoch, seen.mark, loaded_at, terms.lifetime, entry.tags, body)
-        self._sharing.write_soon(self._redis_key(place, terms), copy)
+        if (size := self._sharing.write_soon(self._redis_key(place, terms), copy)) is not None:
+            self.rails.note_large(place, size, self._sharing.max_value_bytes)
 
     def _redis_key(self, place: Place, terms: Terms) -> str:
         return redis_key(self._prefix, place[0], place[1], terms.codec.fingerprint)

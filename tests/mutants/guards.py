@@ -104,6 +104,13 @@ SUITES = {
         "tests/values/test_stored.py",
     ],
     "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
+    "value rails": [
+        "tests/values/test_guardrails.py",
+        "tests/values/test_sharing.py",
+        "tests/values/test_reuse.py",
+        "tests/values/test_loops.py",
+        "tests/values/test_secrecy.py",
+    ],
     "value servers": ["tests/values/test_values_on_servers.py"],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
@@ -143,6 +150,7 @@ WHAT_SUITES_DO = {
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
+    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
     "telling": "the callbacks of `cache.on_change`, and a real Postgres",
@@ -166,11 +174,13 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
-VALUES, ON_SERVERS = ("values", "value machine"), ("value servers",)
+VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
 VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/parts.py"
+VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/values/core/loops.py"
+REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -2347,9 +2357,9 @@ MUTANTS += [
     Mutant(
         "values: nothing is written at a first miss if commands are billed",
         VALUE_SHARING,
-        "if (self._is_billed or band.is_thrifty) and self._is_first(key):",
+        "if (self._is_billed or band.is_thrifty) and self._is_first(key, stored):",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: without copies Redis is not read",
@@ -2361,9 +2371,9 @@ MUTANTS += [
     Mutant(
         "values: large ones are not stored",
         VALUE_SHARING,
-        "if len(octets) > self._max_value_bytes:",
+        "if len(octets) > self.max_value_bytes:",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: parts of a name are escaped",
@@ -2378,5 +2388,96 @@ MUTANTS += [
         "is_shared = value is None or terms.codec.is_immutable(value)",
         "is_shared = True",
         VALUES,
+    ),
+    Mutant(
+        "values: a second load counts within two lives",
+        VALUE_SHARING,
+        "return at >= until",
+        "return at == until",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that were loaded once are bounded",
+        VALUE_SHARING,
+        "if len(self._loaded) >= MAX_REMEMBERED // 2 and name not in self._loaded:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: short ones are not written into Redis",
+        VALUE_SHARING,
+        " or stored.lifetime.is_short:",
+        ":",
+        RAILS,
+    ),
+    Mutant(
+        "values: a short TTL is refused",
+        "tenantcache/values/core/lifetime.py",
+        "if found.is_short and not short:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a report hides the key",
+        VALUE_RAILS,
+        '    pattern = fold(place[1].encode("utf-8", "replace"))\n    told =',
+        "    pattern = place[1]\n    told =",
+        RAILS,
+    ),
+    Mutant(
+        "values: each mistake is reported once",
+        VALUE_RAILS,
+        "if about not in reported and len(reported) < MAX_REPORTS:",
+        "if True:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a key is not one-time before its life is over",
+        REUSE,
+        "(used := is_used(key)) or now >= end",
+        "(used := is_used(key)) or True",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that are asked for again are not one-time",
+        REUSE,
+        " and self.used <= MOST_USED * judged",
+        "",
+        RAILS,
+    ),
+    Mutant(
+        "values: ids of numbers are not tokens",
+        REUSE,
+        r"\{(?:uuid|",
+        r"\{(?:id|uuid|",
+        RAILS,
+    ),
+    Mutant(
+        "values: jobs after each other are not a loop",
+        VALUE_LOOPS,
+        "if now - self._ended_at > GAP:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: one key again and again is not a loop",
+        VALUE_LOOPS,
+        "for one in set(keys))",
+        "for one in keys)",
+        RAILS,
+    ),
+    Mutant(
+        "values: a hash in a key is not a secret",
+        SECRECY,
+        'kind != "named" or _is_random(found["named"])',
+        "True",
+        RAILS,
+    ),
+    Mutant(
+        "values: what is masked is not a secret",
+        SECRECY,
+        " and _is_meant(part)",
+        "",
+        RAILS,
     ),
 ]
