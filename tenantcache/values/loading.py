@@ -24,6 +24,7 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
 from tenantcache.values.core.acceptance import Acceptance, Entry, Seen, State
 from tenantcache.values.core.lifetime import Lifetime
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.stored import Stored
 from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
@@ -153,8 +154,8 @@ class Loads:
         if value is None:
             fresh, stale, body = life.negative, 0.0, b""
         else:
-            fresh, stale, body = life.fresh, life.stale, codec.encode(value)
-            value = codec.decode(body)  # what the first caller gets is what later ones get
+            fresh, stale = life.fresh, life.stale
+            body, value = stored_form(codec, value)  # what the first caller gets is what later ones get
         return self._entry(place, value, body, terms, Lifetime(fresh, stale), terms.tags_of(value), seen, read_at)
 
     def _entry(

@@ -31,7 +31,9 @@ class Lifetime:
         """Of what a caller gives: `ttl`, or `fresh` with or without `stale`; under `MIN_TTL` only if it is meant to be
         `short`. Raises ValueError."""
         if (ttl is None) == (fresh is None):
-            raise ValueError("give either ttl= or fresh=, in seconds: how long a value may be kept without a change")
+            raise ValueError(
+                "give either ttl= or fresh=, in seconds, or kind=: how long a value may be kept without a change"
+            )
         if ttl is not None and stale is not None:
             raise ValueError("stale= goes with fresh=: the seconds after it in which the old value is still served")
         seconds = _seconds("ttl", ttl) if fresh is None else _seconds("fresh", fresh)
