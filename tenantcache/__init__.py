@@ -30,6 +30,7 @@ from tenantcache.lookup.current import current_tenant
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.core.writebehind import FailedWrites, WriteBatch, WriteBehind
 from tenantcache.web.middleware import TenantMiddleware
 from tenantcache.web.problems import Reply
 
@@ -42,6 +43,7 @@ __all__ = [
     "Decision",
     "DnsUnreachableError",
     "DnspythonResolver",
+    "FailedWrites",
     "InvalidDomainError",
     "InvalidTenantError",
     "Limits",
@@ -63,5 +65,7 @@ __all__ = [
     "UsageDay",
     "UsageTotal",
     "Verification",
+    "WriteBatch",
+    "WriteBehind",
     "current_tenant",
 ]

@@ -141,6 +141,9 @@ class ValueStats(TypedDict):
     failed_reloads: int
     undecodable: int
     too_large: int
+    written: int
+    failed_writes: int
+    waiting_writes: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]

@@ -2247,7 +2247,11 @@ MUTANTS += [
         VALUES,
     ),
     Mutant(
-        "values: what is set is vouched for by the call alone", ACCEPTANCE, "if not entry.is_set:", "if True:", VALUES
+        "values: what is set is vouched for by the call alone",
+        ACCEPTANCE,
+        "return until if entry.is_set else",
+        "return until if False else",
+        VALUES,
     ),
     Mutant(
         "values: an expiry makes stale",
@@ -2318,8 +2322,8 @@ MUTANTS += [
     ),
     Mutant(
         "values: an invalidation is applied here before it returns",
-        "tenantcache/values/scope.py",
-        "        await self.parts.sync()\n",
+        VALUE_PARTS,
+        "        await self.sync()\n",
         "",
         VALUES,
     ),
