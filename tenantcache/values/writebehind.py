@@ -250,7 +250,8 @@ class Writes:
                     f"{left} values are not written after {seconds} s; they are tried again"
                 ) from None
         finally:
-            self._flushes.remove(flush)
+            if flush in self._flushes:  # else its event loop has ended
+                self._flushes.remove(flush)
         if flush.failed:
             raise StoreUnavailableError(f"{flush.failed} values could not be written, and were given up")
 

@@ -165,7 +165,7 @@ class World:
 
     def close(self) -> None:
         self.run(self.parts.close())
-        assert self.loop.failures == []
+        assert self.loop.failures == [], self.loop.failures
 
 
 def all_fail(_: Mapping[str, Any]) -> Exception:
