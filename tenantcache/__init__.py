@@ -32,6 +32,7 @@ from tenantcache.settings.model import Settings
 from tenantcache.tenant import Limits, Tenant
 from tenantcache.values.cached import Cached
 from tenantcache.values.core.kind import ValueKind
+from tenantcache.values.core.writebehind import FailedWrites, WriteBatch, WriteBehind
 from tenantcache.values.values import Values
 from tenantcache.web.middleware import TenantMiddleware
 from tenantcache.web.problems import Reply
@@ -46,6 +47,7 @@ __all__ = [
     "Decision",
     "DnsUnreachableError",
     "DnspythonResolver",
+    "FailedWrites",
     "InvalidDomainError",
     "InvalidTenantError",
     "Limits",
@@ -69,5 +71,7 @@ __all__ = [
     "ValueKind",
     "Values",
     "Verification",
+    "WriteBatch",
+    "WriteBehind",
     "current_tenant",
 ]

@@ -35,12 +35,17 @@ class ValueMemory:
     def bytes(self) -> int:
         return self._queues.bytes
 
+    @property
+    def most_for_one(self) -> int:
+        """Bytes of the largest value that is held."""
+        return self._queues.max_bytes // 10
+
     def put(self, place: Place, entry: Entry) -> None:
         """Hold `entry` in place of what was there. What is larger than the small queue is not held."""
         if place in self._pinned:
             return
         before = self.held.get(place)
-        if entry.size > self._queues.max_bytes // 10:
+        if entry.size > self.most_for_one:
             self.drop(place)
             return
         queues = self._queues

@@ -23,12 +23,13 @@ from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
+from tenantcache.values.writing import ValueWriting
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Values:
+class Values(ValueWriting):
     """Values of the current tenant, or of the one that a call names. `shared` has those that belong to none.
 
     Times are in seconds. A loader reads the primary database, in a snapshot that begins after it was called, and not by

@@ -2283,7 +2283,11 @@ MUTANTS += [
         VALUES,
     ),
     Mutant(
-        "values: what is set is vouched for by the call alone", ACCEPTANCE, "if not entry.is_set:", "if True:", VALUES
+        "values: what is set is vouched for by the call alone",
+        ACCEPTANCE,
+        "return until if entry.is_set else",
+        "return until if False else",
+        VALUES,
     ),
     Mutant(
         "values: an expiry makes stale",
@@ -2354,8 +2358,8 @@ MUTANTS += [
     ),
     Mutant(
         "values: an invalidation is applied here before it returns",
-        "tenantcache/values/scope.py",
-        "        await self.parts.sync()\n",
+        VALUE_PARTS,
+        "        await self.sync()\n",
         "",
         VALUES,
     ),
@@ -2498,7 +2502,7 @@ MUTANTS += [
     Mutant(
         "values: its own load vouches for a value",
         ACCEPTANCE,
-        "until = entry.read_at + known.max_staleness",
+        "until = entry.read_at + self.freshness.max_staleness",
         "until = NEVER",
         VALUES,
     ),
