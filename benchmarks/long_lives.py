@@ -10,10 +10,10 @@ The phases: memory is filled; the first tokens of all tenants are taken; the pro
 follows `CHANGED` changed rows; `ASKED` tenants are asked for; entries past their TTL are read again; tenants that are
 new take the places of others; everything is dropped, and filled again; the engine is closed.
 
-A stop is the CPU time of the event loop's thread between two ticks, in which several steps may lie: what others
-on the machine take does not count. Beside it stands by how much a tick was late at most, which a busy machine lengthens.
-What there is before the engine is opened is frozen, so that collections look at our own objects alone. Bytes are
-what the process has grown by (resident set, after a collection) per tenant.
+A stop is the CPU time of the event loop's thread between two ticks, in which several steps may lie: what others on the
+machine take does not count. Beside it stands by how much a tick was late at most, which a busy machine lengthens. What
+there is before the engine is opened is frozen, so that collections look at our own objects alone. Bytes are what the
+process has grown by (resident set, after a collection) per tenant.
 
 The exit status is 1 if a figure is missed.
 """

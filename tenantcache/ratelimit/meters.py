@@ -52,6 +52,8 @@ class Meters:
         self._supply = supply
         self._enforced, self._sliding = enforced, sliding
         self._counts_unlimited = counts_unlimited
+        self.counts_spending: bool = True
+        """As of `Limiter`."""
         self._newest = newest
 
     def __iter__(self) -> Iterator[Meter]:
@@ -175,6 +177,8 @@ class Meters:
             if meter.is_named or not is_cached(meter.owner):
                 taken.append(meters.pop(meter.owner))
             else:
+                if not self.counts_spending:
+                    meter.reservation.drain()
                 self.groups.rest(meter)
         return taken + await self._take_resting(is_cached)
 
