@@ -55,17 +55,14 @@ class Holding:
         entry = self.live.get(alias)
         return None if entry is None or entry.tenant is None else entry.tenant.id
 
-    def showing_others(self, aliases: Iterable[str], tenant: Tenant) -> list[str]:
+    def showing_others(self, aliases: Sequence[str], tenant: Tenant) -> list[str]:
         """Those of `aliases`, all held, that show another row than `tenant`. What is packed is compared as bytes: a
         tenant may have hundreds of names."""
-        packed = pack(Reading(tenant, 0.0, 0.0, 0.0, "postgres", served=False))
-        return [alias for alias in aliases if not self._shows(alias, tenant, packed)]
-
-    def _shows(self, alias: str, tenant: Tenant, packed: bytes) -> bool:
-        if (record := self.packed.get(alias)) is not None:
-            return shown_in(record) == shown_in(packed)
-        entry = self.live.get(alias)
-        return entry is None or entry.tenant == tenant
+        records = {alias: record for alias in aliases if (record := self.packed.get(alias)) is not None}
+        shown = shown_in(pack(Reading(tenant, 0.0, 0.0, 0.0, "postgres", served=False))) if records else b""
+        others = [alias for alias, record in records.items() if shown_in(record) != shown]
+        live = [entry for alias in aliases if (entry := self.live.get(alias)) is not None]
+        return [*others, *(entry.alias for entry in live if entry.tenant != tenant)]
 
     def tenants_of(self, tenant_id: str) -> list[Tenant]:
         """The tenant as each of its entries shows it, each row once. What is packed stays so."""

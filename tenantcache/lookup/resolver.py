@@ -23,6 +23,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence, Set
 from math import inf
 
@@ -172,8 +173,10 @@ class Resolver:
     async def refresh_due(self) -> bool:
         """Read again what has outlived its TTL, in one query; false if nothing had. Raises `StoreError`."""
         if due := self._memory.due(REFRESH_BATCH):
+            await asyncio.sleep(0)
             try:
                 await self._read([entry.alias for entry in due], lambda _: None, share=False)
+                await asyncio.sleep(0)
             except StoreError:
                 self._memory.still_due(due)
                 raise
