@@ -190,8 +190,7 @@ class TenantCache(Engine):
         Only needed if a change happened outside the database: what the tables say is followed anyway.
         """
         self._parts.home.require_open()
-        held = [entry.tenant for entry in self.memory.of_tenant(tenant_id)]
-        names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
+        names = {alias for tenant in self.memory.tenants_of(tenant_id) for alias in tenant.aliases}
         stores = self._parts.stores
         with told_as_unavailable(StoreError):
             # Names that no trigger has told of are in the database alone.

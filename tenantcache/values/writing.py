@@ -13,7 +13,7 @@ from tenantcache.values.core.kind import KindOptions, ValueKind
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
 from tenantcache.values.corrections import correct
-from tenantcache.values.members import Member, MembersCodec, text_of
+from tenantcache.values.members import Member, MembersCodec, text_of, texts_of
 from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
@@ -151,8 +151,8 @@ class ValueWriting:
         tags: Tags,
         options: KindOptions,
     ) -> Entry:
-        async def load_all(keys: Sequence[str]) -> Mapping[str, Iterable[Member] | None]:
-            return {key: await load() for key in keys}
+        async def load_all(keys: Sequence[str]) -> Mapping[str, set[str] | None]:
+            return {key: texts_of(await load()) for key in keys}
 
         terms = replace(self._scope.terms(kind, tags, None, options), codec=MEMBERS)
         self.parts.require_open()

@@ -216,6 +216,7 @@ def _make_limiter(
         enforced=settings.limits != "off",
         sliding=settings.minute_window == "sliding",
         counts_unlimited=settings.usage_interval > 0,
+        counts_spending=settings.usage_interval > 0,
         newest=newest,
         is_cached=lambda tenant_id: bool(memory.aliases_of(tenant_id)),
         tracing=stores.tracing,

@@ -436,8 +436,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
-        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, self._clock(), "postgres")',
     ),
     Mutant(
         "the log's epoch",
@@ -543,12 +543,17 @@ MUTANTS = [
         "            self._memory.drop_older(alias, before)",
         "            pass",
     ),
-    Mutant("a newer read evicts siblings", MEMORY, "if is_older and sibling.tenant != tenant:", "if False:"),
+    Mutant(
+        "a newer read evicts siblings",
+        MEMORY,
+        "self._drop_of(tenant.id, self._held.showing_others(older, tenant))",
+        "pass",
+    ),
     Mutant(
         "siblings of a pending read",
         MEMORY,
-        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
-        "is_older = sibling.watermark < watermark",
+        "(held < watermark or (held == watermark and watermark % 1 > 0))",
+        "held < watermark",
     ),
     Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
@@ -1755,9 +1760,9 @@ MUTANTS += [
     ),
     Mutant(
         "what is at rest is handed over, unless its counters are known to be other ones",
-        "tenantcache/ratelimit/core/rest.py",
-        "version not in (None, counters.version)",
-        "version != counters.version",
+        "tenantcache/ratelimit/core/packing.py",
+        "version not in (None, self._versions[number])",
+        "version != self._versions[number]",
         RESERVATIONS,
     ),
     Mutant(

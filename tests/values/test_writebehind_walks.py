@@ -1,5 +1,5 @@
-"""`write_later` in long random walks, in virtual time: writers that fail, hang and change, a log that fails, callers who
-are cancelled, a queue that is full, invalidations, a change of the event loop, and a stop in the middle of it all.
+"""`write_later` in long random walks, in virtual time: writers that fail, hang and change, a log that fails, callers
+who are cancelled, a queue that is full, invalidations, a change of the event loop, and a stop in the middle of it all.
 
 What must hold: nothing that was taken is lost, except in favour of a newer value of its key or to a report; values of a
 key are committed in order; what was taken is served until it was written; the queue keeps its bounds.
