@@ -126,9 +126,7 @@ async def test_an_invalidation_meanwhile_is_not_forgotten(cache: TenantCache) ->
     table = Table("ann")
     await has(cache, table, "ann")
     table.members = {"bob"}
-    await asyncio.gather(
-        cache.values.add("team", "bob", tenant="acme"), cache.values.invalidate("team", tenant="acme")
-    )
+    await asyncio.gather(cache.values.add("team", "bob", tenant="acme"), cache.values.invalidate("team", tenant="acme"))
     assert not await has(cache, table, "ann")
 
 
@@ -207,7 +205,7 @@ async def test_too_many_members_are_refused(cache: TenantCache) -> None:
 
 async def test_members_that_memory_cannot_hold_are_refused(database: FakeDatabase, clock: FakeClock) -> None:
     async with make_cache(database, clock, values_max_bytes=100_000) as cache:
-        with pytest.raises(ValueError, match="take 103.. bytes, and one value may take 10000: raise TENANTCACHE_"):
+        with pytest.raises(ValueError, match=r"take 103.. bytes, and one value may take 10000: raise TENANTCACHE_"):
             await has(cache, Table(*range(90)), 1)
         assert await has(cache, Table(*range(50)), 1)
 
