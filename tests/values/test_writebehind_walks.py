@@ -20,7 +20,7 @@ from tenantcache.errors import StoreUnavailableError
 from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
 from tests.values.later import TENANT, World, all_fail, failing_for
 
-WALKS = 1500 if os.environ.get("THOROUGH") else 150
+WALKS = 600 if os.environ.get("THOROUGH") else 150
 STEPS = 120
 KEYS = ("a", "b", "c", "d", "e", "f")
 MAX_WRITES = 4
