@@ -71,6 +71,7 @@ class ValueParts:
         """Anything may have changed up to the tail of `freshness`."""
         self.floors.restart(self.freshness.tail_start)
         self.memory.clear()
+        self.loads.rails.flush()
 
     # Values that are being set.
 
@@ -89,7 +90,6 @@ class ValueParts:
     @contextmanager
     def invalidating(self) -> Iterator[None]:
         """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
-        self._sets.clear()
         self._invalidations += 1
         try:
             yield
@@ -111,7 +111,7 @@ class ValueParts:
             "stale_served": self.finder.stale_served,
             "failed_reloads": loads.failed_reloads,
             "undecodable": loads.undecodable,
-            "too_large": self.sharing.too_large,
+            **loads.rails.stats(),
         }
 
     async def close(self) -> None:
@@ -122,6 +122,7 @@ class ValueParts:
     def forget(self) -> None:
         """The event loop has ended, or is the parent's of a fork."""
         self.loads.forget()
+        self.loads.rails.forget()
         self.sharing.forget()
         self.memory.clear()
         self._sets.clear()
