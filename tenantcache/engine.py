@@ -15,11 +15,12 @@ from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.lifecycle import LifeCycle
+from tenantcache.lifecycle import Companion, LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -41,6 +42,7 @@ from tenantcache.stats import HealthState, Stats
 from tenantcache.tenant import Limits, Tenant
 from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
+from tenantcache.wiring.refusals import Refusals
 from tenantcache.wiring.statistics import state_of, stats_of
 from tenantcache.wiring.stores import Stores
 
@@ -71,8 +73,11 @@ class TenantCache(Engine):
     memory: Memory
     limiter: Limiter
     fast_paths: FastPaths
+    refusals: Refusals
+    companions: list[Companion]
     route_limits: dict[str, Limits]
     tracing: Tracing
+    reports: Reports
 
     _home_class: type[Home] = Home
 
@@ -88,6 +93,8 @@ class TenantCache(Engine):
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.tracing = made.tracing
+        self.companions, self.refusals = self._life.companions, parts.refusals
+        self.reports = parts.reports
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.

@@ -29,6 +29,7 @@ from math import inf
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.answers import Answers
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.core.judgement import Judgement, Step, believes, judge, tenant_id_of
@@ -88,11 +89,8 @@ class Resolver:
         deadline: float = 2.0,
         index_patience: float = 1.0,
     ) -> None:
-        self.loads: int = 0
-        self.ruled_out: int = 0
-        self.copy_hits: int = 0
-        self.copies_refused: int = 0
-        self.stale_served: int = 0
+        self.loads = self.ruled_out = self.copy_hits = self.copies_refused = self.stale_served = 0
+        self.answers: Answers = Answers()
         self._tracing = Tracing() if tracing is None else tracing
         self._origin = Origin(origin, clock)
         self.sharing = Sharing(copies)
@@ -117,17 +115,18 @@ class Resolver:
 
         Raises `StoreUnavailableError` if no store can say.
         """
-        entry = self.peek(alias) or self._rule_out(alias)
+        entry = self.peek(alias)
         if entry is not None:
-            return entry
+            return self.answers.note(entry, "memory")
         try:
-            return await self._join_load(alias)
+            return self.answers.note(self._rule_out(alias) or await self._join_load(alias))
         except StoreError as error:
             stale = self._stale(alias)
             if stale is None:
+                self.answers.failed += 1
                 raise StoreUnavailableError(f"the tenant cannot be looked up: {error}") from error
             self.stale_served += 1
-            return stale
+            return self.answers.note_stale(stale)
 
     def _rule_out(self, alias: str) -> Entry | None:
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
@@ -188,6 +187,8 @@ class Resolver:
             "redis_hits": self.copy_hits,
             "redis_refused": self.copies_refused,
             "stale_served": self.stale_served,
+            "in_flight": len(self._flights),
+            **self.answers.stats(),
         }
 
     # What the follower calls.

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
 from pydantic import (
@@ -201,6 +202,9 @@ class Settings(BaseSettings):
         ge=0,
         le=DAY,
         description="seconds between two batches of usage written to Postgres; 0 = usage is not counted",
+    )
+    metrics_dir: Path | None = Field(
+        None, description="a directory in which the workers of one machine put their metrics together"
     )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"

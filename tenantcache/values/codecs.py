@@ -1,106 +1,126 @@
-"""The codec of each type that an application gives as `type=`. Pickle is not among the forms: who can write into Redis
-could then run code here.
+"""The codec of each type that an application gives as `type=`.
 
-What pydantic knows is written and validated by it: models, dataclasses, TypedDict, NamedTuple, and lists or dicts of
-them. The stored form is JSON; or MessagePack of that JSON by msgspec, which is smaller and takes longer.
+The stored form is JSON, or MessagePack. Pickle is not among the forms: who can write into Redis could then run code
+here. msgspec writes what it knows, if it is installed, and pydantic the rest. Their fingerprints differ, so processes
+with msgspec and without it do not read each other's values.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import types
+import typing
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from pydantic import PydanticUserError, TypeAdapter
-from pydantic_core import PydanticSerializationError
+from pydantic import PydanticUserError, Secret, SecretBytes, SecretStr
 
 from tenantcache.values.core.codec import Codec, JsonCodec
-from tenantcache.values.core.shape import describe, fingerprint, has_secret
-from tenantcache.values.immutability import is_immutable
+from tenantcache.values.core.shape import fingerprint
+from tenantcache.values.pydanticcodec import PydanticCodec
+from tenantcache.values.returned import UnresolvedTypeError
+from tenantcache.values.typeparts import UNIONS, parts, without_none
+
+logger = logging.getLogger(__name__)
 
 MAX_CODECS: Final = 1_000
 """Types with a codec at a time. Past it they are made again, so that types which are made for a request do not stay."""
 
-
-class ModelCodec:
-    """`Codec` of what pydantic knows. Fields go by their own names, whatever aliases they have."""
-
-    def __init__(self, kind: Any) -> None:
-        """Raises TypeError, and `PydanticUserError` or NameError if pydantic does not know `kind`."""
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        schema = adapter.json_schema(by_alias=False)
-        if has_secret(schema):
-            raise TypeError(f"type={kind!r} has a secret, which is not for Redis; leave that field out of the value")
-        self.fingerprint: str = fingerprint("pydantic", describe(schema))
-        self._adapter = adapter
-        self._is_immutable: bool = is_immutable(kind)
-
-    def encode(self, value: Any) -> bytes:
-        try:
-            return self._adapter.dump_json(value, round_trip=True, by_alias=False, warnings="error")
-        except PydanticSerializationError as error:
-            raise TypeError(f"{type(value).__qualname__} is not of the type= that was given: {error}") from error
-
-    def decode(self, body: bytes) -> Any:
-        return self._adapter.validate_json(body, by_alias=False, by_name=True)
-
-    def is_immutable(self, value: object) -> bool:
-        return self._is_immutable
-
-
-class PackedCodec:
-    """`Codec` that has the JSON of another one as MessagePack. Integers over 64 bits are not possible in it."""
-
-    def __init__(self, inner: Codec[Any]) -> None:
-        """Raises ImportError without msgspec."""
-        import msgspec
-
-        self.fingerprint: str = fingerprint("msgpack", inner.fingerprint)
-        self._inner = inner
-        self._pack: Callable[[Any], bytes] = msgspec.msgpack.encode
-        self._unpack: Callable[[bytes], Any] = msgspec.msgpack.decode
-        self._fault = msgspec.MsgspecError
-
-    def encode(self, value: Any) -> bytes:
-        try:
-            return self._pack(json.loads(self._inner.encode(value)))
-        except OverflowError as error:
-            raise ValueError(f"MessagePack has no such number: {error}") from error
-
-    def decode(self, body: bytes) -> Any:
-        try:
-            unpacked = self._unpack(body)
-        except self._fault as error:
-            raise ValueError(str(error)) from error
-        return self._inner.decode(json.dumps(unpacked).encode("ascii"))
-
-    def is_immutable(self, value: object) -> bool:
-        return self._inner.is_immutable(value)
+_SECRETS = (SecretStr, SecretBytes, Secret)
 
 
 class Codecs:
-    """One codec for each type, made when it is first asked for."""
+    """One codec for each type, made when it is first asked for. `is_packed`: as MessagePack, which needs msgspec."""
 
     def __init__(self, *, is_packed: bool = False) -> None:
         """Raises ImportError if MessagePack is wanted without msgspec."""
         self._is_packed = is_packed
-        self._made: dict[object, Codec[Any]] = {None: self._wrap(JsonCodec())}
+        self._has_msgspec: bool = is_packed or find_spec("msgspec") is not None
+        self._made: dict[object, Codec[Any]] = {}
+        self._local: WeakValueDictionary[str, type] = WeakValueDictionary()
+        self._plain: Codec[Any] = self._pack(JsonCodec(loads=self._reader()))
 
-    def of(self, kind: object) -> Codec[Any]:
+    def of(self, form: object) -> Codec[Any]:
         """None: plain JSON. Raises TypeError if values of that type cannot be written and read back."""
-        codec = self._made.get(kind)
+        if form is None:
+            return self._plain
+        codec = self._made.get(form)
         if codec is None:
             if len(self._made) >= MAX_CODECS:
-                self._made = {None: self._made[None]}
-            codec = self._made[kind] = self._wrap(_make(kind))
+                self._made.clear()
+            codec = self._made[form] = self._make(without_none(form))
         return codec
 
-    def _wrap(self, codec: Codec[Any]) -> Codec[Any]:
-        return PackedCodec(codec) if self._is_packed else codec
+    def _make(self, form: Any) -> Codec[Any]:
+        try:
+            _check(form)
+        except NameError as error:
+            raise UnresolvedTypeError(f"type={form!r} has an annotation that cannot be resolved: {error}") from error
+        self._report_local(form)
+        if _is_plain(form):
+            return self._pack(JsonCodec(fingerprint("json", repr(form)), self._reader()))
+        if self._has_msgspec:
+            from tenantcache.values.msgspeccodec import MsgspecCodec
+
+            try:
+                return MsgspecCodec(form, is_packed=self._is_packed)
+            except (TypeError, NameError):
+                pass  # it is for pydantic, which says what is wrong with it otherwise
+        try:
+            return self._pack(PydanticCodec(form))
+        except (PydanticUserError, NameError) as error:
+            why = str(error).partition("\n")[0]
+            is_unknown = isinstance(error, NameError) or error.code == "class-not-fully-defined"
+            raise (UnresolvedTypeError if is_unknown else TypeError)(
+                f"type={form!r} cannot be written as JSON and read back: {why} Give a pydantic model, a dataclass, a"
+                " TypedDict, or types that JSON has"
+            ) from error
+
+    def _pack(self, codec: Codec[Any]) -> Codec[Any]:
+        if not self._is_packed:
+            return codec
+        from tenantcache.values.msgspeccodec import PackedCodec
+
+        return PackedCodec(codec)
+
+    def _reader(self) -> Callable[[bytes], Any]:
+        if not self._has_msgspec:
+            return json.loads
+        import msgspec
+
+        return msgspec.json.decode
+
+    def _report_local(self, form: Any) -> None:
+        """A class that is made for each call is another type each time, so that no value of it is found in memory."""
+        for part in parts(form):
+            name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '')}"
+            if "<locals>" not in name or not isinstance(part, type):
+                continue
+            if self._local.setdefault(name, part) is not part:
+                logger.warning("%s is made anew with each call: values of it are never found in memory", name)
 
 
-def _make(kind: Any) -> Codec[Any]:
-    try:
-        return ModelCodec(kind)
-    except (PydanticUserError, NameError) as error:
-        raise TypeError(f"type={kind!r} cannot be written as JSON and read back: {error}") from error
+def _check(form: Any) -> None:
+    """Raises TypeError for what must not be stored, or is not a type that is known whole."""
+    for part in parts(form):
+        if isinstance(part, str | typing.ForwardRef):
+            raise TypeError(f"type={form!r} has the name {part!r} in place of a type; give the type itself")
+        if isinstance(part, typing.TypeVar):
+            raise TypeError(f"type={form!r} has the type variable {part}; give the type that it stands for")
+        if isinstance(part, type) and issubclass(part, _SECRETS):
+            raise TypeError(f"type={form!r} has a secret, which is not for Redis; leave that field out of the value")
+
+
+def _is_plain(form: object) -> bool:
+    """Whether it says no more than that it is JSON."""
+    if form in (Any, object, dict, list):
+        return True
+    origin, arguments = typing.get_origin(form), typing.get_args(form)
+    if origin is dict:
+        return arguments[0] is str and _is_plain(arguments[1])
+    if origin in UNIONS:
+        return all(part is types.NoneType or _is_plain(part) for part in arguments)
+    return origin is list and _is_plain(arguments[0])

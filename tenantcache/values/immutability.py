@@ -6,15 +6,17 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import types
 import typing
 import uuid
+from typing import Any
+
+from tenantcache.values.typeparts import UNIONS, field_types
 
 _LEAVES = frozenset({
     *(str, int, float, bool, complex, bytes, type(None), decimal.Decimal, uuid.UUID),
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
 })  # fmt: skip
-_OF_IMMUTABLE = frozenset({tuple, frozenset, typing.Union, types.UnionType})
+_OF_IMMUTABLE = frozenset({tuple, frozenset, *UNIONS})
 
 
 def is_immutable(kind: object) -> bool:
@@ -38,25 +40,17 @@ def _is_immutable(kind: object, within: frozenset[type]) -> bool:
         return False
     if kind in _LEAVES or kind in within or issubclass(kind, enum.Enum):
         return True
-    parts = _parts(kind)
-    return parts is not None and all(_is_immutable(part, within | {kind}) for part in parts)
+    fields = field_types(kind) if _is_frozen(kind) else None
+    return fields is not None and all(_is_immutable(part, within | {kind}) for part in fields)
 
 
-def _parts(kind: type) -> list[object] | None:
-    """The types of the fields of a frozen class; None if it is not one."""
+def _is_frozen(kind: type[Any]) -> bool:
+    """Whether its fields cannot be set, and it has no others."""
     if isinstance(config := getattr(kind, "model_config", None), dict):  # pydantic
-        fields: dict[str, typing.Any] = getattr(kind, "model_fields", {})
-        if not config.get("frozen") or config.get("extra") == "allow" or getattr(kind, "__private_attributes__", None):
-            return None
-        return [field.annotation for field in fields.values()]
-    names: typing.Iterable[str]
+        is_open = config.get("extra") == "allow" or bool(getattr(kind, "__private_attributes__", None))
+        return bool(config.get("frozen")) and not is_open
+    if (config := getattr(kind, "__struct_config__", None)) is not None:
+        return bool(config.frozen)
     if dataclasses.is_dataclass(kind):
-        if not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            return None
-        names = [field.name for field in dataclasses.fields(kind)]
-    elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        names = kind._fields
-    else:
-        return None
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return [hints.get(name, object) for name in names]
+        return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    return issubclass(kind, tuple)

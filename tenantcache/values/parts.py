@@ -75,6 +75,7 @@ class ValueParts:
         """Anything may have changed up to the tail of `freshness`."""
         self.floors.restart(self.freshness.tail_start)
         self.memory.clear()
+        self.loads.rails.flush()
 
     # What calls share.
 
@@ -112,7 +113,6 @@ class ValueParts:
     @contextmanager
     def invalidating(self) -> Iterator[None]:
         """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
-        self._sets.clear()
         self._invalidations += 1
         try:
             yield
@@ -134,7 +134,7 @@ class ValueParts:
             "stale_served": self.finder.stale_served,
             "failed_reloads": loads.failed_reloads,
             "undecodable": loads.undecodable,
-            "too_large": self.sharing.too_large,
+            **loads.rails.stats(),
             "written": self.writes.written,
             "failed_writes": self.writes.failures.count,
             "waiting_writes": self.writes.waiting,
@@ -161,6 +161,7 @@ class ValueParts:
 
     def _forget_loads(self) -> None:
         self.loads.forget()
+        self.loads.rails.forget()
         self.sharing.forget()
         self.memory.clear()
         self._sets.clear()

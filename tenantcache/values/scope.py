@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tenantcache.lookup.current import current_tenant
 from tenantcache.tenant import Tenant
+from tenantcache.values.core.keytemplate import KeyTemplate
 from tenantcache.values.core.kind import ValueKind, find_kind
 from tenantcache.values.core.terms import Tags, Terms
 from tenantcache.values.parts import ValueParts
@@ -17,6 +18,7 @@ class Scope:
     def __init__(self, parts: ValueParts, *, is_shared: bool = False) -> None:
         self.parts = parts
         self.is_shared = is_shared
+        self._claimed: dict[str, str] = {}
 
     def tenant_id(self, tenant: Tenant | str | None) -> str | None:
         """That of `tenant`, or of the current one. None: shared. Raises LookupError without one, and TypeError."""
@@ -41,6 +43,16 @@ class Scope:
         found = find_kind(kind, self.parts.kinds, options)
         lifetime = found.lifetime(self.parts.negative_ttl)
         return Terms(lifetime, tags, self.parts.codecs.of(form), found.soft, found.hard)
+
+    def claim(self, template: KeyTemplate, function: Callable[..., object]) -> None:
+        """Say that keys like this are those of `function`. Raises TypeError if they are another one's."""
+        name = f"{function.__module__}.{function.__qualname__}"
+        other = self._claimed.setdefault(template.pattern, name)
+        if other != name:
+            raise TypeError(
+                f"{name}: the key {template.text!r} is that of {other} already, so each would be given the other's"
+                " values; begin it with another word"
+            )
 
     async def log(self, names: Sequence[str]) -> None:
         """Tell every process of names, and return once that is applied here. Raises `StoreUnavailableError`."""

@@ -6,14 +6,17 @@ Redis, and the log of changes tells every process when it may not be served any 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from types import UnionType
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
 from tenantcache.stats import ValueStats
 from tenantcache.tenant import Tenant
+from tenantcache.values.cached import Cached, Results, require_async
+from tenantcache.values.callkey import TENANT, CallKey
 from tenantcache.values.core.explanation import Explanation, explain
-from tenantcache.values.core.kind import KindOptions, ValueKind
+from tenantcache.values.core.kind import KindOptions, ValueKind, find_kind
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
@@ -22,6 +25,7 @@ from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
 from tenantcache.values.writing import ValueWriting
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -75,6 +79,36 @@ class Values(ValueWriting):
         found = await self.parts.finder.find([place], terms, load)
         return cast(T, found[place].give())
 
+    def cached(
+        self,
+        key: str,
+        *,
+        kind: ValueKind | str | None = None,
+        tags: Tags = (),
+        ignore: Collection[str] = (),
+        tenant: str = TENANT,
+        type: object = None,
+        **options: Unpack[KindOptions],
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+        """Decorate an async function or method: what it returns is the value of `key`, as in `get_or_load`.
+
+        `key` names parameters in braces, `profile:{user_id}`, and so do `tags`. All parameters are in the key, or in
+        `ignore`. The one that `tenant` names says which tenant a call is about; without it, or if it is None, the
+        current tenant counts. The type is that of the return annotation, or `type`. Raises TypeError and ValueError if
+        that does not fit together. The engine need not be open.
+        """
+
+        def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Cached[P, T]:
+            require_async(function)
+            of_tenant = None if self._scope.is_shared else tenant
+            call = CallKey(function, key, tags=tags, ignore=ignore, tenant=of_tenant)
+            found = find_kind(kind, self.parts.kinds, options)
+            results = Results(self, function, call, found, type, self.parts.codecs.of)
+            self._scope.claim(call.template, function)
+            return Cached(results)
+
+        return decorate
+
     async def get_many(
         self,
         keys: Sequence[str],
@@ -117,7 +151,8 @@ class Values(ValueWriting):
         place: Place = (self._scope.tenant_id(tenant), key, type)
         terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
-        terms.codec.encode(value)  # what cannot be kept is said before others are told
+        if value is not None:
+            stored_form(terms.codec, value)  # what cannot be kept is said before others are told
         read_at, writing = self.parts.clock(), self.parts.begin_set(place)
         await self._scope.log([value_name(place[0], key)])
         if self.parts.end_set(place, writing):

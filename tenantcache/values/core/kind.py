@@ -32,6 +32,7 @@ class KindOptions(TypedDict, total=False):
     negative_ttl: float | None
     soft_timeout: float | None
     hard_timeout: float | None
+    short_ttl: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class ValueKind:
     `ttl`: kept for so long if nothing changes. Or `fresh`, and `stale` more in which the old value is served while it
     is loaded again. With `soft_timeout` that is only done if the load takes longer. `hard_timeout` ends the loader with
     `TimeoutError`, after 30 seconds if nothing is said. `negative_ttl`: that there is no value is remembered for so
-    long, by default for `TENANTCACHE_NEGATIVE_TTL`.
+    long, by default for `TENANTCACHE_NEGATIVE_TTL`. `short_ttl`: under 10 seconds are meant; they are kept in the
+    process alone.
     """
 
     ttl: float | None = None
@@ -50,6 +52,7 @@ class ValueKind:
     negative_ttl: float | None = None
     soft_timeout: float | None = None
     hard_timeout: float | None = None
+    short_ttl: bool | None = None
 
     def __post_init__(self) -> None:
         self.lifetime(0.0)
@@ -59,7 +62,7 @@ class ValueKind:
     def lifetime(self, negative_ttl: float) -> Lifetime:
         """`negative_ttl`, in seconds, if the kind has none of its own."""
         negative = negative_ttl if self.negative_ttl is None else self.negative_ttl
-        return Lifetime.of(self.ttl, self.fresh, self.stale, negative)
+        return Lifetime.of(self.ttl, self.fresh, self.stale, negative, short=bool(self.short_ttl))
 
     @property
     def soft(self) -> float:
@@ -87,7 +90,7 @@ def read_kinds(table: KindTable) -> dict[str, ValueKind]:
     found, faults = {}, []
     for name, parts in table.items():
         try:
-            found[name] = ValueKind(**parts) if isinstance(parts, Mapping) else ValueKind(ttl=parts)
+            found[name] = ValueKind(**parts) if isinstance(parts, Mapping) else ValueKind(ttl=parts)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             faults.append(f"has the kind {name!r} as {parts!r:.80}: {error}")
     if faults:

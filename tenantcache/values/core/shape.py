@@ -2,7 +2,8 @@
 
 Code of two releases runs side by side during a deployment. A field that was added with a default would be read from
 the old form without complaint, and have the default. So the fingerprint is part of the key in Redis, and each release
-reads its own.
+reads its own. It depends on the names and types of fields, on what is nested, and on defaults. It does not depend on
+what is written for people, nor on what validators do.
 """
 
 from __future__ import annotations
@@ -26,14 +27,7 @@ def fingerprint(form: str, shape: str) -> str:
 
 def describe(schema: Mapping[str, object]) -> str:
     """A JSON Schema as one text, which does not depend on what is written for people."""
-    return json.dumps(_without_prose(schema), sort_keys=True, default=str)
-
-
-def has_secret(schema: object) -> bool:
-    """Whether it has a field that is written and not read back, as JSON Schema marks passwords."""
-    if isinstance(schema, Mapping):
-        return schema.get("writeOnly") is True or any(map(has_secret, schema.values()))
-    return isinstance(schema, list) and any(map(has_secret, schema))
+    return json.dumps(_without_prose(schema), sort_keys=True, default=repr)
 
 
 def _without_prose(part: object) -> object:
