@@ -29,23 +29,27 @@ def text_of(member: Member) -> str:
     raise TypeError(f"{member!r:.80} cannot be a member; members are texts, whole numbers and UUIDs")
 
 
+def members_of(given: Iterable[Member]) -> set[str]:
+    """What a loader has given. Raises TypeError for what cannot be a member, and ValueError for too many of them."""
+    if isinstance(given, str):
+        raise TypeError(f"{given!r:.80} is one text; a loader of members gives a list of them, or a set")
+    texts = {text_of(member) for member in given}
+    if len(texts) > MAX_MEMBERS:
+        raise ValueError(
+            f"{len(texts)} members are too many for one set, at most {MAX_MEMBERS}: ask for each of them as a value of"
+            " its own, as in get_or_load(f'blocked:{user_id}', ...)"
+        )
+    return texts
+
+
 class MembersCodec:
-    """`Codec` of sets, whatever iterable a loader gives: a JSON list, in order. What it decodes belongs to memory
-    alone, so that it can be corrected there."""
+    """`Codec` of sets of texts: a JSON list, in order. What it decodes belongs to memory alone, so that it can be
+    corrected there."""
 
     fingerprint = "members"
 
-    def encode(self, value: Iterable[Member]) -> bytes:
-        """Raises TypeError for what cannot be a member, and ValueError for too many of them."""
-        if isinstance(value, str):
-            raise TypeError(f"{value!r:.80} is one text; a loader of members gives a list of them, or a set")
-        texts = sorted({text_of(member) for member in value})
-        if len(texts) > MAX_MEMBERS:
-            raise ValueError(
-                f"{len(texts)} members are too many for one set, at most {MAX_MEMBERS}: ask for each of them as a value"
-                " of its own, as in get_or_load(f'blocked:{user_id}', ...)"
-            )
-        return json.dumps(texts, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    def encode(self, value: set[str]) -> bytes:
+        return json.dumps(sorted(value), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     def decode(self, body: bytes) -> set[str]:
         texts = json.loads(body)

@@ -28,6 +28,7 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import set_within, stop
 from tenantcache.values.core.acceptance import Acceptance, Entry
 from tenantcache.values.core.codec import Codec
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.valuekey import value_name
 from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
 from tenantcache.values.core.writequeue import Batch, Name, Write, WriteQueue
@@ -89,7 +90,7 @@ class Writes:
     async def add(self, place: Place, value: object, codec: Codec[Any], target: WriteBehind[Any]) -> None:
         """Serve `value` from now on, and have it written. Raises what the codec raises, ValueError for a value that no
         queue has room for, and `StoreUnavailableError` if there is none for `max_wait` seconds."""
-        body = None if value is None else codec.encode(value)
+        body = None if value is None else stored_form(codec, value)[0]
         size = ENTRY_BYTES + len(place[1]) + len(body or b"")
         if size > self._queue.max_bytes:
             raise ValueError(f"the value of {place[1]!r:.80} has {size} bytes; the queue holds {self._queue.max_bytes}")

@@ -2558,7 +2558,7 @@ MUTANTS += [
     Mutant(
         "values: its own load vouches for a value",
         ACCEPTANCE,
-        "until = entry.read_at + known.max_staleness",
+        "until = entry.read_at + self.freshness.max_staleness",
         "until = NEVER",
         VALUES,
     ),
