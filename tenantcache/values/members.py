@@ -29,18 +29,15 @@ def text_of(member: Member) -> str:
     raise TypeError(f"{member!r:.80} cannot be a member; members are texts, whole numbers and UUIDs")
 
 
-def texts_of(members: Iterable[Member] | None) -> set[str] | None:
-    """What a loader gives, whatever iterable that is, as texts. Raises TypeError for what cannot be a member, and
-    ValueError for too many of them."""
-    if members is None:
-        return None
-    if isinstance(members, str):
-        raise TypeError(f"{members!r:.80} is one text; a loader of members gives a list of them, or a set")
-    texts = {text_of(member) for member in members}
+def members_of(given: Iterable[Member]) -> set[str]:
+    """What a loader has given. Raises TypeError for what cannot be a member, and ValueError for too many of them."""
+    if isinstance(given, str):
+        raise TypeError(f"{given!r:.80} is one text; a loader of members gives a list of them, or a set")
+    texts = {text_of(member) for member in given}
     if len(texts) > MAX_MEMBERS:
         raise ValueError(
-            f"{len(texts)} members are too many for one set, at most {MAX_MEMBERS}: ask for each of them as a value"
-            " of its own, as in get_or_load(f'blocked:{user_id}', ...)"
+            f"{len(texts)} members are too many for one set, at most {MAX_MEMBERS}: ask for each of them as a value of"
+            " its own, as in get_or_load(f'blocked:{user_id}', ...)"
         )
     return texts
 

@@ -18,21 +18,22 @@ import logging
 import math
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.errors import StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import set_within, stop
 from tenantcache.values.core.acceptance import Acceptance, Entry
 from tenantcache.values.core.codec import Codec
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.valuekey import value_name
 from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
-from tenantcache.values.core.writequeue import Batch, Name, Write, WriteQueue, pause
+from tenantcache.values.core.writequeue import Batch, Name, Write, WriteQueue
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
-from tenantcache.values.writefailures import WriteFailures
+from tenantcache.values.writefailures import Tell, WriteFailures, tell_surely
 from tenantcache.values.writeline import WriteLine
 
 logger = logging.getLogger(__name__)
@@ -58,13 +59,13 @@ class _Flush:
 
 
 class Writes:
-    """`tell` names keys in the log, and returns once that is applied here."""
+    """At most `max_writes` values of `max_bytes` together."""
 
     def __init__(
         self,
         memory: ValueMemory,
         acceptance: Acceptance,
-        tell: Callable[[Sequence[str]], Awaitable[None]],
+        tell: Tell,
         *,
         clock: Clock,
         max_writes: int = MAX_WRITES,
@@ -89,7 +90,7 @@ class Writes:
     async def add(self, place: Place, value: object, codec: Codec[Any], target: WriteBehind[Any]) -> None:
         """Serve `value` from now on, and have it written. Raises what the codec raises, ValueError for a value that no
         queue has room for, and `StoreUnavailableError` if there is none for `max_wait` seconds."""
-        body = None if value is None else codec.encode(value)
+        body = None if value is None else stored_form(codec, value)[0]
         size = ENTRY_BYTES + len(place[1]) + len(body or b"")
         if size > self._queue.max_bytes:
             raise ValueError(f"the value of {place[1]!r:.80} has {size} bytes; the queue holds {self._queue.max_bytes}")
@@ -168,7 +169,7 @@ class Writes:
         names = [write.name for write in batch.writes]
         error = await self._call(batch)
         if error is None:
-            await self._tell_surely([value_name(*name) for name in names])
+            await tell_surely(self._tell, [value_name(*name) for name in names])
         del self._under_way[_current_task()]  # from here on there is no await: it ends as it is told of
         if error is None:
             self.written += len(names)
@@ -198,22 +199,6 @@ class Writes:
         except Exception as error:
             return error
         return None
-
-    async def _tell_surely(self, names: Sequence[str]) -> None:
-        """Until it is told: what was written must not stay unknown to other processes."""
-        failures = 0
-        while True:
-            try:
-                await self._tell(names)
-            except NotOpenError:
-                return  # it is closing, so here nothing is served any more
-            except Exception as error:
-                failures += 1
-                if failures == 1:
-                    logger.warning("%d values were written, but others cannot be told yet: %s", len(names), error)
-                await asyncio.sleep(pause(failures, random.random()))
-            else:
-                return
 
     def _settle(self, names: Sequence[Name]) -> None:
         """These have left the queue, unless they wait again."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable, iscoroutinefunction
 from typing import Final
 
-from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.errors import NotOpenError
 from tenantcache.runtime.tasks import stop
 from tenantcache.values.core.valuekey import value_name
 from tenantcache.values.core.writebehind import FailedWrites, OnFailed
-from tenantcache.values.core.writequeue import Write
+from tenantcache.values.core.writequeue import Write, pause
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,14 @@ CLOSE_TIMEOUT: Final = 5.0
 MAX_KEYS_LOGGED: Final = 20
 
 
-class WriteFailures:
-    """`tell` names keys in the log, and returns once that is applied here. `count`: values so far."""
+Tell = Callable[[Sequence[str]], Awaitable[None]]
+"""Names keys in the log, and returns once that is applied here."""
 
-    def __init__(self, tell: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+
+class WriteFailures:
+    """`count`: values so far."""
+
+    def __init__(self, tell: Tell) -> None:
         self.count: int = 0
         self._tell = tell
         self._reports: set[asyncio.Task[None]] = set()
@@ -49,18 +54,12 @@ class WriteFailures:
         task.add_done_callback(self._reports.discard)
 
     async def _report(self, failed: FailedWrites, on_failed: OnFailed | None) -> None:
-        try:
-            await self._tell([value_name(failed.tenant_id, key) for key in failed.values])
-        except NotOpenError:
-            pass  # it is closing, and the log has them
-        except StoreUnavailableError as error:
-            logger.warning("others cannot be told of values that may have been written: %s", error)
-        if on_failed is None:
-            return
-        try:
-            await _call(on_failed, failed)
-        except Exception:
-            logger.exception("%r failed on values that were not written", on_failed)
+        if on_failed is not None:
+            try:
+                await _call(on_failed, failed)
+            except Exception:
+                logger.exception("%r failed on values that were not written", on_failed)
+        await tell_surely(self._tell, [value_name(failed.tenant_id, key) for key in failed.values])
 
     async def close(self) -> None:
         """Return when all is reported, or after `CLOSE_TIMEOUT`."""
@@ -71,6 +70,23 @@ class WriteFailures:
     def forget(self) -> None:
         """Their event loop has ended, or is the parent's of a fork."""
         self._reports.clear()
+
+
+async def tell_surely(tell: Tell, names: Sequence[str]) -> None:
+    """Until it is told: what was written, or may have been, must not stay unknown to other processes."""
+    failures = 0
+    while True:
+        try:
+            await tell(names)
+        except NotOpenError:
+            return  # the log has them, and this process is closing: nothing is served here any more
+        except Exception as error:
+            failures += 1
+            if failures == 1:
+                logger.warning("others cannot be told yet of %d values that were written: %s", len(names), error)
+            await asyncio.sleep(pause(failures, random.random()))
+        else:
+            return
 
 
 async def _call(on_failed: OnFailed, failed: FailedWrites) -> None:

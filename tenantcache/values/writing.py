@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar, Unpack
 from tenantcache.tenant import Tenant
 from tenantcache.values.core.acceptance import Entry
 from tenantcache.values.core.kind import KindOptions, ValueKind
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
 from tenantcache.values.corrections import correct
-from tenantcache.values.members import Member, MembersCodec, text_of, texts_of
+from tenantcache.values.members import Member, MembersCodec, members_of, text_of
 from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
@@ -117,7 +118,7 @@ class ValueWriting:
         def change(entry: Entry) -> None:
             before = entry.give()
             if isinstance(before, dict) and entry.body is not None:
-                entry.body = entry.codec.encode({**before, **fields})
+                entry.body, _ = stored_form(entry.codec, {**before, **fields})
             else:
                 self.parts.memory.drop(place)
 
@@ -151,8 +152,9 @@ class ValueWriting:
         tags: Tags,
         options: KindOptions,
     ) -> Entry:
-        async def load_all(keys: Sequence[str]) -> Mapping[str, set[str] | None]:
-            return {key: texts_of(await load()) for key in keys}
+        async def load_all(keys: Sequence[str]) -> Mapping[str, set[str]]:
+            members = await load()
+            return {} if members is None else {key: members_of(members) for key in keys}
 
         terms = replace(self._scope.terms(kind, tags, None, options), codec=MEMBERS)
         self.parts.require_open()

@@ -194,6 +194,8 @@ REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/se
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 CALL_KEY = "tenantcache/values/callkey.py"
+CALL_KEY = "tenantcache/values/callkey.py"
+VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
 FAULT_CHECK, PACE = "tenantcache/freshness/faultcheck.py", "tenantcache/freshness/pace.py"
@@ -2425,6 +2427,62 @@ MUTANTS += [
         VALUES,
     ),
     Mutant(
+        "values: the fingerprint of the type is in the key",
+        "tenantcache/values/core/valuekey.py",
+        'f"{name}#{fingerprint}" if fingerprint else name',
+        "name",
+        TYPES,
+    ),
+    Mutant(
+        "values: what would come back otherwise is refused",
+        "tenantcache/values/core/roundtrip.py",
+        'if change := first_change(value, back, "the value"):',
+        "if change := None:",
+        TYPES,
+    ),
+    Mutant(
+        "values: a type with a secret is refused",
+        "tenantcache/values/codecs.py",
+        "if isinstance(part, type) and issubclass(part, _SECRETS):",
+        "if False:",
+        TYPES,
+    ),
+    Mutant(
+        "values: what pydantic validates is not for msgspec",
+        "tenantcache/values/msgspeccodec.py",
+        "        if isinstance(part, inspect.CustomType):\n",
+        "        if False:\n",
+        TYPES,
+    ),
+    Mutant(
+        "values: parts of a call's key are escaped",
+        "tenantcache/values/core/keytemplate.py",
+        'text.replace("%", "%25").replace(":", "%3A")',
+        "text",
+        TYPES,
+    ),
+    Mutant(
+        "values: every parameter is in the key or ignored",
+        CALL_KEY,
+        "if name in told and (parameter.kind not in _VARIABLE or name in ignore):",
+        "if True:",
+        TYPES,
+    ),
+    Mutant(
+        "values: the parameter tenant is the tenant",
+        CALL_KEY,
+        "return None if self._tenant is None else arguments[self._tenant]",
+        'return "acme"',
+        TYPES,
+    ),
+    Mutant(
+        "values: two functions do not share a key",
+        "tenantcache/values/scope.py",
+        "if other != name:",
+        "if False:",
+        TYPES,
+    ),
+    Mutant(
         "values: a load of another generation is refused",
         ACCEPTANCE,
         "        if seen.generation != known.generation:\n            return False\n        if (seen",
@@ -2867,61 +2925,5 @@ MUTANTS += [
         " and _is_meant(part)",
         "",
         RAILS,
-    ),
-    Mutant(
-        "values: the fingerprint of the type is in the key",
-        "tenantcache/values/core/valuekey.py",
-        'f"{name}#{fingerprint}" if fingerprint else name',
-        "name",
-        TYPES,
-    ),
-    Mutant(
-        "values: what would come back otherwise is refused",
-        "tenantcache/values/core/roundtrip.py",
-        'if change := first_change(value, back, "the value"):',
-        "if change := None:",
-        TYPES,
-    ),
-    Mutant(
-        "values: a type with a secret is refused",
-        "tenantcache/values/codecs.py",
-        "if isinstance(part, type) and issubclass(part, _SECRETS):",
-        "if False:",
-        TYPES,
-    ),
-    Mutant(
-        "values: what pydantic validates is not for msgspec",
-        "tenantcache/values/msgspeccodec.py",
-        "        if isinstance(part, inspect.CustomType):\n",
-        "        if False:\n",
-        TYPES,
-    ),
-    Mutant(
-        "values: parts of a call's key are escaped",
-        "tenantcache/values/core/keytemplate.py",
-        'text.replace("%", "%25").replace(":", "%3A")',
-        "text",
-        TYPES,
-    ),
-    Mutant(
-        "values: every parameter is in the key or ignored",
-        CALL_KEY,
-        "if name in told and (parameter.kind not in _VARIABLE or name in ignore):",
-        "if True:",
-        TYPES,
-    ),
-    Mutant(
-        "values: the parameter tenant is the tenant",
-        CALL_KEY,
-        "return None if self._tenant is None else arguments[self._tenant]",
-        'return "acme"',
-        TYPES,
-    ),
-    Mutant(
-        "values: two functions do not share a key",
-        "tenantcache/values/scope.py",
-        "if other != name:",
-        "if False:",
-        TYPES,
     ),
 ]

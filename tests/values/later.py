@@ -44,7 +44,7 @@ class World:
         self.log_fails = False
         self.loads = 0
         self.seconds = 0.0
-        self.fault: Callable[[WriteBatch[Any]], Exception | None] = lambda _: None
+        self.fault: Callable[[WriteBatch[Any]], BaseException | None] = lambda _: None
         self.fails_late = False
         self.is_open = True
         self.freshness = Freshness(max_staleness=FOREVER, stale_if_error=0)

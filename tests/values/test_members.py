@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tenantcache import NotOpenError, StoreUnavailableError, TenantCache
-from tenantcache.values.members import MAX_MEMBERS, Member, MembersCodec, texts_of
+from tenantcache.values.members import MAX_MEMBERS, Member, MembersCodec
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 
 
@@ -212,12 +212,18 @@ async def test_members_that_memory_cannot_hold_are_refused(database: FakeDatabas
 
 def test_what_is_not_a_list_of_texts_is_no_copy() -> None:
     codec = MembersCodec()
-    assert codec.decode(codec.encode({"3", "b"})) == {"3", "b"}
+    assert codec.decode(codec.encode({"a", "b"})) == {"a", "b"}
     for body in (b"{}", b"[1]", b"null", b"\xff"):
         with pytest.raises(ValueError):
             codec.decode(body)
-    with pytest.raises(TypeError, match="is one text"):
-        texts_of("abc")
+
+
+async def test_a_loader_of_one_text_is_a_mistake(cache: TenantCache) -> None:
+    async def load() -> str:
+        return "abc"
+
+    with pytest.raises(TypeError, match="'abc' is one text"):
+        await cache.values.contains("team", "a", load, tenant="acme", ttl=60)
 
 
 # Fields.

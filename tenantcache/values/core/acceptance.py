@@ -62,9 +62,9 @@ class Entry:
 
     `body` is decoded anew for each caller; None: all of them are given `value`. From `good_until` on it is due to be
     loaded again; `fresh_until` and `end` are those of its lifetime. `read_at` is when its load began, -inf if it came
-    from Redis. `is_set`: by a caller (rule 3). `is_pending`: it is to be written later (rule 5). `current_as_of` is the
-    entry of the log as of which it was last found accepted, at `checked` of `Floors.version`. `hits`, `size` and `gone`
-    are for S3-FIFO.
+    from Redis. `is_set`: by a caller (rule 3). `current_as_of` is the entry of the log as of which it was last found
+    accepted, at `checked` of `Floors.version`. `is_pending`: it is to be written later (rule 5). `hits`, `size` and
+    `gone` are for S3-FIFO.
     """
 
     value: object
