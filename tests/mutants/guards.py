@@ -2702,7 +2702,7 @@ MUTANTS += [
         VALUE_FINDING,
         "await asyncio.wait([flight.future for flight in flights.values()], timeout=seconds)",
         "await asyncio.wait_for(\n"
-        "        asyncio.gather(*(flight.future for flight in flights.values()), return_exceptions=True), seconds\n    )",
+        "        asyncio.gather(*(one.future for one in flights.values()), return_exceptions=True), seconds\n    )",
         VALUES,
     ),
     Mutant(
