@@ -30,12 +30,16 @@ from tenantcache.lookup.current import current_tenant
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.cached import Cached
+from tenantcache.values.core.kind import ValueKind
+from tenantcache.values.values import Values
 from tenantcache.web.middleware import TenantMiddleware
 from tenantcache.web.problems import Reply
 
 __all__ = [
     "AdoptedTableError",
     "Budget",
+    "Cached",
     "Challenge",
     "Change",
     "ConfigurationError",
@@ -62,6 +66,8 @@ __all__ = [
     "UnknownTenantError",
     "UsageDay",
     "UsageTotal",
+    "ValueKind",
+    "Values",
     "Verification",
     "current_tenant",
 ]

@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-__all__ = ["Stats"]
+__all__ = ["HealthState", "Stats"]
 
 
 class MemoryStats(TypedDict):
     """The tier in the process, in entries: one for each alias that leads to a tenant, or to none."""
 
     tenants: int
+    max_tenants: int
     negatives: int
     evictions: int
+    displaced: int
 
 
-class ResolverStats(TypedDict):
-    """Lookups that memory did not answer."""
+Tier = Literal["memory", "index", "redis", "postgres"]
+AnswerResult = Literal["found", "unknown", "stale"]
+
+
+class AnswerStats(TypedDict):
+    """What answered lookups, and how many no store could."""
+
+    failed: int
+    answers: dict[Tier, dict[AnswerResult, int]]
+
+
+class ResolverStats(AnswerStats):
+    """Lookups. Apart from `answers`, those that memory did not answer."""
 
     loads: int
     ruled_out: int
@@ -27,6 +40,7 @@ class ResolverStats(TypedDict):
     redis_hits: int
     redis_refused: int
     stale_served: int
+    in_flight: int
 
 
 WarmUpState = Literal["off", "filling", "taking tokens", "complete", "full", "too many", "failed"]
@@ -40,10 +54,11 @@ class LookupStats(ResolverStats):
 
 
 class ValidityStats(TypedDict):
-    """Whether memory may be served: `valid_for` in seconds, `applied` is the number of a log entry."""
+    """Whether memory may be served: `valid_for` and `age` in seconds, `applied` is the number of a log entry."""
 
     valid: bool
     valid_for: float
+    age: float | None
     applied: int
 
 
@@ -84,8 +99,12 @@ class CounterStats(TypedDict):
     why: str
     changes_to: StoreName | None
     changes_at: float | None
+    changes: int
     postgres: Literal["answering", "failing"]
     redis: RedisState
+
+
+DecisionResult = Literal["admitted", "denied", "unavailable"]
 
 
 class LimiterStats(TypedDict):
@@ -97,6 +116,9 @@ class LimiterStats(TypedDict):
     unavailable: int
     errors: int
     degraded: bool
+    fast: int
+    decisions: dict[str, dict[DecisionResult, int]]
+    violated: dict[str, int]
 
 
 class LimitStats(LimiterStats):
@@ -106,11 +128,41 @@ class LimitStats(LimiterStats):
     counters: CounterStats | None
 
 
+class RefusalStats(TypedDict):
+    """Requests that were answered in place of the application, by reason."""
+
+    malformed: int
+    unknown: int
+    foreign: int
+    suspended: int
+    maintenance: int
+    deleted: int
+    limit: int
+    route_limit: int
+    lookup_unavailable: int
+    limit_unavailable: int
+
+
+RefusalReason = Literal[
+    "malformed",
+    "unknown",
+    "foreign",
+    "suspended",
+    "maintenance",
+    "deleted",
+    "limit",
+    "route_limit",
+    "lookup_unavailable",
+    "limit_unavailable",
+]
+
+
 class UsageStats(TypedDict):
     """Usage on its way into Postgres."""
 
     batches: int
     waiting: int
+    requests: int
 
 
 PurposeStats = TypedDict(  # one of the keys is a keyword
@@ -125,10 +177,22 @@ class LinkStats(TypedDict):
 
     billed_commands: int
     breaker: Literal["closed", "open", "probing"]
+    breaker_openings: int
     billed_by_purpose: PurposeStats
+    billed_by_command: dict[str, dict[str, int]]
 
 
-class ValueStats(TypedDict):
+class GuardrailStats(TypedDict):
+    """Mistakes in the use of values: values too large for Redis, watched keys that were never asked for again, loops of
+    single loads, and secrets in values and keys."""
+
+    too_large: int
+    one_time_keys: int
+    loops: int
+    secrets: int
+
+
+class ValueStats(GuardrailStats):
     """`cache.values`, without its hits: counting them would cost each of them."""
 
     entries: int
@@ -140,7 +204,6 @@ class ValueStats(TypedDict):
     stale_served: int
     failed_reloads: int
     undecodable: int
-    too_large: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]
@@ -173,14 +236,20 @@ class PostgresStats(TypedDict):
     queries: int
 
 
+HealthState = Literal["closed", "opening", "warming up", "ready", "stale", "lost", "closing"]
+"""Whether an engine can do its work: docs/states.md says what each one means, and what follows it."""
+
+
 class Stats(TypedDict):
     """A snapshot of one engine."""
 
+    state: HealthState
     memory: MemoryStats
     lookups: LookupStats
     freshness: FreshnessStats
     index: IndexStats
     limits: LimitStats
+    refusals: RefusalStats
     usage: UsageStats
     values: ValueStats
     redis: RedisStats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -78,6 +79,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "memory_ttl": 300.0,
         "values_max_entries": 10_000,
         "values_max_bytes": 64_000_000,
+        "values_kinds": {"static": 3600, "profile": 1800, "session": 300, "response": {"fresh": 60, "stale": 240}},
+        "values_format": "json",
         "warm_up": "auto",
         "redis_ttl": 3600.0,
         "negative_ttl": 60.0,
@@ -88,6 +91,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "key_prefix": "tenantcache",
         "trusted_proxies": (),
         "usage_interval": 10.0,
+        "metrics_dir": None,
         "redis_monthly_budget": None,
         "redis_daily_budget": None,
         "budget_webhook_url": None,
@@ -132,6 +136,8 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_MEMORY_TTL": "1.5",
             "TENANTCACHE_VALUES_MAX_ENTRIES": "11",
             "TENANTCACHE_VALUES_MAX_BYTES": "20000",
+            "TENANTCACHE_VALUES_KINDS": '{"profile": 900, "report": {"fresh": 600.5, "stale": 3000}}',
+            "TENANTCACHE_VALUES_FORMAT": "msgpack",
             "TENANTCACHE_WARM_UP": "true",
             "TENANTCACHE_REDIS_TTL": "60",
             "TENANTCACHE_NEGATIVE_TTL": "2",
@@ -142,6 +148,7 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_KEY_PREFIX": "shop:a",
             "TENANTCACHE_TRUSTED_PROXIES": "10.0.0.0/8,::1",
             "TENANTCACHE_USAGE_INTERVAL": "0",
+            "TENANTCACHE_METRICS_DIR": "/run/app",
             "TENANTCACHE_REDIS_MONTHLY_BUDGET": "500000",
             "TENANTCACHE_REDIS_DAILY_BUDGET": "20000",
             "TENANTCACHE_BUDGET_WEBHOOK_URL": "https://example.com/hooks/redis",
@@ -181,6 +188,14 @@ def test_every_variable_is_read() -> None:
         "memory_ttl": 1.5,
         "values_max_entries": 11,
         "values_max_bytes": 20_000,
+        "values_kinds": {
+            "static": 3600,
+            "profile": 900,
+            "session": 300,
+            "response": {"fresh": 60, "stale": 240},
+            "report": {"fresh": 600.5, "stale": 3000},
+        },
+        "values_format": "msgpack",
         "warm_up": True,
         "redis_ttl": 60.0,
         "negative_ttl": 2.0,
@@ -191,6 +206,7 @@ def test_every_variable_is_read() -> None:
         "key_prefix": "shop:a",
         "trusted_proxies": (ip_network("10.0.0.0/8"), ip_network("::1/128")),
         "usage_interval": 0.0,
+        "metrics_dir": Path("/run/app"),
         "redis_monthly_budget": 500_000,
         "redis_daily_budget": 20_000,
         "budget_webhook_url": "https://example.com/hooks/redis",

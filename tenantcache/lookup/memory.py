@@ -73,6 +73,7 @@ class Memory:
         self.ttl = ttl
         self.hot: dict[Key | None, FastPath] = {}
         self.evictions: int = 0
+        self.displaced: int = 0
         self._clock = clock
         self._max = max_tenants
         self._overtime = max(grace, ttl)
@@ -145,6 +146,10 @@ class Memory:
         """The tenant as it was read last, if it is held. What is packed stays so."""
         return self._held.tenant_of(tenant_id)
 
+    @property
+    def tenant_count(self) -> int:
+        return len(self._held.by_tenant)
+
     def tenants(self) -> Iterator[Tenant]:
         """Each tenant that is held. Memory may change between two of them."""
         for tenant_id, _ in self._held.by_tenant.items():
@@ -215,7 +220,13 @@ class Memory:
         return any([self._expire(now), self._expire_packed(now), self._pack_idle(now)])
 
     def stats(self) -> MemoryStats:
-        return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
+        return {
+            "tenants": len(self),
+            "max_tenants": self._max,
+            "negatives": self.negatives,
+            "evictions": self.evictions,
+            "displaced": self.displaced,
+        }
 
     def __len__(self) -> int:
         return len(self._held)
@@ -270,6 +281,7 @@ class Memory:
     def _make_room(self, entries: int = 1) -> None:
         while len(self) and len(self) + entries > self._max:
             self._leave(self._victim())
+            self.displaced += 1
 
     def _victim(self) -> str:
         if self._held.packed:

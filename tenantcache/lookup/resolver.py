@@ -29,6 +29,7 @@ from math import inf
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.answers import Answers
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.core.judgement import Judgement, Step, believes, judge, tenant_id_of
@@ -43,6 +44,7 @@ from tenantcache.lookup.sharing import Sharing
 from tenantcache.lookup.sources import CopyStore, TenantStore
 from tenantcache.lookup.unknownhosts import KnownHosts, UnknownHosts
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import ResolverStats
 from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
 
@@ -83,23 +85,19 @@ class Resolver:
         budget: LookupBudget,
         on_timeline: Callable[[], None],
         clock: Clock,
+        tracing: Tracing | None = None,
         deadline: float = 2.0,
         index_patience: float = 1.0,
     ) -> None:
-        self.loads: int = 0
-        self.ruled_out: int = 0
-        self.copy_hits: int = 0
-        self.copies_refused: int = 0
-        self.stale_served: int = 0
+        self.loads = self.ruled_out = self.copy_hits = self.copies_refused = self.stale_served = 0
+        self.answers: Answers = Answers()
+        self._tracing = Tracing() if tracing is None else tracing
         self._origin = Origin(origin, clock)
         self.sharing = Sharing(copies)
-        self._memory = memory
-        self._freshness = freshness
-        self._limits = limits
+        self._memory, self._freshness, self._limits = memory, freshness, limits
         self._on_read = on_read
         self._unknown = UnknownHosts(known, budget, clock, patience=index_patience, most=MAX_WAITING)
-        self._on_timeline = on_timeline
-        self._clock = clock
+        self._on_timeline, self._clock = on_timeline, clock
         self._flights = Flights(self._load, deadline=deadline, at_once=LOADS_AT_ONCE, most=LOAD_BATCH, room=MAX_WAITING)
 
     def peek(self, alias: str) -> Entry | None:
@@ -117,17 +115,18 @@ class Resolver:
 
         Raises `StoreUnavailableError` if no store can say.
         """
-        entry = self.peek(alias) or self._rule_out(alias)
+        entry = self.peek(alias)
         if entry is not None:
-            return entry
+            return self.answers.note(entry, "memory")
         try:
-            return await self._join_load(alias)
+            return self.answers.note(self._rule_out(alias) or await self._join_load(alias))
         except StoreError as error:
             stale = self._stale(alias)
             if stale is None:
+                self.answers.failed += 1
                 raise StoreUnavailableError(f"the tenant cannot be looked up: {error}") from error
             self.stale_served += 1
-            return stale
+            return self.answers.note_stale(stale)
 
     def _rule_out(self, alias: str) -> Entry | None:
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
@@ -188,6 +187,8 @@ class Resolver:
             "redis_hits": self.copy_hits,
             "redis_refused": self.copies_refused,
             "stale_served": self.stale_served,
+            "in_flight": len(self._flights),
+            **self.answers.stats(),
         }
 
     # What the follower calls.
@@ -230,11 +231,12 @@ class Resolver:
         land(held)
         wanted = [alias for alias in aliases if alias not in held]
         self.loads += len(wanted)
-        copies = await self._read_copies(wanted)
-        land(copies)
-        missing = [alias for alias in wanted if alias not in copies]
-        if missing:
-            await self._read(missing, land, share=True)
+        with self._tracing.span("lookup", size=len(wanted)):
+            copies = await self._read_copies(wanted)
+            land(copies)
+            missing = [alias for alias in wanted if alias not in copies]
+            if missing:
+                await self._read(missing, land, share=True)
 
     async def _read_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
         # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.

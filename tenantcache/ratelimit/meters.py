@@ -100,7 +100,8 @@ class Meters:
 
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
-        reservation = Reservation(limits, now, self._supply.policy, calendar, version_of, slides=self._sliding)
+        policy, fast = self._supply.policy, self._supply.fast
+        reservation = Reservation(limits, now, policy, calendar, version_of, slides=self._sliding, fast=fast)
         if now < self._set_back_until:
             reservation.clock_moved(self._set_back_by, now)
         return Meter(owner, reservation, self._supply, self.groups)
@@ -157,7 +158,8 @@ class Meters:
 
     def take_busy(self) -> list[Meter]:
         """Take out the meters that requests wait for, or that wait for the counters themselves."""
-        busy = [meter for meter in self if meter.is_busy]
+        at_rest = (self.resting.make(owner, self.groups) for owner in self.resting.taking)
+        busy = [meter for meter in (*self, *at_rest) if meter is not None and meter.is_busy]
         self.take(busy)
         self.groups.abandon()
         return busy
@@ -183,7 +185,9 @@ class Meters:
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)
             meter = None if is_cached(owner) else self.resting.make(owner, self.groups)
-            if meter is not None and meter.reservation.idle(self._supply.server_now()) >= IDLE:
+            if meter is None or meter.is_busy:
+                continue
+            if meter.reservation.idle(self._supply.server_now()) >= IDLE:
                 self.resting.forget(meter)
                 taken.append(meter)
         return taken

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from pydantic import SecretStr
 
 from tenantcache.budget.core.prices import Pricing
+from tenantcache.values.core.kind import KindTable
 
 Items = str | Iterable[str]
 """A list, or its text as the variable has it: "a, b"."""
@@ -42,6 +44,8 @@ class SettingsArguments(TypedDict, total=False):
     memory_ttl: float
     values_max_entries: int
     values_max_bytes: int
+    values_kinds: str | KindTable
+    values_format: Literal["json", "msgpack"]
     warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float
@@ -52,6 +56,7 @@ class SettingsArguments(TypedDict, total=False):
     key_prefix: str
     trusted_proxies: str | Iterable[str | IPv4Network | IPv6Network]
     usage_interval: float
+    metrics_dir: Path | None
     redis_monthly_budget: int | None
     redis_daily_budget: int | None
     budget_webhook_url: str | None

@@ -32,8 +32,10 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
+from tenantcache.stores.packingconnection import packing_in_c
 from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
@@ -73,8 +75,10 @@ class RedisLink:
         timeout: float = 0.25,
         max_connections: int = 16,
         meter: Meter | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._url = url
+        self._tracing = Tracing() if tracing is None else tracing
         self._probe_key = f"{prefix}:probe"
         self._timeout = timeout
         self._max_connections = max_connections
@@ -83,6 +87,8 @@ class RedisLink:
         self._parents: list[Redis | ClusterClient] = []
         self.breaker: Breaker = Breaker()
         self.meter: Meter = Meter() if meter is None else meter
+        self.server_version: str | None = None
+        """As INFO says; None if Redis was not there at the start, or if this user may not run INFO."""
 
     @property
     def billed(self) -> int:
@@ -100,6 +106,7 @@ class RedisLink:
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
+        pool.connection_class = packing_in_c(pool.connection_class)
         return Redis.from_pool(pool)
 
     def leave_to_parent(self) -> None:
@@ -120,7 +127,9 @@ class RedisLink:
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
                 raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
             raise
-        if warning := eviction_warning(await self.info()):
+        info = await self.info()
+        self.server_version = info.get("redis_version")
+        if warning := eviction_warning(info):
             logger.warning("%s", warning)
 
     async def info(self) -> Mapping[str, Any]:
@@ -149,8 +158,13 @@ class RedisLink:
         await self._call(commands, timeout=self._timeout)
 
     def stats(self) -> LinkStats:
-        billed, by_purpose = self.meter.billed, self.meter.stats()
-        return {"billed_commands": billed, "breaker": self.breaker.state, "billed_by_purpose": by_purpose}
+        return {
+            "billed_commands": self.meter.billed,
+            "breaker": self.breaker.state,
+            "breaker_openings": self.breaker.openings,
+            "billed_by_purpose": self.meter.stats(),
+            "billed_by_command": self.meter.by_purpose_and_command(),
+        }
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -194,8 +208,12 @@ class RedisLink:
         self.meter.send(commands)
         started = clock.now()
         try:
-            async with asyncio.timeout(timeout):
-                replies = await self._send(commands)
+            with self._tracing.span("redis", _operation_of(commands), len(commands)) as span:
+                async with asyncio.timeout(timeout):
+                    replies = await self._send(commands)
+                for reply in replies:
+                    if isinstance(reply, Exception):
+                        span.fail(reply)
         except (RedisError, OSError) as error:
             return [None] * len(commands), self._failed(error, timeout, clock.now() - started)
         self.meter.receive(commands, replies)
@@ -265,6 +283,12 @@ class RedisLink:
                 self._url, timeout=self._timeout, max_connections=self._max_connections, meter=self.meter
             )
         return self._cluster
+
+
+def _operation_of(commands: Sequence[Command]) -> str:
+    """The name of the command, or that of several together (OpenTelemetry, "Redis client operations")."""
+    names = {str(command.words[0]) for command in commands}
+    return names.pop() if len(names) == 1 else "PIPELINE"
 
 
 class RedisCopies:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import ValueStats
+from tenantcache.values.codecs import Codecs
 from tenantcache.values.core.acceptance import Acceptance
-from tenantcache.values.core.codec import Codec, JsonCodec
 from tenantcache.values.core.floors import Floors
+from tenantcache.values.core.kind import KINDS, KindTable, ValueKind, read_kinds
 from tenantcache.values.finding import Finder
 from tenantcache.values.loading import Loads
 from tenantcache.values.memory import Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.valuestore import ValueLog
-
-
-def codec_of(kind: type | None) -> Codec[object]:
-    """Plain JSON, the only type so far. Raises TypeError."""
-    if kind is not None:
-        raise TypeError(f"type={kind!r} is not possible; plain JSON has no type=")
-    return JsonCodec()
 
 
 class ValueParts:
@@ -45,6 +39,8 @@ class ValueParts:
         negative_ttl: float,
         clock: Clock,
         server_now: Callable[[], float],
+        kinds: KindTable = KINDS,
+        codecs: Codecs | None = None,
         floors: Floors | None = None,
     ) -> None:
         self.memory, self.freshness, self.sharing = memory, freshness, sharing
@@ -54,7 +50,8 @@ class ValueParts:
         self.acceptance: Acceptance = Acceptance(freshness, self.floors)
         self.loads: Loads = Loads(memory, self.acceptance, sharing, prefix=prefix, clock=clock, server_now=server_now)
         self.finder: Finder = Finder(memory, self.acceptance, self.loads, clock)
-        self.codec_of: Callable[[type | None], Codec[object]] = codec_of
+        self.kinds: Mapping[str, ValueKind] = read_kinds(kinds)
+        self.codecs: Codecs = codecs or Codecs()
         self._sets: dict[Place, object] = {}
         self._invalidations = 0  # that are under way here
 
@@ -74,6 +71,7 @@ class ValueParts:
         """Anything may have changed up to the tail of `freshness`."""
         self.floors.restart(self.freshness.tail_start)
         self.memory.clear()
+        self.loads.rails.flush()
 
     # Values that are being set.
 
@@ -113,7 +111,7 @@ class ValueParts:
             "stale_served": self.finder.stale_served,
             "failed_reloads": loads.failed_reloads,
             "undecodable": loads.undecodable,
-            "too_large": self.sharing.too_large,
+            **loads.rails.stats(),
         }
 
     async def close(self) -> None:
@@ -124,6 +122,7 @@ class ValueParts:
     def forget(self) -> None:
         """The event loop has ended, or is the parent's of a fork."""
         self.loads.forget()
+        self.loads.rails.forget()
         self.sharing.forget()
         self.memory.clear()
         self._sets.clear()

@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from tenantcache.ratelimit.core.ledger import Take
-from tenantcache.ratelimit.core.packing import Packed, Packing
+from tenantcache.ratelimit.core.ledger import Line, Take
+from tenantcache.ratelimit.core.packing import Packed, Packing, cautious, unpack_debits
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.rest import Resting
-from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at
+from tenantcache.ratelimit.core.windows import MINUTE, Debit, Window, minute_at
 from tenantcache.tenant import Limits
 
 START = 1_700_000_400.0
@@ -29,7 +29,7 @@ class Walk:
         self.reservation = Reservation(limits, START, version_of=self.version_of)
         self.counters: Counter[Window] = Counter()
         self.answers: list[object] = []
-        self.rested = 0
+        self.rested = self.rested_taking = 0
         self._rests = rests
         self._packing = Packing()
 
@@ -47,11 +47,26 @@ class Walk:
             self.reservation = Reservation.resumed(unpacked.resting, self.version_of)
             self.rested += 1
 
+    def rest_taking(self, take: Take, now: float, *, fails: bool) -> Take | None:
+        """Go to rest while `take` is in flight, and be made anew; None if it has failed meanwhile."""
+        packed = self._packing.pack_take(7, take) if self._rests else None
+        resting = self.reservation.rest(now) if packed is not None else None
+        if packed is not None and resting is not None:
+            self.rested_taking += 1
+            record = self._packing.pack(Packed(7, 3, resting))
+            unpacked = self._packing.unpack(cautious(record) if fails else record)
+            self.reservation = Reservation.resumed(unpacked.resting, self.version_of, is_taking=not fails)
+            assert unpack_debits(packed) == (7, list(take.debits))
+            return None if fails else self._packing.unpack_take(packed)
+        if fails:
+            self.reservation.fail(take, now)
+        return None if fails else take
+
     def take(self, take: Take | None, now: float, *, fails: bool) -> None:
         while take is not None:
             self.answers.append(take)
-            if fails:
-                self.reservation.fail(take, now)
+            take = self.rest_taking(take, now, fails=fails)
+            if take is None:
                 return
             values = []
             for window, amount in take.debits:
@@ -81,6 +96,7 @@ class Walk:
             self.version += 1
         elif kind == "drain":
             self.answers.append(reservation.drain())
+        reservation = self.reservation  # another one, if it has rested
         self.answers += [reservation.until, reservation.granted, reservation.quotas(now), reservation.refill]
 
 
@@ -104,8 +120,9 @@ def walk(seed: int) -> tuple[Walk, Walk]:
 
 @pytest.mark.parametrize("seeds", [range(start, start + 20) for start in range(0, 100, 20)], ids=str)
 def test_all_answers_are_those_of_one_that_never_rested(seeds: range) -> None:
-    rested = [walk(seed)[1].rested for seed in seeds]
-    assert sum(rested) > len(seeds) * STEPS / 10, "they rest often, or this shows little"
+    rested = [walk(seed)[1] for seed in seeds]
+    assert sum(each.rested for each in rested) > len(seeds) * STEPS / 10, "they rest often, or this shows little"
+    assert sum(each.rested_taking for each in rested) > len(seeds) * STEPS / 20, "also while a take is in flight"
 
 
 def at_rest(limits: Limits = LIMITS[0], now: float = START) -> Resting:
@@ -127,14 +144,20 @@ def test_what_has_gone_to_rest_holds_nothing_and_gives_nothing_back() -> None:
     assert gone.rest(START) is None
 
 
-@pytest.mark.parametrize("taking", ["in flight", "failed"])
-def test_one_with_a_take_that_was_not_answered_does_not_rest(taking: str) -> None:
+def test_one_whose_take_is_of_a_clock_that_was_set_since_does_not_rest() -> None:
     reservation = Reservation(LIMITS[0], START)
-    take = reservation.plan(START, 1, 1)
-    assert take is not None
-    if taking == "failed":
-        reservation.fail(take, START)
+    assert reservation.plan(START, 1, 1) is not None
+    reservation.clock_moved(-90.0, START)
     assert reservation.rest(START) is None
+
+
+def test_a_take_that_claims_more_than_it_debits_is_not_packed() -> None:
+    window = Window("minute", minute_at(START))
+    packing = Packing()
+    assert packing.pack_take(7, Take((Line(Debit(window, 2), 2),), version=1)) is not None
+    assert packing.pack_take(7, Take((Line(Debit(window, 2), 3),), version=1)) is None
+    assert packing.pack_take(7, Take((Line(Debit(window, -2), 0),), version=1)) is None
+    assert packing.pack_take(7, Take((Line(Debit(window, 2), 2),), repairs=True, version=1)) is None
 
 
 def test_one_that_was_not_drained_does_not_rest() -> None:

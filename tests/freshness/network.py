@@ -273,8 +273,9 @@ class SimulatedLog:
     async def rebuild(self) -> None:
         self._database.rebuild()
 
-    async def beat(self, process_id: object) -> None:
+    async def beat(self, process_id: object) -> bool:
         await self._ask("beat", lambda: self._database.beat(process_id))
+        return False
 
     async def leave(self, process_id: object) -> None:
         await self._ask("leave", lambda: self._database.leave(process_id))

@@ -107,7 +107,19 @@ SUITES = {
         "tests/values/test_stored.py",
     ],
     "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
+    "value rails": [
+        "tests/values/test_guardrails.py",
+        "tests/values/test_sharing.py",
+        "tests/values/test_reuse.py",
+        "tests/values/test_loops.py",
+        "tests/values/test_secrecy.py",
+    ],
     "value servers": ["tests/values/test_values_on_servers.py"],
+    "value types": [
+        "tests/values/test_codecs.py",
+        "tests/values/test_cached.py",
+        "tests/values/test_types_on_servers.py",
+    ],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
 }
 WHAT_SUITES_DO = {
@@ -146,7 +158,9 @@ WHAT_SUITES_DO = {
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
+    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
+    "value types": "what is stored of each type, functions whose results are values, and two releases side by side",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
     "telling": "the callbacks of `cache.on_change`, and a real Postgres",
     "adopted": "tables of an application's on a real Postgres: odd rows, migrations, transactions that meet",
@@ -169,12 +183,16 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
-VALUES, ON_SERVERS = ("values", "value machine"), ("value servers",)
+VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
+TYPES = ("value types",)
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
 VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/parts.py"
+VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/values/core/loops.py"
+REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
+CALL_KEY = "tenantcache/values/callkey.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
 FOLLOWER, PULLER = "tenantcache/freshness/follower.py", "tenantcache/freshness/puller.py"
@@ -1019,15 +1037,15 @@ MUTANTS = [
     Mutant(
         "groups: an account whose take failed is paused",
         GROUP,
-        "            self._failing.add(meter.owner)\n        for meter in",
-        "        for meter in",
+        "        self._failing.update(open_takes.fail(self._supply.server_now()))\n",
+        "        list(open_takes.fail(self._supply.server_now()))\n",
         (*LIMITS, *GROUPS),
     ),
     Mutant(
         "groups: an account that is answered is not paused any more",
         GROUP,
-        "                self._failing.discard(meter.owner)\n            more",
-        "                pass\n            more",
+        "                self._failing.discard(owner)\n",
+        "                pass\n",
         (*LIMITS, *GROUPS),
     ),
     Mutant(
@@ -1135,8 +1153,8 @@ MUTANTS = [
     Mutant(
         "counters: what Redis answered in part tells Postgres of the days",
         FLEET_COUNTERS,
-        "        self._days.note(batch, found)\n        return found",
-        "        return found",
+        "        await self._days.note(batch, found)\n",
+        "",
         COUNTERS,
     ),
     Mutant(
@@ -1703,16 +1721,30 @@ MUTANTS += [
     Mutant(
         "what has gone to rest is dead",
         RESERVATION,
-        "            self._state = TRANSITIONS[self._state][Event.RELEASED]\n            self._holding.leave()\n",
+        "        self._state = TRANSITIONS[self._state][Event.RELEASED]\n        self._holding.leave()\n",
         "",
         RESERVATIONS,
     ),
     Mutant(
-        "nothing rests while a take is in flight",
+        "nothing rests while a take of another clock is in flight",
         RESERVATION,
-        "        if self._state is not State.HOLDING:\n            return None\n        resting",
-        "        resting",
+        "if self._state in (State.OUTDATED, State.RELEASED):",
+        "if self._state is State.RELEASED:",
         RESERVATIONS,
+    ),
+    Mutant(
+        "what rests while it is taken for goes on taking",
+        RESERVATION,
+        "made._state = State.TAKING if is_taking else State.CAUTIOUS",
+        "made._state = State.CAUTIOUS",
+        (*RESERVATIONS, *GROUPS),
+    ),
+    Mutant(
+        "a request that wakes what is taken for waits for that take",
+        "tenantcache/ratelimit/resting.py",
+        "            taking.wake(meter)\n",
+        "            pass\n",
+        GROUPS,
     ),
     Mutant(
         "nothing rests that was not drained",
@@ -2070,8 +2102,8 @@ MUTANTS += [
     Mutant(
         "a command is not counted as a process of the fleet",
         "tenantcache/cli/engine.py",
-        "    async def beat(self, process_id: object) -> None:\n        pass\n",
-        "    async def beat(self, process_id: object) -> None:\n        await super().beat(process_id)\n",
+        "    async def beat(self, process_id: object) -> bool:\n        return False\n",
+        "    async def beat(self, process_id: object) -> bool:\n        return await super().beat(process_id)\n",
         SHELL,
     ),
     Mutant(
@@ -2322,7 +2354,7 @@ MUTANTS += [
     ),
     Mutant(
         "values: an invalidation is applied here before it returns",
-        CACHED_VALUES,
+        "tenantcache/values/scope.py",
         "        await self.parts.sync()\n",
         "",
         VALUES,
@@ -2351,9 +2383,9 @@ MUTANTS += [
     Mutant(
         "values: nothing is written at a first miss if commands are billed",
         VALUE_SHARING,
-        "if (self._is_billed or band.is_thrifty) and self._is_first(key):",
+        "if (self._is_billed or band.is_thrifty) and self._is_first(key, stored):",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: without copies Redis is not read",
@@ -2365,9 +2397,9 @@ MUTANTS += [
     Mutant(
         "values: large ones are not stored",
         VALUE_SHARING,
-        "if len(octets) > self._max_value_bytes:",
+        "if len(octets) > self.max_value_bytes:",
         "if False:",
-        ON_SERVERS,
+        RAILS,
     ),
     Mutant(
         "values: parts of a name are escaped",
@@ -2382,6 +2414,62 @@ MUTANTS += [
         "is_shared = value is None or terms.codec.is_immutable(value)",
         "is_shared = True",
         VALUES,
+    ),
+    Mutant(
+        "values: the fingerprint of the type is in the key",
+        "tenantcache/values/core/valuekey.py",
+        'f"{name}#{fingerprint}" if fingerprint else name',
+        "name",
+        TYPES,
+    ),
+    Mutant(
+        "values: what would come back otherwise is refused",
+        "tenantcache/values/core/roundtrip.py",
+        'if change := first_change(value, back, "the value"):',
+        "if change := None:",
+        TYPES,
+    ),
+    Mutant(
+        "values: a type with a secret is refused",
+        "tenantcache/values/codecs.py",
+        "if isinstance(part, type) and issubclass(part, _SECRETS):",
+        "if False:",
+        TYPES,
+    ),
+    Mutant(
+        "values: what pydantic validates is not for msgspec",
+        "tenantcache/values/msgspeccodec.py",
+        "        if isinstance(part, inspect.CustomType):\n",
+        "        if False:\n",
+        TYPES,
+    ),
+    Mutant(
+        "values: parts of a call's key are escaped",
+        "tenantcache/values/core/keytemplate.py",
+        'text.replace("%", "%25").replace(":", "%3A")',
+        "text",
+        TYPES,
+    ),
+    Mutant(
+        "values: every parameter is in the key or ignored",
+        CALL_KEY,
+        "if name in told and (parameter.kind not in _VARIABLE or name in ignore):",
+        "if True:",
+        TYPES,
+    ),
+    Mutant(
+        "values: the parameter tenant is the tenant",
+        CALL_KEY,
+        "return None if self._tenant is None else arguments[self._tenant]",
+        'return "acme"',
+        TYPES,
+    ),
+    Mutant(
+        "values: two functions do not share a key",
+        "tenantcache/values/scope.py",
+        "if other != name:",
+        "if False:",
+        TYPES,
     ),
     Mutant(
         "values: a load of another generation is refused",
@@ -2487,8 +2575,8 @@ MUTANTS += [
     Mutant(
         "values: what was tested is not tested again",
         ACCEPTANCE,
-        "        entry.checked = self.floors.version\n",
-        "",
+        "self.freshness.applied)\n        entry.checked = self.floors.version\n",
+        "self.freshness.applied)\n",
         VALUES,
     ),
     Mutant(
@@ -2560,8 +2648,8 @@ MUTANTS += [
     Mutant(
         "values: what is stale is not confirmed by Redis",
         VALUE_FINDING,
-        "self._loads.join(held, terms, load, copies=False)",
-        "self._loads.join(held, terms, load, copies=True)",
+        "join(held, terms, load, copies=False)",
+        "join(held, terms, load, copies=True)",
         VALUES,
     ),
     Mutant(
@@ -2658,8 +2746,8 @@ MUTANTS += [
     Mutant(
         "values: without copies nothing is written",
         VALUE_SHARING,
-        "if self._store is None or not band.has_copies:",
-        "if self._store is None:",
+        "if self._store is None or not band.has_copies or stored.lifetime.is_short:",
+        "if self._store is None or stored.lifetime.is_short:",
         VALUES,
     ),
     Mutant(
@@ -2701,8 +2789,8 @@ MUTANTS += [
         "values: those who wait are cancelled alone",
         VALUE_FINDING,
         "await asyncio.wait([flight.future for flight in flights.values()], timeout=seconds)",
-        "await asyncio.wait_for(\n"
-        "        asyncio.gather(*(one.future for one in flights.values()), return_exceptions=True), seconds\n    )",
+        "await asyncio.wait_for(\n        asyncio.gather(*(flight.future for flight in flights.values()), "
+        "return_exceptions=True), seconds\n    )",
         VALUES,
     ),
     Mutant(
@@ -2735,5 +2823,96 @@ MUTANTS += [
         "        self.sharing.forget()\n",
         "",
         VALUES,
+    ),
+    Mutant(
+        "values: a second load counts within two lives",
+        VALUE_SHARING,
+        "return at >= until",
+        "return at == until",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that were loaded once are bounded",
+        VALUE_SHARING,
+        "if len(self._loaded) >= MAX_REMEMBERED // 2 and name not in self._loaded:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: short ones are not written into Redis",
+        VALUE_SHARING,
+        " or stored.lifetime.is_short:",
+        ":",
+        RAILS,
+    ),
+    Mutant(
+        "values: a short TTL is refused",
+        "tenantcache/values/core/lifetime.py",
+        "if found.is_short and not short:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a report hides the key",
+        VALUE_RAILS,
+        '    pattern = fold(place[1].encode("utf-8", "replace"))\n    told =',
+        "    pattern = place[1]\n    told =",
+        RAILS,
+    ),
+    Mutant(
+        "values: each mistake is reported once",
+        VALUE_RAILS,
+        "if about not in reported and len(reported) < MAX_REPORTS:",
+        "if True:",
+        RAILS,
+    ),
+    Mutant(
+        "values: a key is not one-time before its life is over",
+        REUSE,
+        "(used := is_used(key)) or now >= end",
+        "(used := is_used(key)) or True",
+        RAILS,
+    ),
+    Mutant(
+        "values: keys that are asked for again are not one-time",
+        REUSE,
+        " and self.used <= MOST_USED * judged",
+        "",
+        RAILS,
+    ),
+    Mutant(
+        "values: ids of numbers are not tokens",
+        REUSE,
+        r"\{(?:uuid|",
+        r"\{(?:id|uuid|",
+        RAILS,
+    ),
+    Mutant(
+        "values: jobs after each other are not a loop",
+        VALUE_LOOPS,
+        "if now - self._ended_at > GAP:",
+        "if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values: one key again and again is not a loop",
+        VALUE_LOOPS,
+        "for one in set(keys))",
+        "for one in keys)",
+        RAILS,
+    ),
+    Mutant(
+        "values: a hash in a key is not a secret",
+        SECRECY,
+        'kind != "named" or _is_random(found["named"])',
+        "True",
+        RAILS,
+    ),
+    Mutant(
+        "values: what is masked is not a secret",
+        SECRECY,
+        " and _is_meant(part)",
+        "",
+        RAILS,
     ),
 ]

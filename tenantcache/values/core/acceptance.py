@@ -13,6 +13,8 @@ Rules
 3. A value that a caller has set is vouched for by the call alone. Another writer may have committed between that
    caller's commit and the call, and the log does not say which of the two came last.
 4. Of a load that a change has overtaken only those may have the answer who came before it began. It is not kept.
+5. A value that is to be written later is served by this process until it was written, whatever the log says. It is
+   newer than anything that a loader could read.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Entry:
     `body` is decoded anew for each caller; None: all of them are given `value`. From `good_until` on it is due to be
     loaded again; `fresh_until` and `end` are those of its lifetime. `read_at` is when its load began, -inf if it came
     from Redis. `is_set`: by a caller (rule 3). `current_as_of` is the entry of the log as of which it was last found
-    accepted, at `checked` of `Floors.version`. `hits`, `size` and `gone` are for S3-FIFO.
+    accepted, at `checked` of `Floors.version`. `is_pending`: it is to be written later (rule 5). `hits`, `size` and
+    `gone` are for S3-FIFO.
     """
 
     value: object
@@ -79,6 +82,7 @@ class Entry:
     tier: str
     size: int
     is_set: bool = False
+    is_pending: bool = False
     current_as_of: int = 0
     checked: int = -1
     hits: int = 0
@@ -126,7 +130,10 @@ class Acceptance:
         return bool(expiries) and seq < self.floors.floor(expiries)
 
     def state(self, entry: Entry, now: float) -> State:
-        """Rules 1 to 3, of a copy in memory."""
+        """Rules 1 to 3 and 5, of a copy in memory."""
+        if entry.is_pending:
+            entry.checked = self.floors.version
+            return State.FRESH
         if not self._is_accepted(entry) or now >= entry.end:
             return State.REFUSED
         known = self.freshness
