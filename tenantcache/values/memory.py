@@ -24,6 +24,14 @@ class ValueMemory:
         self.evictions: int = 0
         self._queues: S3Fifo[Entry] = S3Fifo(max_entries, max_bytes)
 
+    @property
+    def max_entries(self) -> int:
+        return self._queues.max_entries
+
+    @property
+    def max_bytes(self) -> int:
+        return self._queues.max_bytes
+
     def __len__(self) -> int:
         return len(self.held)
 
