@@ -14,7 +14,6 @@ from tenantcache.admin.tenants import Tenants
 from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
-from tenantcache.budget.core.meter import Meter
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
 from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
@@ -36,21 +35,15 @@ from tenantcache.ratelimit.limiter import ADMITTED, Limiter
 from tenantcache.runtime import clock as clocks
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.eventloops import Home
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.settings.model import Settings
-from tenantcache.stats import LinkStats, Stats
+from tenantcache.stats import HealthState, Stats
 from tenantcache.tenant import Limits, Tenant
 from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
 from tenantcache.wiring.refusals import Refusals
+from tenantcache.wiring.statistics import state_of, stats_of
 from tenantcache.wiring.stores import Stores
-
-NO_REDIS: LinkStats = {
-    "billed_commands": 0,
-    "breaker": "closed",
-    "breaker_openings": 0,
-    "billed_by_purpose": Meter().stats(),
-    "billed_by_command": {},
-}
 
 
 class TenantCache(Engine):
@@ -82,6 +75,7 @@ class TenantCache(Engine):
     refusals: Refusals
     companions: list[Companion]
     route_limits: dict[str, Limits]
+    tracing: Tracing
 
     _home_class: type[Home] = Home
 
@@ -97,6 +91,7 @@ class TenantCache(Engine):
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.companions, self.refusals = self._life.companions, parts.refusals
+        self.tracing = made.tracing
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.
@@ -279,27 +274,15 @@ class TenantCache(Engine):
     # What is going on.
 
     @property
+    def state(self) -> HealthState:
+        """Whether it can do its work: docs/states.md says what each state means. No I/O."""
+        return state_of(self._parts)
+
+    @property
     def budget(self) -> Budget:
         """What the fleet uses of its Redis in this period, what that costs, and a forecast: see docs/api.md. No I/O."""
         return replace(self._parts.fleet_use.summary(), band=self._parts.governor.band)
 
     def stats(self) -> Stats:
         """Counts since the start of this process, and states as they are now: see docs/api.md. No I/O."""
-        parts, link, postgres = self._parts, self._parts.stores.link, self._parts.stores.postgres
-        counters = None if parts.fleet_counters is None else parts.fleet_counters.stats()
-        return {
-            "memory": self.memory.stats(),
-            "lookups": {**self.resolver.stats(), "warm_up": self.warm_up.state, "warmed_up": self.warm_up.tenants},
-            "freshness": {**self.freshness.stats(self.clock()), **self.follower.stats()},
-            "index": self.indexer.stats(),
-            "limits": {**self.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
-            "refusals": self.refusals.stats(),
-            "usage": self.usage.stats(),
-            "values": self.values.stats(),
-            "redis": {
-                "configured": link is not None,
-                **(NO_REDIS if link is None else link.stats()),
-                **parts.governor.stats(),
-            },
-            "postgres": {"queries": 0 if postgres is None else postgres.queries},
-        }
+        return stats_of(self._parts)

@@ -16,6 +16,7 @@ from tenantcache.settings.model import variable_of
 from tenantcache.settings.urls import POSTGRES_PORT, address
 from tenantcache.startreport import StartReport
 from tenantcache.wiring.parts import Parts
+from tenantcache.wiring.statelog import StateLog
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,7 @@ class LifeCycle:
         parts.in_loop.indexer.open()
         self._home.move_to(Phase.OPEN)
         parts.in_loop.warm_up.open()
-        counters = None if parts.fleet_counters is None else parts.fleet_counters.stats()
-        self._start_report = StartReport(parts.settings, parts.in_loop.follower, parts.in_loop.indexer, counters)
+        self._start_report = StartReport(parts)
         self._start_report.open(redis_found=redis_found)
         for companion in self.companions:
             companion.open()
@@ -192,8 +192,10 @@ class LifeCycle:
     # Open.
 
     async def _refresh(self) -> None:
+        states = StateLog(self._parts)
         try:
             while True:
+                states.note()
                 await asyncio.sleep(REFRESH_INTERVAL)
                 with suppress(StoreError):  # the entries stay, and are read when they are asked for
                     reads = 1

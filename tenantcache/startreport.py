@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.metadata import version
 
-from tenantcache.freshness.follower import Follower
-from tenantcache.lookup.indexer import Indexer
 from tenantcache.runtime.tasks import stop
-from tenantcache.settings.model import Settings
+from tenantcache.settings.model import variables
 from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
-from tenantcache.stats import CounterStats
+from tenantcache.wiring.parts import Parts
 
 logger = logging.getLogger(__name__)
 
-INDEX_WAIT = 10.0
-"""Seconds that the line waits for the index of known hosts, which is loaded while requests are served already."""
+VERSION = version("tenantcache")
+
+START_WAIT = 10.0
+"""Seconds that the line waits for memory and for the index of known hosts, which are filled while requests are served
+already."""
 
 LOOK_INTERVAL = 0.05
 
 
 class StartReport:
-    """`counters` are the statistics of the counter stores; None if the application brought one along."""
+    """Of the engine that `parts` make."""
 
-    def __init__(self, settings: Settings, follower: Follower, indexer: Indexer, counters: CounterStats | None) -> None:
-        self._settings = settings
-        self._follower = follower
-        self._indexer = indexer
-        self._counters = counters
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._settings, self._indexer = parts.settings, parts.in_loop.indexer
         self._task: asyncio.Task[None] | None = None
 
     def open(self, *, redis_found: bool) -> None:
@@ -37,32 +37,48 @@ class StartReport:
         await stop(self._task)
 
     async def _run(self, redis_found: bool) -> None:
-        if self._settings.host_index_max_hosts:
-            for _ in range(round(INDEX_WAIT / LOOK_INTERVAL)):
-                if self._indexer.is_ready:
-                    break
-                await asyncio.sleep(LOOK_INTERVAL)
-        logger.info("tenantcache is open: %s", ", ".join(self._found(redis_found)))
+        for _ in range(round(START_WAIT / LOOK_INTERVAL)):
+            if self._parts.in_loop.warm_up.done and not self._awaits_index():
+                break
+            await asyncio.sleep(LOOK_INTERVAL)
+        found = self._found(redis_found)
+        extra = {"tenantcache": {"what": "the engine", "before": "opening", "after": "ready", "version": VERSION}}
+        logger.info("tenantcache %s is open: %s", VERSION, ", ".join(found), extra=extra)
+
+    def _awaits_index(self) -> bool:
+        return bool(self._settings.host_index_max_hosts) and not self._indexer.is_ready
 
     def _found(self, redis_found: bool) -> list[str]:
-        if self._counters is None:
+        parts = self._parts
+        if parts.fleet_counters is None:
             stores = ["stores of the application"]
         else:
-            postgres = address(self._settings.database_url, POSTGRES_PORT)
-            counted = f"limits counted in {self._counters['store']}"
-            stores = [f"Postgres at {postgres}", self._redis(redis_found), counted]
-        processes = self._follower.processes
-        fleet = _count(processes, "process follows", "processes follow") + " the log"
-        lacks_index = bool(self._settings.host_index_max_hosts) and not self._indexer.is_ready
-        faults = (self._settings.redis_url is not None and not redis_found) + lacks_index
+            counted = f"limits counted in {parts.fleet_counters.stats()['store']}"
+            stores = [self._postgres(), self._redis(redis_found), counted]
+        tenants = _count(parts.memory.tenant_count, "tenant", "tenants") + " in memory"
+        fleet = _count(parts.in_loop.follower.processes, "process follows", "processes follow") + " the log"
+        faults = (self._settings.redis_url is not None and not redis_found) + self._awaits_index()
         warnings = _count(faults, "warning", "warnings") if faults else "no warnings"
-        return [*stores, self._hosts(), fleet, warnings]
+        return [*stores, tenants, self._hosts(), fleet, *self._changed_settings(), warnings]
+
+    def _changed_settings(self) -> list[str]:
+        """Those that differ from their defaults, but for the addresses, which are said already; secrets are masked."""
+        shown = [one for one in variables(self._settings) if one.default not in (one.value, "required")]
+        texts = [f"{one.name}={one.value}" for one in shown if not one.name.endswith(("_REDIS_URL", "_DATABASE_URL"))]
+        return [f"settings: {' '.join(texts)}"] if texts else []
+
+    def _postgres(self) -> str:
+        postgres = self._parts.stores.postgres
+        number = "" if postgres is None or postgres.server_version is None else f" {postgres.server_version}"
+        return f"Postgres{number} at {address(self._settings.database_url, POSTGRES_PORT)}"
 
     def _redis(self, found: bool) -> str:
         if self._settings.redis_url is None:
             return "no Redis"
         where = address(self._settings.redis_url, REDIS_PORT)
-        return f"Redis at {where}" if found else f"Redis at {where} unavailable"
+        link = self._parts.stores.link
+        number = "" if link is None or link.server_version is None else f" {link.server_version}"
+        return f"Redis{number} at {where}" if found else f"Redis at {where} unavailable"
 
     def _hosts(self) -> str:
         if self._indexer.is_ready:

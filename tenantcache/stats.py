@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-__all__ = ["Stats"]
+__all__ = ["HealthState", "Stats"]
 
 
 class MemoryStats(TypedDict):
@@ -226,9 +226,14 @@ class PostgresStats(TypedDict):
     queries: int
 
 
+HealthState = Literal["closed", "opening", "warming up", "ready", "stale", "lost", "closing"]
+"""Whether an engine can do its work: docs/states.md says what each one means, and what follows it."""
+
+
 class Stats(TypedDict):
     """A snapshot of one engine."""
 
+    state: HealthState
     memory: MemoryStats
     lookups: LookupStats
     freshness: FreshnessStats

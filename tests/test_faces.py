@@ -277,6 +277,21 @@ async def test_log_lines_say_whose_they_are(cache: MemoryCache, lines: list[str]
     ]
 
 
+@pytest.mark.parametrize("hostile", ["a\nERROR forged", "a\r\nb", "a\x1b[2J", "a\u2028b", "a\u202eb"])
+async def test_a_tenants_name_begins_no_log_line(cache: MemoryCache, lines: list[str], hostile: str) -> None:
+    TenantTable(cache).add("globex", name=hostile, plan=hostile)
+    logger = logging.getLogger("shop.orders")
+
+    def ordered(_request: Request) -> PlainTextResponse:
+        logger.info("ordered")
+        logger.info("for another", extra={"tenant_id": hostile})
+        return PlainTextResponse("")
+
+    await get(TenantMiddleware(Starlette(routes=[Route("/", ordered)]), cache=cache), b"globex.testserver")
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+
+
 # A server.
 
 

@@ -142,7 +142,7 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
     database = FakeDatabase(clock, row("acme"))
     database.failing = True
     cache = make_cache(database, clock)
-    with caplog.at_level(logging.WARNING, "tenantcache.freshness.follower"):
+    with caplog.at_level(logging.INFO, "tenantcache.freshness.follower"):
         opening = asyncio.create_task(cache.open())
         while cache.follower.last_error is None:
             await asyncio.sleep(0.001)
@@ -157,8 +157,8 @@ async def test_it_is_said_of_a_log_that_was_followed(caplog: pytest.LogCaptureFi
         await cache.sync()
         await cache.close()
     assert caplog.messages == [
-        "the change log is lost: the fake database is unavailable; trying again",
-        "the change log is being followed again",
+        "the change log is lost, before: followed (the fake database is unavailable); trying again",
+        "the change log is followed again, before: lost (the fake database is unavailable)",
     ]
 
 

@@ -32,6 +32,7 @@ from tenantcache.budget.core.rate import Rate
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.webhook import Message, Webhook
 from tenantcache.errors import POSTGRES_FAILURES
+from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import set_within, stop
 from tenantcache.stats import BandName, GovernorStats
 
@@ -124,7 +125,8 @@ class Governor:
             logger.info("the budget for Redis: the fleet is in the band %r", row.band.value)
         else:
             self.changes[row.band] += 1
-            logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value)
+            extra = state_change("band", before.value, row.band.value)
+            logger.warning("the budget for Redis: from the band %r to %r", before.value, row.band.value, extra=extra)
         self._on_change(row.band)
 
     def use(self) -> Use | None:

@@ -11,6 +11,7 @@ from math import inf
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.freshness.log import ChangeLog, Pull
+from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import stop
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,12 @@ class FaultCheck:
         self.faultless_at = sent_at if pull.fault is None else NEVER
         if pull.fault is not None and pull.fault != self.fault:
             advice = "" if pull.needs_rebuild else "; run `tenantcache init` again"
-            logger.warning("changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, advice)
+            extra = state_change("schema", self.fault or "sound", pull.fault)
+            logger.warning(
+                "changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, advice, extra=extra
+            )
         elif pull.fault is None and self.fault is not None:
-            logger.info("changes are followed again")
+            logger.info("changes are followed again", extra=state_change("schema", self.fault, "sound"))
         self.fault = pull.fault
         if pull.needs_rebuild and (self._rebuilder is None or self._rebuilder.done()):
             self._rebuilder = asyncio.create_task(self._rebuild(), name="tenantcache rebuild")

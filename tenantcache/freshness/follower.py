@@ -40,7 +40,9 @@ from tenantcache.freshness.pace import Pace
 from tenantcache.freshness.publisher import Publisher
 from tenantcache.freshness.puller import ChangeSink, Puller, Standing
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import stop
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import FollowerStats
 
 logger = logging.getLogger(__name__)
@@ -62,14 +64,13 @@ class Follower:
         tail_age: float,
         pull_interval: float = 1.0,
         on_pull: Callable[[Pull], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.process_id: uuid.UUID = uuid.uuid4()
         self.connected: bool = False
         self.last_error: str | None = None
         self._is_lost = False
-        self._log = log
-        self._freshness = freshness
-        self._sink = sink
+        self._log, self._freshness, self._sink = log, freshness, sink
         self._notices = Notices(freshness)
         self._publisher = Publisher(log, self._notices)
         self._checks = FaultCheck(log, pull_interval, self.wake)
@@ -85,6 +86,7 @@ class Follower:
             clock=clock,
             tail_age=tail_age,
             on_pull=on_pull,
+            tracing=Tracing() if tracing is None else tracing,
         )
         self._started = 0
         self._finished = asyncio.Condition()
@@ -234,14 +236,16 @@ class Follower:
 
     def _note_connected(self) -> None:
         if self._is_lost:
-            logger.warning("the change log is being followed again")
+            extra = state_change("log", "lost", "followed")
+            logger.info("the change log is followed again, before: lost (%s)", self.last_error, extra=extra)
             self._is_lost = False
         self.connected = True
         self.last_error = None
 
     def _note_lost(self, error: Exception) -> None:
         if self.last_error is None and self._puller.has_begun:  # before, `start` raises it
-            logger.warning("the change log is lost: %s; trying again", error)
+            extra = state_change("log", "followed", "lost", why=str(error))
+            logger.warning("the change log is lost, before: followed (%s); trying again", error, extra=extra)
             self._is_lost = True
         self.connected = False
         self.last_error = str(error)

@@ -21,6 +21,7 @@ from tenantcache.freshness.log import ChangeKind, ChangeLog, Doubt, LogEntry, Pu
 from tenantcache.freshness.notices import Notices
 from tenantcache.freshness.pace import Portion
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Puller:
         clock: Clock,
         tail_age: float,
         on_pull: Callable[[Pull], None],
+        tracing: Tracing,
     ) -> None:
         self.processes: int = 1
         self.pulls: int = 0
@@ -91,6 +93,7 @@ class Puller:
         self._clock = clock
         self._tail_age = tail_age
         self._on_pull = on_pull
+        self._tracing = tracing
         self._mark: LogMark | None = None
         self._generation = 0  # of `freshness`, in which the mark was set
         self._portion = Portion()
@@ -158,7 +161,8 @@ class Puller:
                 check = self._checks.is_due(now, makes_way=self._notices.is_behind)
                 since = "" if self._pending_since is None else self._pending_since[1]
                 page = self._portion.of(PAGE)
-                pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)
+                with self._tracing.span("pull", size=page):
+                    pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)
                 if check:
                     self._checks.made(now)
         except StoreError as error:

@@ -146,6 +146,10 @@ class Memory:
         """The tenant as it was read last, if it is held. What is packed stays so."""
         return self._held.tenant_of(tenant_id)
 
+    @property
+    def tenant_count(self) -> int:
+        return len(self._held.by_tenant)
+
     def tenants(self) -> Iterator[Tenant]:
         """Each tenant that is held. Memory may change between two of them."""
         for tenant_id, _ in self._held.by_tenant.items():

@@ -44,6 +44,7 @@ from tenantcache.lookup.sharing import Sharing
 from tenantcache.lookup.sources import CopyStore, TenantStore
 from tenantcache.lookup.unknownhosts import KnownHosts, UnknownHosts
 from tenantcache.runtime.clock import Clock
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import ResolverStats
 from tenantcache.tenant import LimitTable, Row, Tenant, tenant_from_row
 
@@ -84,20 +85,19 @@ class Resolver:
         budget: LookupBudget,
         on_timeline: Callable[[], None],
         clock: Clock,
+        tracing: Tracing | None = None,
         deadline: float = 2.0,
         index_patience: float = 1.0,
     ) -> None:
         self.loads = self.ruled_out = self.copy_hits = self.copies_refused = self.stale_served = 0
         self.answers: Answers = Answers()
+        self._tracing = Tracing() if tracing is None else tracing
         self._origin = Origin(origin, clock)
         self.sharing = Sharing(copies)
-        self._memory = memory
-        self._freshness = freshness
-        self._limits = limits
+        self._memory, self._freshness, self._limits = memory, freshness, limits
         self._on_read = on_read
         self._unknown = UnknownHosts(known, budget, clock, patience=index_patience, most=MAX_WAITING)
-        self._on_timeline = on_timeline
-        self._clock = clock
+        self._on_timeline, self._clock = on_timeline, clock
         self._flights = Flights(self._load, deadline=deadline, at_once=LOADS_AT_ONCE, most=LOAD_BATCH, room=MAX_WAITING)
 
     def peek(self, alias: str) -> Entry | None:
@@ -231,11 +231,12 @@ class Resolver:
         land(held)
         wanted = [alias for alias in aliases if alias not in held]
         self.loads += len(wanted)
-        copies = await self._read_copies(wanted)
-        land(copies)
-        missing = [alias for alias in wanted if alias not in copies]
-        if missing:
-            await self._read(missing, land, share=True)
+        with self._tracing.span("lookup", size=len(wanted)):
+            copies = await self._read_copies(wanted)
+            land(copies)
+            missing = [alias for alias in wanted if alias not in copies]
+            if missing:
+                await self._read(missing, land, share=True)
 
     async def _read_copies(self, aliases: Sequence[str]) -> dict[str, Entry]:
         # An entry that is past its TTL is there to be checked against the truth; a copy would not do that.

@@ -7,7 +7,7 @@ from typing import get_args
 
 from tenantcache.observability.metric import Found, Kind, Merge, Metric, Reading, Section, counter, gauge, one_of
 from tenantcache.observability.redismetrics import BUDGET, REDIS
-from tenantcache.stats import CounterStats, RedisState, StoreName, WarmUpState
+from tenantcache.stats import CounterStats, HealthState, RedisState, StoreName, WarmUpState
 
 LEAST, MOST, EACH = Merge.LEAST, Merge.MOST, Merge.EACH
 
@@ -341,6 +341,12 @@ VALUES = Section(
 PROCESS = Section(
     "Processes",
     (
+        gauge(
+            "tenantcache_state",
+            "Processes by whether their engine can do its work.",
+            lambda reading: one_of(get_args(HealthState), reading.stats["state"]),
+            "state",
+        ),
         gauge("tenantcache_workers", "Processes whose metrics these are.", lambda reading: 1),
         gauge(
             "tenantcache_info",

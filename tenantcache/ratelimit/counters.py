@@ -26,6 +26,7 @@ from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterCh
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
+from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import set_within
 from tenantcache.stats import CounterStats
 
@@ -317,10 +318,12 @@ def _log_change(before: StoreChoice, choice: StoreChoice) -> None:
     """Another version of the row has come."""
     begins = datetime.fromtimestamp(choice.from_minute * 60, UTC)
     if choice.store == before.store:
-        logger.error("limits go on in %s anew from %s: %s", choice.store, begins, choice.why)
+        extra = state_change("counter store", str(before.store), str(choice.store), why=choice.why)
+        logger.error("limits go on in %s anew from %s: %s", choice.store, begins, choice.why, extra=extra)
     else:
         logger.log(
             logging.INFO if choice.store == "redis" else logging.ERROR,  # it answers again
             "limits are counted in %s instead of %s from %s on: %s",
             *(choice.store, choice.previous, begins, choice.why),
+            extra=state_change("counter store", str(choice.previous), str(choice.store), why=choice.why),
         )

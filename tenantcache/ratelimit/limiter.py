@@ -33,6 +33,7 @@ from tenantcache.ratelimit.meters import Meters
 from tenantcache.ratelimit.slots import Slots
 from tenantcache.ratelimit.supply import OnLost, Supply
 from tenantcache.ratelimit.upkeep import Upkeep
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LimiterStats
 from tenantcache.tenant import Limits, Tenant
 
@@ -69,13 +70,14 @@ class Limiter:
         counts_unlimited: bool = False,
         newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
         is_cached: Callable[[str], bool] = lambda tenant_id: True,
+        tracing: Tracing | None = None,
     ) -> None:
         self.denied: int = 0
         self.unavailable: int = 0
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store = store
         self._server_now = server_now
-        self._supply = Supply(store, slots, server_now, processes, on_error)
+        self._supply = Supply(store, slots, server_now, processes, on_error, tracing)
         self._slides = sliding
         self._meters = Meters(
             self._supply, enforced=enforced, sliding=sliding, counts_unlimited=counts_unlimited, newest=newest

@@ -14,6 +14,7 @@ from tenantcache.ratelimit.counterstore import AccountDebits, CounterStore
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.outage import Failure, Outage
 from tenantcache.ratelimit.slots import Slots
+from tenantcache.runtime.tracing import Tracing
 
 OnLost = Callable[[str, Window], None]
 
@@ -28,6 +29,7 @@ class Supply:
         server_now: Callable[[], float],
         processes: Callable[[], int],
         on_error: OnError,
+        tracing: Tracing | None = None,
     ) -> None:
         self.server_now = server_now
         self.processes = processes
@@ -46,11 +48,13 @@ class Supply:
         self.takes: int = 0
         self.errors: int = 0
         self._store = store
+        self._tracing = Tracing() if tracing is None else tracing
 
     async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
         """Send the debits of several accounts; return the counters' new values. Raises `StoreError`."""
         self.takes += 1
-        return await self._store.debit(batch)
+        with self._tracing.span("take", size=len(batch)):
+            return await self._store.debit(batch)
 
     def note_error(self, group: int, error: StoreError) -> Failure:
         """A take of that group was not answered."""

@@ -71,6 +71,8 @@ class PostgresTenants:
         self._pool: asyncpg.Pool | None = None
         self._rows = RowReader()
         self.queries: int = 0
+        self.server_version: str | None = None
+        """Like "18.0"; None before the first connection."""
 
     async def open(self) -> None:
         async with translate_errors("connecting"):
@@ -84,7 +86,12 @@ class PostgresTenants:
                 # Poolers in transaction mode hand out another server connection for each statement.
                 statement_cache_size=0,
                 server_settings={"application_name": "tenantcache"},
+                init=self._note_version,
             )
+
+    async def _note_version(self, connection: asyncpg.Connection) -> None:
+        version = connection.get_server_version()
+        self.server_version = f"{version.major}.{version.minor}"
 
     async def close(self) -> None:
         if self._pool is None:

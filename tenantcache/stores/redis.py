@@ -32,6 +32,7 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
 from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
@@ -73,8 +74,10 @@ class RedisLink:
         timeout: float = 0.25,
         max_connections: int = 16,
         meter: Meter | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._url = url
+        self._tracing = Tracing() if tracing is None else tracing
         self._probe_key = f"{prefix}:probe"
         self._timeout = timeout
         self._max_connections = max_connections
@@ -83,6 +86,8 @@ class RedisLink:
         self._parents: list[Redis | ClusterClient] = []
         self.breaker: Breaker = Breaker()
         self.meter: Meter = Meter() if meter is None else meter
+        self.server_version: str | None = None
+        """As INFO says; None if Redis was not there at the start, or if this user may not run INFO."""
 
     @property
     def billed(self) -> int:
@@ -120,7 +125,9 @@ class RedisLink:
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
                 raise StoreError(f"{error}; does it speak TLS there?") from error.__cause__
             raise
-        if warning := eviction_warning(await self.info()):
+        info = await self.info()
+        self.server_version = info.get("redis_version")
+        if warning := eviction_warning(info):
             logger.warning("%s", warning)
 
     async def info(self) -> Mapping[str, Any]:
@@ -199,8 +206,12 @@ class RedisLink:
         self.meter.send(commands)
         started = clock.now()
         try:
-            async with asyncio.timeout(timeout):
-                replies = await self._send(commands)
+            with self._tracing.span("redis", _operation_of(commands), len(commands)) as span:
+                async with asyncio.timeout(timeout):
+                    replies = await self._send(commands)
+                for reply in replies:
+                    if isinstance(reply, Exception):
+                        span.fail(reply)
         except (RedisError, OSError) as error:
             return [None] * len(commands), self._failed(error, timeout, clock.now() - started)
         self.meter.receive(commands, replies)
@@ -270,6 +281,12 @@ class RedisLink:
                 self._url, timeout=self._timeout, max_connections=self._max_connections, meter=self.meter
             )
         return self._cluster
+
+
+def _operation_of(commands: Sequence[Command]) -> str:
+    """The name of the command, or that of several together (OpenTelemetry, "Redis client operations")."""
+    names = {str(command.words[0]) for command in commands}
+    return names.pop() if len(names) == 1 else "PIPELINE"
 
 
 class RedisCopies:

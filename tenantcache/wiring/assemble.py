@@ -206,6 +206,7 @@ def _make_limiter(
         counts_unlimited=settings.usage_interval > 0,
         newest=newest,
         is_cached=lambda tenant_id: bool(memory.aliases_of(tenant_id)),
+        tracing=stores.tracing,
     )
     if isinstance(store, FleetCounters):
         limiter.share_counters(store.version_of, store.note_lost, store.is_billed)

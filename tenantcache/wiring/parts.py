@@ -103,6 +103,7 @@ class Parts:
             budget=LookupBudget(LOOKUPS_PER_SECOND, LOOKUP_BURST),
             on_timeline=made.wake_follower,
             clock=self.clock,
+            tracing=stores.tracing,
         )
         rows, most = stores.rows if settings.warm_up else None, settings.memory_max_tenants
         made.warm_up = WarmUp(
@@ -124,6 +125,7 @@ class Parts:
             tail_age=self._longest_copy_life() + COPY_LIFE_MARGIN,
             pull_interval=min(1.0, settings.max_staleness / 3),
             on_pull=self.changes.pulled,
+            tracing=stores.tracing,
         )
 
     def _longest_copy_life(self) -> float:

@@ -18,6 +18,7 @@ from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantS
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import CounterStore
 from tenantcache.ratelimit.slots import MemorySlots, OneGroup, Slots
+from tenantcache.runtime.tracing import Tracing
 from tenantcache.settings.model import Settings
 from tenantcache.stores.bands import PostgresBands
 from tenantcache.stores.changelog import PostgresLog
@@ -44,7 +45,7 @@ class Stores:
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
-    is what `copies` go by.
+    is what `copies` go by. `tracing` is told of I/O.
     """
 
     tenants: TenantStore
@@ -63,15 +64,17 @@ class Stores:
     redis_usage: UseStore | None = None
     bands: BandStore | None = None
     in_force: BandInForce = field(default_factory=BandInForce)
+    tracing: Tracing = field(default_factory=Tracing)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        postgres = PostgresTenants(settings.database_url)
+        postgres, in_force, tracing = PostgresTenants(settings.database_url), BandInForce(), Tracing()
         redis_usage = PostgresRedisUsage(postgres)
         link = copies = values = in_redis = None
-        in_force = BandInForce()
         if settings.redis_url is not None:
-            link = RedisLink(settings.redis_url, prefix=settings.key_prefix, meter=Meter(settings.tariff))
+            link = RedisLink(
+                settings.redis_url, prefix=settings.key_prefix, meter=Meter(settings.tariff), tracing=tracing
+            )
             in_copies = RedisCopies(
                 link,
                 prefix=settings.key_prefix,
@@ -102,6 +105,7 @@ class Stores:
             provider=_make_provider(settings, redis_usage),
             bands=PostgresBands(postgres),
             in_force=in_force,
+            tracing=tracing,
         )
 
 

@@ -16,6 +16,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.observability.opentelemetry import instrument, uninstrument
 from tests.asgi import http_scope
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 from tests.regressions.counting import count_bytes, count_instructions, drive
@@ -93,6 +94,13 @@ async def test_instructions_and_calls(bench: Bench, most_instructions: int, most
     assert steps == 1, "a hot request waits for nothing"
     assert calls <= most_calls
     assert 0 < instructions <= most_instructions
+
+
+async def test_instrumentation_costs_a_hot_request_nothing(bench: Bench) -> None:
+    before = count_instructions(bench.request)
+    instrument(bench.cache)
+    assert count_instructions(bench.request) == before
+    uninstrument(bench.cache)
 
 
 @pytest.mark.parametrize(
