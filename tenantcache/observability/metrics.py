@@ -363,6 +363,12 @@ VALUES = Section(
 PROCESS = Section(
     "Processes",
     (
+        gauge(
+            "tenantcache_state",
+            "Processes by whether their engine can do its work.",
+            lambda reading: one_of(get_args(HealthState), reading.stats["state"]),
+            "state",
+        ),
         gauge("tenantcache_workers", "Processes whose metrics these are.", lambda reading: 1),
         gauge(
             "tenantcache_state",
