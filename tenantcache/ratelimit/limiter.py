@@ -120,9 +120,9 @@ class Limiter:
         await self._meters.groups.finish()
         meters = list(self._meters)
         await self._meters.groups.give_all_back(meters)
-        await self.upkeep.note_all_departed(meters)
+        granted = await self.upkeep.note_all_departed(meters)
         self._meters.clear()
-        self._left, self._released = [], [*self._left, *(meter for meter in meters if meter.reservation.granted)]
+        self._left, self._released = [], [*self._left, *granted]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
