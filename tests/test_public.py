@@ -39,6 +39,7 @@ def test_the_page_lists_these_modules() -> None:
         "tenantcache.stats",
         "tenantcache.testing",
         "tenantcache.web.ask",
+        "tenantcache.web.dashboard",
         "tenantcache.web.plans",
         "tenantcache.web.problems",
         "tenantcache.web.strategies",
