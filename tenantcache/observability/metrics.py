@@ -371,12 +371,6 @@ PROCESS = Section(
         ),
         gauge("tenantcache_workers", "Processes whose metrics these are.", lambda reading: 1),
         gauge(
-            "tenantcache_state",
-            "Processes by the state of their engine.",
-            lambda reading: one_of(get_args(HealthState), reading.stats["state"]),
-            "state",
-        ),
-        gauge(
             "tenantcache_info",
             "Versions and settings of the processes, which are always 1.",
             lambda reading: {(reading.version, reading.limits): 1.0},

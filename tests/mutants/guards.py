@@ -96,6 +96,7 @@ SUITES = {
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
     "visible": ["tests/test_visible.py"],
     "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants_command.py"],
+    "dashboard": ["tests/dashboard/test_fleetview.py", "tests/dashboard/test_dashboard.py"],
     "values": [
         "tests/values/test_acceptance.py",
         "tests/values/test_copies.py",
@@ -157,6 +158,7 @@ WHAT_SUITES_DO = {
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
     "visible": "what is shown of other people's text, as a property (Hypothesis)",
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
+    "dashboard": "the dashboard by ASGI calls, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
     "value rails": "mistakes in the use of `cache.values`, over simulated traffic, what is worth a write to Redis, and "
@@ -187,6 +189,8 @@ OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
 VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 TYPES = ("value types",)
+DASHBOARD = ("dashboard",)
+PAGE, ACCESS, STREAM = (f"tenantcache/web/dashboard/{name}.py" for name in ("app", "access", "stream"))
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
@@ -2962,5 +2966,110 @@ MUTANTS += [
         "        asked.parts.require_open()\n    except",
         "        raise NotOpenError\n    except",
         RAILS,
+    ),
+    Mutant(
+        "dashboard: only True lets a request pass",
+        ACCESS,
+        "return None if answer is True else",
+        "return None if answer else",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams are refused as pages are",
+        PAGE,
+        'if response is None and path == "stream" and request.method == "GET"',
+        'if path == "stream" and request.method == "GET"',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no tenant's host has one",
+        PAGE,
+        """scope["type"] != "http" or (scope.get("state") or {}).get("tenant") is not None""",
+        """scope["type"] != "http\"""",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of sibling hosts do not count",
+        ACCESS,
+        'return site == "same-origin"',
+        'return site.startswith("same-")',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of other sites do not count in older browsers",
+        ACCESS,
+        'origin is not None and urlsplit(origin).netloc == request.headers.get("host")',
+        "origin is not None",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this form's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((cookie, action))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this browser's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((action, tenant_id))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: names are text",
+        "tenantcache/web/dashboard/pages.py",
+        "autoescape=True,",
+        "autoescape=False,",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a tenant's page sends no Redis command",
+        "tenantcache/web/dashboard/tenantpage.py",
+        "tenant = await cache.tenants.get(tenant_id)",
+        "tenant = (await cache.get_many([tenant_id])).get(tenant_id)",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: pages at once share one look",
+        "tenantcache/web/dashboard/fleetreader.py",
+        "and (self._looking is None or self._looking.done())",
+        "",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no process reports that is not asked to",
+        "tenantcache/fleet/reports.py",
+        "if is_watched or self._is_wanted:",
+        "if True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a process is counted with a schema of before",
+        "tenantcache/stores/changelog.py",
+        "(to_jsonb(s) ->> 'watched_at')::timestamptz",
+        "s.watched_at",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams have a bounded number",
+        PAGE,
+        "and not self._streams.is_full:",
+        "and True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams end when the server stops",
+        STREAM,
+        "or not self._is_open() or is_stopping()",
+        "or not self._is_open()",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a slow client's stream ends",
+        STREAM,
+        "async with asyncio.timeout(SEND_TIMEOUT):",
+        "async with asyncio.timeout(None):",
+        DASHBOARD,
     ),
 ]
