@@ -127,7 +127,7 @@ class LifeCycle:
         self._opening = self._refresher = None
         self._parts.memory.clear()
         self._parts.limiter.leave_loop()
-        self._parts.values.parts.forget()
+        self._parts.values.parts.leave_loop()
         for store in (stores.log, stores.postgres):
             with suppress(Exception):  # they can only be let go: their loop sends nothing any more
                 if store is not None:
@@ -150,6 +150,7 @@ class LifeCycle:
         parts.usage.open()
         parts.changes.callbacks.open()
         parts.reports.open()
+        parts.values.parts.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()

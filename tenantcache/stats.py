@@ -204,6 +204,9 @@ class ValueStats(GuardrailStats):
     stale_served: int
     failed_reloads: int
     undecodable: int
+    written: int
+    failed_writes: int
+    waiting_writes: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]

@@ -7,7 +7,7 @@ from typing import get_args
 
 from tenantcache.observability.metric import Found, Kind, Merge, Metric, Reading, Section, counter, gauge, one_of
 from tenantcache.observability.redismetrics import BUDGET, REDIS
-from tenantcache.stats import CounterStats, RedisState, StoreName, WarmUpState
+from tenantcache.stats import CounterStats, HealthState, RedisState, StoreName, WarmUpState
 
 LEAST, MOST, EACH = Merge.LEAST, Merge.MOST, Merge.EACH
 
@@ -63,6 +63,16 @@ def _store_states(reading: Reading) -> Found:
 def _values(reading: Reading) -> Mapping[str, int]:
     stats = reading.stats["values"]
     return {"found": stats["redis_hits"], "refused": stats["redis_refused"], "undecodable": stats["undecodable"]}
+
+
+def _writes(reading: Reading) -> Mapping[str, int]:
+    stats = reading.stats["values"]
+    return {"written": stats["written"], "given up": stats["failed_writes"]}
+
+
+def _misuses(reading: Reading) -> Mapping[str, int]:
+    stats = reading.stats["values"]
+    return {"one-time keys": stats["one_time_keys"], "loops": stats["loops"], "secrets": stats["secrets"]}
 
 
 LOOKUPS = Section(
@@ -335,13 +345,37 @@ VALUES = Section(
             "Values that were not stored in Redis because of their size.",
             lambda reading: reading.stats["values"]["too_large"],
         ),
+        counter("tenantcache_values_writes", "Values of `write_later`, by what came of them.", _writes, "result"),
+        gauge(
+            "tenantcache_values_waiting_writes",
+            "Values of `write_later` that are not written yet.",
+            lambda reading: reading.stats["values"]["waiting_writes"],
+        ),
+        counter(
+            "tenantcache_values_misuses",
+            "What makes values cost more than they save, by what it is.",
+            _misuses,
+            "kind",
+        ),
     ),
 )
 
 PROCESS = Section(
     "Processes",
     (
+        gauge(
+            "tenantcache_state",
+            "Processes by whether their engine can do its work.",
+            lambda reading: one_of(get_args(HealthState), reading.stats["state"]),
+            "state",
+        ),
         gauge("tenantcache_workers", "Processes whose metrics these are.", lambda reading: 1),
+        gauge(
+            "tenantcache_state",
+            "Processes by the state of their engine.",
+            lambda reading: one_of(get_args(HealthState), reading.stats["state"]),
+            "state",
+        ),
         gauge(
             "tenantcache_info",
             "Versions and settings of the processes, which are always 1.",

@@ -100,6 +100,8 @@ class Upkeep:
 
     def note_departed(self, meters: Sequence[Meter]) -> None:
         """Keep what they have spent until it is drained."""
+        if not self._meters.counts_spending:
+            return
         spent = ((meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named)
         self._departed += [(owner, tokens) for owner, tokens in spent if tokens]
 

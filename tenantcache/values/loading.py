@@ -29,6 +29,7 @@ from tenantcache.values.core.stored import Stored
 from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
 from tenantcache.values.guardrails import Guardrails
+from tenantcache.values.members import bytes_beside_text
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 
@@ -186,7 +187,7 @@ class Loads:
             fresh_until=began + life.fresh,
             end=began + life.whole,
             tier="redis" if read_at == NEVER else "loader",
-            size=ENTRY_BYTES + len(body) + sum(map(len, names)),
+            size=ENTRY_BYTES + len(body) + bytes_beside_text(value) + sum(map(len, names)),
             current_as_of=seen.seq,
         )
 

@@ -28,6 +28,14 @@ class ValueMemory:
         self._pinned: set[Place] = set()
         self._queues: S3Fifo[Entry] = S3Fifo(max_entries, max_bytes)
 
+    @property
+    def max_entries(self) -> int:
+        return self._queues.max_entries
+
+    @property
+    def max_bytes(self) -> int:
+        return self._queues.max_bytes
+
     def __len__(self) -> int:
         return len(self.held)
 
@@ -35,12 +43,17 @@ class ValueMemory:
     def bytes(self) -> int:
         return self._queues.bytes
 
+    @property
+    def most_for_one(self) -> int:
+        """Bytes of the largest value that is held."""
+        return self._queues.max_bytes // 10
+
     def put(self, place: Place, entry: Entry) -> None:
         """Hold `entry` in place of what was there. What is larger than the small queue is not held."""
         if place in self._pinned:
             return
         before = self.held.get(place)
-        if entry.size > self._queues.max_bytes // 10:
+        if entry.size > self.most_for_one:
             self.drop(place)
             return
         queues = self._queues

@@ -5,9 +5,8 @@ Rules
 * Until it was written, and the log has named its key, a value is pinned in memory: this process serves it, and nothing
   else of that key. Then it is dropped, and the next caller loads what the database has.
 * Other processes are told by one statement after each batch. Until then they serve what the database had before.
-* What is given up is logged as an error, counted, and handed to `on_failed`. Its key is named in the log too, because a
-  writer may fail after its commit. Then everyone serves what the database has.
-* A full queue makes callers wait in a line. Who comes later does not overtake those who wait for the same key.
+* What is given up is reported (`writefailures.py`). Then this process serves what the database has, too.
+* If the queue is full, callers wait (`writeline.py`).
 * Writers run in a context of their own. The tenant of a request that happens to wake the queue is not theirs.
 """
 
@@ -18,22 +17,24 @@ import contextvars
 import logging
 import math
 import random
-from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
-from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final
 
-from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.errors import StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import set_within, stop
 from tenantcache.values.core.acceptance import Acceptance, Entry
 from tenantcache.values.core.codec import Codec
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.valuekey import value_name
-from tenantcache.values.core.writebehind import FailedWrites, OnFailed, WriteBatch, WriteBehind
-from tenantcache.values.core.writequeue import Batch, Name, Write, WriteQueue, pause
+from tenantcache.values.core.writebehind import WriteBatch, WriteBehind
+from tenantcache.values.core.writequeue import Batch, Name, Write, WriteQueue
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
+from tenantcache.values.writefailures import Tell, WriteFailures, tell_surely
+from tenantcache.values.writeline import WriteLine
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +48,6 @@ MAX_AT_ONCE: Final = 4
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds in which a close writes what waits. Docker kills a process 10 s after it has told it to stop."""
 
-REPORT_TIMEOUT: Final = 5.0
-"""Seconds that a close waits for `on_failed`."""
-
-MAX_KEYS_LOGGED: Final = 20
-
-
-class _InLine:
-    """A value for which there is no room yet."""
-
-    def __init__(self, write: Write) -> None:
-        self.write = write
-        self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def has_entered(self) -> bool:
-        return self.entered.done() and not self.entered.cancelled()
-
 
 class _Flush:
     """One who waits until all values up to `number` have left the queue. `failed` of them were given up."""
@@ -75,30 +59,28 @@ class _Flush:
 
 
 class Writes:
-    """`tell` names keys in the log, and returns once that is applied here."""
+    """At most `max_writes` values of `max_bytes` together."""
 
     def __init__(
         self,
         memory: ValueMemory,
         acceptance: Acceptance,
-        tell: Callable[[Sequence[str]], Awaitable[None]],
+        tell: Tell,
         *,
         clock: Clock,
         max_writes: int = MAX_WRITES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self.written: int = 0
-        self.failed: int = 0
+        self.failures: WriteFailures = WriteFailures(tell)
         self._memory, self._acceptance, self._tell, self._clock = memory, acceptance, tell, clock
         self._queue = WriteQueue(max_writes, max_bytes)
         self._pinned: dict[Name, Place] = {}
-        self._line: deque[_InLine] = deque()
-        self._keys_in_line: Counter[Name] = Counter()
+        self._line = WriteLine(self._queue, self._enter)
         self._flushes: list[_Flush] = []
         self._pump: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Batch] = {}
-        self._reports: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
@@ -108,56 +90,18 @@ class Writes:
     async def add(self, place: Place, value: object, codec: Codec[Any], target: WriteBehind[Any]) -> None:
         """Serve `value` from now on, and have it written. Raises what the codec raises, ValueError for a value that no
         queue has room for, and `StoreUnavailableError` if there is none for `max_wait` seconds."""
-        body = None if value is None else codec.encode(value)
+        body = None if value is None else stored_form(codec, value)[0]
         size = ENTRY_BYTES + len(place[1]) + len(body or b"")
         if size > self._queue.max_bytes:
             raise ValueError(f"the value of {place[1]!r:.80} has {size} bytes; the queue holds {self._queue.max_bytes}")
         write = Write(place, target, codec, body, size, self._clock() + target.delay)
-        if self._may_enter(write):
+        if self._line.may_enter(write):
             self._enter(write)
-        else:
-            await self._wait_in_line(write)
-
-    def _may_enter(self, write: Write) -> bool:
-        name = write.name
-        is_first = not self._line or (self._queue.replaces(name) and not self._keys_in_line[name])
-        return is_first and self._queue.has_room(name, write.size)
-
-    async def _wait_in_line(self, write: Write) -> None:
-        waiting = _InLine(write)
-        self._line.append(waiting)
-        self._keys_in_line[write.name] += 1
-        if len(self._line) == 1:
+            return
+        if not self._line:
             self._queue.press()
-        self._go()
-        try:
-            async with asyncio.timeout(write.target.max_wait):
-                await waiting.entered
-        except TimeoutError:
-            if not waiting.has_entered:
-                raise StoreUnavailableError(
-                    f"the value of {write.name[1]!r:.80} was not taken: {self.waiting} values wait to be written, and"
-                    f" there was no room for it within {write.target.max_wait} s"
-                ) from None
-        finally:
-            if waiting in self._line:
-                self._line.remove(waiting)
-                self._leave_line(write.name)
-                self._admit()
-
-    def _admit(self) -> None:
-        """Those in the line for whom there is room, one after the other."""
-        while self._line and self._queue.has_room(self._line[0].write.name, self._line[0].write.size):
-            first = self._line.popleft()
-            self._leave_line(first.write.name)
-            if not first.entered.done():
-                self._enter(first.write)
-                first.entered.set_result(None)
-
-    def _leave_line(self, name: Name) -> None:
-        self._keys_in_line[name] -= 1
-        if not self._keys_in_line[name]:
-            del self._keys_in_line[name]
+            self._go()
+        await self._line.wait(write)
 
     def _enter(self, write: Write) -> None:
         name, place = write.name, write.place
@@ -225,14 +169,15 @@ class Writes:
         names = [write.name for write in batch.writes]
         error = await self._call(batch)
         if error is None:
-            await self._tell_surely([value_name(*name) for name in names])
+            await tell_surely(self._tell, [value_name(*name) for name in names])
         del self._under_way[_current_task()]  # from here on there is no await: it ends as it is told of
         if error is None:
             self.written += len(names)
             self._queue.succeeded(batch)
         else:
+            failed_before = batch.lane.failures
             given_up = self._queue.failed(batch, self._clock(), random.random())
-            if batch.lane.failures == 1:
+            if batch.lane.failures > failed_before == 0:
                 logger.warning("%d values could not be written, and are tried again: %r", len(names), error)
             if given_up:
                 self._give_up(given_up, error)
@@ -255,22 +200,6 @@ class Writes:
             return error
         return None
 
-    async def _tell_surely(self, names: Sequence[str]) -> None:
-        """Until it is told: what was written must not stay unknown to other processes."""
-        failures = 0
-        while True:
-            try:
-                await self._tell(names)
-            except NotOpenError:
-                return  # it is closing, so here nothing is served any more
-            except Exception as error:
-                failures += 1
-                if failures == 1:
-                    logger.warning("%d values were written, but others cannot be told yet: %s", len(names), error)
-                await asyncio.sleep(pause(failures, random.random()))
-            else:
-                return
-
     def _settle(self, names: Sequence[Name]) -> None:
         """These have left the queue, unless they wait again."""
         for name in names:
@@ -279,44 +208,12 @@ class Writes:
         for flush in self._flushes:
             if not flush.done.done() and not self._queue.count_to(flush.number):
                 flush.done.set_result(None)
-        self._admit()
-
-    # What is given up.
+        self._line.admit()
 
     def _give_up(self, writes: Sequence[Write], error: Exception | None) -> None:
-        """Report values of one writer and one tenant."""
-        self.failed += len(writes)
         for flush in self._flushes:
             flush.failed += sum(write.number <= flush.number for write in writes)
-        keys = ", ".join(repr(write.name[1]) for write in writes[:MAX_KEYS_LOGGED])
-        more = "" if len(writes) <= MAX_KEYS_LOGGED else f" and {len(writes) - MAX_KEYS_LOGGED} more"
-        tenant_id, on_failed = writes[0].name[0], writes[0].target.on_failed
-        logger.error(
-            "%d values of tenant %r were not written, and are given up: %s%s: %r",
-            *(len(writes), tenant_id, keys, more, error),
-        )
-        failed = FailedWrites(tenant_id, {write.name[1]: write.value for write in writes}, error)
-        task = asyncio.create_task(self._report(failed, on_failed), name="tenantcache failed writes")
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-
-    async def _report(self, failed: FailedWrites, on_failed: OnFailed | None) -> None:
-        with suppress(NotOpenError):
-            try:
-                await self._tell([value_name(failed.tenant_id, key) for key in failed.values])
-            except StoreUnavailableError as error:
-                logger.warning("others cannot be told of values that may have been written: %s", error)
-        if on_failed is None:
-            return
-        try:
-            if any(map(iscoroutinefunction, (on_failed, type(on_failed).__call__))):
-                result = on_failed(failed)
-            else:
-                result = await asyncio.to_thread(on_failed, failed)
-            if isawaitable(result):
-                await result
-        except Exception:
-            logger.exception("%r failed on values that were not written", on_failed)
+        self.failures.report(writes, error)
 
     # Ends.
 
@@ -338,15 +235,14 @@ class Writes:
                     f"{left} values are not written after {seconds} s; they are tried again"
                 ) from None
         finally:
-            self._flushes.remove(flush)
+            if flush in self._flushes:  # else its event loop has ended
+                self._flushes.remove(flush)
         if flush.failed:
             raise StoreUnavailableError(f"{flush.failed} values could not be written, and were given up")
 
     async def close(self) -> None:
         """Write what waits, within `CLOSE_TIMEOUT`. What is left is given up."""
-        for waiting in self._line:
-            if not waiting.entered.done():
-                waiting.entered.set_exception(NotOpenError("the engine is closing: the value was not taken"))
+        self._line.close()
         try:
             with suppress(StoreUnavailableError):
                 await self.flush(CLOSE_TIMEOUT)
@@ -359,9 +255,7 @@ class Writes:
             for writes in left.values():
                 self._give_up(writes, None)
             self._unpin()
-            if self._reports:
-                await asyncio.wait(self._reports, timeout=REPORT_TIMEOUT)
-            await stop(*self._reports)
+            await self.failures.close()
 
     def open(self) -> None:
         """Write what an event loop that ended has left."""
@@ -383,8 +277,10 @@ class Writes:
 
     def _forget_tasks(self) -> None:
         self._pump, self._wake = None, asyncio.Event()
-        for held in (self._under_way, self._reports, self._line, self._keys_in_line, self._flushes):
-            held.clear()
+        self._under_way.clear()
+        self._flushes.clear()
+        self._line.forget()
+        self.failures.forget()
 
     def _unpin(self) -> None:
         for place in self._pinned.values():

@@ -195,7 +195,7 @@ class TestReports:
     def test_one_of_another_version_is_read_as_far_as_it_goes(self) -> None:
         identity = process(1).identity
         for document in ({}, {"stats": 7, "history": [], "events": {}, "refused": "no"}, {"stats": {"limits": None}}):
-            assert read_process(identity, NOW, document) == ProcessView(identity, NOW, NOW)  # type: ignore[arg-type]
+            assert read_process(identity, NOW, document) == ProcessView(identity, NOW, NOW)
         strange = {"events": [[1, "cache", "a", "b", ""], ["x"], 5, [1, "redis", "answering", "gone", ""]]}
         [event] = read_process(identity, NOW, strange).events
         assert event == Event(1.0, "redis", "answering", "gone", "")

@@ -113,6 +113,7 @@ SUITES = {
         "tests/values/test_reuse.py",
         "tests/values/test_loops.py",
         "tests/values/test_secrecy.py",
+        "tests/values/test_plugin.py",
     ],
     "value servers": ["tests/values/test_values_on_servers.py"],
     "value types": [
@@ -158,7 +159,8 @@ WHAT_SUITES_DO = {
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
-    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
+    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, what is worth a write to Redis, and "
+    "values in tests",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
     "value types": "what is stored of each type, functions whose results are values, and two releases side by side",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
@@ -192,6 +194,8 @@ VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/
 VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/values/core/loops.py"
 REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
+VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
+CALL_KEY = "tenantcache/values/callkey.py"
 CALL_KEY = "tenantcache/values/callkey.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
@@ -436,8 +440,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
-        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, self._clock(), "postgres")',
     ),
     Mutant(
         "the log's epoch",
@@ -543,12 +547,17 @@ MUTANTS = [
         "            self._memory.drop_older(alias, before)",
         "            pass",
     ),
-    Mutant("a newer read evicts siblings", MEMORY, "if is_older and sibling.tenant != tenant:", "if False:"),
+    Mutant(
+        "a newer read evicts siblings",
+        MEMORY,
+        "self._drop_of(tenant.id, self._held.showing_others(older, tenant))",
+        "pass",
+    ),
     Mutant(
         "siblings of a pending read",
         MEMORY,
-        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
-        "is_older = sibling.watermark < watermark",
+        "(held < watermark or (held == watermark and watermark % 1 > 0))",
+        "held < watermark",
     ),
     Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
@@ -1755,9 +1764,9 @@ MUTANTS += [
     ),
     Mutant(
         "what is at rest is handed over, unless its counters are known to be other ones",
-        "tenantcache/ratelimit/core/rest.py",
-        "version not in (None, counters.version)",
-        "version != counters.version",
+        "tenantcache/ratelimit/core/packing.py",
+        "version not in (None, self._versions[number])",
+        "version != self._versions[number]",
         RESERVATIONS,
     ),
     Mutant(
@@ -2283,7 +2292,11 @@ MUTANTS += [
         VALUES,
     ),
     Mutant(
-        "values: what is set is vouched for by the call alone", ACCEPTANCE, "if not entry.is_set:", "if True:", VALUES
+        "values: what is set is vouched for by the call alone",
+        ACCEPTANCE,
+        "return until if entry.is_set else",
+        "return until if False else",
+        VALUES,
     ),
     Mutant(
         "values: an expiry makes stale",
@@ -2354,8 +2367,8 @@ MUTANTS += [
     ),
     Mutant(
         "values: an invalidation is applied here before it returns",
-        "tenantcache/values/scope.py",
-        "        await self.parts.sync()\n",
+        VALUE_PARTS,
+        "        await self.sync()\n",
         "",
         VALUES,
     ),
@@ -2554,7 +2567,7 @@ MUTANTS += [
     Mutant(
         "values: its own load vouches for a value",
         ACCEPTANCE,
-        "until = entry.read_at + known.max_staleness",
+        "until = entry.read_at + self.freshness.max_staleness",
         "until = NEVER",
         VALUES,
     ),
@@ -2913,6 +2926,41 @@ MUTANTS += [
         SECRECY,
         " and _is_meant(part)",
         "",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: off keeps nothing",
+        "tenantcache/testing/values.py",
+        "        if self.is_on:\n            if",
+        "        if True:\n            if",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: off forgets what was held",
+        "tenantcache/testing/values.py",
+        "        memory.is_on = False\n        memory.empty()",
+        "        memory.is_on = False",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: another timeline is another one",
+        "tenantcache/testing/values.py",
+        "if self.freshness.epoch != self._epoch:",
+        "if self._epoch is None:\n            self._epoch = self.freshness.epoch\n        if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: time that passes is followed",
+        "tenantcache/testing/engine.py",
+        "self.freshness.extend(self.fake_clock())",
+        "pass",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: an engine that is open has its own",
+        "tenantcache/testing/standin.py",
+        "        asked.parts.require_open()\n    except",
+        "        raise NotOpenError\n    except",
         RAILS,
     ),
 ]

@@ -67,7 +67,7 @@ class Entry:
     `gone` are for S3-FIFO.
     """
 
-    value: object
+    value: Any
     body: bytes | None
     codec: Codec[Any]
     seen: Seen
@@ -136,15 +136,17 @@ class Acceptance:
             return State.FRESH
         if not self._is_accepted(entry) or now >= entry.end:
             return State.REFUSED
-        known = self.freshness
-        until = entry.read_at + known.max_staleness
-        if not entry.is_set:
-            until = max(until, known.valid_until)
+        known, until = self.freshness, self.vouched_until(entry)
         if now >= until:
             return State.LAPSED if now < until + known.stale_if_error else State.REFUSED
         if now < entry.good_until:
             return State.FRESH
         return State.EARLY if now < entry.fresh_until else State.STALE
+
+    def vouched_until(self, entry: Entry) -> float:
+        """Rules 2 and 3: from that instant on it has lapsed."""
+        until = entry.read_at + self.freshness.max_staleness
+        return until if entry.is_set else max(until, self.freshness.valid_until)
 
     def _is_accepted(self, entry: Entry) -> bool:
         if entry.seen.generation != self.freshness.generation:

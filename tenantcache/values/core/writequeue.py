@@ -10,8 +10,8 @@ Rules
 3. A batch has values of one writer and one tenant. It is due when its oldest value has waited for `delay`, or when
    `max_batch` values wait. A writer has one batch at a time for each tenant.
 4. After a failure a batch is divided: values that have failed as often are tried together, an eighth as many each
-   time. So one that cannot be written is soon tried alone, and delays the others no more. After each failure its writer
-   rests.
+   time. So one that cannot be written is soon tried alone, and the others are written. After a failure its writer
+   rests, unless a value failed again that was alone: that says nothing about others.
 5. A value is given up when it fails `give_up_after` seconds or more after its first failure. It is never dropped: what
    leaves the queue was written, was replaced by a newer value of its key, or is returned as given up.
 """
@@ -202,8 +202,9 @@ class WriteQueue:
     def failed(self, batch: Batch, now: float, share: float) -> list[Write]:
         """What is given up; the rest is tried again. `share`: as for `pause`."""
         lane = batch.lane
-        lane.failures += 1
-        lane.rests_until = now + pause(lane.failures, share)
+        if len(batch.writes) > 1 or not batch.writes[0].failures:
+            lane.failures += 1
+            lane.rests_until = now + pause(lane.failures, share)
         given_up: list[Write] = []
         for write in batch.writes:
             del self._writing[write.name]
