@@ -9,9 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from tenantcache import TenantMiddleware
 from tenantcache.errors import NotOpenError, StoreUnavailableError
 from tenantcache.values.core.writebehind import FailedWrites, WriteBatch, WriteBehind
+from tests.asgi import Lifespan
+from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 from tests.values.later import TENANT, World, all_fail, failing_for
 
 
@@ -213,6 +217,18 @@ def test_one_that_cannot_be_written_is_given_up_alone(world: World) -> None:
     assert (stats["written"], stats["failed_writes"], stats["waiting_writes"]) == (500, 1, 0)
 
 
+def test_a_key_that_cannot_be_written_does_not_come_fresh_with_each_value(world: World) -> None:
+    """Else each of its values would have the whole batch fail with it again."""
+    world.fault = failing_for("bad")
+    for number in range(40):
+        world.run(world.write(number, "bad"))
+        world.run(world.write(number, f"good{number}"))
+        world.advance(1)
+    world.advance(5)
+    assert len(world.rows) == 40
+    assert sum("bad" in batch and len(batch) > 1 for batch in world.batches) <= 3  # of 500, 62 and 7
+
+
 def test_what_is_given_up_is_logged_with_its_keys_and_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """A writer may fail after its commit, and then others do not know of it."""
     world.fault, world.fails_late = all_fail, True
@@ -389,6 +405,30 @@ def test_a_close_ends_a_writer_that_hangs_and_those_who_wait_for_room() -> None:
     assert [failed.values for failed in world.failed] == [{"a": 1}]
     with pytest.raises(NotOpenError, match="closing: the value was not taken"):
         waiting.result()
+
+
+def test_an_application_hears_of_a_stop_after_its_values_were_written() -> None:
+    """It closes its connections then, which its writers use."""
+    clock = FakeClock()
+    cache = make_cache(FakeDatabase(clock, row("acme")), clock)
+    done: list[object] = []
+
+    async def save(batch: WriteBatch[int]) -> None:
+        done.append(dict(batch))
+
+    async def application(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await cache.values.write_later("a", 1, WriteBehind(save, delay=60), tenant="acme")
+        done.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def live() -> None:
+        async with Lifespan(TenantMiddleware(application, cache=cache)):
+            pass
+
+    asyncio.run(live())
+    assert done == [{"a": 1}, "lifespan.shutdown"]
 
 
 def test_what_one_event_loop_leaves_the_next_one_writes(world: World) -> None:
