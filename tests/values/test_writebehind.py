@@ -197,6 +197,18 @@ def test_retries_wait_longer_each_time(world: World) -> None:
     assert len(pauses) >= 8
 
 
+def test_a_writer_that_fails_is_left_alone_for_a_while(world: World) -> None:
+    """What waits behind a batch that failed would fail as well, if the database is unavailable."""
+    world.fault = all_fail
+    for number in range(20):
+        world.run(world.write(number, f"k{number}", writer=WriteBehind(world.save, max_batch=1)))
+    world.advance(0.2)
+    assert len(world.batches) == 1
+    world.fault = lambda _: None
+    world.advance(2)
+    assert len(world.rows) == 20
+
+
 def test_one_that_cannot_be_written_is_given_up_alone(world: World) -> None:
     world.fault = failing_for("k7")
     for number in range(500):
@@ -367,6 +379,17 @@ def test_flush_ends_although_values_come_all_the_time(world: World) -> None:
     world.run(world.values.flush_writes())
     assert world.rows[TENANT, "a"] == 0
     writing.cancel()
+
+
+def test_flush_waits_for_a_value_that_takes_the_place_of_an_earlier_one(world: World) -> None:
+    world.seconds = 3.0
+    world.run(world.write(1))
+    world.advance(2)
+    world.run(world.write(2))  # it waits for the first one
+    flushing = world.start(world.values.flush_writes())
+    world.run(world.write(3))
+    world.advance_until(flushing.done)
+    assert world.rows[TENANT, "a"] == 3
 
 
 def test_flush_says_what_could_not_be_written(world: World) -> None:
