@@ -107,6 +107,11 @@ SUITES = {
         "tests/values/test_keys.py",
         "tests/values/test_stored.py",
     ],
+    "writing": [
+        "tests/values/test_writebehind.py",
+        "tests/values/test_writebehind_walks.py",
+        "tests/values/test_members.py",
+    ],
     "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
     "value rails": [
         "tests/values/test_guardrails.py",
@@ -160,6 +165,7 @@ WHAT_SUITES_DO = {
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
     "dashboard": "the dashboard by ASGI calls, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
+    "writing": "values that are written later, members and fields, in virtual time and on stand-ins",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
     "value rails": "mistakes in the use of `cache.values`, over simulated traffic, what is worth a write to Redis, and "
     "values in tests",
@@ -187,6 +193,11 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
+WRITING, WRITE_QUEUE, WRITES = (
+    ("writing",),
+    "tenantcache/values/core/writequeue.py",
+    "tenantcache/values/writebehind.py",
+)
 VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 TYPES = ("value types",)
 DASHBOARD = ("dashboard",)
@@ -2333,6 +2344,143 @@ MUTANTS += [
         "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n"
         "            seen = self._acceptance.note()\n",
         VALUES,
+    ),
+    Mutant(
+        "writing: a value is not written while an older one of its key is",
+        WRITE_QUEUE,
+        "        if write.name in self._writing:\n            self._next",
+        "        if False:\n            self._next",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a newer value has the failures of the one that it replaces",
+        WRITE_QUEUE,
+        "        write.failures, write.failing_since = before.failures, before.failing_since\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a newer value has the number of the one that it replaces",
+        WRITE_QUEUE,
+        "write.number, write.due = before.number, min(before.due, write.due)",
+        "write.due = min(before.due, write.due)",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a batch that failed is divided",
+        WRITE_QUEUE,
+        "self.target.max_batch // DIVIDED_BY ** next(iter(tier.values())).failures",
+        "self.target.max_batch",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a writer that fails rests",
+        WRITE_QUEUE,
+        "            lane.rests_until = now + pause(lane.failures, share)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what is given up is reported",
+        WRITES,
+        "            if given_up:\n                self._give_up(given_up, error)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what a close leaves is reported",
+        WRITES,
+        "                self._give_up(writes, None)\n",
+        "                pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: others are told of what was written",
+        WRITES,
+        "            await tell_surely(self._tell, [value_name(*name) for name in names])\n",
+        "            pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: others are told of what was given up",
+        "tenantcache/values/writefailures.py",
+        "        await tell_surely(self._tell, [value_name(failed.tenant_id, key) for key in failed.values])\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: then the database's value is served",
+        WRITES,
+        "            if name not in self._queue:\n                self._memory.unpin(self._pinned.pop(name))\n",
+        "            pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: no load takes the place of what is pinned",
+        "tenantcache/values/memory.py",
+        "        if place in self._pinned:\n            return\n        before",
+        "        before",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what waits is served", ACCEPTANCE, "        if entry.is_pending:\n", "        if False:\n", WRITING
+    ),
+    Mutant(
+        "writing: an interrupted batch is put back",
+        WRITES,
+        "            self._queue.put_back(batch)\n        self._wake",
+        "            pass\n        self._wake",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what an event loop leaves is put back",
+        WRITES,
+        "        for batch in batches:\n            self._queue.put_back(batch)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a full queue makes callers wait",
+        "tenantcache/values/writeline.py",
+        "return is_first and self._queue.has_room(name, write.size)",
+        "return is_first",
+        WRITING,
+    ),
+    Mutant(
+        "writing: callers of a key do not overtake each other",
+        "tenantcache/values/writeline.py",
+        " and not self._keys[name])",
+        ")",
+        WRITING,
+    ),
+    Mutant("writing: no request's context", WRITES, ", context=context)", ")", WRITING),
+    Mutant(
+        "writing: before an application hears of a stop",
+        "tenantcache/web/lifespan.py",
+        "                    await self._cache.values.flush_writes(timeout=CLOSE_TIMEOUT)\n",
+        "                    pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a correction is loaded again",
+        "tenantcache/values/corrections.py",
+        "entry.tier = True, complete_to, NEVER, ",
+        "entry.tier = True, complete_to, entry.good_until, ",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a correction is served for a bounded time",
+        "tenantcache/values/corrections.py",
+        "acceptance.vouched_until(entry) - parts.freshness.max_staleness",
+        "parts.clock()",
+        WRITING,
+    ),
+    Mutant(
+        "writing: an invalidation overtakes a correction",
+        "tenantcache/values/corrections.py",
+        "if parts.end_set(place, correcting) and",
+        "if",
+        WRITING,
     ),
     Mutant(
         "values: one flight for each key",
