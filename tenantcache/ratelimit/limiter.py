@@ -79,8 +79,7 @@ class Limiter:
         self.unavailable: int = 0
         self.refusals: Refusals = Refusals()
         self.names: set[str] = set()  # of the named limits that were counted here
-        self._store = store
-        self._server_now = server_now
+        self._store, self._server_now = store, server_now
         self._supply = Supply(store, slots, server_now, processes, on_error, tracing)
         self._slides = sliding
         self._meters = Meters(

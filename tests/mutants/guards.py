@@ -1815,7 +1815,7 @@ MUTANTS += [
     Mutant(
         "what is asked for is not packed",
         MEMORY,
-        "if _take_used(entry) or not entry.idle:",
+        "if take_used(entry) or not entry.idle:",
         "if False:",
         ("memory",),
     ),
