@@ -62,7 +62,7 @@ class Finder:
         """What has come of the loads of `missing`; not those that a change has overtaken before this caller came."""
         # What is stale or has lapsed here is not to be confirmed by a copy of it.
         unheld = [place for place, state in missing.items() if state is State.REFUSED]
-        held = [place for place in missing if place not in set(unheld)]
+        held = [place for place, state in missing.items() if state is not State.REFUSED]
         join, copies = self._loads.join, not terms.lifetime.is_short
         flights = join(unheld, terms, load, copies=copies) | join(held, terms, load, copies=False)
         is_patient = any(state is not State.STALE for state in missing.values())

@@ -30,7 +30,7 @@ from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
 from tenantcache.values.guardrails import Guardrails
 from tenantcache.values.members import bytes_beside_text
-from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
+from tenantcache.values.memory import Place, ValueMemory, size_of
 from tenantcache.values.sharing import ValueSharing
 
 logger = logging.getLogger(__name__)
@@ -173,13 +173,14 @@ class Loads:
         """`age`: seconds since a copy from Redis was loaded; its `read_at` is -inf."""
         is_shared = value is None or terms.codec.is_immutable(value)
         names, began = _names(place, tags), (read_at if read_at > NEVER else self._clock() - age)
+        expiries = tuple(expiry_name(place[0], tag) for tag in tags)
         return Entry(
             value=value if is_shared else None,
             body=None if is_shared else body,
             codec=terms.codec,
             seen=seen,
             names=names,
-            expiries=tuple(expiry_name(place[0], tag) for tag in tags),
+            expiries=expiries,
             tags=tags,
             read_at=read_at,
             loaded_at=began,
@@ -187,7 +188,7 @@ class Loads:
             fresh_until=began + life.fresh,
             end=began + life.whole,
             tier="redis" if read_at == NEVER else "loader",
-            size=ENTRY_BYTES + len(body) + bytes_beside_text(value) + sum(map(len, names)),
+            size=size_of(body, names, expiries) + bytes_beside_text(value),
             current_as_of=seen.seq,
         )
 

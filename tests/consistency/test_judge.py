@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.consistency.history import Change, Content, History
+from benchmarks.consistency.history import Change, Content, History, Value
 from benchmarks.consistency.judge import Answer, Verdict, judge
 
 HOST = "acme.example.com"
@@ -141,3 +141,32 @@ def test_percentiles_are_over_commits_that_a_worker_was_asked_about() -> None:
     assert verdict.percentile(50) == 0
     assert verdict.percentile(99) == pytest.approx(0.5)
     assert judge(changes, [answer(content(100), 200.0)], BOUND).latenesses == [], "nobody asked in time"
+
+
+# Values.
+
+
+def of_value(version: int | None, invoked: float, *, worker: int = 0) -> Answer:
+    shown = None if version is None else {"name": "a", "version": version}
+    body = json.dumps({"value": shown}).encode()
+    return Answer(worker, 1, "/a", invoked, invoked + 0.001, 200 if shown else 404, body)
+
+
+def values_history(told_by: int | None) -> dict[str, list[Change]]:
+    noted = History()
+    noted.begin("/a", Value("a", 0))
+    noted.add("/a", Change(1, 10.0, 10.1, Value("a", 1), told_by))
+    return noted.changes
+
+
+def test_values_are_judged_as_tenants_are() -> None:
+    verdict = judge(values_history(None), [of_value(0, 11.1), of_value(1, 11.2)], BOUND)
+    assert verdict.longest == pytest.approx(1.0)
+    assert (verdict.checked, verdict.wrong_count, verdict.backwards_count) == (2, 0, 0)
+    assert judge(values_history(None), [of_value(7, 11.1), of_value(None, 11.1)], BOUND).wrong_count == 2
+
+
+def test_a_worker_that_was_told_itself_shows_nothing_older() -> None:
+    changes = values_history(told_by=1)
+    assert judge(changes, [of_value(0, 10.2, worker=1)], BOUND).wrong_count == 1
+    assert judge(changes, [of_value(0, 10.05, worker=1), of_value(0, 10.2, worker=0)], BOUND).wrong_count == 0

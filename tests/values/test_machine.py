@@ -129,6 +129,15 @@ class ValuesMachine(RuleBasedStateMachine):
         """The follower begins anew, as after another timeline was seen: what is told stays told."""
         self.fleet[process].start()
 
+    @rule()
+    def back_up(self) -> None:
+        self.database.back_up()
+
+    @precondition(lambda self: not self.setters)  # what they set was committed
+    @rule()
+    def restore(self) -> None:
+        self.database.restore()
+
     @precondition(lambda self: not self.setters)  # they are called at once after the commit
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.9, 3.1, 20.0]))
     def wait(self, seconds: float) -> None:

@@ -51,6 +51,8 @@ def step(machine: ValuesMachine, rng: random.Random) -> None:
         machine.expire: 0.3,
         lambda: machine.collapse(which): 0.3,
         lambda: machine.restart(which): 0.3,
+        machine.back_up: 0.5,
+        machine.restore: 0.5,
     }
     rng.choices(list(steps), list(steps.values()))[0]()
 

@@ -1,18 +1,20 @@
 """Two processes, a database with its log, and a Redis, each message of which is delivered when a test says so.
 
-Truth is a version of each key, which only grows. Every answer must be one that was true at some instant not longer ago
-than the bound, and none that its own process has invalidated.
+Truth is a version of each key. A restored backup brings an old one back, and numbers of the log are given again. Every
+answer must be one that was true at some instant not longer ago than the bound, and none that its own process has
+invalidated.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tenantcache.budget.core.bands import BandInForce
-from tenantcache.freshness.core.freshness import Freshness, Question
+from tenantcache.freshness.core.freshness import NEVER, Freshness, Question
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry
 from tenantcache.values.core.floors import Floors
@@ -78,22 +80,41 @@ class QuickMessages(Messages):
 
 @dataclass
 class Database:
-    """Versions, when each was committed, and the log. What is committed is published later, some at a time."""
+    """Versions, and the log. What is committed is published later, some at a time. `truth` has what was true of each
+    key and since when, `epoch` tells timelines apart."""
 
     clock: FakeClock
-    versions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 1))
-    commits: list[tuple[float, str, int]] = field(default_factory=list)
+    truth: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: {key: [(NEVER, 1)] for key in KEYS})
     outbox: list[str] = field(default_factory=list)
     log: list[LogEntry] = field(default_factory=list)
+    epoch: str = "epoch"
 
     def __post_init__(self) -> None:
-        self.log.append(LogEntry.from_columns(1, 1_000, "", []))
+        self._times = itertools.count(1_000, 1_000)
+        self.log.append(LogEntry.from_columns(1, next(self._times), "", []))
+        self.back_up()
+
+    @property
+    def versions(self) -> dict[str, int]:
+        return {key: true[-1][1] for key, true in self.truth.items()}
 
     def write(self, key: str) -> int:
         """Commit the next version, untold."""
-        self.versions[key] += 1
-        self.commits.append((self.clock(), key, self.versions[key]))
-        return self.versions[key]
+        version = 1 + max(version for _, version in self.truth[key])
+        self.truth[key].append((self.clock(), version))
+        return version
+
+    def back_up(self) -> None:
+        self._backup = self.versions, list(self.outbox), list(self.log)
+
+    def restore(self) -> None:
+        """Put the last backup in place. What was committed since is undone, and another timeline begins."""
+        versions, outbox, log = self._backup
+        for key, version in versions.items():
+            if version != self.versions[key]:
+                self.truth[key].append((self.clock(), version))
+        self.outbox[:], self.log[:] = outbox, log
+        self.epoch += "'"
 
     def tell(self, names: Sequence[str]) -> None:
         self.outbox.extend(names)
@@ -101,12 +122,14 @@ class Database:
     def publish(self) -> None:
         if self.outbox:
             seq = self.log[-1].seq + 1
-            self.log.append(LogEntry.from_columns(seq, seq * 1_000, "", sorted(set(self.outbox))))
+            self.log.append(LogEntry.from_columns(seq, next(self._times), "", sorted(set(self.outbox))))
             self.outbox.clear()
 
-    def version_at(self, key: str, instant: float) -> int:
-        """The version that was true then."""
-        return max((version for at, one, version in self.commits if one == key and at <= instant), default=1)
+    def true_since(self, key: str, instant: float, place: int) -> list[int]:
+        """The versions that were true then, or later, from that place of the truth on."""
+        true = self.truth[key]
+        then = max(number for number, (at, _) in enumerate(true) if at <= instant)
+        return [version for _, version in true[max(then, place) :]]
 
 
 class FakeRedis:
@@ -134,13 +157,13 @@ class FakeRedis:
 class Answer:
     key: str
     began: float
-    least: int
-    """What this process has invalidated before is older than that."""
+    place: int
+    """What this process has invalidated before is older than what is in this place of the truth."""
     version: int | None = None
 
 
 class Process:
-    """One process. `told` has, by key, the version that was true when its last invalidation was called."""
+    """One process. `told` has, by key, the place in the truth of what was true when its last invalidation began."""
 
     def __init__(self, database: Database, redis: FakeRedis, messages: Messages, *, max_floors: int = 6) -> None:
         self.database, self.messages, self.clock = database, messages, database.clock
@@ -164,7 +187,7 @@ class Process:
         self.told: dict[str, int] = dict.fromkeys(KEYS, 0)
         self.answers: list[Answer] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self._pulled: tuple[Question, list[LogEntry], bool] | None = None
+        self._pulled: tuple[Question, str, list[LogEntry], bool] | None = None
         self.start()
 
     # The log.
@@ -172,7 +195,7 @@ class Process:
     def start(self) -> None:
         """Begin at the oldest entry, as after a start: what is in memory is dropped."""
         first, *later = self.database.log
-        self.freshness.restart("epoch", first)
+        self.freshness.restart(self.database.epoch, first)
         for entry in later:
             self.freshness.pass_over(entry)
         self.parts.flush()
@@ -193,13 +216,18 @@ class Process:
     def send_pull(self) -> None:
         known, database = self.freshness, self.database
         entries = [entry for entry in database.log if entry.seq > known.applied]
-        self._pulled = known.question(self.clock()), entries, bool(database.outbox)
+        self._pulled = known.question(self.clock()), database.epoch, entries, bool(database.outbox)
 
     def apply_pull(self) -> None:
         if self._pulled is None:
             return
-        (asked, entries, is_pending), self._pulled = self._pulled, None
+        (asked, epoch, entries, is_pending), self._pulled = self._pulled, None
         if asked.generation != self.freshness.generation:
+            return
+        if epoch != self.freshness.epoch:
+            self.freshness.lose()
+            self.parts.flush()
+            self.start()
             return
         for entry in entries:
             if entry.seq > self.freshness.applied:
@@ -243,14 +271,15 @@ class Process:
         self.run(get())
 
     def invalidate(self, key: str, how: str) -> None:
-        version = self.database.write(key)
+        self.database.write(key)
+        place = len(self.database.truth[key]) - 1
 
         async def invalidate() -> None:
             if how == "tag":
                 await self.values.invalidate(tag="known", tenant=TENANT)
             else:
                 await self.values.invalidate(key, tenant=TENANT)
-            self.told[key] = max(self.told[key], version)
+            self.told[key] = max(self.told[key], place)
 
         self.run(invalidate())
 
@@ -273,10 +302,10 @@ class Process:
     def judge(self) -> None:
         for answer in self.answers:
             assert answer.version is not None
-            bound = self.database.version_at(answer.key, answer.began - BOUND)
-            assert answer.version >= bound, f"older than the bound: {answer}, {bound} was told"
-            assert answer.version >= answer.least, f"older than an own invalidation: {answer}"
-            assert answer.version <= self.database.versions[answer.key]
+            true = self.database.true_since(answer.key, answer.began - BOUND, 0)
+            assert answer.version in true, f"older than the bound: {answer}, {true} were true since"
+            true = self.database.true_since(answer.key, answer.began - BOUND, answer.place)
+            assert answer.version in true, f"older than an own invalidation: {answer}"
         self.answers.clear()
 
 
