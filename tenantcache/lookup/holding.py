@@ -13,6 +13,9 @@ from tenantcache.lookup.marks import Marks
 from tenantcache.runtime.shards import Shards
 from tenantcache.tenant import Tenant
 
+MAX_SECOND_CHANCES = 16
+"""Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
+
 
 class Holding:
     """`room` is how many entries there will be. `live` and `packed` are in the order in which they came or were put
@@ -178,3 +181,25 @@ class Holding:
             self.by_tenant.put(tenant_id, left if len(left) > 1 else left[0])
         else:
             self.by_tenant.pop(tenant_id)
+
+    def victim(self) -> str:
+        """The alias that has to leave first: one that is packed, or a live one that was not used of late."""
+        if self.packed:
+            return self.packed.oldest()
+        live = self.live
+        for _ in range(MAX_SECOND_CHANCES):
+            alias = live.oldest()
+            entry = live.get(alias)
+            if entry is None or not take_used(entry):
+                return alias
+            live.put(alias, entry)
+        return live.oldest()
+
+
+def take_used(entry: Entry) -> bool:
+    """Whether a hot request has used it since the last look."""
+    path = entry.fast_path
+    if path is None or not path.used:
+        return False
+    path.used = False
+    return True

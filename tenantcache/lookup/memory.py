@@ -35,16 +35,13 @@ from cachetools import TTLCache
 from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Key
-from tenantcache.lookup.holding import Holding
+from tenantcache.lookup.holding import Holding, take_used
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
 
 MAX_SPELLINGS = 4
 """Browsers send one spelling of a host, a load balancer's health checks perhaps another; four leave room."""
-
-MAX_SECOND_CHANCES = 16
-"""Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
 
 PACKING_INTERVAL = 300.0
 """Seconds between two looks at a live entry: one that is asked for less often is packed, and its next request takes
@@ -74,8 +71,7 @@ class Memory:
         self.hot: dict[Key | None, FastPath] = {}
         self.evictions: int = 0
         self.displaced: int = 0
-        self._clock = clock
-        self._max = max_tenants
+        self._clock, self._max = clock, max_tenants
         self._overtime = max(grace, ttl)
         self._held = Holding(max_tenants)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
@@ -266,7 +262,7 @@ class Memory:
             looked_at += 1
             if self._held.live.get(alias) is not entry:
                 continue  # it has left since
-            if _take_used(entry) or not entry.idle:
+            if take_used(entry) or not entry.idle:
                 entry.idle = True
             else:
                 self._unspell(entry)
@@ -293,20 +289,8 @@ class Memory:
 
     def _make_room(self, entries: int = 1) -> None:
         while len(self) and len(self) + entries > self._max:
-            self._leave(self._victim())
+            self._leave(self._held.victim())
             self.displaced += 1
-
-    def _victim(self) -> str:
-        if self._held.packed:
-            return self._held.packed.oldest()
-        live = self._held.live
-        for _ in range(MAX_SECOND_CHANCES):
-            alias = live.oldest()
-            entry = live.get(alias)
-            if entry is None or not _take_used(entry):
-                return alias
-            live.put(alias, entry)
-        return live.oldest()
 
     def _leave(self, alias: str) -> None:
         self.evictions += 1
@@ -316,12 +300,3 @@ class Memory:
         for key in entry.spellings:
             self.hot.pop(key, None)
         entry.spellings = ()
-
-
-def _take_used(entry: Entry) -> bool:
-    """Whether a hot request has used it since the last look."""
-    path = entry.fast_path
-    if path is None or not path.used:
-        return False
-    path.used = False
-    return True

@@ -79,8 +79,7 @@ class Limiter:
         self.unavailable: int = 0
         self.refusals: Refusals = Refusals()
         self.names: set[str] = set()  # of the named limits that were counted here
-        self._store = store
-        self._server_now = server_now
+        self._store, self._server_now = store, server_now
         self._supply = Supply(store, slots, server_now, processes, on_error, tracing)
         self._slides = sliding
         self._meters = Meters(
@@ -120,9 +119,9 @@ class Limiter:
         await self._meters.groups.finish()
         meters = list(self._meters)
         await self._meters.groups.give_all_back(meters)
-        await self.upkeep.note_all_departed(meters)
+        granted = await self.upkeep.note_all_departed(meters)
         self._meters.clear()
-        self._left, self._released = [], [*self._left, *(meter for meter in meters if meter.reservation.granted)]
+        self._left, self._released = [], [*self._left, *granted]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""

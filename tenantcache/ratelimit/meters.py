@@ -24,7 +24,7 @@ from tenantcache.tenant import Limits, Tenant
 IDLE = 600.0
 """Seconds. Coming back costs a take, and giving back costs one: two commands in ten minutes at most."""
 
-PLACED = 100
+PLACED = 50
 """Meters that are made between two breaths of the event loop: 2 ms."""
 
 MADE = 64

@@ -14,7 +14,7 @@ from uuid import UUID
 Member = str | int | UUID
 
 MAX_MEMBERS: Final = 50_000
-"""Each change has all processes load the whole set again: some 50 ms of a core for so many."""
+"""Each change has all processes load the whole set again: some 0.1 s of a core for so many."""
 
 MEMBER_BYTES: Final = 100
 """What a member takes in memory beside its text, about: a text, and its share of a table that is half full."""

@@ -66,10 +66,7 @@ def _make_parts(
 ) -> Parts:
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
-
-    def server_now() -> float:
-        return clock() + server_time.offset
-
+    server_now = partial(_server_now, clock, server_time)
     memory, in_loop, shadow = _make_memory(settings, clock), InLoop(home), ShadowLog()
     limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
     fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
@@ -102,6 +99,10 @@ def _make_parts(
         in_loop=in_loop,
         reports=Reports(stores.reports, usage.collect, limiter.refusals.drain, server_now=server_now),
     )
+
+
+def _server_now(clock: Clock, server_time: ServerTime) -> float:
+    return clock() + server_time.offset
 
 
 def _make_memory(settings: Settings, clock: Clock) -> Memory:

@@ -96,6 +96,7 @@ SUITES = {
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
     "visible": ["tests/test_visible.py"],
     "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants_command.py"],
+    "dashboard": ["tests/dashboard/test_fleetview.py", "tests/dashboard/test_dashboard.py"],
     "values": [
         "tests/values/test_acceptance.py",
         "tests/values/test_copies.py",
@@ -105,6 +106,11 @@ SUITES = {
         "tests/values/test_s3fifo.py",
         "tests/values/test_keys.py",
         "tests/values/test_stored.py",
+    ],
+    "writing": [
+        "tests/values/test_writebehind.py",
+        "tests/values/test_writebehind_walks.py",
+        "tests/values/test_members.py",
     ],
     "value machine": ["tests/values/test_machine.py", "tests/values/test_walks.py"],
     "value rails": [
@@ -157,7 +163,9 @@ WHAT_SUITES_DO = {
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
     "visible": "what is shown of other people's text, as a property (Hypothesis)",
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
+    "dashboard": "the dashboard by ASGI calls, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
+    "writing": "values that are written later, members and fields, in virtual time and on stand-ins",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
     "value rails": "mistakes in the use of `cache.values`, over simulated traffic, what is worth a write to Redis, and "
     "values in tests",
@@ -185,8 +193,15 @@ OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
 SHELL = ("shell",)
+WRITING, WRITE_QUEUE, WRITES = (
+    ("writing",),
+    "tenantcache/values/core/writequeue.py",
+    "tenantcache/values/writebehind.py",
+)
 VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 TYPES = ("value types",)
+DASHBOARD = ("dashboard",)
+PAGE, ACCESS, STREAM = (f"tenantcache/web/dashboard/{name}.py" for name in ("app", "access", "stream"))
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
@@ -1800,7 +1815,7 @@ MUTANTS += [
     Mutant(
         "what is asked for is not packed",
         MEMORY,
-        "if _take_used(entry) or not entry.idle:",
+        "if take_used(entry) or not entry.idle:",
         "if False:",
         ("memory",),
     ),
@@ -2336,6 +2351,143 @@ MUTANTS += [
         "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n"
         "            seen = self._acceptance.note()\n",
         VALUES,
+    ),
+    Mutant(
+        "writing: a value is not written while an older one of its key is",
+        WRITE_QUEUE,
+        "        if write.name in self._writing:\n            self._next",
+        "        if False:\n            self._next",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a newer value has the failures of the one that it replaces",
+        WRITE_QUEUE,
+        "        write.failures, write.failing_since = before.failures, before.failing_since\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a newer value has the number of the one that it replaces",
+        WRITE_QUEUE,
+        "write.number, write.due = before.number, min(before.due, write.due)",
+        "write.due = min(before.due, write.due)",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a batch that failed is divided",
+        WRITE_QUEUE,
+        "self.target.max_batch // DIVIDED_BY ** next(iter(tier.values())).failures",
+        "self.target.max_batch",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a writer that fails rests",
+        WRITE_QUEUE,
+        "            lane.rests_until = now + pause(lane.failures, share)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what is given up is reported",
+        WRITES,
+        "            if given_up:\n                self._give_up(given_up, error)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what a close leaves is reported",
+        WRITES,
+        "                self._give_up(writes, None)\n",
+        "                pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: others are told of what was written",
+        WRITES,
+        "            await tell_surely(self._tell, [value_name(*name) for name in names])\n",
+        "            pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: others are told of what was given up",
+        "tenantcache/values/writefailures.py",
+        "        await tell_surely(self._tell, [value_name(failed.tenant_id, key) for key in failed.values])\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: then the database's value is served",
+        WRITES,
+        "            if name not in self._queue:\n                self._memory.unpin(self._pinned.pop(name))\n",
+        "            pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: no load takes the place of what is pinned",
+        "tenantcache/values/memory.py",
+        "        if place in self._pinned:\n            return\n        before",
+        "        before",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what waits is served", ACCEPTANCE, "        if entry.is_pending:\n", "        if False:\n", WRITING
+    ),
+    Mutant(
+        "writing: an interrupted batch is put back",
+        WRITES,
+        "            self._queue.put_back(batch)\n        self._wake",
+        "            pass\n        self._wake",
+        WRITING,
+    ),
+    Mutant(
+        "writing: what an event loop leaves is put back",
+        WRITES,
+        "        for batch in batches:\n            self._queue.put_back(batch)\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a full queue makes callers wait",
+        "tenantcache/values/writeline.py",
+        "return is_first and self._queue.has_room(name, write.size)",
+        "return is_first",
+        WRITING,
+    ),
+    Mutant(
+        "writing: callers of a key do not overtake each other",
+        "tenantcache/values/writeline.py",
+        " and not self._keys[name])",
+        ")",
+        WRITING,
+    ),
+    Mutant("writing: no request's context", WRITES, ", context=context)", ")", WRITING),
+    Mutant(
+        "writing: before an application hears of a stop",
+        "tenantcache/web/lifespan.py",
+        "                    await self._cache.values.flush_writes(timeout=CLOSE_TIMEOUT)\n",
+        "                    pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a correction is loaded again",
+        "tenantcache/values/corrections.py",
+        "entry.tier = True, complete_to, NEVER, ",
+        "entry.tier = True, complete_to, entry.good_until, ",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a correction is served for a bounded time",
+        "tenantcache/values/corrections.py",
+        "acceptance.vouched_until(entry) - parts.freshness.max_staleness",
+        "parts.clock()",
+        WRITING,
+    ),
+    Mutant(
+        "writing: an invalidation overtakes a correction",
+        "tenantcache/values/corrections.py",
+        "if parts.end_set(place, correcting) and",
+        "if",
+        WRITING,
     ),
     Mutant(
         "values: one flight for each key",
@@ -2969,5 +3121,110 @@ MUTANTS += [
         "        asked.parts.require_open()\n    except",
         "        raise NotOpenError\n    except",
         RAILS,
+    ),
+    Mutant(
+        "dashboard: only True lets a request pass",
+        ACCESS,
+        "return None if answer is True else",
+        "return None if answer else",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams are refused as pages are",
+        PAGE,
+        'if response is None and path == "stream" and request.method == "GET"',
+        'if path == "stream" and request.method == "GET"',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no tenant's host has one",
+        PAGE,
+        """scope["type"] != "http" or (scope.get("state") or {}).get("tenant") is not None""",
+        """scope["type"] != "http\"""",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of sibling hosts do not count",
+        ACCESS,
+        'return site == "same-origin"',
+        'return site.startswith("same-")',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of other sites do not count in older browsers",
+        ACCESS,
+        'origin is not None and urlsplit(origin).netloc == request.headers.get("host")',
+        "origin is not None",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this form's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((cookie, action))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this browser's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((action, tenant_id))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: names are text",
+        "tenantcache/web/dashboard/pages.py",
+        "autoescape=True,",
+        "autoescape=False,",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a tenant's page sends no Redis command",
+        "tenantcache/web/dashboard/tenantpage.py",
+        "tenant = await cache.tenants.get(tenant_id)",
+        "tenant = (await cache.get_many([tenant_id])).get(tenant_id)",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: pages at once share one look",
+        "tenantcache/web/dashboard/fleetreader.py",
+        "and (self._looking is None or self._looking.done())",
+        "",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no process reports that is not asked to",
+        "tenantcache/fleet/reports.py",
+        "if is_watched or self._is_wanted:",
+        "if True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a process is counted with a schema of before",
+        "tenantcache/stores/changelog.py",
+        "(to_jsonb(s) ->> 'watched_at')::timestamptz",
+        "s.watched_at",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams have a bounded number",
+        PAGE,
+        "and not self._streams.is_full:",
+        "and True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams end when the server stops",
+        STREAM,
+        "or not self._is_open() or is_stopping()",
+        "or not self._is_open()",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a slow client's stream ends",
+        STREAM,
+        "async with asyncio.timeout(SEND_TIMEOUT):",
+        "async with asyncio.timeout(None):",
+        DASHBOARD,
     ),
 ]

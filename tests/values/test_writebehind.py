@@ -9,9 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from tenantcache import TenantMiddleware
 from tenantcache.errors import NotOpenError, StoreUnavailableError
 from tenantcache.values.core.writebehind import FailedWrites, WriteBatch, WriteBehind
+from tests.asgi import Lifespan
+from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 from tests.values.later import TENANT, World, all_fail, failing_for
 
 
@@ -193,6 +197,18 @@ def test_retries_wait_longer_each_time(world: World) -> None:
     assert len(pauses) >= 8
 
 
+def test_a_writer_that_fails_is_left_alone_for_a_while(world: World) -> None:
+    """What waits behind a batch that failed would fail as well, if the database is unavailable."""
+    world.fault = all_fail
+    for number in range(20):
+        world.run(world.write(number, f"k{number}", writer=WriteBehind(world.save, max_batch=1)))
+    world.advance(0.2)
+    assert len(world.batches) == 1
+    world.fault = lambda _: None
+    world.advance(2)
+    assert len(world.rows) == 20
+
+
 def test_one_that_cannot_be_written_is_given_up_alone(world: World) -> None:
     world.fault = failing_for("k7")
     for number in range(500):
@@ -211,6 +227,18 @@ def test_one_that_cannot_be_written_is_given_up_alone(world: World) -> None:
     assert world.run(world.get("k7")) is None
     stats = world.parts.stats()
     assert (stats["written"], stats["failed_writes"], stats["waiting_writes"]) == (500, 1, 0)
+
+
+def test_a_key_that_cannot_be_written_does_not_come_fresh_with_each_value(world: World) -> None:
+    """Else each of its values would have the whole batch fail with it again."""
+    world.fault = failing_for("bad")
+    for number in range(40):
+        world.run(world.write(number, "bad"))
+        world.run(world.write(number, f"good{number}"))
+        world.advance(1)
+    world.advance(5)
+    assert len(world.rows) == 40
+    assert sum("bad" in batch and len(batch) > 1 for batch in world.batches) <= 3  # of 500, 62 and 7
 
 
 def test_what_is_given_up_is_logged_with_its_keys_and_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -353,6 +381,17 @@ def test_flush_ends_although_values_come_all_the_time(world: World) -> None:
     writing.cancel()
 
 
+def test_flush_waits_for_a_value_that_takes_the_place_of_an_earlier_one(world: World) -> None:
+    world.seconds = 3.0
+    world.run(world.write(1))
+    world.advance(2)
+    world.run(world.write(2))  # it waits for the first one
+    flushing = world.start(world.values.flush_writes())
+    world.run(world.write(3))
+    world.advance_until(flushing.done)
+    assert world.rows[TENANT, "a"] == 3
+
+
 def test_flush_says_what_could_not_be_written(world: World) -> None:
     world.fault = all_fail
     world.run(world.write(1, "a", writer=WriteBehind(world.save)))
@@ -389,6 +428,30 @@ def test_a_close_ends_a_writer_that_hangs_and_those_who_wait_for_room() -> None:
     assert [failed.values for failed in world.failed] == [{"a": 1}]
     with pytest.raises(NotOpenError, match="closing: the value was not taken"):
         waiting.result()
+
+
+def test_an_application_hears_of_a_stop_after_its_values_were_written() -> None:
+    """It closes its connections then, which its writers use."""
+    clock = FakeClock()
+    cache = make_cache(FakeDatabase(clock, row("acme")), clock)
+    done: list[object] = []
+
+    async def save(batch: WriteBatch[int]) -> None:
+        done.append(dict(batch))
+
+    async def application(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await cache.values.write_later("a", 1, WriteBehind(save, delay=60), tenant="acme")
+        done.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def live() -> None:
+        async with Lifespan(TenantMiddleware(application, cache=cache)):
+            pass
+
+    asyncio.run(live())
+    assert done == [{"a": 1}, "lifespan.shutdown"]
 
 
 def test_what_one_event_loop_leaves_the_next_one_writes(world: World) -> None:

@@ -27,7 +27,7 @@ class Application:
     def __init__(self, cache: TenantCache, pool: asyncpg.Pool) -> None:
         self.values, self._pool = cache.values, pool
         self.loads = 0
-        self.save = WriteBehind(self.save_seen, delay=0.05)
+        self.save = WriteBehind(self.save_seen, delay=60)
 
     async def save_seen(self, batch: WriteBatch[int]) -> None:
         await self._pool.executemany(
