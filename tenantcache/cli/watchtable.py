@@ -20,9 +20,16 @@ def watch_table(
     tenant: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The tenant's id. (default: values are shared)")
     ] = None,
-    key: Annotated[_Names, typer.Option(help="The key of a value that a row is part of; may be repeated.")] = None,
+    key: Annotated[
+        _Names,
+        typer.Option(
+            help="The key of a value that a row is part of, like settings or profile:{user_id}; may be repeated."
+        ),
+    ] = None,
     key_column: Annotated[_Names, typer.Option(metavar="COLUMN", help="The same, from a column.")] = None,
-    tag: Annotated[_Names, typer.Option(help="The tag of values that a row is part of; may be repeated.")] = None,
+    tag: Annotated[
+        _Names, typer.Option(help="The tag of values that a row is part of, likewise; may be repeated.")
+    ] = None,
     tag_column: Annotated[_Names, typer.Option(metavar="COLUMN", help="The same, from a column.")] = None,
     only: Annotated[
         _Names, typer.Option(metavar="COLUMN", help="Look at this column alone; may be repeated. (default: at all)")

@@ -6,7 +6,7 @@ The table gets two triggers and nothing else. `values.sql` has the rules.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import asyncpg
@@ -14,6 +14,7 @@ import asyncpg
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt.catalog import AdoptionError, CatalogError, Column, Table, read_table
 from tenantcache.schema.adopt.expressions import dollars, identifier, literal
+from tenantcache.values.core.keytemplate import KeyTemplate
 
 COMPARABLE = frozenset({"text", "varchar", "name", "uuid", "int2", "int4", "int8"})
 """Types whose text in Postgres is what Python's `str` makes of the value, and is the same if the values are equal. So
@@ -23,7 +24,8 @@ are enums. char(n) is padded, citext has several texts of one value, and a time 
 @dataclass(frozen=True, slots=True)
 class TableWatch:
     """What a row of `table` is about. Each key and tag is of the tenant in the column `tenant`, and is shared without
-    one. `keys` and `tags` are fixed, the others come from columns. `only`: columns whose change matters, () for all."""
+    one. `keys` and `tags` may name columns, as in `profile:{user_id}`; the others are columns. `only`: columns whose
+    change matters, () for all."""
 
     table: str
     tenant: str | None = None
@@ -71,9 +73,9 @@ class WatchPlan:
             return f"{cells}[{self.columns.index(column) + 1}]"
 
         tenant = "null" if watch.tenant is None else cell(watch.tenant)
-        named = [("value:", literal(key)) for key in watch.keys]
+        named = [("value:", _filled(key, cell, is_key=True)) for key in watch.keys]
         named += [("value:", cell(column)) for column in watch.key_columns]
-        named += [("tag:", literal(tag)) for tag in watch.tags]
+        named += [("tag:", _filled(tag, cell, is_key=False)) for tag in watch.tags]
         named += [("tag:", cell(column)) for column in watch.tag_columns]
         return ", ".join(f"tenantcache.name_of_value('{kind}', {tenant}, {key})" for kind, key in named)
 
@@ -139,6 +141,15 @@ end
 """
 
 
+def _filled(text: str, cell: Callable[[str], str], *, is_key: bool) -> str:
+    """What `KeyTemplate.fill` makes of the row; null if a column is null."""
+    template, found = KeyTemplate(text), list[str]()
+    for before, column, _ in template.parts:
+        escaped = f"replace(replace({cell(column)}, '%', '%25'), ':', '%3A')" if is_key else cell(column)
+        found += literal(before), escaped
+    return " || ".join([*found, literal(template.end)])
+
+
 def _unchanged(only: Sequence[str]) -> str:
     if not only:
         return "old operator(pg_catalog.*=) new"
@@ -187,6 +198,7 @@ async def prepare(connection: asyncpg.Connection, watch: TableWatch) -> WatchPla
     if known is None:
         known = await connection.fetchval("select nextval('tenantcache.value_watch_numbers')")
     given = [watch.tenant] if watch.tenant is not None else []
+    given += [column for text in (*watch.keys, *watch.tags) for column in KeyTemplate(text).names]
     naming = tuple(dict.fromkeys(found[one].name for one in [*given, *watch.key_columns, *watch.tag_columns]))
     columns = tuple(dict.fromkeys([*naming, *(found[one].name for one in watch.only)]))
     numbers = dict(
@@ -196,20 +208,30 @@ async def prepare(connection: asyncpg.Connection, watch: TableWatch) -> WatchPla
         )
     )
 
-    def stored(given: Sequence[str]) -> tuple[str, ...]:
-        return tuple(found[column].name for column in given)
-
-    as_stored = TableWatch(
-        table.name,
-        None if watch.tenant is None else found[watch.tenant].name,
-        watch.keys,
-        stored(watch.key_columns),
-        watch.tags,
-        stored(watch.tag_columns),
-        stored(watch.only),
-    )
+    as_stored = _as_stored(watch, table, found)
     return WatchPlan(
         known, table.oid, table.name, as_stored, columns, tuple(numbers[name] for name in columns), len(naming)
+    )
+
+
+def _as_stored(watch: TableWatch, table: Table, found: dict[str, Column]) -> TableWatch:
+    """With the names that the catalog has."""
+    names = {given: column.name for given, column in found.items()}
+
+    def stored(given: Sequence[str]) -> tuple[str, ...]:
+        return tuple(names[column] for column in given)
+
+    def renamed(given: Sequence[str]) -> tuple[str, ...]:
+        return tuple(KeyTemplate(text).renamed(names) for text in given)
+
+    return TableWatch(
+        table.name,
+        None if watch.tenant is None else names[watch.tenant],
+        renamed(watch.keys),
+        stored(watch.key_columns),
+        renamed(watch.tags),
+        stored(watch.tag_columns),
+        stored(watch.only),
     )
 
 
@@ -219,6 +241,13 @@ def _faults(table: Table, watch: TableWatch, found: dict[str, Column]) -> Iterat
         yield f"{table.name} belongs to another role; run this as its owner, or as a member of that role"
     named = [("--key-column", column) for column in watch.key_columns]
     named += [("--tag-column", column) for column in watch.tag_columns]
+    for option, text in [*(("--key", key) for key in watch.keys), *(("--tag", tag) for tag in watch.tags)]:
+        try:
+            template = KeyTemplate(text)
+        except ValueError as error:
+            yield f"{option} {error}"
+            continue
+        named += [(f"{option} {text}:", ".".join([column, *path])) for _, column, path in template.parts]
     if not (named or watch.keys or watch.tags):
         yield "a row has to name something: give --key, --key-column, --tag or --tag-column"
     if watch.tenant is not None:

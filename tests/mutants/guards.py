@@ -2252,6 +2252,13 @@ MUTANTS += [
         "call",
         OF_WATCHING,
     ),
+    Mutant(
+        "watching: a column in a key is escaped",
+        TABLE_WATCH,
+        "replace(replace({cell(column)}, '%', '%25'), ':', '%3A')",
+        "{cell(column)}",
+        OF_WATCHING,
+    ),
     Mutant("watching: ALWAYS", TABLE_WATCH, "enable always trigger tenantcache_values,", "", OF_WATCHING),
     Mutant("watching: with the definer's rights", TABLE_WATCH, "\nsecurity definer set", "\nset", OF_WATCHING),
     Mutant(

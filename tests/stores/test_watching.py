@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt import AdoptionError, plan_uninstall
 from tenantcache.schema.watching import TableWatch, find_faults, install, prepare, remove, watched
+from tenantcache.values.core.keytemplate import KeyTemplate
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tests.servers.publishing import publish
 from tests.thorough import effort
@@ -92,6 +93,34 @@ class TestNames:
             "tag:a:b:c",
         }
         assert await logged(db, "insert into settings values ('a', null)") == {"value:a:all", "tag:a:settings"}
+
+    async def test_a_key_names_columns_as_that_of_a_function_names_parameters(self, db: asyncpg.Connection) -> None:
+        await db.execute('create table profiles (id bigint, "Kind" text, city text)')
+        keys = ("profile:{ID}:{Kind}", "all{{}}")
+        await watch(db, TableWatch("profiles", None, keys, (), ("user:{id}", "{city}:x")))
+        row, tags = "insert into profiles values (7, 'a:b%', 'c:d')", {"tag::user:7", "tag::c:d:x"}
+        key = KeyTemplate("profile:{a}:{b}").fill([0, 1], [7, "a:b%"], is_key=True)
+        assert key == "profile:7:a%3Ab%25"
+        assert await logged(db, row) == {value_name(None, key), "value::all%7B%7D", *tags}
+        assert await logged(db, "insert into profiles values (8, null, null)") == {"value::all%7B%7D", "tag::user:8"}
+        assert [one.keys for one in await watched(db)] == [("profile:{id}:{Kind}", "all{{}}")]
+        assert not await watch(db, (await watched(db))[0])
+        assert await logged(db, "alter table profiles rename city to town") == set()
+        assert await logged(db, row) == {value_name(None, key), "value::all%7B%7D", *tags}
+
+    @pytest.mark.parametrize(
+        ("key", "message"),
+        [
+            ("p:{nam}", r"--key p:\{nam\}: nam: public.settings has no column 'nam'"),
+            ("p:{tenant_id.x}", r"--key p:.* tenant_id.x: public.settings has no column"),
+            ("p:{touched}", r"--key p:.* touched: the type is timestamptz, whose text need not be the one in Python"),
+            ("p:{name}{tenant_id}", "--key 'p:.*put a : between them"),
+            ("p:{name", "--key 'p:{name' has a brace alone"),
+        ],
+    )
+    async def test_a_key_that_cannot_be_filled_is_refused(self, db: asyncpg.Connection, key: str, message: str) -> None:
+        with pytest.raises(AdoptionError, match=message):
+            await prepare(db, TableWatch("settings", keys=(key,)))
 
     async def test_a_row_without_any_key_names_nothing(self, db: asyncpg.Connection) -> None:
         await watch(db, TableWatch("settings", key_columns=("name",)))

@@ -217,6 +217,12 @@ def test_what_has_no_text_is_refused(argument: object) -> None:
         KeyTemplate("x:{a}").fill([0], [argument], is_key=True)
 
 
+def test_braces_that_are_meant() -> None:
+    template = KeyTemplate("a{{b}}:{x}:{{{y}}}")
+    assert template.fill([0, 1], ["1", "2"], is_key=True) == "a{b}:1:{2}"
+    assert template.renamed({"x": "u", "y": "v"}) == "a{{b}}:{u}:{{{v}}}"
+
+
 def test_a_part_of_an_argument_and_a_tag_as_it_is() -> None:
     template = KeyTemplate("user:{user.id}")
     assert template.fill([0], [User(7)], is_key=True) == "user:7"
@@ -274,8 +280,9 @@ def test_mistakes_are_told_at_the_decoration(closed: TenantCache) -> None:
     assert "ignore='page' is one text" in refused(closed, profile, key, ignore="page")
     assert "tenant= names owner" in refused(closed, profile, key, tenant="owner")
     assert "put a : between them" in refused(closed, profile, "p:{user_id}{page}")
+    assert "has a brace alone" in refused(closed, profile, "p:{user_id")
     for field in ("{}", "{0}", "{user_id!r}", "{page:03}", "{user_id[0]}"):
-        assert "not the name of a parameter" in refused(closed, profile, f"p:{field}")
+        assert "has a field that is not a name, like {user_id}" in refused(closed, profile, f"p:{field}")
     assert "takes any arguments, as *args" in refused(closed, everything)
     assert "is not an async function" in refused(closed, plain, "p:{user_id}")
     assert "put @cached below @staticmethod" in refused(closed, staticmethod(profile), key)

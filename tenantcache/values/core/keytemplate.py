@@ -8,7 +8,7 @@ invalidated together, which is always right, and a tag that code or a table name
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from string import Formatter
 from typing import Final
@@ -21,37 +21,49 @@ _PLAIN = frozenset({str, int})
 
 
 class KeyTemplate:
-    """`names` are the parameters that it uses. A part of an argument is named by dots: `{user.id}`."""
+    """`parts` are a literal, the name of a parameter, and the path to a part of it: `{user.id}`. `end` is a literal."""
 
     def __init__(self, text: str) -> None:
         """Raises ValueError, with what would be right."""
         self.text: str = text
-        self._parts: list[tuple[str, str, tuple[str, ...]]] = []
-        self._end = ""
-        for literal, field, spec, conversion in Formatter().parse(text):
+        self.parts: list[tuple[str, str, tuple[str, ...]]] = []
+        self.end: str = ""
+        try:
+            fields = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} has a brace alone ({error}); write {{{{ or }}}} for one that is meant"
+            ) from None
+        for literal, field, spec, conversion in fields:
+            self.end += literal  # a brace that is meant comes by itself
             if field is None:
-                self._end = literal
                 continue
-            if self._parts and ":" not in literal:
-                raise ValueError(f"{text!r} has {{{field}}} beside another parameter; put a : between them")
+            if self.parts and ":" not in self.end:
+                raise ValueError(f"{text!r} has {{{field}}} beside another name; put a : between them")
             name, *path = field.split(".")
             if spec or conversion or not all(part.isidentifier() for part in (name, *path)):
-                raise ValueError(f"{text!r} has a field that is not the name of a parameter, like {{user_id}}")
-            self._parts.append((literal, name, tuple(path)))
+                raise ValueError(f"{text!r} has a field that is not a name, like {{user_id}}")
+            self.parts.append((self.end, name, tuple(path)))
+            self.end = ""
 
     @property
     def names(self) -> list[str]:
-        return [name for _, name, _ in self._parts]
+        return [name for _, name, _ in self.parts]
 
     @property
     def pattern(self) -> str:
         """The same for all templates whose keys may be equal."""
-        return "".join(f"{literal}{{}}" for literal, _, _ in self._parts) + self._end
+        return "".join(f"{literal}{{}}" for literal, _, _ in self.parts) + self.end
+
+    def renamed(self, names: Mapping[str, str]) -> str:
+        """The text with other names."""
+        texts = [f"{_braces(literal)}{{{names[name]}}}" for literal, name, _ in self.parts]
+        return "".join(texts) + _braces(self.end)
 
     def fill(self, places: Sequence[int], arguments: Sequence[object], *, is_key: bool) -> str:
         """`places`: which of `arguments` each name stands for. Raises TypeError for what has no text."""
         found: list[str] = []
-        for (literal, name, path), place in zip(self._parts, places, strict=True):
+        for (literal, name, path), place in zip(self.parts, places, strict=True):
             argument = arguments[place]
             for attribute in path:
                 argument = getattr(argument, attribute)
@@ -62,7 +74,11 @@ class KeyTemplate:
             if is_key and ("%" in text or ":" in text):
                 text = text.replace("%", "%25").replace(":", "%3A")
             found += literal, text
-        return "".join(found) + self._end
+        return "".join(found) + self.end
+
+
+def _braces(literal: str) -> str:
+    return literal.replace("{", "{{").replace("}", "}}")
 
 
 def _text(argument: object, name: str) -> str:
