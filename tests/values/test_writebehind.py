@@ -413,7 +413,7 @@ def test_a_close_writes_what_waits_and_gives_up_the_rest(caplog: pytest.LogCaptu
         world.run(world.write(number, key))
     began = world.clock()
     world.close()
-    assert world.clock() - began == pytest.approx(5.0)
+    assert world.clock() - began == pytest.approx(4.0)
     assert world.rows == {(TENANT, "a"): 0, (TENANT, "c"): 2}
     [failed] = world.failed
     assert (failed.values, failed.error) == ({"b": 1}, None)
