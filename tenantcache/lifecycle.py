@@ -149,8 +149,8 @@ class LifeCycle:
         parts.limiter.open()
         parts.usage.open()
         parts.changes.callbacks.open()
-        parts.values.parts.open()
         parts.reports.open()
+        parts.values.parts.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()

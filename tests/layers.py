@@ -84,7 +84,7 @@ PURE_STDLIB = frozenset({
 })
 # fmt: on
 CORE_PACKAGES = frozenset({"idna"})
-DRIVERS = frozenset({"asyncpg", "redis", "cachetools"})
+DRIVERS = frozenset({"asyncpg", "redis", "hiredis", "cachetools"})
 FACE_PACKAGES = frozenset({"starlette", "fastapi", "typer", "uvicorn", "jinja2"})
 # It takes 50 ms to import, and an application never needs it.
 ONLY_IN = {"sqlglot": "tenantcache.schema.adopt.ways"}

@@ -40,6 +40,7 @@ def test_the_page_lists_these_modules() -> None:
         "tenantcache.stats",
         "tenantcache.testing",
         "tenantcache.web.ask",
+        "tenantcache.web.dashboard",
         "tenantcache.web.health",
         "tenantcache.web.plans",
         "tenantcache.web.problems",

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.packing import Packed
 from tenantcache.ratelimit.core.windows import QUARTER
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.meter import Meter, Worker
@@ -264,6 +265,47 @@ async def test_what_was_taken_for_when_its_event_loop_was_closed_is_made_anew(
     assert (len(limiter), at_rest(limiter), limiter._meters.resting.taking) == (0, 0, [])
     counters.gate.set()
     assert (await limiter.check(MANY[1])).allowed
+
+
+async def test_one_that_cannot_be_packed_stays_live_with_what_it_holds(
+    limiter: Limiter, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    list(limiter.drain())
+    day = limiter.meter_of(FIRST).day
+
+    def fail(_packed: Packed) -> bytes:
+        raise OverflowError
+
+    monkeypatch.setattr(limiter._meters.resting.packing, "pack", fail)
+    clock.advance(IDLE + 61)
+    with pytest.raises(OverflowError):
+        await limiter.upkeep.sweep()
+    assert limiter.meter_of(FIRST).day == day > 0
+
+
+async def test_they_rest_though_no_usage_is_written(counters: FakeCounters, clock: FakeClock, cached: set[str]) -> None:
+    limiter = Limiter(
+        counters,
+        FakeSlots(),
+        server_now=clock.server_time,
+        processes=lambda: 1,
+        counts_spending=False,
+        is_cached=cached.__contains__,
+    )
+    await limiter.warm([FIRST])
+    assert (await limiter.check(FIRST)).allowed
+    assert at_rest(limiter) == 0
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == 1
+    cached.clear()
+    assert (await limiter.check(FIRST)).allowed
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert len(limiter) == 0
+    assert list(limiter.drain()) == [], "what has left is kept for none to drain"
+    await limiter.close()
 
 
 async def test_a_fork_holds_nothing(limiter: Limiter) -> None:

@@ -25,6 +25,7 @@ from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.fleet.core.events import Event, events_between
 from tenantcache.fleet.core.history import SLOT, SLOTS, History, counts_of
 from tenantcache.fleet.reportstore import Identity, ReportDocument, ReportStore
+from tenantcache.runtime.eventloops import running_loop
 from tenantcache.runtime.tasks import stop
 from tenantcache.stats import Stats
 
@@ -62,6 +63,7 @@ class Reports:
         """Why the last report could not be written."""
         self._collect, self._refused, self._server_now = collect, refused, server_now
         self._is_wanted = self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -79,22 +81,22 @@ class Reports:
     def want(self) -> None:
         """Report, and let the whole fleet report, as long as this engine is open."""
         self._is_wanted = True
-        if self._is_open:
+        if self._is_open and running_loop() is self._loop:  # else the next beat comes by
             self._start()
 
     def watch(self, is_watched: bool) -> None:
         """Hear whether a process of the fleet wants reports."""
         if not self._is_open:
             return
-        if is_watched:
+        if is_watched or self._is_wanted:
             self._start()
-        elif not self._is_wanted and self._task is not None:
+        elif self._task is not None:
             self._task.cancel()
             self._task = None
 
     def open(self) -> None:
-        self._is_open = True
-        self._task = None  # one of an event loop that has ended
+        self._is_open, self._loop = True, asyncio.get_running_loop()
+        self._task = None  # it was one of an event loop that has ended
         if self._is_wanted:
             self._start()
 

@@ -61,6 +61,13 @@ class LoggedChange(NamedTuple):
     aliases: Sequence[str]
 
 
+class BusyTenant(NamedTuple):
+    """A tenant's requests of one day, as far as they were written."""
+
+    tenant_id: str
+    requests: int
+
+
 MAX_ALIASES = 10
 
 
@@ -81,6 +88,10 @@ class ReportStore(Protocol):
 
     async def read(self, since: float, most: int) -> StoredReports:
         """All processes, newest first, at most `most`; with what those tell that have reported after `since`."""
+        ...
+
+    async def busiest(self, most: int) -> Sequence[BusyTenant]:
+        """The tenants with most requests today (UTC), the busiest first."""
         ...
 
     async def last_changes(self, most: int) -> Sequence[LoggedChange]:

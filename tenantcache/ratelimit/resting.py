@@ -69,10 +69,13 @@ class RestingMeters:
 
     def _keep(self, meter: Meter) -> bool:
         """Keep what is left of it; false if it cannot rest now. It is dead afterwards."""
-        resting = meter.reservation.rest(self._supply.server_now())
-        if resting is None:
+        record = meter.reservation.rest(
+            self._supply.server_now(),
+            lambda resting: self.packing.pack(Packed(meter.slot, len(self._moves), resting)),
+        )
+        if record is None:
             return False
-        self._records.put(meter.owner, self.packing.pack(Packed(meter.slot, len(self._moves), resting)))
+        self._records.put(meter.owner, record)
         self._groups.setdefault(group_of(meter.slot), {})[meter.owner] = None
         return True
 
@@ -159,7 +162,7 @@ class RestingMeters:
         version = self._supply.version_of(minute)
         found: Counter[str] = Counter()
         for owner, record in self._records.items():
-            if tokens := self.packing.unpack(record).resting.granted_in(minute, version):
+            if tokens := self.packing.granted_in(record, minute, version):
                 found[owner] = tokens
         return found
 

@@ -313,6 +313,8 @@ class Variable:
     default: str
     value: str
     meaning: str
+    is_changed: bool
+    """Whether the value is another one than the default."""
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
@@ -323,6 +325,7 @@ def variables(settings: Settings | None = None) -> list[Variable]:
             default="required" if info.is_required() else _as_text(name, info.default),
             value="" if settings is None else _as_text(name, getattr(settings, name)),
             meaning=info.description or "",
+            is_changed=not info.is_required() and settings is not None and getattr(settings, name) != info.default,
         )
         for name, info in Settings.model_fields.items()
     ]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from tenantcache.fleet.reportstore import MAX_ALIASES, Identity, LoggedChange, StoredReport, StoredReports
+from tenantcache.fleet.reportstore import MAX_ALIASES, BusyTenant, Identity, LoggedChange, StoredReport, StoredReports
 from tenantcache.stores.counters import Fetcher
 
 LOG_DEPTH = 10_000
@@ -34,6 +34,12 @@ _READ = """
             case when at > to_timestamp($1) then report::text end as report
         from tenantcache.process_reports order by at desc limit $2
     ) as r on true
+"""
+
+# A tenant has one row a day, so nothing is grouped, which would sort all of them by their ids.
+_BUSIEST = """
+    select tenant_id, requests from tenantcache.usage where day = (now() at time zone 'utc')::date
+    order by requests desc limit $1
 """
 
 _CHANGES = f"""
@@ -68,6 +74,9 @@ class PostgresReports:
         rows = await self._postgres.fetch("reading the fleet's reports", _READ, since, most)
         found = [_stored(row) for row in rows if row["process"] is not None]
         return StoredReports(rows[0]["now"], found)
+
+    async def busiest(self, most: int) -> Sequence[BusyTenant]:
+        return [BusyTenant(*row) for row in await self._postgres.fetch("reading today's usage", _BUSIEST, most)]
 
     async def last_changes(self, most: int) -> Sequence[LoggedChange]:
         return [_change(row) for row in await self._postgres.fetch("reading the last changes", _CHANGES, most)]

@@ -28,6 +28,14 @@ class ValueMemory:
         self._pinned: set[Place] = set()
         self._queues: S3Fifo[Entry] = S3Fifo(max_entries, max_bytes)
 
+    @property
+    def max_entries(self) -> int:
+        return self._queues.max_entries
+
+    @property
+    def max_bytes(self) -> int:
+        return self._queues.max_bytes
+
     def __len__(self) -> int:
         return len(self.held)
 

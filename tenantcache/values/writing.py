@@ -96,7 +96,7 @@ class ValueWriting:
         entry = self.parts.hit(place)
         if entry is None:
             entry = await self._load_members(place, load, kind, tags, options)
-        return entry.value is not None and text in entry.value  # type: ignore[operator]  # that codec gives sets
+        return entry.value is not None and text in entry.value
 
     async def set_fields(
         self,

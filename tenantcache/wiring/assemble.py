@@ -47,28 +47,33 @@ from tenantcache.wiring.statistics import stats_of
 from tenantcache.wiring.stores import Stores
 
 
-def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
+def assemble(
+    settings: Settings,
+    stores: Stores,
+    clock: Clock,
+    home: Home,
+    value_parts: Callable[..., ValueParts] = ValueParts,
+) -> Parts:
     """Make all parts of an engine, and join them. No I/O."""
-    parts = _make_parts(settings, stores, clock, home)
+    parts = _make_parts(settings, stores, clock, home, value_parts)
     parts.reports.read = partial(stats_of, parts)
     parts.renew()
     return parts
 
 
-def _make_parts(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
+def _make_parts(
+    settings: Settings, stores: Stores, clock: Clock, home: Home, value_parts: Callable[..., ValueParts]
+) -> Parts:
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
-
-    def server_now() -> float:
-        return clock() + server_time.offset
-
+    server_now = partial(_server_now, clock, server_time)
     memory, in_loop, shadow = _make_memory(settings, clock), InLoop(home), ShadowLog()
     limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
     fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
     governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
-    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
+    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home, value_parts)
     usage = _make_usage(settings, stores.usage, limiter, server_now, home)
     return Parts(
         settings=settings,
@@ -96,6 +101,10 @@ def _make_parts(settings: Settings, stores: Stores, clock: Clock, home: Home) ->
     )
 
 
+def _server_now(clock: Clock, server_time: ServerTime) -> float:
+    return clock() + server_time.offset
+
+
 def _make_memory(settings: Settings, clock: Clock) -> Memory:
     return Memory(
         max_tenants=settings.memory_max_tenants,
@@ -114,11 +123,12 @@ def _make_values(
     server_now: Callable[[], float],
     in_loop: InLoop,
     home: Home,
+    value_parts: Callable[..., ValueParts],
 ) -> Values:
     sharing = ValueSharing(
         stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
     )
-    parts = ValueParts(
+    parts = value_parts(
         ValueMemory(settings.values_max_entries, settings.values_max_bytes),
         freshness,
         sharing,
@@ -216,6 +226,7 @@ def _make_limiter(
         enforced=settings.limits != "off",
         sliding=settings.minute_window == "sliding",
         counts_unlimited=settings.usage_interval > 0,
+        counts_spending=settings.usage_interval > 0,
         newest=newest,
         is_cached=lambda tenant_id: bool(memory.aliases_of(tenant_id)),
         tracing=stores.tracing,

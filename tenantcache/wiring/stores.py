@@ -73,7 +73,6 @@ class Stores:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres, in_force, tracing = PostgresTenants(settings.database_url), BandInForce(), Tracing()
-        redis_usage = PostgresRedisUsage(postgres)
         link = copies = values = in_redis = None
         if settings.redis_url is not None:
             link = RedisLink(
@@ -105,8 +104,8 @@ class Stores:
             link=link,
             rows=postgres,
             slots=PostgresSlots(postgres) if in_redis else OneGroup(),
-            redis_usage=redis_usage,
-            provider=_make_provider(settings, redis_usage),
+            redis_usage=PostgresRedisUsage(postgres),
+            provider=_make_provider(settings, PostgresRedisUsage(postgres)),
             bands=PostgresBands(postgres),
             reports=PostgresReports(postgres),
             in_force=in_force,

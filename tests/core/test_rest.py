@@ -21,6 +21,10 @@ LIMITS = [Limits(600, 100_000), Limits(20, 100), Limits(None, 5_000), Limits(60,
 MAY_GO_ON_FOR = [0.0, 0.01, 0.3, 2.0, 20.0, 61.0, 200.0, 901.0, 4_000.0, 90_000.0]
 
 
+def rest(reservation: Reservation, now: float) -> Resting | None:
+    return reservation.rest(now, lambda resting: resting)
+
+
 class Walk:
     """One reservation, its counters, and all that it has answered. `rests`: it goes to rest when it can."""
 
@@ -38,7 +42,7 @@ class Walk:
 
     def rest(self, now: float) -> None:
         self.reservation.clock_moved(0.0, now)  # both enter windows at the same times
-        resting = self.reservation.rest(now) if self._rests else None
+        resting = rest(self.reservation, now) if self._rests else None
         if resting is not None:
             assert self.reservation.decide(now, 1) is None, "what has gone to rest admits nothing"
             record = self._packing.pack(Packed(7, 3, resting))
@@ -50,7 +54,7 @@ class Walk:
     def rest_taking(self, take: Take, now: float, *, fails: bool) -> Take | None:
         """Go to rest while `take` is in flight, and be made anew; None if it has failed meanwhile."""
         packed = self._packing.pack_take(7, take) if self._rests else None
-        resting = self.reservation.rest(now) if packed is not None else None
+        resting = rest(self.reservation, now) if packed is not None else None
         if packed is not None and resting is not None:
             self.rested_taking += 1
             record = self._packing.pack(Packed(7, 3, resting))
@@ -129,7 +133,7 @@ def at_rest(limits: Limits = LIMITS[0], now: float = START) -> Resting:
     """One with its first tokens."""
     walking = Walk(limits, rests=True)
     walking.take(walking.reservation.plan_along(now, 3, day=True), now, fails=False)
-    resting = walking.reservation.rest(now)
+    resting = rest(walking.reservation, now)
     assert resting is not None
     return resting
 
@@ -138,17 +142,17 @@ def test_what_has_gone_to_rest_holds_nothing_and_gives_nothing_back() -> None:
     walking = Walk(LIMITS[0], rests=True)
     walking.take(walking.reservation.plan_along(START, 3, day=True), START, fails=False)
     gone = walking.reservation
-    assert gone.rest(START) is not None
+    assert rest(gone, START) is not None
     assert (gone.minute, gone.day, gone.until) == (0, 0, 0.0)
     assert gone.release(START) is None
-    assert gone.rest(START) is None
+    assert rest(gone, START) is None
 
 
 def test_one_whose_take_is_of_a_clock_that_was_set_since_does_not_rest() -> None:
     reservation = Reservation(LIMITS[0], START)
     assert reservation.plan(START, 1, 1) is not None
     reservation.clock_moved(-90.0, START)
-    assert reservation.rest(START) is None
+    assert rest(reservation, START) is None
 
 
 def test_a_take_that_claims_more_than_it_debits_is_not_packed() -> None:
@@ -165,25 +169,40 @@ def test_one_that_was_not_drained_does_not_rest() -> None:
     walking.take(walking.reservation.plan(START, 1, 1), START, fails=False)
     assert walking.reservation.spend(START, 1)
     later = START + 2 * MINUTE
-    assert walking.reservation.rest(later) is None
+    assert rest(walking.reservation, later) is None
     walking.reservation.drain()
-    assert walking.reservation.rest(later) is not None
+    assert rest(walking.reservation, later) is not None
 
 
 def test_sliding_minutes_do_not_rest() -> None:
-    assert Reservation(LIMITS[0], START, slides=True).rest(START) is None
+    assert Reservation(LIMITS[0], START, slides=True).rest(START, lambda resting: resting) is None
 
 
 @pytest.mark.parametrize(("minutes", "granted"), [(0, 4), (1, 4), (14, 4), (15, 0), (30, 0)])
 def test_what_counters_have_granted_of_a_minute_is_told_at_rest(minutes: int, granted: int) -> None:
     quarter = START - START % 900
-    resting = at_rest(now=quarter)
-    assert resting.granted_in(minute_at(quarter) + minutes, 1) == granted
+    packing = Packing()
+    record = packing.pack(Packed(7, 3, at_rest(now=quarter)))
+    assert packing.granted_in(record, minute_at(quarter) + minutes, 1) == granted
 
 
 def test_tokens_in_counters_of_another_version_are_not_granted_of_a_later_minute() -> None:
-    resting = at_rest()
+    packing = Packing()
+    record = packing.pack(Packed(7, 3, at_rest()))
     minute = minute_at(START)
-    assert resting.granted_in(minute, 2) == 4, "they may have been spent in it"
-    assert resting.granted_in(minute + 1, 2) == 0
-    assert resting.granted_in(minute + 1, None) == 4, "which version it will be of is not known"
+    assert packing.granted_in(record, minute, 2) == 4, "they may have been spent in it"
+    assert packing.granted_in(record, minute + 1, 2) == 0
+    assert packing.granted_in(record, minute + 1, None) == 4, "which version it will be of is not known"
+
+
+def test_one_that_cannot_be_kept_goes_on_with_what_it_holds() -> None:
+    walking = Walk(LIMITS[0], rests=True)
+    walking.take(walking.reservation.plan_along(START, 3, day=True), START, fails=False)
+    held = walking.reservation.minute, walking.reservation.day
+
+    def fail(_resting: Resting) -> None:
+        raise OverflowError
+
+    with pytest.raises(OverflowError):
+        walking.reservation.rest(START, fail)
+    assert (walking.reservation.minute, walking.reservation.day) == held > (0, 0)

@@ -86,7 +86,7 @@ class TestSums:
         assert view.total("requests") == 20
 
     def test_lookups_outside_memory_are_those_that_were_loaded(self) -> None:
-        counts = {**NOTHING, "requests": 90, "denied": 10, "loads": 15, "redis_hits": 5}
+        counts = {**NOTHING, "requests": 90, "denied": 10, "loads": 18, "redis_hits": 5, "stale_served": 3}
         tiers = fleet(ProcessView(process(1).identity, NOW, NOW, slots={LAST: counts})).tiers
         assert (tiers.memory, tiers.redis, tiers.postgres) == (85, 5, 10)
 
@@ -132,6 +132,13 @@ class TestNotices:
         assert notice.title == "Postgres does not answer"
         assert "for 5 min more" in notice.text
         assert len(view.live) == 2  # it reported when that could be read
+
+    def test_an_outage_begins_when_the_process_has_noticed(self) -> None:
+        lost = [Event(NOW - 60, "log", "followed", "lost", "")]
+        before = process(1, events=lost)  # it follows again, and this is another outage
+        for own, since in ((process(1, events=lost, is_following=False), NOW - 60), (before, NOW - 10)):
+            assert fleet(own, fault="refused", fault_since=NOW - 10).outage_since == since
+        assert fleet(before).outage_since is None
 
     def test_served_no_longer(self) -> None:
         view = fleet(process(1), fault="refused", fault_since=NOW - 400)
@@ -195,7 +202,7 @@ class TestReports:
     def test_one_of_another_version_is_read_as_far_as_it_goes(self) -> None:
         identity = process(1).identity
         for document in ({}, {"stats": 7, "history": [], "events": {}, "refused": "no"}, {"stats": {"limits": None}}):
-            assert read_process(identity, NOW, document) == ProcessView(identity, NOW, NOW)  # type: ignore[arg-type]
+            assert read_process(identity, NOW, document) == ProcessView(identity, NOW, NOW)
         strange = {"events": [[1, "cache", "a", "b", ""], ["x"], 5, [1, "redis", "answering", "gone", ""]]}
         [event] = read_process(identity, NOW, strange).events
         assert event == Event(1.0, "redis", "answering", "gone", "")

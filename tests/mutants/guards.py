@@ -96,6 +96,7 @@ SUITES = {
     "planned moves": ["tests/core/test_failover_scenarios.py", "tests/core/test_failover_planned.py"],
     "visible": ["tests/test_visible.py"],
     "shell": ["tests/shell/test_budget.py", "tests/shell/test_resolve.py", "tests/shell/test_tenants_command.py"],
+    "dashboard": ["tests/dashboard/test_fleetview.py", "tests/dashboard/test_dashboard.py"],
     "values": [
         "tests/values/test_acceptance.py",
         "tests/values/test_copies.py",
@@ -118,6 +119,7 @@ SUITES = {
         "tests/values/test_reuse.py",
         "tests/values/test_loops.py",
         "tests/values/test_secrecy.py",
+        "tests/values/test_plugin.py",
     ],
     "value servers": ["tests/values/test_values_on_servers.py"],
     "value types": [
@@ -161,10 +163,12 @@ WHAT_SUITES_DO = {
     "planned moves": "fleets that leave Redis for their budget, in recorded scenarios and in walks",
     "visible": "what is shown of other people's text, as a property (Hypothesis)",
     "shell": "the commands for tenants, hosts and the budget, on a real Postgres and a real Redis",
+    "dashboard": "the dashboard by ASGI calls, on a real Postgres and a real Redis",
     "values": "`cache.values` on stand-ins, and each of its rules by itself",
     "writing": "values that are written later, members and fields, in virtual time and on stand-ins",
     "value machine": "two processes with values, their log and their Redis as a Hypothesis state machine",
-    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, and what is worth a write to Redis",
+    "value rails": "mistakes in the use of `cache.values`, over simulated traffic, what is worth a write to Redis, and "
+    "values in tests",
     "value servers": "`cache.values` on a real Postgres and a real Redis, and two processes of it",
     "value types": "what is stored of each type, functions whose results are values, and two releases side by side",
     "watching": "watched tables on a real Postgres: what a row names, what a writer notices, migrations",
@@ -196,6 +200,8 @@ WRITING, WRITE_QUEUE, WRITES = (
 )
 VALUES, ON_SERVERS, RAILS = ("values", "value machine"), ("value servers",), ("value rails",)
 TYPES = ("value types",)
+DASHBOARD = ("dashboard",)
+PAGE, ACCESS, STREAM = (f"tenantcache/web/dashboard/{name}.py" for name in ("app", "access", "stream"))
 OF_WATCHING, TELLING = ("watching",), ("telling",)
 
 ACCEPTANCE, VALUE_FLOORS = "tenantcache/values/core/acceptance.py", "tenantcache/values/core/floors.py"
@@ -203,6 +209,8 @@ VALUE_LOADS, VALUE_PARTS = "tenantcache/values/loading.py", "tenantcache/values/
 VALUE_RAILS, VALUE_LOOPS = "tenantcache/values/guardrails.py", "tenantcache/values/core/loops.py"
 REUSE, SECRECY = "tenantcache/values/core/reuse.py", "tenantcache/values/core/secrecy.py"
 VALUE_SHARING, CACHED_VALUES = "tenantcache/values/sharing.py", "tenantcache/values/values.py"
+VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
+CALL_KEY = "tenantcache/values/callkey.py"
 CALL_KEY = "tenantcache/values/callkey.py"
 VALUE_FINDING, CHANGES = "tenantcache/values/finding.py", "tenantcache/wiring/changes.py"
 FRESHNESS, DOUBTS = "tenantcache/freshness/core/freshness.py", "tenantcache/freshness/core/doubts.py"
@@ -447,8 +455,8 @@ MUTANTS = [
     Mutant(
         "a read counts from its sending",
         RESOLVER,
-        'self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
-        'self._install(alias, self._tenant(row), watermark, self._clock(), "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")',
+        'entry = self._entry(alias, self._tenant(row), watermark, self._clock(), "postgres")',
     ),
     Mutant(
         "the log's epoch",
@@ -554,12 +562,17 @@ MUTANTS = [
         "            self._memory.drop_older(alias, before)",
         "            pass",
     ),
-    Mutant("a newer read evicts siblings", MEMORY, "if is_older and sibling.tenant != tenant:", "if False:"),
+    Mutant(
+        "a newer read evicts siblings",
+        MEMORY,
+        "self._drop_of(tenant.id, self._held.showing_others(older, tenant))",
+        "pass",
+    ),
     Mutant(
         "siblings of a pending read",
         MEMORY,
-        "is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)",
-        "is_older = sibling.watermark < watermark",
+        "(held < watermark or (held == watermark and watermark % 1 > 0))",
+        "held < watermark",
     ),
     Mutant("a copy belongs to its alias", JUDGEMENT, "alias in tenant.aliases\n        and", "True\n        and"),
     Mutant(
@@ -1766,9 +1779,9 @@ MUTANTS += [
     ),
     Mutant(
         "what is at rest is handed over, unless its counters are known to be other ones",
-        "tenantcache/ratelimit/core/rest.py",
-        "version not in (None, counters.version)",
-        "version != counters.version",
+        "tenantcache/ratelimit/core/packing.py",
+        "version not in (None, self._versions[number])",
+        "version != self._versions[number]",
         RESERVATIONS,
     ),
     Mutant(
@@ -1802,7 +1815,7 @@ MUTANTS += [
     Mutant(
         "what is asked for is not packed",
         MEMORY,
-        "if _take_used(entry) or not entry.idle:",
+        "if take_used(entry) or not entry.idle:",
         "if False:",
         ("memory",),
     ),
@@ -3066,5 +3079,145 @@ MUTANTS += [
         " and _is_meant(part)",
         "",
         RAILS,
+    ),
+    Mutant(
+        "values in tests: off keeps nothing",
+        "tenantcache/testing/values.py",
+        "        if self.is_on:\n            if",
+        "        if True:\n            if",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: off forgets what was held",
+        "tenantcache/testing/values.py",
+        "        memory.is_on = False\n        memory.empty()",
+        "        memory.is_on = False",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: another timeline is another one",
+        "tenantcache/testing/values.py",
+        "if self.freshness.epoch != self._epoch:",
+        "if self._epoch is None:\n            self._epoch = self.freshness.epoch\n        if False:",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: time that passes is followed",
+        "tenantcache/testing/engine.py",
+        "self.freshness.extend(self.fake_clock())",
+        "pass",
+        RAILS,
+    ),
+    Mutant(
+        "values in tests: an engine that is open has its own",
+        "tenantcache/testing/standin.py",
+        "        asked.parts.require_open()\n    except",
+        "        raise NotOpenError\n    except",
+        RAILS,
+    ),
+    Mutant(
+        "dashboard: only True lets a request pass",
+        ACCESS,
+        "return None if answer is True else",
+        "return None if answer else",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams are refused as pages are",
+        PAGE,
+        'if response is None and path == "stream" and request.method == "GET"',
+        'if path == "stream" and request.method == "GET"',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no tenant's host has one",
+        PAGE,
+        """scope["type"] != "http" or (scope.get("state") or {}).get("tenant") is not None""",
+        """scope["type"] != "http\"""",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of sibling hosts do not count",
+        ACCESS,
+        'return site == "same-origin"',
+        'return site.startswith("same-")',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: forms of other sites do not count in older browsers",
+        ACCESS,
+        'origin is not None and urlsplit(origin).netloc == request.headers.get("host")',
+        "origin is not None",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this form's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((cookie, action))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a form's token is this browser's",
+        ACCESS,
+        'text = "\\n".join((cookie, action, tenant_id))',
+        'text = "\\n".join((action, tenant_id))',
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: names are text",
+        "tenantcache/web/dashboard/pages.py",
+        "autoescape=True,",
+        "autoescape=False,",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a tenant's page sends no Redis command",
+        "tenantcache/web/dashboard/tenantpage.py",
+        "tenant = await cache.tenants.get(tenant_id)",
+        "tenant = (await cache.get_many([tenant_id])).get(tenant_id)",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: pages at once share one look",
+        "tenantcache/web/dashboard/fleetreader.py",
+        "and (self._looking is None or self._looking.done())",
+        "",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: no process reports that is not asked to",
+        "tenantcache/fleet/reports.py",
+        "if is_watched or self._is_wanted:",
+        "if True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a process is counted with a schema of before",
+        "tenantcache/stores/changelog.py",
+        "(to_jsonb(s) ->> 'watched_at')::timestamptz",
+        "s.watched_at",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams have a bounded number",
+        PAGE,
+        "and not self._streams.is_full:",
+        "and True:",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: streams end when the server stops",
+        STREAM,
+        "or not self._is_open() or is_stopping()",
+        "or not self._is_open()",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a slow client's stream ends",
+        STREAM,
+        "async with asyncio.timeout(SEND_TIMEOUT):",
+        "async with asyncio.timeout(None):",
+        DASHBOARD,
     ),
 ]

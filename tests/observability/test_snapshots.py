@@ -129,8 +129,7 @@ def _fail(*_: object, **__: object) -> None:
 def test_a_reader_that_is_overtaken_begins_anew(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, other = machine.run(0), machine.run(0)
     end(machine.run(7))
-    read_others = reader._read_others
-    overtaken: list[object] = []
+    read_others, overtaken = reader._read_others, list[float]()
 
     def overtake() -> object:
         if not overtaken:

@@ -10,10 +10,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tenantcache.ratelimit.core.ledger import Line, Take
 from tenantcache.ratelimit.core.rest import Resting, RestingCounters, RestingDay, RestingForecast, RestingMinute
-from tenantcache.ratelimit.core.windows import Calendar, Debit, Unit, Window
+from tenantcache.ratelimit.core.windows import Calendar, Debit, Unit, Window, quarter_of
 from tenantcache.tenant import share_limits
 
 _RECORD = Struct("<?IIHHqqIIIIIIddqdqdqqq")
+
+_GRANTED = Struct("<11xH20xIII")
+"""Of a record, what says how many tokens are granted: without the rest it is read ten times as fast."""
 
 _CAUTIOUS = b"\x01"
 """The first byte of a record whose last take failed."""
@@ -93,6 +96,16 @@ class Packing:
         limits = share_limits(_limit(per_minute), _limit(per_day))
         minute = RestingMinute(low, counters, forecast)
         return Packed(slot, moves, Resting(limits, self._calendars[calendar], minute, RestingDay(*day), is_cautious))
+
+    def granted_in(self, record: bytes, minute: int, version: object) -> int:
+        """The tokens granted of `minute`, that of the record or a later one; none of a later one that is known to have
+        counters of another `version`."""
+        number, own, reserved, next_reserved = _GRANTED.unpack_from(record)
+        if minute != own and version not in (None, self._versions[number]):
+            return 0
+        ahead = quarter_of(minute) - quarter_of(own)
+        granted: int = reserved if ahead == 0 else next_reserved if ahead == 1 else 0
+        return granted
 
     def pack_take(self, slot: int, take: Take) -> bytes | None:
         """None if it claims anything but what it debits: then more is under way than a take of one at rest."""

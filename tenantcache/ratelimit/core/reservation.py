@@ -40,8 +40,9 @@ Times are server time, in seconds since the Unix epoch. Nothing here is safe for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import TypeVar
 
 from tenantcache.ratelimit.core.advance import SKEW, VersionOf
 from tenantcache.ratelimit.core.daywindow import DayWindow
@@ -58,6 +59,8 @@ from tenantcache.ratelimit.core.sliding import FIXED, SlidingEdge
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Calendar, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
+
+T = TypeVar("T")
 
 
 class State(Enum):
@@ -138,21 +141,21 @@ class Reservation(LeasedHolding):
 
     # At rest.
 
-    def rest(self, now: float) -> Resting | None:
-        """Go to rest. What is returned is all that is left, beside a take in flight.
+    def rest(self, now: float, keep: Callable[[Resting], T]) -> T | None:
+        """Go to rest. What `keep` is given is all that is left, beside a take in flight; return what it returns.
 
         The reservation is dead afterwards, as after `release`, and gives nothing back. None if it cannot rest now; then
-        it goes on.
+        it goes on, as it does if `keep` raises.
         """
         if self._state in (State.OUTDATED, State.RELEASED):
             return None
         resting = self._enter(now).rest()
         if resting is None:
             return None
-        resting = resting._replace(is_cautious=self._state is State.CAUTIOUS)
+        kept = keep(resting._replace(is_cautious=self._state is State.CAUTIOUS))
         self._state = TRANSITIONS[self._state][Event.RELEASED]
         self._holding.leave()
-        return resting
+        return kept
 
     @classmethod
     def resumed(

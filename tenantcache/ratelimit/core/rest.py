@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tenantcache.ratelimit.core.windows import Calendar, quarter_of
+from tenantcache.ratelimit.core.windows import Calendar
 from tenantcache.tenant import Limits
 
 
@@ -60,12 +60,3 @@ class Resting(NamedTuple):
     minute: RestingMinute
     day: RestingDay
     is_cautious: bool = False
-
-    def granted_in(self, minute: int, version: object) -> int:
-        """The tokens granted of `minute`, that of its own or a later one; none of a later one that is known to have
-        counters of another `version`."""
-        counters = self.minute.counters
-        if minute != counters.number and version not in (None, counters.version):
-            return 0
-        ahead = quarter_of(minute) - quarter_of(counters.number)
-        return counters.reserved if ahead == 0 else counters.next_reserved if ahead == 1 else 0

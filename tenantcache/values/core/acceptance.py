@@ -67,7 +67,7 @@ class Entry:
     `gone` are for S3-FIFO.
     """
 
-    value: object
+    value: Any
     body: bytes | None
     codec: Codec[Any]
     seen: Seen

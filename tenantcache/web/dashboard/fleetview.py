@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tenantcache.admin.usagestore import UsageTotal
 from tenantcache.budget.core.budget import Budget
 from tenantcache.fleet.core.events import Event
 from tenantcache.fleet.core.history import SLOT, SLOTS, Count
-from tenantcache.fleet.reportstore import LoggedChange
+from tenantcache.fleet.reportstore import BusyTenant, LoggedChange
 from tenantcache.ratelimit.meter import NAME_SEPARATOR
 from tenantcache.web.dashboard.processview import ProcessView
 
@@ -56,7 +55,7 @@ class FleetView:
     others: Sequence[ProcessView]
     budget: Budget
     changes: Sequence[LoggedChange] = ()
-    busiest: Sequence[UsageTotal] = ()
+    busiest: Sequence[BusyTenant] = ()
     busiest_at: float | None = None
     fault: str | None = None
     fault_since: float | None = None
@@ -127,9 +126,18 @@ class FleetView:
 
     @cached_property
     def tiers(self) -> Tiers:
-        loads, in_redis = self.total("loads"), self.total("redis_hits")
+        in_redis, stale = self.total("redis_hits"), self.total("stale_served")
+        loads = max(0, self.total("loads") - stale)  # those were looked for in vain, and served from memory
         asked = self.total("requests") + self.total("denied")
         return Tiers(max(0, asked - loads), in_redis, max(0, loads - in_redis))
+
+    @property
+    def outage_since(self) -> float | None:
+        """When Postgres was last heard of, as far as it is known here; None: it is not away."""
+        if self.fault is None or self.fault_since is None:
+            return None
+        lost = [event.at for event in self.own.events if event.what == "log" and event.after == "lost"]
+        return min([self.fault_since, *([] if self.own.is_following else lost[-1:])])
 
     @property
     def head(self) -> int:
@@ -150,6 +158,12 @@ class FleetView:
             for owner, number in told.items():
                 sums[owner.partition(NAME_SEPARATOR)[0]] += number
         return sums.most_common(MAX_REFUSED)
+
+    @property
+    def shown_tenants(self) -> set[str]:
+        """The ids of all tenants that the page names."""
+        changed = {change.tenant_id for change in self.changes if change.tenant_id}
+        return {total.tenant_id for total in self.busiest} | {owner for owner, _ in self.refused} | changed
 
     @cached_property
     def events(self) -> Sequence[FleetEvent]:

@@ -57,7 +57,7 @@ def _postgres(fleet: FleetView, max_staleness: float, stale_if_error: float) -> 
         text = "Run `tenantcache init`. Until then this page shows one process alone. Nothing else depends on it."
         yield Notice("warn", "The database lacks the tables of this page", text)
     elif fleet.fault is not None:
-        since = fleet.fault_since if fleet.fault_since is not None else fleet.now
+        since = fleet.outage_since or fleet.now
         left = since + max_staleness + stale_if_error - fleet.now
         served = f"for {span(left)} more" if left > 0 else "no longer"
         text = (
@@ -83,9 +83,11 @@ def _counters(fleet: FleetView, counters: CounterStats | None) -> Iterator[Notic
     elif changes_at is not None:
         yield Notice("warn", "Redis is back", f"From {clock(changes_at)} on limits are counted in Redis again.")
     elif counters["store"] == "postgres":
-        text = f"Limits are counted in Postgres since {clock(counters['since'])}, and none is exceeded. Lookups go on."
-        back = " They go back to Redis when it has answered every process for a minute or more."
-        yield Notice("bad" if title else "warn", title or "Limits are counted in Postgres", text + back)
+        text = (
+            f"Limits are counted in Postgres since {clock(counters['since'])}, and none is exceeded. They go back to"
+            " Redis when it has answered every process for a minute or more. Lookups go on."
+        )
+        yield Notice("bad" if title else "warn", title or "Limits are counted in Postgres", text)
     elif title is not None:
         yield Notice("warn", title, "If that goes on, limits are counted in Postgres from the next minute on.")
 
