@@ -45,8 +45,9 @@ MAX_BYTES: Final = 16_000_000
 MAX_AT_ONCE: Final = 4
 """Batches at once. A pool of an application often has ten connections, and its requests need them more."""
 
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds in which a close writes what waits. Docker kills a process 10 s after it has told it to stop."""
+CLOSE_TIMEOUT: Final = 4.0
+"""Seconds in which a close writes what waits. With the lifespan's attempt before it, and with reports after it, that is
+10 s at most: so long after it has told a process to stop, Docker kills it."""
 
 
 class _Flush:

@@ -20,7 +20,7 @@ from tenantcache.values.core.writequeue import Write, pause
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT: Final = 5.0
+CLOSE_TIMEOUT: Final = 2.0
 """Seconds that a close waits for `on_failed`."""
 
 MAX_KEYS_LOGGED: Final = 20

@@ -83,15 +83,17 @@ def test_none_is_served_and_written_too(world: World) -> None:
 
 
 def test_no_load_overtakes_it(world: World) -> None:
-    world.rows[TENANT, "a"] = "old"
-    loading = world.loop.create_task(world.get())
-    while not world.loads:
-        world.loop.step()
+    async def load() -> str:
+        await asyncio.sleep(0.5)
+        return "old"
+
+    loading = world.start(world.values.get_or_load("a", load, tenant=TENANT, ttl=60))
     world.run(world.write("new"))
     assert world.run(world.get()) == "new"
-    world.settle()
+    world.advance(0.6)
     assert loading.result() == "old"
     assert world.run(world.get()) == "new"
+    assert world.batches == []
 
 
 def test_it_is_not_evicted(world: World) -> None:
@@ -411,12 +413,26 @@ def test_a_close_writes_what_waits_and_gives_up_the_rest(caplog: pytest.LogCaptu
         world.run(world.write(number, key))
     began = world.clock()
     world.close()
-    assert world.clock() - began == pytest.approx(5.0)
+    assert world.clock() - began == pytest.approx(4.0)
     assert world.rows == {(TENANT, "a"): 0, (TENANT, "c"): 2}
     [failed] = world.failed
     assert (failed.values, failed.error) == ({"b": 1}, None)
     assert "1 values of tenant 'acme' were not written, and are given up: 'b'" in caplog.text
     assert len(world.parts.memory) == 0
+
+
+def test_a_close_writes_what_the_end_of_an_event_loop_has_interrupted() -> None:
+    """As `asyncio.run` ends one: it cancels all tasks, and one of them closes the engine then."""
+    world = World()
+    world.seconds = 3.0
+    world.run(world.write(1))
+    world.advance(2)
+    for task in asyncio.all_tasks(world.loop):
+        task.cancel()
+    world.settle()
+    world.close()
+    assert world.rows == {(TENANT, "a"): 1}
+    assert world.failed == []
 
 
 def test_a_close_ends_a_writer_that_hangs_and_those_who_wait_for_room() -> None:
