@@ -70,7 +70,7 @@ def test_a_process_says_no_more_than_that(visitor: str) -> None:
     process = start("check", {"DATABASE_URL": visitor})
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "the database has no tenantcache schema; run `tenantcache init`" in out
+    assert "the database has no tenantcache schema; run `tenantcache init`" in errors
     for unwanted in ("Traceback", "secret", "log says why", "Warning", "Exception ignored"):
         assert unwanted not in out + errors
 
