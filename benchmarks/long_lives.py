@@ -98,7 +98,9 @@ class Tenants(Directory):
         await asyncio.sleep(0)
         return await super().read(aliases)
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
         await asyncio.sleep(0)
         seqs = range(applied.seq + 1, min(applied.seq + page, self.head.seq) + 1)
         return self._pull([self._entry(seq) for seq in seqs], since=since, check=check)

@@ -5,6 +5,8 @@
 `redis_url`        the session's Redis, emptied before the test
 `redis_cluster`    six Redis processes that are one cluster, emptied; `redis_cluster_url` is that of one of them
 `billed_commands`  what that Redis would have billed since the test began
+`run`              a command, in the test's process; `client` is that of Redis (`commandline`)
+`postgres`, `admin`  connections to `database_url` (`connections`)
 `patience`         no answer of a store comes too late, for a test that is not about that
 
 A test that stops, kills or pauses a server starts one of its own: `postgres_factory`, `redis_factory`.
@@ -30,7 +32,7 @@ from tests.servers.databases import Databases
 from tests.servers.ramdisk import ramdisk
 from tests.thorough import effort
 
-pytest_plugins = ["tests.hangs", "tests.patience", "tests.schedule"]
+pytest_plugins = ["tests.commandline", "tests.connections", "tests.hangs", "tests.patience", "tests.schedule"]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
 settings.register_profile(

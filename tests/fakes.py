@@ -118,7 +118,9 @@ class FakeDatabase(MemoryDatabase):
         self._require_up()
         return await super().tail(max_age, max_entries)
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
         self._require_up()
         return await super().pull(applied, max_behind, page, since=since, check=check)
 

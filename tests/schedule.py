@@ -19,6 +19,7 @@ TOGETHER = {
     "tests/test_stalled.py": "engines",
     "tests/stores/test_cluster.py": "cluster",
     "tests/contracts/test_counterstore.py": "cluster",
+    "tests/test_governed_month.py": "governed month",
     "tests/test_cli.py": "commands",
     "tests/test_loadtest.py": "commands",
     "tests/end_to_end/test_servers.py": "HTTP servers",

@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 
 from tenantcache import Settings, TenantCache
-from tenantcache.cli.main import main
 from tenantcache.schema.adopt import AdoptionError, plan_uninstall
+from tests.commandline import Run
 from tests.servers.databases import Databases
 
 STATUSES = (
@@ -22,7 +22,6 @@ STATUSES = (
     " from tenantcache.tenant_ids() i, tenantcache.read_adopted(array[i]) r"
 )
 
-Run = Callable[..., tuple[int, str, str]]
 
 CUSTOMERS = """
     create table customers (id int primary key, slug text unique, state text, api_key text);
@@ -38,16 +37,9 @@ CAPITALS = (
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
-    """Run a command on the empty database; return exit status, stdout and stderr."""
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
+    """On the empty database."""
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
     return run
 
 

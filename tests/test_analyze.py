@@ -9,36 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
 from redis.cluster import RedisCluster as ClusterClient
 
-from tenantcache.cli.main import main
 from tenantcache.devservers import free_port
+from tests.commandline import Run
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 
-Run = Callable[..., tuple[int, str, str]]
 COMMANDS = ("analyze", "ttl", "churn")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def client(redis_url: str) -> Any:
-    return Redis.from_url(redis_url, protocol=2, driver_info=None)
 
 
 def fill(client: Any) -> None:

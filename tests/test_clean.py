@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,29 +16,12 @@ from redis.cluster import RedisCluster as ClusterClient
 from tenantcache.budget.cleaning import Cleaner, Order, Place
 from tenantcache.budget.core.globs import compile_glob, names_something
 from tenantcache.budget.core.livekeys import LiveKeys
-from tenantcache.cli.main import main
+from tests.commandline import Run
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 
-Run = Callable[..., tuple[int, str, str]]
 TODAY = datetime.now(UTC).strftime("%Y%m%d")
 LIVE = LiveKeys("tenantcache", frozenset({"20261126"}))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def client(redis_url: str) -> Redis:
-    return Redis.from_url(redis_url, protocol=2, driver_info=None)
 
 
 def fill(client: Redis, temp: int, other: int) -> None:

@@ -32,11 +32,11 @@ from tenantcache.cli.main import main
 from tenantcache.cli.seeds import PLANS, domains, seed, tenants
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
 from tenantcache.settings.model import Settings
+from tests.commandline import Run
 from tests.servers.databases import Databases
 from tests.servers.processes import descendants, is_alive, wait_until_gone
 
 ROOT = Path(__file__).parent.parent
-Run = Callable[..., tuple[int, str, str]]
 
 TINY_APP = """
 import json, os
@@ -52,21 +52,6 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command with some variables; return exit status, stdout and stderr."""
-
-    def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -62,12 +62,6 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, protocol=2, driver_info=None) as client:
-        yield client
-
-
-@pytest.fixture
 def quiet_redis_url(redis_factory: Callable[..., RedisServer]) -> str:
     """A server of its own: the rate just now is not that of the test before."""
     return redis_factory().url

@@ -433,7 +433,13 @@ class TestPortions:
         pull, pages = SimulatedLog.pull, list[int]()
 
         async def fail(
-            log: SimulatedLog, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True
+            log: SimulatedLog,
+            applied: LogMark,
+            max_behind: int,
+            page: int,
+            *,
+            since: str | None = None,
+            check: bool = True,
         ) -> Pull:
             pages.append(page)
             if is_too_much(applied, page):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -22,38 +22,22 @@ from rich.console import Console
 from tenantcache.budget.core.facts import FleetFacts
 from tenantcache.budget.core.serverfacts import ServerFacts
 from tenantcache.budget.core.traffic import traffic_of
-from tenantcache.cli.main import main
 from tenantcache.cli.vitals import Vitals
 from tenantcache.cli.watch import line, picture, sparkline
 from tenantcache.devservers import RedisServer, free_port
 from tenantcache.errors import UnreachableError
+from tests.commandline import Run
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 from tests.servers.upstashredis import UpstashServer
 
 ROOT = Path(__file__).parent.parent
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
     return run
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, protocol=2, driver_info=None) as client:
-        yield client
 
 
 def test_status_tells_what_info_does(run: Run, redis_url: str, client: redis.Redis) -> None:

@@ -57,21 +57,6 @@ class Unreliable(PostgresUsage):
 
 
 @pytest.fixture
-async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
-    postgres = PostgresTenants(database_url, timeout=5.0)
-    await postgres.open()
-    yield postgres
-    await postgres.close()
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 def source() -> Source:
     return Source()
 
@@ -93,12 +78,12 @@ async def usage(store: Unreliable, source: Source) -> AsyncIterator[Usage]:
     await usage.close()
 
 
-async def written(db: asyncpg.Connection) -> dict[tuple[str, int], int]:
-    rows = await db.fetch("select tenant_id, day - date '1970-01-01' as day, requests from tenantcache.usage")
+async def written(admin: asyncpg.Connection) -> dict[tuple[str, int], int]:
+    rows = await admin.fetch("select tenant_id, day - date '1970-01-01' as day, requests from tenantcache.usage")
     return {(row["tenant_id"], row["day"]): row["requests"] for row in rows}
 
 
-async def test_requests_are_added_up_by_tenant_and_day(usage: Usage, source: Source, db: asyncpg.Connection) -> None:
+async def test_requests_are_added_up_by_tenant_and_day(usage: Usage, source: Source, admin: asyncpg.Connection) -> None:
     source.spend("acme", 5)
     source.spend("globex", 1)
     source.spend("acme", 2, day=TODAY - 1)
@@ -106,12 +91,12 @@ async def test_requests_are_added_up_by_tenant_and_day(usage: Usage, source: Sou
     source.spend("acme", 3)
     source.spend("acme", 4)
     await usage.flush()
-    assert await written(db) == {("acme", TODAY): 12, ("acme", TODAY - 1): 2, ("globex", TODAY): 1}
+    assert await written(admin) == {("acme", TODAY): 12, ("acme", TODAY - 1): 2, ("globex", TODAY): 1}
 
 
-async def test_what_nobody_used_is_not_written(usage: Usage, db: asyncpg.Connection) -> None:
+async def test_what_nobody_used_is_not_written(usage: Usage, admin: asyncpg.Connection) -> None:
     await usage.flush()
-    assert await written(db) == {}
+    assert await written(admin) == {}
     assert usage.batches == 0
 
 
@@ -130,18 +115,18 @@ async def test_a_tenants_usage_can_be_read(usage: Usage, source: Source) -> None
 
 
 async def test_last_seen_never_goes_back(
-    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+    usage: Usage, source: Source, store: Unreliable, admin: asyncpg.Connection
 ) -> None:
     source.spend("acme", 1)
     await usage.flush()
     earlier = Usage(store, source.drain, server_now=lambda: NOON - 60, interval=LONG)
     source.spend("acme", 1)
     await earlier.flush()
-    assert await db.fetchval("select last_seen_at from tenantcache.usage") == datetime.fromtimestamp(NOON, UTC)
+    assert await admin.fetchval("select last_seen_at from tenantcache.usage") == datetime.fromtimestamp(NOON, UTC)
 
 
 async def test_a_batch_whose_answer_was_lost_counts_once(
-    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+    usage: Usage, source: Source, store: Unreliable, admin: asyncpg.Connection
 ) -> None:
     store.lost = 2
     source.spend("acme", 5)
@@ -150,11 +135,11 @@ async def test_a_batch_whose_answer_was_lost_counts_once(
             await usage.flush()
         source.spend("acme", 1)
     await usage.flush()
-    assert await written(db) == {("acme", TODAY): 7}
+    assert await written(admin) == {("acme", TODAY): 7}
 
 
 async def test_it_waits_while_postgres_is_away(
-    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+    usage: Usage, source: Source, store: Unreliable, admin: asyncpg.Connection
 ) -> None:
     store.away = True
     for _ in range(5):
@@ -163,15 +148,15 @@ async def test_it_waits_while_postgres_is_away(
             await usage.flush()
     store.away = False
     await usage.flush()
-    assert await written(db) == {("acme", TODAY): 5}
+    assert await written(admin) == {("acme", TODAY): 5}
 
 
-async def test_many_tenants_go_in_several_batches(usage: Usage, source: Source, db: asyncpg.Connection) -> None:
+async def test_many_tenants_go_in_several_batches(usage: Usage, source: Source, admin: asyncpg.Connection) -> None:
     for number in range(2 * MAX_ROWS + 1):
         source.spend(f"t{number}", 1)
     await usage.flush()
     assert usage.batches == 3
-    assert await db.fetchval("select count(*) from tenantcache.usage where requests = 1") == 2 * MAX_ROWS + 1
+    assert await admin.fetchval("select count(*) from tenantcache.usage where requests = 1") == 2 * MAX_ROWS + 1
 
 
 @pytest.mark.parametrize(
@@ -187,13 +172,13 @@ async def test_many_tenants_go_in_several_batches(usage: Usage, source: Source, 
 async def test_a_row_that_cannot_be_written_blocks_no_other(
     usage: Usage,
     source: Source,
-    db: asyncpg.Connection,
+    admin: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
     tenant_id: str,
     tokens: int,
     day: int,
 ) -> None:
-    await db.execute(
+    await admin.execute(
         "insert into tenantcache.usage (tenant_id, day, requests, last_seen_at)"
         " values ('full', date '1970-01-01' + $1::int, 9223372036854775807, now())",
         TODAY,
@@ -205,7 +190,7 @@ async def test_a_row_that_cannot_be_written_blocks_no_other(
         source.spend(f"after{number}", 1)
     await usage.flush()
     assert usage.waiting == 0
-    found = await written(db)
+    found = await written(admin)
     assert {key: found[key] for key in found if key[0] != "full"} == {
         (f"{when}{number}", TODAY): 1 for when in ("before", "after") for number in range(20)
     }
@@ -213,11 +198,11 @@ async def test_a_row_that_cannot_be_written_blocks_no_other(
     assert said.startswith(f"{tokens} requests of tenant {tenant_id!r} on day {day} are missing from the usage: ")
     source.spend("after0", 2)
     await usage.flush()
-    assert (await written(db))["after0", TODAY] == 3
+    assert (await written(admin))["after0", TODAY] == 3
 
 
 async def test_halves_of_a_batch_whose_answer_was_lost_count_once(
-    usage: Usage, store: Unreliable, source: Source, db: asyncpg.Connection
+    usage: Usage, store: Unreliable, source: Source, admin: asyncpg.Connection
 ) -> None:
     source.spend("big", 2**63)
     for number in range(9):
@@ -227,10 +212,10 @@ async def test_halves_of_a_batch_whose_answer_was_lost_count_once(
         with pytest.raises(StoreUnavailableError):
             await usage.flush()
     await usage.flush()
-    assert await written(db) == {(f"t{number}", TODAY): 1 for number in range(9)}
+    assert await written(admin) == {(f"t{number}", TODAY): 1 for number in range(9)}
 
 
-async def test_it_is_written_by_itself(store: Unreliable, source: Source, db: asyncpg.Connection) -> None:
+async def test_it_is_written_by_itself(store: Unreliable, source: Source, admin: asyncpg.Connection) -> None:
     usage = make_usage(store, source, interval=0.01)
     usage.open()
     store.away = True
@@ -239,24 +224,24 @@ async def test_it_is_written_by_itself(store: Unreliable, source: Source, db: as
     assert store.answered == 0
     store.away = False
     await until(lambda: store.answered == 1)
-    assert await written(db) == {("acme", TODAY): 5}
+    assert await written(admin) == {("acme", TODAY): 5}
     await usage.close()
 
 
 async def test_an_orderly_stop_loses_nothing_and_leaves_nothing(
-    store: Unreliable, source: Source, db: asyncpg.Connection
+    store: Unreliable, source: Source, admin: asyncpg.Connection
 ) -> None:
     usage = make_usage(store, source)
     usage.open()
     source.spend("acme", 5)
     await usage.close()
     await usage.close()
-    assert await written(db) == {("acme", TODAY): 5}
-    assert await db.fetchval("select count(*) from tenantcache.usage_writers") == 0
+    assert await written(admin) == {("acme", TODAY): 5}
+    assert await admin.fetchval("select count(*) from tenantcache.usage_writers") == 0
 
 
 async def test_a_stop_while_a_batch_is_on_its_way_counts_it_once(
-    postgres: PostgresTenants, source: Source, db: asyncpg.Connection, database_url: str
+    postgres: PostgresTenants, source: Source, admin: asyncpg.Connection, database_url: str
 ) -> None:
     usage = make_usage(PostgresUsage(postgres), source, interval=0.01)
     blocker = await asyncpg.connect(database_url)
@@ -266,14 +251,14 @@ async def test_a_stop_while_a_batch_is_on_its_way_counts_it_once(
     source.spend("acme", 5)
     usage.open()
     waiting = "select count(*) from pg_locks where not granted and relation = 'tenantcache.usage'::regclass"
-    while not await db.fetchval(waiting):
+    while not await admin.fetchval(waiting):
         await asyncio.sleep(0.005)
     closing = asyncio.create_task(usage.close())
     await asyncio.sleep(0.05)
     await transaction.rollback()
     await blocker.close()
     await closing
-    assert await written(db) == {("acme", TODAY): 5}
+    assert await written(admin) == {("acme", TODAY): 5}
 
 
 async def test_what_is_lost_at_a_stop_is_said(
@@ -289,7 +274,7 @@ async def test_what_is_lost_at_a_stop_is_said(
 
 
 async def test_a_child_of_a_fork_writes_nothing_of_its_parents(
-    usage: Usage, source: Source, store: Unreliable, db: asyncpg.Connection
+    usage: Usage, source: Source, store: Unreliable, admin: asyncpg.Connection
 ) -> None:
     store.away = True
     source.spend("acme", 5)
@@ -298,10 +283,10 @@ async def test_a_child_of_a_fork_writes_nothing_of_its_parents(
     usage.forget()
     store.away = False
     await usage.flush()
-    assert await written(db) == {}
+    assert await written(admin) == {}
 
 
-async def test_processes_that_write_the_same_tenants_at_once(store: Unreliable, db: asyncpg.Connection) -> None:
+async def test_processes_that_write_the_same_tenants_at_once(store: Unreliable, admin: asyncpg.Connection) -> None:
     expected: Counter[tuple[str, int]] = Counter()
     usages = []
     for process in range(6):
@@ -312,7 +297,7 @@ async def test_processes_that_write_the_same_tenants_at_once(store: Unreliable, 
             expected[name, TODAY] += process + 1
         usages.append(make_usage(store, source))
     await asyncio.gather(*(usage.flush() for usage in usages))
-    assert await written(db) == expected
+    assert await written(admin) == expected
 
 
 async def test_an_engine_without_postgres_counts_nothing(source: Source) -> None:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from tenantcache.cli.main import main
+from tests.commandline import Run
 
-Run = Callable[..., tuple[int, str, str]]
 Sql = Callable[[str], None]
 
 WATCH = ("watch-table", "public.settings", "--tenant", "tenant_id", "--key", "settings")
@@ -29,17 +28,10 @@ def sql(database_url: str) -> Sql:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, database_url: str, sql: Sql) -> Run:
-    """Run a command; return exit status, stdout and stderr."""
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, database_url: str, sql: Sql) -> Run:
+    """On a database with a table that may be watched."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     sql("create table settings (tenant_id text, name text)")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
     return run
 
 

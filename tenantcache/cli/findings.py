@@ -13,8 +13,8 @@ from rich.text import Text
 from tenantcache.budget.core.diagnosis import CHECKLISTS, Diagnosis
 from tenantcache.budget.core.finding import Checklist, Finding, Severity
 from tenantcache.budget.core.keytext import visible
+from tenantcache.cli.keytables import STYLES
 
-STYLES = {Severity.OK: "green", Severity.WARN: "yellow", Severity.CRIT: "red"}
 SIGNS = {Severity.OK: "✓", Severity.WARN: "▲", Severity.CRIT: "●"}
 NAMES = {Severity.OK: "fine", Severity.WARN: "to look at", Severity.CRIT: "critical"}
 QUIET = "dim"

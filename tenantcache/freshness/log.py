@@ -126,8 +126,10 @@ class ChangeLog(Protocol):
         """The entries of the last `max_age` seconds, and the one before them; at most the newest `max_entries`."""
         ...
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
-        """What came after `applied`. `since` is an earlier `Pull.snapshot`, or "": then nothing is covered."""
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
+        """What came after `applied`. `since` is an earlier `Pull.snapshot`, or None: then nothing is covered."""
         ...
 
     async def publish(self, most: int) -> Publication:

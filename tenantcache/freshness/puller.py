@@ -159,7 +159,7 @@ class Puller:
             else:
                 now = self._clock()
                 check = self._checks.is_due(now, makes_way=self._notices.is_behind)
-                since = "" if self._pending_since is None else self._pending_since[1]
+                since = None if self._pending_since is None else self._pending_since[1]
                 page = self._portion.of(PAGE)
                 with self._tracing.span("pull", size=page):
                     pull = await self._log.pull(mark, MAX_BEHIND, page, since=since, check=check)

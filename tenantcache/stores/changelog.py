@@ -256,11 +256,13 @@ class PostgresLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return _pull(await self._fetch("reading the tail of the log", _TAIL, max_age, max_entries))
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
         """At most `page` entries after `applied`; none, and `truncated`, if there are more than `max_behind`."""
         at = time_of(applied.at)
         query = _CHECKED_PULL if check else _QUICK_PULL
-        rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since)
+        rows = await self._fetch("pulling the log", query, applied.seq, at, max_behind, page, since or "")
         return _pull(rows, truncated=head_of(rows)["watermark"] - applied.seq > max_behind)
 
     async def publish(self, most: int) -> Publication:

@@ -115,7 +115,9 @@ class MemoryDatabase:
         too_old = [place for place, entry in enumerate(newest) if entry.at <= self._now() - max_age * 1e6]
         return self._pull(newest[too_old[-1] :] if too_old else newest)
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
         new = [entry for entry in self._entries if entry.seq > applied.seq]
         truncated = self.head.seq - applied.seq > max_behind
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self._entries)
@@ -129,7 +131,7 @@ class MemoryDatabase:
         *,
         continuous: bool = True,
         truncated: bool = False,
-        since: str = "",
+        since: str | None = None,
         check: bool = True,
     ) -> Pull:
         return Pull(
@@ -140,7 +142,7 @@ class MemoryDatabase:
             processes=len(self._processes) if check else 0,
             truncated=truncated,
             entries=entries,
-            covers=since != "",
+            covers=since is not None,
             snapshot=str(self.head.seq),
             checked=check,
         )

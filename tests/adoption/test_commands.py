@@ -10,10 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tenantcache.cli.main import main
+from tests.commandline import Run
 from tests.servers.databases import Databases
 
-Run = Callable[..., tuple[int, str, str]]
 Ask = Callable[[str], Any]
 Query = Callable[[str], str]
 
@@ -38,16 +37,9 @@ LEFT = """
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
-    """Run a command; return exit status, stdout and stderr."""
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
+    """On the empty database."""
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(arguments)
-        captured = capsys.readouterr()
-        return int(raised.value.code or 0), captured.out, captured.err
-
     return run
 
 

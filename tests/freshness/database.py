@@ -314,11 +314,11 @@ class Database:
     def _is_pending(self) -> bool:
         return bool(self.outbox) and self._tells_pending
 
-    def pull(self, applied: LogMark, max_behind: int, page: int, since: str = "", check: bool = True) -> Pull:
+    def pull(self, applied: LogMark, max_behind: int, page: int, since: str | None = None, check: bool = True) -> Pull:
         truncated = self.head.seq - applied.seq > max_behind
         entries = [] if truncated else [entry for entry in self.log if entry.seq > applied.seq][:page]
         continuous = any((entry.seq, entry.at) == (applied.seq, applied.at) for entry in self.log)
-        covers = since != "" and self._published >= int(since)
+        covers = since is not None and self._published >= int(since)
         pull = self._pull(entries, continuous=continuous, truncated=truncated, covers=covers)
         return pull if check else replace(pull, checked=False, fault=None)
 

@@ -261,7 +261,9 @@ class SimulatedLog:
     async def tail(self, max_age: float, max_entries: int) -> Pull:
         return await self._ask("tail", lambda: self._database.tail(max_age, max_entries))
 
-    async def pull(self, applied: LogMark, max_behind: int, page: int, *, since: str = "", check: bool = True) -> Pull:
+    async def pull(
+        self, applied: LogMark, max_behind: int, page: int, *, since: str | None = None, check: bool = True
+    ) -> Pull:
         return await self._ask(
             f"pull {applied.seq}", lambda: self._database.pull(applied, max_behind, page, since, check)
         )

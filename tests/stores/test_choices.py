@@ -28,26 +28,11 @@ DAY = Window("day", 20_000)
 
 
 @pytest.fixture
-async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
-    postgres = PostgresTenants(database_url, timeout=5.0)
-    await postgres.open()
-    yield postgres
-    await postgres.close()
-
-
-@pytest.fixture
 async def log(database_url: str) -> AsyncIterator[PostgresLog]:
     log = PostgresLog(database_url, timeout=5.0)
     await log.open(lambda *_, **__: None)
     yield log
     await log.close()
-
-
-@pytest.fixture
-async def admin(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 async def read(log: PostgresLog) -> tuple[StoreChoice, Pull]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -19,21 +18,6 @@ from tests.fakes import debit_one
 
 MINUTE = Window("minute", 28_333_327)
 QUARTER = Window("quarter", 1_888_888)
-
-
-@pytest.fixture
-async def postgres(database_url: str) -> AsyncIterator[PostgresTenants]:
-    postgres = PostgresTenants(database_url, timeout=5.0)
-    await postgres.open()
-    yield postgres
-    await postgres.close()
-
-
-@pytest.fixture
-async def admin(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 class FailingLater:

@@ -78,6 +78,14 @@ class Advance(Ledger):
         self._barred = 0  # the last quarter in which a clock was that has been set back since
         self.forget(minute)
 
+    @property
+    def window(self) -> Window:
+        return Window("quarter", self.quarter)
+
+    @property
+    def next_window(self) -> Window:
+        return Window("quarter", self.quarter + 1)
+
     def forget(self, minute: int) -> None:
         """Nothing is reserved."""
         self.taken = self.overshoot = self.next_taken = self.next_overshoot = 0
@@ -127,14 +135,14 @@ class Advance(Ledger):
         claim = target - self.taken if self.lacks(target) else 0
         if claim:
             self._asked = self.quarter
-        return self.claim(Window("quarter", self.quarter), claim)
+        return self.claim(self.window, claim)
 
     def plan_next(self, target: int) -> list[Line]:
         """Reserve `target` of the next quarter, unless that has been asked for."""
         if not target or max(self._asked, self._barred) > self.quarter:
             return []
         self._asked = self.quarter + 1
-        return [Line(Debit(Window("quarter", self.quarter + 1), target), target)]
+        return [Line(Debit(self.next_window, target), target)]
 
     def lacks(self, target: int) -> bool:
         """Whether `plan` would ask for tokens of this quarter."""
@@ -174,8 +182,8 @@ class Advance(Ledger):
 
     def return_overshoot(self) -> list[Line]:
         """Give back what was debited and is not held."""
-        lines = [self.give_back(Window("quarter", self.quarter), 0)]
+        lines = [self.give_back(self.window, 0)]
         if self.next_overshoot:
-            lines.append(Line(Debit(Window("quarter", self.quarter + 1), -self.next_overshoot), 0))
+            lines.append(Line(Debit(self.next_window, -self.next_overshoot), 0))
             self.next_overshoot = 0
         return lines

@@ -166,9 +166,9 @@ class MinuteCounters:
             return self._settle_minute(*of_minute, ceiling, 0, is_repair=is_repair) if of_minute else None
         if is_late := not is_settled(now, self.number):
             pool = 0
-        if reply := answered.get(Window("quarter", self._quarter.quarter + 1)):
+        if reply := answered.get(self._quarter.next_window):
             self._quarter.settle_next(*reply, pool)
-        if (of_quarter := answered.get(Window("quarter", self._quarter.quarter))) is None:
+        if (of_quarter := answered.get(self._quarter.window)) is None:
             return None
         line, value = of_quarter
         if of_minute is None:

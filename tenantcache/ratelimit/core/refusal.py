@@ -6,6 +6,7 @@ taken for it goes back, so that cheaper requests may be served.
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 MIN_WAIT = 2.0
@@ -21,7 +22,7 @@ class TooDear(NamedTuple):
     wait: float
 
     def refuses(self, cost: int, now: float) -> bool:
-        return cost >= self.cost and now < self.until
+        return now < self.until and cost >= self.cost
 
     def again(self, cost: int, now: float) -> TooDear:
         """A request of `cost` was refused by a counter."""
@@ -31,8 +32,8 @@ class TooDear(NamedTuple):
         return TooDear(cost, now + wait, wait)
 
 
-NOT_TOO_DEAR = TooDear(1 << 62, 0.0, 0.0)
-"""More than any request costs."""
+NOT_TOO_DEAR = TooDear(0, -inf, 0.0)
+"""Nothing was refused that may be asked for again."""
 
 
 class Refusal(NamedTuple):
