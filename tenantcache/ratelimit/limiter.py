@@ -40,7 +40,7 @@ ADMITTED = Decision(True, at=NOTHING_SPENT)
 STEP = 100
 """Tenants that are unpacked between two breaths of the event loop: 2 ms."""
 
-PAGE = 250
+PAGE = 500
 """Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them."""
 
 ENDLESS = Day(0, 0.0, math.inf)
