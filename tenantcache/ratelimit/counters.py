@@ -132,10 +132,9 @@ class FleetCounters:
         asked first: if it fails, Redis is not billed for what cannot be used, and the accounts that need Redis alone
         are served.
         """
-        takes = any(debit.amount > 0 for _, debits in batch for debit in debits)
+        asked, takes = await _asked(batch)
         if takes:  # what goes back goes back at once or not at all
             await self._know()
-        asked = await _asked(batch)
         now = self._server_now()
         self.failover.has_counted = True
         self._require_a_store(now, takes=takes)
@@ -296,14 +295,17 @@ class FleetCounters:
         return counter_stats(self.failover, self._changes, self._server_now())
 
 
-async def _asked(batch: Iterable[AccountDebits]) -> set[tuple[Window, bool]]:
-    """The windows that are debited, and those that are only read."""
+async def _asked(batch: Iterable[AccountDebits]) -> tuple[set[tuple[Window, bool]], bool]:
+    """The windows that are debited, and those that are only read; and whether anything is taken."""
     asked: set[tuple[Window, bool]] = set()
+    takes = False
     for number, (_, debits) in enumerate(batch, start=1):
-        asked.update((window, amount != 0) for window, amount in debits)
+        for window, amount in debits:
+            asked.add((window, amount != 0))
+            takes = takes or amount > 0
         if number % STEP == 0:
             await asyncio.sleep(0)
-    return asked
+    return asked, takes
 
 
 async def _debit_in_each(

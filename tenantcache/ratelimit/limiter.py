@@ -43,8 +43,8 @@ ADMITTED = Decision(True, at=NOTHING_SPENT)
 STEP = 100
 """Tenants that are unpacked between two breaths of the event loop: 2 ms."""
 
-PAGE = 1_000
-"""Tenants whose slots are asked for at once. They are live meanwhile."""
+PAGE = 500
+"""Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them."""
 
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""

@@ -51,7 +51,7 @@ class OpenTakes:
     def add_at_rest(self, meter: Meter, take: Take) -> bool:
         """That of a meter which was made of one at rest; false if it has to be live for that."""
         packed = self._resting.packing.pack_take(meter.slot, take)
-        if packed is None or not self._resting.begin_take(meter, self):
+        if packed is None or not self._resting.begin_take(meter, take, self):
             return False
         self._at_rest[meter.owner] = packed
         return True

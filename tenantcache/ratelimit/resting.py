@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from tenantcache.ratelimit.core.advance import SKEW
-from tenantcache.ratelimit.core.packing import Packed, Packing, cautious
+from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.packing import Packed, Packing, asking, cautious, is_of
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Calendar, minute_at
 from tenantcache.ratelimit.meter import Meter, Worker
@@ -85,10 +86,12 @@ class RestingMeters:
     def taking(self) -> list[str]:
         return list(self._taking)
 
-    def begin_take(self, meter: Meter, taking: Taking) -> bool:
-        """A take is planned for `meter`, which was made of one at rest and is dead afterwards; false if it cannot rest
-        meanwhile."""
-        if not self._keep(meter):
+    def begin_take(self, meter: Meter, take: Take, taking: Taking) -> bool:
+        """`take` is planned for `meter`, which was made of one at rest; false if that cannot rest meanwhile."""
+        record = self._records.get(meter.owner)
+        if record is not None and is_of(record, minute_at(self._supply.server_now()), len(self._moves)):
+            self._records.put(meter.owner, asking(record, take))
+        elif not self._keep(meter):
             return False
         self._taking[meter.owner] = taking
         return True

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from tenantcache.ratelimit.core.ledger import Line, Take
-from tenantcache.ratelimit.core.packing import Packed, Packing, cautious, unpack_debits
-from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.packing import Packed, Packing, asking, cautious, is_of, unpack_debits
+from tenantcache.ratelimit.core.reservation import Reservation, one_version
 from tenantcache.ratelimit.core.rest import Resting
 from tenantcache.ratelimit.core.windows import MINUTE, Debit, Window, minute_at
 from tenantcache.tenant import Limits
@@ -206,3 +206,16 @@ def test_one_that_cannot_be_kept_goes_on_with_what_it_holds() -> None:
     with pytest.raises(OverflowError):
         walking.reservation.rest(START, fail)
     assert (walking.reservation.minute, walking.reservation.day) == held > (0, 0)
+
+
+def test_a_record_of_which_a_take_was_planned_is_that_of_the_reservation_after_it() -> None:
+    reservation, packing = Reservation(Limits(600, 100_000), START), Packing()
+    before = reservation.rest(START, lambda resting: packing.pack(Packed(7, 0, resting)))
+    assert before is not None
+    reservation = Reservation.resumed(packing.unpack(before).resting, one_version)
+    take = reservation.plan_along(START, 3, day=True)
+    assert take is not None
+    after = reservation.rest(START, lambda resting: packing.pack(Packed(7, 0, resting)))
+    assert asking(before, take) == after != before
+    minute = minute_at(START)
+    assert [is_of(before, minute, 0), is_of(before, minute + 1, 0), is_of(before, minute, 1)] == [True, False, False]

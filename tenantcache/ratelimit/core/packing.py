@@ -4,6 +4,7 @@ collector to look at."""
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from math import isnan, nan
 from struct import Struct
 from typing import Generic, NamedTuple, TypeVar
@@ -17,6 +18,11 @@ _RECORD = Struct("<?IIHHqqIIIIIIddqdqdqqq")
 
 _GRANTED = Struct("<11xH20xIII")
 """Of a record, what says how many tokens are granted: without the rest it is read ten times as fast."""
+
+_NUMBER = Struct("<I")
+
+_MOVES, _MINUTE, _ASKED = 5, 33, 45
+"""Where these numbers begin in a record."""
 
 _CAUTIOUS = b"\x01"
 """The first byte of a record whose last take failed."""
@@ -123,6 +129,18 @@ class Packing:
         return self._versions[number]
 
 
+def asking(record: bytes, take: Take) -> bytes:
+    """The record of a reservation of which `take` was planned in the minute of the record. Nothing else has changed, as
+    nothing was owed and no window was entered."""
+    asked = [window.number for (window, _), claim in take.lines if claim and window.unit == "quarter"]
+    return record[:_ASKED] + _NUMBER.pack(max(asked)) + record[_ASKED + _NUMBER.size :] if asked else record
+
+
+def is_of(record: bytes, minute: int, moves: int) -> bool:
+    """Whether it was made in that minute, after so many moves of the server's clock."""
+    return _NUMBER.unpack_from(record, _MOVES) == (moves,) and _NUMBER.unpack_from(record, _MINUTE) == (minute,)
+
+
 def cautious(record: bytes) -> bytes:
     """The record of a reservation whose take has failed."""
     return _CAUTIOUS + record[1:]
@@ -140,8 +158,13 @@ def unpack_debits(record: bytes) -> tuple[int, list[Debit]]:
     """The slot, and what is debited for it."""
     number = (len(record) - _DEBITS[0].size) // (_DEBITS[1].size - _DEBITS[0].size)
     slot, _, *words = _DEBITS[number].unpack(record)
-    parts = range(0, len(words), 3)
-    return slot, [Debit(Window(_UNITS[words[at]], words[at + 1]), words[at + 2]) for at in parts]
+    units, numbers, amounts = words[::3], words[1::3], words[2::3]
+    return slot, list(map(Debit, map(_window, units, numbers), amounts))
+
+
+@lru_cache(maxsize=64)  # thousands of accounts are debited in the same few
+def _window(unit: int, number: int) -> Window:
+    return Window(_UNITS[unit], number)
 
 
 def _limits(resting: Resting) -> tuple[int, int]:
