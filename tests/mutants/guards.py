@@ -2405,7 +2405,7 @@ MUTANTS += [
         "metrics: refusals of limits are no admissions",
         "tenantcache/ratelimit/decisioncount.py",
         "elif decision.allowed:",
-        "else:",
+        "elif decision:",
         METRICS,
     ),
     Mutant(
