@@ -105,6 +105,7 @@ class LifeCycle:
         parts.values.parts.forget()
         for companion in self.companions:
             companion.forget()
+        parts.reports.forget()
         self._home.abandon()
         self._opening = self._refresher = None
         if self._home.loop is not None and parts.stores.link is not None:
@@ -126,7 +127,7 @@ class LifeCycle:
         self._opening = self._refresher = None
         self._parts.memory.clear()
         self._parts.limiter.leave_loop()
-        self._parts.values.parts.forget()
+        self._parts.values.parts.leave_loop()
         for store in (stores.log, stores.postgres):
             with suppress(Exception):  # they can only be let go: their loop sends nothing any more
                 if store is not None:
@@ -148,6 +149,8 @@ class LifeCycle:
         parts.limiter.open()
         parts.usage.open()
         parts.changes.callbacks.open()
+        parts.reports.open()
+        parts.values.parts.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()
@@ -222,7 +225,7 @@ class LifeCycle:
         try:
             if self._refresher is not asyncio.current_task():
                 await stop(self._refresher)
-            await close_all(self._start_report, parts.governor, loop_parts.warm_up, loop_parts.indexer)
+            await close_all(self._start_report, parts.reports, parts.governor, loop_parts.warm_up, loop_parts.indexer)
             await close_all(parts.values.parts, parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
             await close_all(*self.companions)

@@ -162,6 +162,7 @@ class UsageStats(TypedDict):
 
     batches: int
     waiting: int
+    requests: int
 
 
 PurposeStats = TypedDict(  # one of the keys is a keyword
@@ -181,7 +182,17 @@ class LinkStats(TypedDict):
     billed_by_command: dict[str, dict[str, int]]
 
 
-class ValueStats(TypedDict):
+class GuardrailStats(TypedDict):
+    """Mistakes in the use of values: values too large for Redis, watched keys that were never asked for again, loops of
+    single loads, and secrets in values and keys."""
+
+    too_large: int
+    one_time_keys: int
+    loops: int
+    secrets: int
+
+
+class ValueStats(GuardrailStats):
     """`cache.values`, without its hits: counting them would cost each of them."""
 
     entries: int
@@ -193,7 +204,9 @@ class ValueStats(TypedDict):
     stale_served: int
     failed_reloads: int
     undecodable: int
-    too_large: int
+    written: int
+    failed_writes: int
+    waiting_writes: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]

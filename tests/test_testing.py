@@ -40,14 +40,15 @@ def run_python(*arguments: str, cwd: Path) -> str:
 
 
 def test_the_examples_run(tmp_path: Path) -> None:
-    app, tests, clients, conftest, engine, script = re.findall(
+    app, tests, clients, conftest, engine, values, value_tests, script = re.findall(
         r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL
     )
     files = {"app.py": app, "test_app.py": tests, "test_clients.py": clients, "test_engine.py": engine}
+    files |= {"values.py": values, "test_values.py": value_tests}
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     output = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", cwd=tmp_path)
-    assert "10 passed" in output
+    assert "15 passed" in output
     run_python("-c", script, cwd=tmp_path)
     other = tmp_path / "other"
     other.mkdir()

@@ -23,6 +23,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence, Set
 from math import inf
 
@@ -38,6 +39,7 @@ from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.flights import Flights, Land
+from tenantcache.lookup.installation import Installation
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.origin import Origin
 from tenantcache.lookup.sharing import Sharing
@@ -170,8 +172,10 @@ class Resolver:
     async def refresh_due(self) -> bool:
         """Read again what has outlived its TTL, in one query; false if nothing had. Raises `StoreError`."""
         if due := self._memory.due(REFRESH_BATCH):
+            await asyncio.sleep(0)
             try:
                 await self._read([entry.alias for entry in due], lambda _: None, share=False)
+                await asyncio.sleep(0)
             except StoreError:
                 self._memory.still_due(due)
                 raise
@@ -254,7 +258,7 @@ class Resolver:
             self.copies_refused += 1
             return None
         self.copy_hits += 1
-        return self._install(alias, tenant, copy.mark.seq, NEVER, "redis")
+        return Installation(self._memory).add(self._entry(alias, tenant, copy.mark.seq, NEVER, "redis"))
 
     async def _read(self, aliases: Sequence[str], land: Land[Entry], *, share: bool) -> None:
         """Read from Postgres, again if a change has overtaken the answer; `share` puts what was found into Redis.
@@ -281,10 +285,12 @@ class Resolver:
             self._on_timeline()  # only the follower can make memory valid again
         watermark = watermark_of(snapshot.mark, pending=snapshot.pending)
         found: dict[str, Entry] = {}
+        installation = Installation(self._memory)
         for alias, step in judgement.steps.items():
             row = snapshot.rows[alias]
             if step is Step.KEEP:
-                found[alias] = self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+                entry = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+                found[alias] = installation.add(entry)
                 if share and row is not None and not snapshot.pending:
                     self.sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
                 continue
@@ -303,13 +309,6 @@ class Resolver:
         if tenant is not None:
             self._on_read(tenant)
         return Entry(alias, tenant, watermark, read_at, self._clock() + self._memory.ttl, tier)
-
-    def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
-        if tenant is not None:
-            self._memory.drop_contradicted(tenant, watermark)
-        entry = self._entry(alias, tenant, watermark, read_at, tier)
-        self._memory.put(entry)
-        return entry
 
     async def close(self) -> None:
         self._unknown.close()

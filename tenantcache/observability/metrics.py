@@ -7,6 +7,7 @@ from typing import get_args
 
 from tenantcache.observability.metric import Found, Kind, Merge, Metric, Reading, Section, counter, gauge, one_of
 from tenantcache.observability.redismetrics import BUDGET, REDIS
+from tenantcache.observability.valuemetrics import VALUES
 from tenantcache.stats import CounterStats, HealthState, RedisState, StoreName, WarmUpState
 
 LEAST, MOST, EACH = Merge.LEAST, Merge.MOST, Merge.EACH
@@ -58,11 +59,6 @@ def _store_states(reading: Reading) -> Found:
     return {("postgres", state): value for state, value in postgres.items()} | {
         ("redis", state): value for state, value in redis.items()
     }
-
-
-def _values(reading: Reading) -> Mapping[str, int]:
-    stats = reading.stats["values"]
-    return {"found": stats["redis_hits"], "refused": stats["redis_refused"], "undecodable": stats["undecodable"]}
 
 
 LOOKUPS = Section(
@@ -292,48 +288,6 @@ COUNTERS = Section(
             _store_states,
             "store",
             "state",
-        ),
-    ),
-)
-
-VALUES = Section(
-    "Values",
-    (
-        gauge(
-            "tenantcache_values_entries",
-            "Values of the application in memory.",
-            lambda reading: reading.stats["values"]["entries"],
-        ),
-        gauge(
-            "tenantcache_values_bytes",
-            "Their size, about.",
-            lambda reading: reading.stats["values"]["bytes"],
-        ),
-        counter(
-            "tenantcache_values_evictions",
-            "Values that left memory because it was full.",
-            lambda reading: reading.stats["values"]["evictions"],
-        ),
-        counter(
-            "tenantcache_values_loads",
-            "Values that were asked of the application's loaders.",
-            lambda reading: reading.stats["values"]["loads"],
-        ),
-        counter(
-            "tenantcache_values_load_failures",
-            "Loads that failed while the old value was still served.",
-            lambda reading: reading.stats["values"]["failed_reloads"],
-        ),
-        counter(
-            "tenantcache_values_stale_served",
-            "Values that were served while they were loaded again.",
-            lambda reading: reading.stats["values"]["stale_served"],
-        ),
-        counter("tenantcache_values_copies", "Copies of values in Redis, by what came of them.", _values, "result"),
-        counter(
-            "tenantcache_values_too_large",
-            "Values that were not stored in Redis because of their size.",
-            lambda reading: reading.stats["values"]["too_large"],
         ),
     ),
 )

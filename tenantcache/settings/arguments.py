@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 from pydantic import SecretStr
 
 from tenantcache.budget.core.prices import Pricing
+from tenantcache.values.core.kind import KindTable
 
 Items = str | Iterable[str]
 """A list, or its text as the variable has it: "a, b"."""
@@ -43,6 +44,8 @@ class SettingsArguments(TypedDict, total=False):
     memory_ttl: float
     values_max_entries: int
     values_max_bytes: int
+    values_kinds: str | KindTable
+    values_format: Literal["json", "msgpack"]
     warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float

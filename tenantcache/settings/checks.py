@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +19,12 @@ from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.settings.postgresurl import postgres_url
 from tenantcache.settings.redisurl import redis_url
 from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE
+from tenantcache.values.core.kind import KINDS, read_kinds
 
 IPNetwork = IPv4Network | IPv6Network
 
 PLANS_EXAMPLE = '{"pro": {"per_minute": 6000, "per_day": 1000000}}'
+KINDS_EXAMPLE = '{"profile": 900, "report": {"fresh": 600, "stale": 3000}}'
 STATUS_CODES_EXAMPLE = '{"suspended": 402, "foreign": 421}'
 
 REASONS = ("malformed", "unknown", "foreign", "suspended", "maintenance", "deleted")
@@ -114,6 +117,19 @@ def parse_plans(value: Any) -> Any:
     value = _json_object(value, PLANS_EXAMPLE)
     if faults := [fault for name, plan in value.items() for fault in _plan_faults(name, plan)]:
         raise ValueError("\n".join(faults))
+    return value
+
+
+def parse_kinds(value: Any) -> Any:
+    """Kinds of values by name, from JSON or from a mapping; those that it does not name stay as they are."""
+    value = _json_object(value, KINDS_EXAMPLE)
+    read_kinds(value)
+    return {**KINDS, **value}
+
+
+def check_format(value: str) -> str:
+    if value == "msgpack" and find_spec("msgspec") is None:
+        raise ValueError("is msgpack, which needs msgspec: pip install tenantcache[msgspec]")
     return value
 
 

@@ -39,8 +39,10 @@ from tenantcache.settings.checks import (
     STATUS_CODES_EXAMPLE,
     IPNetwork,
     check_base_domains,
+    check_format,
     check_paths,
     check_reserved,
+    parse_kinds,
     parse_networks,
     parse_plans,
     parse_status_codes,
@@ -48,13 +50,14 @@ from tenantcache.settings.checks import (
     read_redis_url,
     read_webhook_secret,
     read_webhook_url,
-    shown,
     split_commas,
 )
+from tenantcache.settings.faults import describe
 from tenantcache.settings.kubernetes import is_service_variable
 from tenantcache.settings.strategytext import split_strategies
 from tenantcache.settings.urls import mask
 from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, LimitTable
+from tenantcache.values.core.kind import KINDS, KindTable
 
 PREFIX = "TENANTCACHE_"
 URL_FIELDS = ("database_url", "redis_url", "listen_url")
@@ -154,6 +157,12 @@ class Settings(BaseSettings):
     values_max_bytes: int = Field(
         64_000_000, ge=10_000, le=1_000_000_000_000, description="their size in the process, in bytes"
     )
+    values_kinds: Annotated[KindTable, BeforeValidator(parse_kinds)] = Field(
+        KINDS, description="seconds that values of a kind are kept, as JSON; what is given is added to these"
+    )
+    values_format: Annotated[Literal["json", "msgpack"], AfterValidator(check_format)] = Field(
+        "json", description="how values are written into Redis: json, or msgpack (smaller; needs msgspec)"
+    )
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )
@@ -243,7 +252,8 @@ class Settings(BaseSettings):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            faults = _describe(error, found | {name: f"Settings({name}=...)" for name in values}) + faults
+            labels = _variable_names() | found | {name: f"Settings({name}=...)" for name in values}
+            faults = describe(error, labels, type(self).model_fields, SECRET_FIELDS) + faults
         if faults:
             raise ConfigurationError("\n".join(faults))
 
@@ -303,6 +313,8 @@ class Variable:
     default: str
     value: str
     meaning: str
+    is_changed: bool
+    """Whether the value is another one than the default."""
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
@@ -313,6 +325,7 @@ def variables(settings: Settings | None = None) -> list[Variable]:
             default="required" if info.is_required() else _as_text(name, info.default),
             value="" if settings is None else _as_text(name, getattr(settings, name)),
             meaning=info.description or "",
+            is_changed=not info.is_required() and settings is not None and getattr(settings, name) != info.default,
         )
         for name, info in Settings.model_fields.items()
     ]
@@ -325,6 +338,12 @@ def variable_of(field: str) -> str:
 
 def _variable(field: str) -> str:
     return PREFIX + field.upper()
+
+
+def _variable_names() -> dict[str, str]:
+    """The variables that may set each field, as a message names them."""
+    own = {name: _variable(name) for name in Settings.model_fields}
+    return own | {name: f"{own[name]} or {other}" for name, other in UNPREFIXED.items()}
 
 
 def _as_text(field: str, value: Any) -> str:
@@ -366,33 +385,3 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
         hint = f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
         faults.append(f"{variable} is not a setting; {hint}")
     return faults
-
-
-def _describe(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
-    """Turn pydantic's errors into lines. `labels` maps a field to where its value came from."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        field = str(fault["loc"][0])
-        label = labels.get(field, _variable(field))
-        if fault["type"] == "missing":
-            names = " or ".join(filter(None, (_variable(field), UNPREFIXED.get(field))))
-            lines.append(f"{names} is not set; give {Settings.model_fields[field].description}")
-        elif fault["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(field, Settings.model_fields, n=1, cutoff=0.6)
-            lines.append(f"{label} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
-        elif fault["type"] == "value_error":
-            lines += [f"{label} {line}" for line in _own_message(fault["msg"], field)]
-        else:
-            lines.append(f"{label} {_pydantic_message(field, fault['msg'], fault['input'])}")
-    return lines
-
-
-def _own_message(message: str, field: str) -> list[str]:
-    lines = message.removeprefix("Value error, ").splitlines()
-    return [line.replace(f"{field}: ", "is wrong: ", 1) for line in lines]
-
-
-def _pydantic_message(field: str, message: str, value: Any) -> str:
-    what = "" if field in SECRET_FIELDS else f"is {shown(value)}; it "
-    right = message.partition(", unable to")[0].replace("Input ", "", 1).replace("String ", "", 1)
-    return f"{what}{right} ({Settings.model_fields[field].description})"

@@ -35,6 +35,7 @@ from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
+from tenantcache.stores.packingconnection import packing_in_c
 from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class RedisLink:
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
+        pool.connection_class = packing_in_c(pool.connection_class)
         return Redis.from_pool(pool)
 
     def leave_to_parent(self) -> None:

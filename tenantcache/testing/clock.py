@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -15,6 +16,7 @@ class FakeClock:
     def __init__(self, start: datetime = NOON) -> None:
         self._started_at = start.timestamp()
         self._elapsed = 0.0
+        self._followers: list[Callable[[], None]] = []
 
     def __call__(self) -> float:
         return self._elapsed
@@ -24,6 +26,12 @@ class FakeClock:
         if seconds < 0:
             raise ValueError(f"time does not go back: {seconds}; give seconds of at least 0")
         self._elapsed += seconds
+        for follow in self._followers:
+            follow()
+
+    def follow(self, follow: Callable[[], None]) -> None:
+        """Call `follow` whenever time has passed."""
+        self._followers.append(follow)
 
     def server_time(self) -> float:
         """Seconds since the Unix epoch, by the database server's clock."""

@@ -16,6 +16,7 @@ from tenantcache.settings.model import Settings
 from tenantcache.testing.clock import FakeClock
 from tenantcache.testing.database import MemoryDatabase
 from tenantcache.testing.registry import MemoryRegistry
+from tenantcache.testing.values import KeptParts, SwitchedValues
 from tenantcache.wiring.stores import Stores
 
 BASE_DOMAIN = "testserver"
@@ -44,6 +45,8 @@ class MemoryCache(TenantCache):
     """
 
     _home_class = AnyLoop
+    _value_parts_class = KeptParts
+    values: SwitchedValues
 
     def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
         self.fake_clock: FakeClock = clock if clock is not None else FakeClock()
@@ -63,11 +66,20 @@ class MemoryCache(TenantCache):
         }
         super().__init__(Settings({}, **values), stores=stores, clock=self.fake_clock)
         self.server_time.offset = self.fake_clock.server_time() - self.fake_clock()
+        parts = self._parts.values.parts
+        assert isinstance(parts, KeptParts)
+        self.values = SwitchedValues(parts)
+        self.fake_clock.follow(self._follow_log)
 
     async def open(self) -> None:
         if self._parts.home.loop is not asyncio.get_running_loop():
             self._parts.home.abandon()  # its tasks ended with their loop; what it holds is still true
         await super().open()
+
+    def _follow_log(self) -> None:
+        """No change waits to be applied, so memory is as good as a moment ago, however long that is by the clock."""
+        if self.freshness.epoch is not None:
+            self.freshness.extend(self.fake_clock())
 
     def _apply(self, entry: LogEntry) -> None:
         def apply() -> None:

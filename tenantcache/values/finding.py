@@ -63,9 +63,11 @@ class Finder:
         # What is stale or has lapsed here is not to be confirmed by a copy of it.
         unheld = [place for place, state in missing.items() if state is State.REFUSED]
         held = [place for place in missing if place not in set(unheld)]
-        flights = self._loads.join(unheld, terms, load, copies=True) | self._loads.join(held, terms, load, copies=False)
+        join, copies = self._loads.join, not terms.lifetime.is_short
+        flights = join(unheld, terms, load, copies=copies) | join(held, terms, load, copies=False)
         is_patient = any(state is not State.STALE for state in missing.values())
-        await _wait(flights, None if is_patient else terms.soft)
+        with self._loads.rails.asking(missing, terms.lifetime.whole):
+            await _wait(flights, None if is_patient else terms.soft)
         landed = {}
         for place, flight in flights.items():
             if not flight.future.done() or flight.future.exception() is not None:

@@ -24,9 +24,12 @@ from tenantcache.runtime.clock import Clock
 from tenantcache.runtime.tasks import stop
 from tenantcache.values.core.acceptance import Acceptance, Entry, Seen, State
 from tenantcache.values.core.lifetime import Lifetime
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.stored import Stored
 from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
+from tenantcache.values.guardrails import Guardrails
+from tenantcache.values.members import bytes_beside_text
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 
@@ -40,7 +43,7 @@ RETRY_AFTER = 1.0
 
 
 class Flight:
-    """One value on its way. `seen` is set when its loader is called; `is_kept` once it has come and is held."""
+    """One value on its way. `seen` is set when its loader is called; `is_kept` once what that gave is held."""
 
     __slots__ = ("future", "is_kept", "seen")
 
@@ -72,6 +75,7 @@ class Loads:
         clock: Clock,
         server_now: Callable[[], float],
     ) -> None:
+        self.rails: Guardrails = Guardrails(memory, clock)
         self.loads: int = 0
         self.redis_hits: int = 0
         self.redis_refused: int = 0
@@ -101,8 +105,6 @@ class Loads:
         self.join(places, terms, load, copies=False)
 
     def _may_join(self, flight: Flight, place: Place, terms: Terms) -> bool:
-        if flight.future.get_loop() is not asyncio.get_running_loop():
-            return False  # that one has ended
         names = _names(place, terms.known_tags)
         return flight.seen is None or self._acceptance.accepts(flight.seen, names)
 
@@ -147,11 +149,12 @@ class Loads:
     def _make(self, place: Place, value: object, terms: Terms, seen: Seen, read_at: float) -> Entry:
         """Raises what the codec and the tags of the application raise."""
         life, codec = terms.lifetime, terms.codec
+        self.rails.loaded(place, value)
         if value is None:
             fresh, stale, body = life.negative, 0.0, b""
         else:
-            fresh, stale, body = life.fresh, life.stale, codec.encode(value)
-            value = codec.decode(body)  # what the first caller gets is what later ones get
+            fresh, stale = life.fresh, life.stale
+            body, value = stored_form(codec, value)  # what the first caller gets is what later ones get
         return self._entry(place, value, body, terms, Lifetime(fresh, stale), terms.tags_of(value), seen, read_at)
 
     def _entry(
@@ -184,7 +187,7 @@ class Loads:
             fresh_until=began + life.fresh,
             end=began + life.whole,
             tier="redis" if read_at == NEVER else "loader",
-            size=ENTRY_BYTES + len(body) + sum(map(len, names)),
+            size=ENTRY_BYTES + len(body) + bytes_beside_text(value) + sum(map(len, names)),
             current_as_of=seen.seq,
         )
 
@@ -207,7 +210,6 @@ class Loads:
             stored = copies.get(key)
             entry = None if stored is None else self._judge_copy(place, stored, terms)
             if entry is not None:
-                flights[place].is_kept = True
                 self._memory.put(place, entry)
                 self._land(place, flights[place], entry)
                 landed.append(place)
@@ -240,7 +242,8 @@ class Loads:
         if body is None:
             body = terms.codec.encode(entry.value)
         copy = Stored(seen.epoch, seen.mark, loaded_at, terms.lifetime, entry.tags, body)
-        self._sharing.write_soon(self._redis_key(place, terms), copy)
+        if (size := self._sharing.write_soon(self._redis_key(place, terms), copy)) is not None:
+            self.rails.note_large(place, size, self._sharing.max_value_bytes)
 
     def _redis_key(self, place: Place, terms: Terms) -> str:
         return redis_key(self._prefix, place[0], place[1], terms.codec.fingerprint)

@@ -7,7 +7,6 @@ write for the second time. What is asked for once then costs no write. Without c
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from tenantcache.budget.core.bands import BandInForce
@@ -16,13 +15,12 @@ from tenantcache.runtime.tasks import stop
 from tenantcache.values.core.stored import Stored, decode, encode
 from tenantcache.values.valuestore import ValueCopies
 
-logger = logging.getLogger(__name__)
-
 MAX_REMEMBERED = 10_000
-"""Keys that were to be written once: 1 MB. Beyond that it begins anew, and some are written one load later."""
+"""Keys that were to be written once: 1 MB. Beyond that the older half is forgotten, and is written one load later."""
 
-MAX_REPORTED = 100
-"""Keys whose values are too large, each of which is reported once."""
+WITHIN_LIVES = 2.0
+"""The second load counts if it comes within so many lives of the first. A value that each process loads once in two
+lives is read by others in that time; what is loaded once an hour and lives for minutes would only end unread."""
 
 
 class ValueSharing:
@@ -32,12 +30,11 @@ class ValueSharing:
     def __init__(
         self, store: ValueCopies | None, in_force: BandInForce, *, is_billed: bool, max_value_bytes: int
     ) -> None:
-        self.too_large: int = 0
+        self.max_value_bytes: int = max_value_bytes
         self._store, self._in_force = store, in_force
         self._is_billed = is_billed
-        self._max_value_bytes = max_value_bytes
-        self._loaded: set[str] = set()
-        self._reported: set[str] = set()
+        self._loaded: dict[int, float] = {}
+        self._loaded_before: dict[int, float] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
     async def read(self, keys: Sequence[str]) -> dict[str, Stored]:
@@ -51,20 +48,20 @@ class ValueSharing:
         copies = {key: decode(octets) for key, octets in zip(keys, found, strict=True) if octets is not None}
         return {key: copy for key, copy in copies.items() if copy is not None}
 
-    def write_soon(self, key: str, stored: Stored) -> None:
-        """Put a copy into Redis without being waited for, if it is worth a command."""
+    def write_soon(self, key: str, stored: Stored) -> int | None:
+        """Put a copy into Redis without being waited for, if it is worth a command. Its bytes if they are too many."""
         band = self._in_force.band
-        if self._store is None or not band.has_copies:
-            return
-        if (self._is_billed or band.is_thrifty) and self._is_first(key):
-            return
+        if self._store is None or not band.has_copies or stored.lifetime.is_short:
+            return None
+        if (self._is_billed or band.is_thrifty) and self._is_first(key, stored):
+            return None
         octets = encode(stored)
-        if len(octets) > self._max_value_bytes:
-            self._report_large(key, len(octets))
-            return
+        if len(octets) > self.max_value_bytes:
+            return len(octets)
         task = asyncio.create_task(self._write(self._store, key, octets, stored.lifetime.whole))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+        return None
 
     async def _write(self, store: ValueCopies, key: str, octets: bytes, seconds: float) -> None:
         try:
@@ -72,24 +69,13 @@ class ValueSharing:
         except StoreError:
             return
 
-    def _is_first(self, key: str) -> bool:
-        if key in self._loaded:
-            return False
-        if len(self._loaded) >= MAX_REMEMBERED:
-            self._loaded.clear()
-        self._loaded.add(key)
-        return True
-
-    def _report_large(self, key: str, size: int) -> None:
-        self.too_large += 1
-        if key in self._reported or len(self._reported) >= MAX_REPORTED:
-            return
-        self._reported.add(key)
-        logger.warning(
-            "the value %s is not stored in Redis, so each process loads it: it has %d bytes, and"
-            " TENANTCACHE_MAX_VALUE_BYTES is %d",
-            *(key, size, self._max_value_bytes),
-        )
+    def _is_first(self, key: str, stored: Stored) -> bool:
+        name, at = hash(key), stored.loaded_at
+        until = self._loaded.get(name) or self._loaded_before.get(name, at)
+        if len(self._loaded) >= MAX_REMEMBERED // 2 and name not in self._loaded:
+            self._loaded, self._loaded_before = {}, self._loaded
+        self._loaded[name] = at + WITHIN_LIVES * stored.lifetime.whole
+        return at >= until
 
     @property
     def is_writing(self) -> bool:

@@ -6,25 +6,31 @@ Redis, and the log of changes tells every process when it may not be served any 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from types import UnionType
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
-from tenantcache.errors import StoreError, told_as_unavailable
-from tenantcache.lookup.current import current_tenant
 from tenantcache.stats import ValueStats
 from tenantcache.tenant import Tenant
+from tenantcache.values.cached import Cached, Results, require_async
+from tenantcache.values.callkey import TENANT, CallKey
 from tenantcache.values.core.explanation import Explanation, explain
-from tenantcache.values.core.lifetime import Lifetime
+from tenantcache.values.core.kind import KindOptions, ValueKind, find_kind
+from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.s3fifo import MOST_HITS
-from tenantcache.values.core.terms import HARD_TIMEOUT, Tags, Terms
+from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
+from tenantcache.values.scope import Scope
+from tenantcache.values.writing import ValueWriting
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Values:
+class Values(ValueWriting):
     """Values of the current tenant, or of the one that a call names. `shared` has those that belong to none.
 
     Times are in seconds. A loader reads the primary database, in a snapshot that begins after it was called, and not by
@@ -33,6 +39,7 @@ class Values:
 
     def __init__(self, parts: ValueParts, *, is_shared: bool = False) -> None:
         self.parts = parts
+        self._scope = Scope(parts, is_shared=is_shared)
         self._is_shared = is_shared
         self._held = parts.memory.held
         self._floors, self._freshness, self._clock = parts.floors, parts.freshness, parts.clock
@@ -45,14 +52,10 @@ class Values:
         loader: Callable[[], Awaitable[T | None]],
         *,
         tenant: Tenant | str | None = None,
-        ttl: float | None = None,
-        fresh: float | None = None,
-        stale: float | None = None,
+        kind: ValueKind | str | None = None,
         tags: Tags = (),
-        type: type[T] | None = None,
-        negative_ttl: float | None = None,
-        soft_timeout: float = 0.0,
-        hard_timeout: float = HARD_TIMEOUT,
+        type: type[T] | UnionType | None = None,
+        **options: Unpack[KindOptions],
     ) -> T | None:
         """The value of `key`; None if the loader says that there is none, which is remembered for `negative_ttl`.
 
@@ -61,22 +64,51 @@ class Values:
         `hard_timeout` ends the loader with `TimeoutError`. Raises what the loader raises, `NotOpenError`, and
         LookupError without a tenant. A hit does no I/O; a miss costs one GET, and a SET if the loader was called.
         """
-        place = self._tenant_id(tenant), key, type
-        entry = self._held.get(place)
+        # A hit is counted in tests/regressions/test_hot_values.py.
+        tenant_id = tenant if isinstance(tenant, str) and not self._is_shared else self._scope.tenant_id(tenant)
+        entry = self._held.get((tenant_id, key, type))
         if entry is not None and entry.checked == self._floors.version:
             now = self._clock()
             if now < entry.good_until and now < self._freshness.valid_until:
                 if entry.hits < MOST_HITS:
                     entry.hits += 1
-                return cast(T, entry.value if entry.body is None else entry.codec.decode(entry.body))
-
-        async def load(keys: Sequence[str]) -> Mapping[str, Any]:
-            return {key: await loader()}
-
-        terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, soft_timeout, hard_timeout)
+                found: T | None = entry.value if entry.body is None else entry.codec.decode(entry.body)
+                return found
+        place: Place = self._scope.tenant_id(tenant), key, type
+        terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
-        found = await self.parts.finder.find([place], terms, load)
-        return cast(T, found[place].give())
+        entries = await self.parts.finder.find([place], terms, partial(_load_one, loader))
+        return cast(T, entries[place].give())
+
+    def cached(
+        self,
+        key: str,
+        *,
+        kind: ValueKind | str | None = None,
+        tags: Tags = (),
+        ignore: Collection[str] = (),
+        tenant: str = TENANT,
+        type: object = None,
+        **options: Unpack[KindOptions],
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Cached[P, T]]:
+        """Decorate an async function or method: what it returns is the value of `key`, as in `get_or_load`.
+
+        `key` names parameters in braces, `profile:{user_id}`, and so do `tags`. All parameters are in the key, or in
+        `ignore`. The one that `tenant` names says which tenant a call is about; without it, or if it is None, the
+        current tenant counts. The type is that of the return annotation, or `type`. Raises TypeError and ValueError if
+        that does not fit together. The engine need not be open.
+        """
+
+        def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Cached[P, T]:
+            require_async(function)
+            of_tenant = None if self._scope.is_shared else tenant
+            call = CallKey(function, key, tags=tags, ignore=ignore, tenant=of_tenant)
+            found = find_kind(kind, self.parts.kinds, options)
+            results = Results(self, function, call, found, type, self.parts.codecs.of)
+            self._scope.claim(call.template, function)
+            return Cached(results)
+
+        return decorate
 
     async def get_many(
         self,
@@ -84,19 +116,15 @@ class Values:
         load_many: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
         *,
         tenant: Tenant | str | None = None,
-        ttl: float | None = None,
-        fresh: float | None = None,
-        stale: float | None = None,
+        kind: ValueKind | str | None = None,
         tags: Tags = (),
-        type: type[T] | None = None,
-        negative_ttl: float | None = None,
-        soft_timeout: float = 0.0,
-        hard_timeout: float = HARD_TIMEOUT,
+        type: type[T] | UnionType | None = None,
+        **options: Unpack[KindOptions],
     ) -> dict[str, T]:
         """The values of `keys` that exist, by key, in that order. `load_many` is given the keys that are missing, and
         returns those values that exist. The rest is as in `get_or_load`: one MGET, and one load, for all of them."""
-        tenant_id = self._tenant_id(tenant)
-        terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, soft_timeout, hard_timeout)
+        tenant_id = self._scope.tenant_id(tenant)
+        terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
         places: dict[str, Place] = {key: (tenant_id, key, type) for key in keys}
         found = await self.parts.finder.find(places.values(), terms, load_many)
@@ -109,12 +137,10 @@ class Values:
         value: T,
         *,
         tenant: Tenant | str | None = None,
-        ttl: float | None = None,
-        fresh: float | None = None,
-        stale: float | None = None,
+        kind: ValueKind | str | None = None,
         tags: Tags = (),
-        type: type[T] | None = None,
-        negative_ttl: float | None = None,
+        type: type[T] | UnionType | None = None,
+        **options: Unpack[KindOptions],
     ) -> None:
         """Call it after the commit of what `value` is. Older ones are invalidated, and this process serves the new one
         at once.
@@ -123,12 +149,13 @@ class Values:
         background, and it is not served for longer than `max_staleness`. Raises `StoreUnavailableError` and
         `NotOpenError`. Costs one statement to Postgres and no Redis command.
         """
-        place: Place = (self._tenant_id(tenant), key, type)
-        terms = self._terms(ttl, fresh, stale, tags, type, negative_ttl, 0.0, HARD_TIMEOUT)
+        place: Place = (self._scope.tenant_id(tenant), key, type)
+        terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
-        terms.codec.encode(value)  # what cannot be kept is said before others are told
+        if value is not None:
+            stored_form(terms.codec, value)  # what cannot be kept is said before others are told
         read_at, writing = self.parts.clock(), self.parts.begin_set(place)
-        await self._log([value_name(place[0], key)])
+        await self._scope.log([value_name(place[0], key)])
         if self.parts.end_set(place, writing):
             self.parts.loads.set(place, value, terms, read_at)
 
@@ -138,7 +165,7 @@ class Values:
 
         Raises `StoreUnavailableError` and `NotOpenError`. Costs one statement to Postgres and no Redis command.
         """
-        tenant_id = self._tenant_id(tenant)
+        tenant_id = self._scope.tenant_id(tenant)
         names = [value_name(tenant_id, key) for key in keys]
         if tag is not None:
             names.append(tag_name(tenant_id, tag))
@@ -146,57 +173,25 @@ class Values:
             raise TypeError("invalidate() needs a key, or tag=")
         self.parts.require_open()
         with self.parts.invalidating():
-            await self._log(names)
+            await self._scope.log(names)
 
     async def expire(self, *, tag: str, tenant: Tenant | str | None = None) -> None:
         """What has `tag` is stale: it may be served while it is loaded again, until the end of its time, and not after
         that. Raises and costs as `invalidate`."""
-        tenant_id = self._tenant_id(tenant)
+        tenant_id = self._scope.tenant_id(tenant)
         self.parts.require_open()
-        await self._log([expiry_name(tenant_id, tag)])
+        await self._scope.log([expiry_name(tenant_id, tag)])
 
     def explain(self, key: str, *, tenant: Tenant | str | None = None, type: type | None = None) -> Explanation:
         """What this process knows of a value, and why it would be served or not. No I/O."""
-        place: Place = (self._tenant_id(tenant), key, type)
+        place: Place = (self._scope.tenant_id(tenant), key, type)
         return explain(self._held.get(place), self.parts.acceptance, value_name(place[0], key), self._clock())
 
     def stats(self) -> ValueStats:
         """Counts since the start of this process. No I/O."""
         return self.parts.stats()
 
-    async def _log(self, names: Sequence[str]) -> None:
-        with told_as_unavailable(StoreError):
-            await self.parts.log(names)
-        await self.parts.sync()
 
-    def _tenant_id(self, tenant: Tenant | str | None) -> str | None:
-        if self._is_shared:
-            if tenant is not None:
-                raise TypeError("values.shared belongs to no tenant: leave tenant= out")
-            return None
-        if tenant is None:
-            tenant = current_tenant()
-            if tenant is None:
-                raise LookupError(
-                    "no tenant: give tenant=, or call this in a request that has one; values.shared is for what belongs"
-                    " to no tenant"
-                )
-        found = tenant.id if isinstance(tenant, Tenant) else tenant
-        if not isinstance(found, str) or not found:
-            raise TypeError(f"tenant={found!r:.80} is not possible; give a Tenant or its id")
-        return found
-
-    def _terms(
-        self,
-        ttl: float | None,
-        fresh: float | None,
-        stale: float | None,
-        tags: Tags,
-        kind: type | None,
-        negative_ttl: float | None,
-        soft: float,
-        hard: float,
-    ) -> Terms:
-        negative = self.parts.negative_ttl if negative_ttl is None else negative_ttl
-        lifetime = Lifetime.of(ttl, fresh, stale, negative)
-        return Terms(lifetime, tags, self.parts.codec_of(kind), kind, soft, hard)
+async def _load_one(loader: Callable[[], Awaitable[object]], keys: Sequence[str]) -> Mapping[str, object]:
+    [key] = keys
+    return {key: await loader()}

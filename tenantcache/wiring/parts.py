@@ -17,6 +17,7 @@ from tenantcache.admin.usage import Usage
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.governor import Governor
 from tenantcache.errors import StoreError
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -77,6 +78,7 @@ class Parts:
     values: Values
     changes: Changes
     in_loop: InLoop
+    reports: Reports
     refusals: Refusals = field(default_factory=Refusals)
 
     @property
@@ -126,6 +128,7 @@ class Parts:
             pull_interval=min(1.0, settings.max_staleness / 3),
             on_pull=self.changes.pulled,
             tracing=stores.tracing,
+            on_beat=self.reports.watch,
         )
 
     def _longest_copy_life(self) -> float:

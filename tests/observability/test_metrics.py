@@ -22,6 +22,7 @@ NOT_EXPORTED = {
     "lookups.stale_served": "as stale lookups",
     "freshness.valid_for": "the age says it",
     "freshness.last_error": "a text",
+    "usage.requests": "as decisions",
     "limits.denied": "as decisions",
     "limits.unavailable": "as decisions",
     "limits.counters.known": "as the store 'unknown'",

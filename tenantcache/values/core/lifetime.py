@@ -11,6 +11,9 @@ loaded together are spread over them."""
 
 MAX_TTL: Final = 30 * 86_400.0
 
+MIN_TTL: Final = 10.0
+"""Seconds. What is kept for less is written into Redis more often than it is read. As `tenantcache churn` judges."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
@@ -22,17 +25,33 @@ class Lifetime:
     negative: float = 60.0
 
     @classmethod
-    def of(cls, ttl: float | None, fresh: float | None, stale: float | None, negative: float) -> Lifetime:
-        """Of what a caller gives: `ttl`, or `fresh` with or without `stale`. Raises ValueError."""
+    def of(
+        cls, ttl: float | None, fresh: float | None, stale: float | None, negative: float, *, short: bool = False
+    ) -> Lifetime:
+        """Of what a caller gives: `ttl`, or `fresh` with or without `stale`; under `MIN_TTL` only if it is meant to be
+        `short`. Raises ValueError."""
         if (ttl is None) == (fresh is None):
-            raise ValueError("give either ttl= or fresh=, in seconds: how long a value may be kept without a change")
+            raise ValueError(
+                "give either ttl= or fresh=, in seconds, or kind=: how long a value may be kept without a change"
+            )
         if ttl is not None and stale is not None:
             raise ValueError("stale= goes with fresh=: the seconds after it in which the old value is still served")
         seconds = _seconds("ttl", ttl) if fresh is None else _seconds("fresh", fresh)
         found = cls(seconds, stale or 0.0, negative)
+        if found.is_short and not short:
+            raise ValueError(
+                f"{'ttl' if fresh is None else 'fresh'}={seconds:g} is under {MIN_TTL:g} seconds, and changes are seen"
+                " at once anyway: give how long the value may be kept without one, like 300 for a session and 1800 for"
+                " a profile; or give short_ttl=True, and it is kept in the process alone"
+            )
         if found.stale < 0 or found.negative < 0:
             raise ValueError("stale= and negative_ttl= are seconds, 0 or more")
         return found
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it ends too soon for Redis."""
+        return self.fresh < MIN_TTL
 
     @property
     def whole(self) -> float:

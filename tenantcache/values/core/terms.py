@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from tenantcache.values.core.codec import Codec
+from tenantcache.values.core.kind import HARD_TIMEOUT
 from tenantcache.values.core.lifetime import Lifetime
 
 Tags = Sequence[str] | Callable[[Any], Sequence[str]]
 """Names under which values can be invalidated together, or what gives them for a value that was loaded."""
-
-HARD_TIMEOUT: Final = 30.0
-"""Seconds after which a load is given up. All who ask for the same value wait for one load, so it must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +21,12 @@ class Terms:
     lifetime: Lifetime
     tags: Tags
     codec: Codec[Any]
-    kind: type | None
     soft: float = 0.0
     hard: float = HARD_TIMEOUT
 
     def __post_init__(self) -> None:
         if isinstance(self.tags, str):
             raise TypeError(f"tags={self.tags!r} is one text; give a list of tags")
-        if self.soft < 0 or self.hard <= 0:
-            raise ValueError("soft_timeout= and hard_timeout= are seconds, over 0")
 
     @property
     def known_tags(self) -> tuple[str, ...]:

@@ -1,0 +1,121 @@
+"""What a call of a function says of its value: the key, the tags and the tenant."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from tenantcache.values.core.keytemplate import KeyTemplate
+from tenantcache.values.core.terms import Tags
+
+TENANT: Final = "tenant"
+"""The parameter that says which tenant a call is about, if nothing else is said."""
+
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class CallKey:
+    """Reads arguments by the signature of `function`. Every parameter is in the key, is the tenant, or is ignored, so
+    that no two calls are given one value by mistake. `self` and `cls` are ignored unless the key names them."""
+
+    def __init__(
+        self, function: Callable[..., Any], key: str, *, tags: Tags, ignore: Collection[str], tenant: str | None
+    ) -> None:
+        """Raises TypeError and ValueError, with what would be right."""
+        self._name: str = function.__qualname__
+        self._signature = inspect.signature(function)
+        parameters = self._signature.parameters
+        self._places: dict[str, int] = {name: place for place, name in enumerate(parameters)}
+        kinds = [one.kind for one in parameters.values()]
+        self._positional: int = kinds.count(_EITHER) if set(kinds) <= {_EITHER, inspect.Parameter.KEYWORD_ONLY} else -1
+        self._defaults: list[tuple[str, object]] = [(name, one.default) for name, one in parameters.items()]
+        self.template: KeyTemplate = KeyTemplate(key)
+        self._key = self.template, self._find(self.template.names, "the key")
+        if tenant is not None and tenant not in parameters and tenant != TENANT:
+            self._find([tenant], "tenant=")
+        self._tenant = None if tenant is None else self._places.get(tenant)
+        self._tags = tags if callable(tags) else self._read_tags(tags)
+        self._check_ignored(ignore, tenant)
+
+    def arguments(self, args: Sequence[object], kwargs: Mapping[str, object], *, is_whole: bool) -> Sequence[object]:
+        """Those of a call, in the order of the parameters; `is_whole`: none may be missing. Raises TypeError."""
+        if (found := self._bind_fast(args, kwargs)) is not None:
+            return found
+        bind = self._signature.bind if is_whole else self._signature.bind_partial
+        bound = bind(*args, **kwargs)
+        bound.apply_defaults()
+        missing = [name for name in self.template.names if name not in bound.arguments]
+        if missing:
+            raise TypeError(f"{self._name}() needs {' and '.join(missing)} to know which value is meant")
+        return [bound.arguments.get(name) for name in self._places]
+
+    def _bind_fast(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Sequence[object] | None:
+        """What `Signature.bind` finds, in a tenth of its time; None for what is left to that, faults among others."""
+        if len(args) > self._positional:
+            return None
+        found, named = list(args), 0
+        for name, default in self._defaults[len(args) :]:
+            if name in kwargs:
+                named += 1
+                found.append(kwargs[name])
+            elif default is inspect.Parameter.empty:
+                return None
+            else:
+                found.append(default)
+        return found if named == len(kwargs) else None
+
+    def key(self, arguments: Sequence[object]) -> str:
+        template, places = self._key
+        return template.fill(places, arguments, is_key=True)
+
+    def tags(self, arguments: Sequence[object]) -> Tags:
+        if callable(self._tags):
+            return self._tags
+        return [template.fill(places, arguments, is_key=False) for template, places in self._tags]
+
+    def tenant(self, arguments: Sequence[object]) -> Any:
+        """What the call names; None: the current tenant counts."""
+        return None if self._tenant is None else arguments[self._tenant]
+
+    def _read_tags(self, tags: Sequence[str]) -> list[tuple[KeyTemplate, list[int]]]:
+        if isinstance(tags, str):
+            raise TypeError(f"tags={tags!r} is one text; give a list of tags")
+        templates = [KeyTemplate(tag) for tag in tags]
+        return [(template, self._find(template.names, f"the tag {template.text!r}")) for template in templates]
+
+    def _find(self, names: Sequence[str], what: str) -> list[int]:
+        for name in names:
+            if name not in self._places:
+                close = difflib.get_close_matches(name, self._places, n=1)
+                known = ", ".join(self._places) or "none"
+                hint = f"did you mean {close[0]}?" if close else f"its parameters are {known}"
+                raise TypeError(f"{what} names {name}, which {self._name}() does not have; {hint}")
+        return [self._places[name] for name in names]
+
+    def _check_ignored(self, ignore: Collection[str], tenant: str | None) -> None:
+        if isinstance(ignore, str):
+            raise TypeError(f"ignore={ignore!r} is one text; give a list of parameters")
+        self._find(list(ignore), "ignore=")
+        told = {*self.template.names, *ignore, tenant, _receiver(self._name, self._places)}
+        for name, parameter in self._signature.parameters.items():
+            if name in told and (parameter.kind not in _VARIABLE or name in ignore):
+                continue
+            if parameter.kind in _VARIABLE:
+                raise TypeError(
+                    f"{self._name}() takes any arguments, as {parameter}, which a key cannot name; ignore={[name]!r}"
+                    " leaves them out"
+                )
+            raise TypeError(
+                f"{self._name}() has the parameter {name}, which the key {self.template.text!r} does not name, so"
+                f" calls that differ in it would be given one value; add {{{name}}} to the key, or ignore={[name]!r}"
+            )
+
+
+def _receiver(name: str, parameters: Collection[str]) -> str | None:
+    """`self` or `cls` of a function that is defined in a class."""
+    first = next(iter(parameters), None)
+    is_method = name.rpartition(".")[0].rpartition(".")[2] not in ("", "<locals>")
+    return first if is_method and first in ("self", "cls") else None
