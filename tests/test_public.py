@@ -37,6 +37,7 @@ def test_the_page_lists_these_modules() -> None:
         "tenantcache.limits",
         "tenantcache.observability.logs",
         "tenantcache.observability.opentelemetry",
+        "tenantcache.observability.prometheus",
         "tenantcache.stats",
         "tenantcache.testing",
         "tenantcache.web.ask",

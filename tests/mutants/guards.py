@@ -128,8 +128,15 @@ SUITES = {
         "tests/values/test_types_on_servers.py",
     ],
     "adopted": ["tests/adoption/test_rows.py", "tests/adoption/test_serving.py", "tests/adoption/test_meeting.py"],
+    "metrics": [
+        "tests/observability/test_metrics.py",
+        "tests/observability/test_prometheus.py",
+        "tests/observability/test_snapshots.py",
+        "tests/observability/test_toptenants.py",
+    ],
 }
 WHAT_SUITES_DO = {
+    "metrics": "what a scrape answers and costs, and what processes of one machine tell each other of their counters",
     "rules": "each rule of `core/freshness.py` by itself, and its theory as a property (Hypothesis)",
     "units": "resolver, follower and engine, with each message delayed for as long as the test wants",
     "scenarios": "what each rule prevents, message by message, as text that a person can read",
@@ -192,6 +199,7 @@ COUNTING = ("counting",)
 OF_FAILOVER = ("failover",)
 METER, BILLING = ("meter",), ("billing",)
 OF_BANDS, PLANNED = ("bands",), ("planned moves",)
+METRICS, SNAPSHOTS = ("metrics",), "tenantcache/observability/snapshots.py"
 SHELL = ("shell",)
 WRITING, WRITE_QUEUE, WRITES = (
     ("writing",),
@@ -3226,5 +3234,75 @@ MUTANTS += [
         "async with asyncio.timeout(SEND_TIMEOUT):",
         "async with asyncio.timeout(None):",
         DASHBOARD,
+    ),
+    Mutant(
+        "metrics: no label names a tenant unless it is asked for",
+        "tenantcache/observability/watch.py",
+        "metric is not TENANT_REQUESTS or self._tenants is not None",
+        "True",
+        METRICS,
+    ),
+    Mutant(
+        "metrics: a scrape waits for nothing",
+        "tenantcache/observability/watch.py",
+        "        if self._directory is None:\n            return self._merge(own, Ended(), [])\n",
+        "",
+        METRICS,
+    ),
+    Mutant(
+        "metrics: refusals of limits are no admissions",
+        "tenantcache/ratelimit/decisioncount.py",
+        "elif decision.allowed:",
+        "elif decision:",
+        METRICS,
+    ),
+    Mutant(
+        "metrics: what fast paths have spent is counted",
+        "tenantcache/ratelimit/core/leasedholding.py",
+        "            self._fast.count += spent\n",
+        "",
+        METRICS,
+    ),
+    Mutant(
+        "counters of the ended: none counts twice",
+        SNAPSHOTS,
+        "others = [each for each in others if each.name not in ended.folded]",
+        "pass",
+        METRICS,
+    ),
+    Mutant(
+        "counters of the ended: none is missed while they are added up",
+        SNAPSHOTS,
+        "if self._read_ended().generation == ended.generation:",
+        "if True:",
+        METRICS,
+    ),
+    Mutant(
+        "counters of the ended: they are in the sum before their files go",
+        SNAPSHOTS,
+        'self._put(ENDED, {"values": rows_of, "folded": folded, "generation": ended.generation + 1})',
+        "pass",
+        METRICS,
+    ),
+    Mutant(
+        "counters of the ended: a sum that cannot be read is not written over",
+        SNAPSHOTS,
+        'if not ended.generation and self._file(ENDED, "json").exists():',
+        "if False:",
+        METRICS,
+    ),
+    Mutant(
+        "gauges of the ended are gone",
+        SNAPSHOTS,
+        "return self.runs and now - STALE_AFTER <= self.written_at <= now",
+        "return now - STALE_AFTER <= self.written_at <= now",
+        METRICS,
+    ),
+    Mutant(
+        "busiest tenants: a number never falls",
+        "tenantcache/observability/toptenants.py",
+        "        if requests <= 0:\n            return\n",
+        "",
+        METRICS,
     ),
 ]

@@ -85,6 +85,7 @@ def test_there_may_be_no_directory_yet(machine: Machine) -> None:
 def test_counters_of_a_process_that_has_ended_count_on_and_its_gauges_do_not(machine: Machine) -> None:
     reader, other = machine.run(1), machine.run(5, 50)
     end(other)
+    assert machine.gauges(reader) == [], "also for the reader that finds it"
     for _ in range(3):
         assert machine.counter(reader) == 5
         assert machine.gauges(reader) == []
