@@ -36,7 +36,6 @@ from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
 from tenantcache.values.codecs import Codecs
 from tenantcache.values.memory import ValueMemory
-from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
@@ -45,13 +44,7 @@ from tenantcache.wiring.parts import Parts
 from tenantcache.wiring.stores import Stores
 
 
-def assemble(
-    settings: Settings,
-    stores: Stores,
-    clock: Clock,
-    home: Home,
-    value_parts: Callable[..., ValueParts] = ValueParts,
-) -> Parts:
+def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
     """Make all parts of an engine. No I/O."""
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
@@ -65,7 +58,7 @@ def assemble(
     governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
-    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home, value_parts)
+    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
     parts = Parts(
         settings=settings,
         stores=stores,
@@ -111,12 +104,11 @@ def _make_values(
     server_now: Callable[[], float],
     in_loop: InLoop,
     home: Home,
-    value_parts: Callable[..., ValueParts],
 ) -> Values:
     sharing = ValueSharing(
         stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
     )
-    parts = value_parts(
+    parts = stores.value_parts(
         ValueMemory(settings.values_max_entries, settings.values_max_bytes),
         freshness,
         sharing,

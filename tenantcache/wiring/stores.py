@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -33,6 +34,7 @@ from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.valuestore import ValueCopies
 
 
@@ -45,7 +47,7 @@ class Stores:
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
-    is what `copies` go by. `tracing` is told of I/O.
+    is what `copies` go by. `tracing` is told of I/O. `value_parts` makes what values stand on.
     """
 
     tenants: TenantStore
@@ -65,6 +67,7 @@ class Stores:
     bands: BandStore | None = None
     in_force: BandInForce = field(default_factory=BandInForce)
     tracing: Tracing = field(default_factory=Tracing)
+    value_parts: Callable[..., ValueParts] = ValueParts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

@@ -53,7 +53,7 @@ def _table() -> Iterator[Fingerprint]:
     def common(owner: str, pattern: bytes, kinds: str) -> Fingerprint:
         return shape(owner, pattern, kinds, only_with_kind=True)
 
-    yield shape("tenantcache", rb"tenantcache:(?:probe|tenant:.+|ratelimit:.+)", "string")
+    yield shape("tenantcache", rb"tenantcache:(?:probe|tenant:.+|ratelimit:.+|value:.+)", "string")
     yield shape("upstash-ratelimit", rb"@upstash/ratelimit(?::.+)?")
     yield shape("limits", rb"LIMITS:\{?LIMITER/.+/\d+/\d+/(?:second|minute|hour|day|month|year)\}?(?:/-1)?")
     yield shape("fastapi-limiter", rb"fastapi-limiter:.+", "string")

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from tenantcache.budget.core.patterns import fold
+
 MOST_LOOKED_AT: Final = 200
 """Parts of a value that are looked at. What lies behind them does not count: looking costs less than encoding."""
 
@@ -42,6 +44,7 @@ _ISSUED = (
 _NAMED = r"(?:token|api[_-]?key|password|passwd|secret)[:/|=](?P<named>[\w+/=-]{16,})"
 _IN_KEY = re.compile(rf"(?<![A-Za-z0-9])(?:{_JWT}|{_ISSUED}|{_NAMED})")
 _SHORTEST_IN_KEY = 20
+_JSON_FIELD = re.compile(r'"([^"\\]{1,60})":\s*"([^"\\]{0,200})')
 _TOLD = {"jwt": "a JWT", "issued": "an access token", "named": "a token"}
 _MASKED = re.compile(r"(?:[*•xX.\s-]+\d{0,4})?")
 
@@ -112,6 +115,25 @@ def secret_in_key(key: str) -> str | None:
         kind = found.lastgroup or ""
         if kind != "named" or _is_random(found["named"]):
             return _TOLD[kind]
+    return None
+
+
+def shown_pattern(key: str) -> str:
+    """The pattern of `key` (`budget/core/patterns.py`), with `{secret}` in place of one."""
+    return fold(_IN_KEY.sub(_hide, key).encode("utf-8", "replace"))
+
+
+def _hide(found: re.Match[str]) -> str:
+    kind = found.lastgroup or ""
+    secret = found[kind]
+    return found[0] if kind == "named" and not _is_random(secret) else found[0].replace(secret, "{secret}")
+
+
+def secret_in_json(octets: bytes) -> str | None:
+    """What secret a JSON text, which may end anywhere, has under a name that says so."""
+    for name, text in _JSON_FIELD.findall(octets.decode("utf-8", "replace")):
+        if _is_meant(text) and (found := secret_name(name)) is not None:
+            return found
     return None
 
 
