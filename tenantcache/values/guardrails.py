@@ -17,7 +17,7 @@ from tenantcache.stats import GuardrailStats
 from tenantcache.values.callsite import call_site
 from tenantcache.values.core.loops import Run
 from tenantcache.values.core.reuse import Reuse, is_of_tokens
-from tenantcache.values.core.secrecy import secret_in_key, secret_in_value, shown_pattern
+from tenantcache.values.core.secrecy import may_hold_secret, secret_in_key, secret_in_value, shown_pattern
 from tenantcache.values.memory import Place, ValueMemory
 
 logger = logging.getLogger(__name__)
@@ -149,9 +149,9 @@ class Guardrails:
 
     # What has been loaded.
 
-    def loaded(self, place: Place, value: object) -> None:
-        """Look at a value that a loader has given."""
-        if (kind := secret_in_value(value)) is not None:
+    def loaded(self, place: Place, value: object, body: bytes | None) -> None:
+        """Look at a value that a loader has given; `body` is its stored form, None if it cannot be stored."""
+        if (body is None or may_hold_secret(body)) and (kind := secret_in_value(value)) is not None:
             self.secrets += 1
             self._tell(place, _SECRET_IN_VALUE, kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from tenantcache.values.core.secrecy import (
     MOST_LOOKED_AT,
+    NAMES,
     WRAPPED,
+    may_hold_secret,
     secret_in_json,
     secret_in_key,
     secret_in_value,
@@ -20,6 +23,12 @@ from tenantcache.values.core.secrecy import (
 )
 
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(name.upper() for name in NAMES)])
+def test_stored_forms_of_all_of_them_are_looked_into(name: str) -> None:
+    assert may_hold_secret(json.dumps({"id": 1, name: "4f9c1b"}).encode())
+    assert not may_hold_secret(b'{"id":1,"name":"Ann","theme":"dark","roles":["a"]}')
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from tenantcache.budget.core.patterns import fold
 MOST_LOOKED_AT: Final = 200
 """Parts of a value that are looked at. What lies behind them does not count: looking costs less than encoding."""
 
+SEARCHED: Final = 8_192
+"""Bytes of its stored form that are searched before, for the same reason."""
+
 NAMES: Final = (
     "password", "passwd", "passphrase", "password hash", "secret", "token", "api key", "apikey", "private key",
     "secret key", "access key", "encryption key", "signing key", "card number", "cvv", "cvc",
@@ -47,6 +50,20 @@ _SHORTEST_IN_KEY = 20
 _JSON_FIELD = re.compile(r'"([^"\\]{1,60})":\s*"([^"\\]{0,200})')
 _TOLD = {"jwt": "a JWT", "issued": "an access token", "named": "a token"}
 _MASKED = re.compile(r"(?:[*•xX.\s-]+\d{0,4})?")
+
+
+def may_hold_secret(body: bytes) -> bool:
+    """Whether to look into a value whose stored form this is: most have none of these letters."""
+    text = body[:SEARCHED].lower()
+    return (
+        b"pass" in text
+        or b"token" in text
+        or b"secret" in text
+        or b"key" in text
+        or b"card" in text
+        or b"cvv" in text
+        or b"cvc" in text
+    )
 
 
 def secret_in_value(value: object) -> str | None:
