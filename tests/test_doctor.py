@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_what_it_says_beforehand_is_not_passed(
 
 
 def forbid(client: redis.Redis, *rules: str) -> None:
-    arguments = ["SETUSER", "few", "on", ">secret", "~*", "+@all", *rules]
+    arguments = ["SETUSER", "few", "on", ">hunter2", "~*", "+@all", *rules]
     client.execute_command("ACL", *arguments)  # type: ignore[no-untyped-call]
 
 
@@ -225,12 +226,12 @@ def test_a_user_with_few_rights(
     with redis.Redis.from_url(server.url) as client:
         client.mset({f"user:{number}:profile": "x" for number in range(100)})
         forbid(client, *rules)
-    url = server.url.replace("//", "//few:secret@")
+    url = server.url.replace("//", "//few:hunter2@")
     assert run("doctor", "--redis-url", url) == 0
     assert f"? {unknown}: " in run.out
     assert "Keys expire" not in run.out or "-@all" not in rules
     assert told in " ".join(run.out.split())
-    assert "secret" not in run.out + run.errors
+    assert "hunter2" not in run.out + run.errors
 
 
 def test_commands_that_were_renamed_are_told_as_missing(run: Run, redis_factory: Callable[..., RedisServer]) -> None:
@@ -386,8 +387,8 @@ def test_unknown_plan_and_no_server(run: Run, redis_url: str) -> None:
     assert run("doctor", "--redis-url", redis_url, "--plan", "gold") == 2
     assert "--plan: there is no plan 'gold'; give one of upstash-free, upstash-payg" in run.errors
     assert run("doctor") == 2
-    assert run("doctor", "--redis-url", f"redis://u:secret@127.0.0.1:{free_port()}") == 3
-    assert "secret" not in run.errors
+    assert run("doctor", "--redis-url", f"redis://u:hunter2@127.0.0.1:{free_port()}") == 3
+    assert "hunter2" not in run.errors
     assert run("doctor", "--redis-url", redis_url, "--fail-on", "never") == 2
 
 
@@ -461,11 +462,38 @@ def test_a_database_that_cannot_be_used_is_a_finding_and_not_the_end(
 ) -> None:
     for url, told in (
         (empty_database_url, "the database has no tenantcache schema"),
-        (f"postgresql://u:secret@127.0.0.1:{free_port()}/d", "is not running"),
+        (f"postgresql://u:hunter2@127.0.0.1:{free_port()}/d", "is not running"),
         ("mysql://h/d", "DATABASE_URL"),
     ):
         assert run("doctor", "--redis-url", redis_url, "--json", DATABASE_URL=url) == 1
         findings = {finding["id"]: finding for finding in json.loads(run.out)["findings"]}
         assert findings["postgres"]["severity"] == "crit"
         assert told in findings["postgres"]["evidence"]
-        assert "secret" not in run.out + run.errors
+        assert "hunter2" not in run.out + run.errors
+
+
+def test_one_time_keys_and_secrets_are_found_and_not_shown(
+    run: Run, redis_url: str, client: redis.Redis, billed_commands: BilledCommands
+) -> None:
+    jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+    client.set("x", '{"tenantcache":1,"epoch":"e","value":{"name":"Ann","password":"hunter2"}}')
+    payload = client.dump("x")
+    assert payload is not None
+    client.delete("x")
+    for number in range(60):
+        left = 60 + 59 * number  # of an hour
+        key = f"tenantcache:value:acme:reset:{uuid.UUID(int=number)}"
+        client.restore(key, 1_000 * left, payload, idletime=3_600 - left)
+    found = run.doctor(redis_url, "--weekly")
+    assert found["one-time-keys"]["severity"] == "warn"
+    assert found["one-time-keys"]["evidence"].startswith("tenantcache:value:acme:reset:{uuid}: ")
+    assert found["secrets"]["evidence"] == "a field of tenantcache:value:acme:reset:{uuid} (password)"
+    assert "tenantcache has 100 % of the keys" in found["who-spends"]["evidence"]
+    client.set(f"session:{jwt}", "1", ex=60)
+    found = run.doctor(redis_url, "--weekly")
+    assert found["secrets"]["severity"] == "warn"
+    assert found["secrets"]["evidence"].startswith("session:{secret} (a JWT), a field of tenantcache:value")
+    assert not [part for part in (jwt, jwt.rpartition(".")[2], "hunter2", "Ann") if part in run.out]
+    billed_commands.reset()
+    run.doctor(redis_url, "--weekly")
+    assert run.report["billed_commands"] == billed_commands.total()

@@ -6,13 +6,10 @@ What a server or user refuses is noted, and the examination goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from redis.exceptions import NoPermissionError
-
-from tenantcache.budget.core.facts import Facts, IdleFacts, KeyFacts, QuotaFacts
+from tenantcache.budget.core.facts import Facts, IdleFacts, KeyFacts, QuotaFacts, ValueFacts
 from tenantcache.budget.core.period import period_of
 from tenantcache.budget.core.plans import FREE_PLAN, Plan, project
 from tenantcache.budget.core.serverfacts import ServerFacts
@@ -20,19 +17,16 @@ from tenantcache.budget.core.traffic import Traffic
 from tenantcache.cli.fleet import read_fleet
 from tenantcache.cli.keysample import sample
 from tenantcache.cli.postgresfacts import read_postgres
+from tenantcache.cli.randomkeys import COMMANDS, IDLE_ASKED, ask_random_keys, told
 from tenantcache.cli.terminal import Terminal
 from tenantcache.cli.vitals import read_traffic
 from tenantcache.errors import OverQuotaError
 from tenantcache.stores.anyredis import AnyRedis, is_not_known
 
-IDLE_ASKED = 50
-UNUSED_AFTER = 7 * 86_400
-"""Seconds without a read or write."""
-
 SAMPLE = 500
 """Billed commands for the sample of keys."""
 
-MOST = SAMPLE + 2 * IDLE_ASKED + 2
+MOST = SAMPLE + COMMANDS * IDLE_ASKED + 2
 """Billed commands of a whole examination; 2 for DBSIZE and for finding the nodes of a cluster."""
 
 
@@ -62,7 +56,7 @@ async def examine(redis: AnyRedis, wanted: Wanted, terminal: Terminal) -> Facts:
 
 async def _look_inside(redis: AnyRedis, facts: Facts, wanted: Wanted, terminal: Terminal) -> Facts:
     [config] = await redis.nodes[0].send_many([("CONFIG", "GET", "save")])
-    refused = [_told(("CONFIG", "GET"), config)] if is_not_known(config) else []
+    refused = [told(("CONFIG", "GET"), config)] if is_not_known(config) else []
     facts = replace(facts, saves=_saves(config), refused=tuple(refused))
     if not wanted.keys:
         return facts
@@ -70,9 +64,9 @@ async def _look_inside(redis: AnyRedis, facts: Facts, wanted: Wanted, terminal: 
     if facts.server.keys is None and spending.remaining >= len(redis.nodes):
         facts = replace(facts, server=await _count_keys(redis, facts.server))
     if facts.server.keys == 0:
-        return replace(facts, sample=KeyFacts(0, largest=()), idle=IdleFacts(0, 0))
-    if spending.remaining >= 2 * IDLE_ASKED:
-        facts = await _ask_idle(redis, facts)
+        return replace(facts, sample=KeyFacts(0, largest=()), idle=IdleFacts(0, 0), values=ValueFacts(0))
+    if spending.remaining >= COMMANDS * IDLE_ASKED:
+        facts = await ask_random_keys(redis, facts)
     found = await sample(redis, min(SAMPLE, spending.remaining), terminal)
     return replace(facts, sample=found, hidden=found.notes if found else ())
 
@@ -89,29 +83,6 @@ async def _count_keys(redis: AnyRedis, server: ServerFacts) -> ServerFacts:
     counts = [(await node.send_many([("DBSIZE",)]))[0] for node in redis.nodes]
     told = [count for count in counts if isinstance(count, int)]
     return replace(server, keys=sum(told)) if len(told) == len(counts) else server
-
-
-async def _ask_idle(redis: AnyRedis, facts: Facts) -> Facts:
-    """Ask keys chosen at random. Servers that do not have the command, or have an LFU policy, do not say."""
-    idle: list[int] = []
-    nodes = redis.nodes[:IDLE_ASKED]
-    count = max(min(IDLE_ASKED, facts.server.keys or IDLE_ASKED) // len(nodes), 1)
-    for node in nodes:
-        named = await node.send_many([("RANDOMKEY",)] * count)
-        if is_not_known(named[0]):
-            return replace(facts, refused=(*facts.refused, _told(("RANDOMKEY",), named[0])))
-        keys = [key for key in named if isinstance(key, bytes)]
-        replies = await node.send_many([("OBJECT", "IDLETIME", key) for key in keys]) if keys else []
-        if refusals := [reply for reply in replies if is_not_known(reply)]:
-            return replace(facts, refused=(*facts.refused, _told(("OBJECT", "IDLETIME"), refusals[0])))
-        idle += [reply for reply in replies if isinstance(reply, int)]
-    unused = [seconds for seconds in idle if seconds >= UNUSED_AFTER]
-    return replace(facts, idle=IdleFacts(len(idle), len(unused))) if idle else facts
-
-
-def _told(command: Sequence[str], reply: object) -> str:
-    name = " ".join(command)
-    return f"{name} (this user may not run it)" if isinstance(reply, NoPermissionError) else name
 
 
 def _hidden(server: ServerFacts) -> tuple[str, ...]:

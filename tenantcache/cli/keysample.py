@@ -43,4 +43,4 @@ def key_facts(report: KeyReport) -> KeyFacts:
 
 def _pattern_facts(pattern: PatternReport) -> PatternFacts:
     without = pattern.ttl.get(NO_TTL, 0.0) if pattern.ttl else None
-    return PatternFacts(pattern.pattern, pattern.keys, without, pattern.longest_ttl, pattern.owner)
+    return PatternFacts(pattern.pattern, pattern.keys, without, pattern.longest_ttl, pattern.owner, pattern.secret)

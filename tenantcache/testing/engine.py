@@ -45,7 +45,6 @@ class MemoryCache(TenantCache):
     """
 
     _home_class = AnyLoop
-    _value_parts_class = KeptParts
     values: SwitchedValues
 
     def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
@@ -54,7 +53,14 @@ class MemoryCache(TenantCache):
         self.registry: MemoryRegistry = MemoryRegistry(self.database, self.fake_clock)
         database = self.database
         stores = Stores(
-            database, database, database, MemoryCounters(), registry=self.registry, usage=database.usage, rows=database
+            database,
+            database,
+            database,
+            MemoryCounters(),
+            registry=self.registry,
+            usage=database.usage,
+            rows=database,
+            value_parts=KeptParts,
         )
         # A lookup costs nothing here, so an index of hosts would save nothing, nor would a memory that is warm.
         values: SettingsArguments = {

@@ -12,13 +12,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from tenantcache.budget.core.patterns import fold
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import GuardrailStats
 from tenantcache.values.callsite import call_site
 from tenantcache.values.core.loops import Run
 from tenantcache.values.core.reuse import Reuse, is_of_tokens
-from tenantcache.values.core.secrecy import secret_in_key, secret_in_value
+from tenantcache.values.core.secrecy import may_hold_secret, secret_in_key, secret_in_value, shown_pattern
 from tenantcache.values.memory import Place, ValueMemory
 
 logger = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ class Guardrails:
     # Keys that are never asked for again.
 
     def _watch(self, place: Place, end: float, now: float) -> None:
-        pattern = fold(place[1].encode("utf-8", "replace"))
+        pattern = shown_pattern(place[1])
         reuse = self._patterns.get(pattern)
         if reuse is None:
             if len(self._patterns) >= MAX_PATTERNS or not is_of_tokens(pattern):
@@ -150,9 +149,9 @@ class Guardrails:
 
     # What has been loaded.
 
-    def loaded(self, place: Place, value: object) -> None:
-        """Look at a value that a loader has given."""
-        if (kind := secret_in_value(value)) is not None:
+    def loaded(self, place: Place, value: object, body: bytes | None) -> None:
+        """Look at a value that a loader has given; `body` is its stored form, None if it cannot be stored."""
+        if (body is None or may_hold_secret(body)) and (kind := secret_in_value(value)) is not None:
             self.secrets += 1
             self._tell(place, _SECRET_IN_VALUE, kind)
 
@@ -200,6 +199,6 @@ class Guardrails:
 
 def _named(place: Place, site: str | None = None) -> str:
     """A value without what is secret in its key, and where it was asked for."""
-    pattern = fold(place[1].encode("utf-8", "replace"))
+    pattern = shown_pattern(place[1])
     told = f"a value like {pattern}" if "{" in pattern else f"the value {pattern}"
     return told if site is None else f"{told}, asked for at {site},"

@@ -149,12 +149,16 @@ class Loads:
     def _make(self, place: Place, value: object, terms: Terms, seen: Seen, read_at: float) -> Entry:
         """Raises what the codec and the tags of the application raise."""
         life, codec = terms.lifetime, terms.codec
-        self.rails.loaded(place, value)
         if value is None:
             fresh, stale, body = life.negative, 0.0, b""
         else:
             fresh, stale = life.fresh, life.stale
-            body, value = stored_form(codec, value)  # what the first caller gets is what later ones get
+            try:
+                body, value = stored_form(codec, value)  # what the first caller gets is what later ones get
+            except TypeError:
+                self.rails.loaded(place, value, None)
+                raise
+            self.rails.loaded(place, value, body)
         return self._entry(place, value, body, terms, Lifetime(fresh, stale), terms.tags_of(value), seen, read_at)
 
     def _entry(

@@ -1,7 +1,8 @@
 """Values in Redis, for other processes: a saving that no caller waits for longer than for a miss.
 
 Commands are spared. If they are billed, or in a band that saves them, a key is written when this process has it to
-write for the second time. What is asked for once then costs no write. Without copies nothing is read or written.
+write for the second time within two lives of it. What is asked for once then costs no write. Without copies nothing is
+read or written.
 """
 
 from __future__ import annotations

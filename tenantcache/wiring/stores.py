@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -35,6 +36,7 @@ from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.valuestore import ValueCopies
 
 
@@ -48,7 +50,7 @@ class Stores:
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
     is what `copies` go by. `tracing` is told of I/O. `reports` are those of the fleet's processes, if they can be read
-    and written.
+    and written. `value_parts` makes what values stand on.
     """
 
     tenants: TenantStore
@@ -69,6 +71,7 @@ class Stores:
     reports: ReportStore | None = None
     in_force: BandInForce = field(default_factory=BandInForce)
     tracing: Tracing = field(default_factory=Tracing)
+    value_parts: Callable[..., ValueParts] = ValueParts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

@@ -20,8 +20,10 @@ from tenantcache.budget.core.facts import (
     PatternFacts,
     PostgresFacts,
     QuotaFacts,
+    ValueFacts,
 )
 from tenantcache.budget.core.finding import EVERY, Checklist, Severity
+from tenantcache.budget.core.keylives import KeyLife
 from tenantcache.budget.core.plans import PLANS, Outlook, Plan
 from tenantcache.budget.core.serverfacts import ServerFacts
 from tenantcache.budget.core.spenders import SENT_BY
@@ -457,3 +459,22 @@ def test_a_list_has_its_own_rules_alone() -> None:
     daily = {finding.id for finding in diagnose(facts_of(), Checklist.DAILY).findings}
     assert {"operations-rate", "hit-rate", "spike"} <= daily
     assert not {"memory", "expiry", "key-names"} & daily
+
+
+def test_secrets_in_keys_and_in_values() -> None:
+    jwt = PatternFacts("session:{token}", 10, secret="session:{secret} (a JWT)")
+    for changed, expected in (
+        ({}, "ok"),
+        ({"sample": KeyFacts(10, (jwt,))}, "warn"),
+        ({"values": ValueFacts(5)}, "ok"),
+        ({"values": ValueFacts(5, [("p:value:acme:user/{id}", "password")])}, "warn"),
+    ):
+        assert severity_of("secrets", facts_of(**changed)) == expected
+    assert severity_of("secrets", facts_of(sample=None)) is None
+
+
+def test_keys_that_are_written_and_never_read() -> None:
+    unread = [KeyLife("reset:{uuid}", 3_000, 600)] * 10
+    assert severity_of("one-time-keys", facts_of(lives=unread)) == "warn"
+    assert severity_of("one-time-keys", facts_of(lives=unread[:9])) == "ok"
+    assert severity_of("one-time-keys", facts_of(lives=unread, idle=None)) is None

@@ -67,7 +67,7 @@ SUITES = {
     ],
     "watching": ["tests/stores/test_watching.py"],
     "telling": ["tests/test_on_change.py"],
-    "keys": ["tests/test_sampling.py", "tests/test_clean.py"],
+    "keys": ["tests/test_sampling.py", "tests/test_clean.py", "tests/core/test_keylives.py"],
     "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
@@ -3035,7 +3035,7 @@ MUTANTS += [
     Mutant(
         "values: a report hides the key",
         VALUE_RAILS,
-        '    pattern = fold(place[1].encode("utf-8", "replace"))\n    told =',
+        "    pattern = shown_pattern(place[1])\n    told =",
         "    pattern = place[1]\n    told =",
         RAILS,
     ),
@@ -3077,7 +3077,7 @@ MUTANTS += [
     Mutant(
         "values: one key again and again is not a loop",
         VALUE_LOOPS,
-        "for one in set(keys))",
+        "for one in dict.fromkeys(keys))",
         "for one in keys)",
         RAILS,
     ),
@@ -3304,5 +3304,26 @@ MUTANTS += [
         "        if requests <= 0:\n            return\n",
         "",
         METRICS,
+    ),
+    Mutant(
+        "one-time keys: only those in the second half of their life",
+        "tenantcache/budget/core/keylives.py",
+        "old = [key for key in keys if key.ttl <= longest / 2]",
+        "old = keys",
+        KEYS,
+    ),
+    Mutant(
+        "one-time keys: what was read is not unread",
+        "tenantcache/budget/core/keylives.py",
+        "key.idle + key.ttl + 1 >= WHOLE * longest",
+        "True",
+        KEYS,
+    ),
+    Mutant(
+        "secrets: a pattern hides them before it is folded",
+        SECRECY,
+        "_IN_KEY.sub(_hide, key)",
+        "key",
+        RAILS,
     ),
 ]

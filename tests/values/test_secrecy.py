@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,24 @@ import msgspec
 import pytest
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from tenantcache.values.core.secrecy import MOST_LOOKED_AT, WRAPPED, secret_in_key, secret_in_value
+from tenantcache.values.core.secrecy import (
+    MOST_LOOKED_AT,
+    NAMES,
+    WRAPPED,
+    may_hold_secret,
+    secret_in_json,
+    secret_in_key,
+    secret_in_value,
+    shown_pattern,
+)
 
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(name.upper() for name in NAMES)])
+def test_stored_forms_of_all_of_them_are_looked_into(name: str) -> None:
+    assert may_hold_secret(json.dumps({"id": 1, name: "4f9c1b"}).encode())
+    assert not may_hold_secret(b'{"id":1,"name":"Ann","theme":"dark","roles":["a"]}')
 
 
 @pytest.mark.parametrize(
@@ -155,3 +171,32 @@ def test_secrets_in_keys(key: str, expected: str) -> None:
 )
 def test_ordinary_keys_hold_no_secret(key: str) -> None:
     assert secret_in_key(key) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (f"session:{JWT}:roles", "session:{secret}:roles"),
+        ("plan:sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "plan:{secret}"),
+        ("reset_token:AbcdefghijklmnopQ4:x", "reset_token:{secret}:x"),  # too like words to be folded
+        ("user:42:profile", "user:{id}:profile"),
+    ],
+)
+def test_patterns_are_shown_without_secrets(key: str, expected: str) -> None:
+    assert shown_pattern(key) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"user":"ann","password":"hunter2"}', "password"),
+        ('{"a":[{"accessToken": "4f9c1b', "token"),
+        ('{"password":"","api_key":"***","next_page_token":"x9"}', None),
+        ('{"password":true,"token":5,"secret":null}', None),
+        ('["password","hunter2"]', None),
+        ("", None),
+    ],
+)
+def test_secrets_in_stored_values(text: str, expected: str | None) -> None:
+    assert secret_in_json(text.encode()) == expected
+    assert secret_in_json(b"\xff" + text.encode() + b"\xff") == expected

@@ -68,7 +68,9 @@ CHECKLISTS: Mapping[Checklist, Mapping[str, Sequence[str]]] = MappingProxyType({
         "Look for unusual spikes": ("spike",),
     },
     _WEEKLY: {
-        "Review the patterns of keys": ("key-count", "who-spends", "large-values", "objects"),
+        "Review the patterns of keys": (
+            "key-count", "who-spends", "large-values", "objects", "one-time-keys", "secrets",
+        ),
         "Identify churn": ("churn", "hit-rate"),
         "Check the memory": ("memory",),
     },
@@ -239,6 +241,24 @@ RULES: Sequence[Rule] = (
         keyrules.judge_objects,
         "An object in several keys costs a command for each of them, to read and to write.",
         "Keep it in one hash (HSET, HGETALL) or one string, and flags of many objects in one set (SADD, SISMEMBER).",
+        needs_keys=True,
+    ),
+    Rule(
+        "one-time-keys",
+        _WEEKLY,
+        "keys that are read once",
+        keyrules.judge_one_time,
+        "A token that is used once, or a time, makes a key that no caller asks for again: each write is lost.",
+        "Leave it out of the cache. Name what is cached by what it is about, and keep a time in the value.",
+        needs_keys=True,
+    ),
+    Rule(
+        "secrets",
+        _WEEKLY,
+        "secrets",
+        keyrules.judge_secrets,
+        "Keys and values are shown by consoles, slow logs, backups and MONITOR, and are not encrypted.",
+        "Leave the field out of the value. Use an id in the key, or the SHA-256 of the secret.",
         needs_keys=True,
     ),
     Rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tenantcache.budget.core.keylives import KeyLife
 from tenantcache.budget.core.plans import Outlook, Plan
 from tenantcache.budget.core.serverfacts import ServerFacts
 from tenantcache.budget.core.traffic import Traffic
@@ -17,7 +18,8 @@ NO_OWNER = "not known"
 class PatternFacts:
     """Keys of one shape. `keys` is an estimate, and `without_expiry` the share of those that were asked, if any were.
 
-    `longest_ttl`: the seconds that the longest of them has left, None if no key that expires was asked.
+    `longest_ttl`: the seconds that the longest of them has left, None if no key that expires was asked. `secret`: what
+    a key of them holds, and which, without it.
     """
 
     pattern: str
@@ -25,6 +27,7 @@ class PatternFacts:
     without_expiry: float | None = None
     longest_ttl: float | None = None
     owner: str | None = None
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class IdleFacts:
 
     asked: int
     unused: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFacts:
+    """Values of `cache.values` that were looked into: how many, and of those with a secret the pattern, and which."""
+
+    read: int
+    secrets: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,8 @@ class Facts:
     traffic: Traffic
     sample: KeyFacts | None = None
     idle: IdleFacts | None = None
+    lives: Sequence[KeyLife] = ()
+    values: ValueFacts | None = None
     saves: str | None = None
     refused: Sequence[str] = ()
     refusal: str | None = None

@@ -29,7 +29,8 @@ class PatternReport:
     """All keys of one pattern. Sizes are in bytes, with Redis' own overhead; None if they could not be asked.
 
     `ttl` and `types` are shares of the `asked` keys, by step of the remaining time to live, and by Redis' TYPE. They
-    are empty if no key was asked. `longest_ttl` is in seconds, None if no asked key expires.
+    are empty if no key was asked. `longest_ttl` is in seconds, None if no asked key expires. `secret`: what a key holds
+    that should not be seen, and which key, without it.
     """
 
     pattern: str
@@ -42,6 +43,7 @@ class PatternReport:
     owner: str | None = None
     asked: int = 0
     longest_ttl: int | None = None
+    secret: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tenantcache.budget.core.facts import NO_OWNER, Facts, KeyFacts
+from tenantcache.budget.core.facts import NO_OWNER, Facts, KeyFacts, ValueFacts
 from tenantcache.budget.core.finding import Judgement, NotKnown, crit, ok, warn
+from tenantcache.budget.core.keylives import find_unread
 from tenantcache.budget.core.prices import FREE
 from tenantcache.budget.core.serverrules import INFO_IS_SILENT, MANY_KEYS
 from tenantcache.budget.core.spenders import LIMITERS, commands_by_owner
@@ -115,6 +116,27 @@ def judge_unused(facts: Facts) -> Judgement:
         if part > UNUSED_SHARE
         else ok("Keys are used", evidence)
     )
+
+
+def judge_one_time(facts: Facts) -> Judgement:
+    if facts.idle is None:
+        return NotKnown("how long keys are unused cannot be asked here")
+    found = find_unread(facts.lives)
+    if not found:
+        return ok("No keys that are written and never read", f"of {len(facts.lives)} keys that were asked")
+    told = [f"{one.pattern}: {one.unread} of {one.judged} keys in the second half of their life" for one in found]
+    return warn("Keys are written and never read", _listed(told))
+
+
+def judge_secrets(facts: Facts) -> Judgement:
+    if facts.sample is None:
+        return NotKnown(NO_SAMPLE)
+    told = [pattern.secret for pattern in facts.sample.patterns if pattern.secret is not None]
+    values = facts.values or ValueFacts(0)
+    told += [f"a field of {pattern} ({kind})" for pattern, kind in values.secrets]
+    if told:
+        return warn("Secrets lie in Redis", _listed(told))
+    return ok("No secret is seen", f"in the names of {facts.sample.sampled:,} keys, and in {values.read} values")
 
 
 def judge_spenders(facts: Facts) -> Judgement:

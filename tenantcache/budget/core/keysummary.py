@@ -12,7 +12,9 @@ from tenantcache.budget.core.keyanswers import Answer
 from tenantcache.budget.core.keyreport import Interval, KeyReport, LargeKey, PatternReport, ttl_step
 from tenantcache.budget.core.keytext import show_key
 from tenantcache.budget.core.owners import owner_of
+from tenantcache.budget.core.patterns import MAX_BYTES
 from tenantcache.budget.core.tally import Seen, Tally
+from tenantcache.values.core.secrecy import secret_in_key, shown_pattern
 
 MOST_LARGEST = 20
 EXPIRED_SHARE = 0.02
@@ -109,6 +111,7 @@ class _Summary:
             owner=self._owner(seen, types),
             asked=len(answers),
             longest_ttl=max((ttl for ttl in ttls if ttl >= 0), default=None),
+            secret=_secret(seen),
         )
 
     def _count(self, seen: Seen) -> Estimate:
@@ -135,6 +138,14 @@ class _Summary:
     def _owner(seen: Seen, types: Sequence[str]) -> str | None:
         kind = Counter(types).most_common(1)[0][0] if types else ""
         return owner_of(seen.kept[0][2], kind) if seen.kept else None
+
+
+def _secret(seen: Seen) -> str | None:
+    for _, _, key in seen.kept:
+        text = key[:MAX_BYTES].decode("utf-8", "backslashreplace")
+        if (kind := secret_in_key(text)) is not None:
+            return f"{shown_pattern(text)} ({kind})"
+    return None
 
 
 def _shares(values: Sequence[str]) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from tenantcache.budget.core.patterns import fold
+from tenantcache.values.core.secrecy import shown_pattern
 
 LOADS: Final = 10
 """Loads of one pattern that make a loop."""
@@ -41,7 +41,7 @@ class Run:
         keys.append(key)
         if len(keys) % LOADS:
             return None
-        pattern, loads = Counter(fold(one.encode("utf-8", "replace")) for one in set(keys)).most_common(1)[0]
+        pattern, loads = Counter(shown_pattern(one) for one in dict.fromkeys(keys)).most_common(1)[0]
         self._is_found = loads >= LOADS and "{" in pattern
         if self._is_found or len(keys) >= MOST_REMEMBERED:
             keys.clear()

@@ -20,7 +20,7 @@ is taken for one-time: below a fifth, the guide says, there is no caching."""
 MOST_USED: Final = 1 / JUDGED
 """Share of them that was asked for again, at most."""
 
-_TOKENS = re.compile(r"\{(?:uuid|token|hash|hex|ulid|time|date|bytes)\}")
+_TOKENS = re.compile(r"\{(?:uuid|token|hash|hex|ulid|time|date|bytes|secret)\}")
 
 
 def is_of_tokens(pattern: str) -> bool:

@@ -13,8 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from tenantcache.budget.core.patterns import fold
+
 MOST_LOOKED_AT: Final = 200
 """Parts of a value that are looked at. What lies behind them does not count: looking costs less than encoding."""
+
+SEARCHED: Final = 8_192
+"""Bytes of its stored form that are searched before, for the same reason."""
 
 NAMES: Final = (
     "password", "passwd", "passphrase", "password hash", "secret", "token", "api key", "apikey", "private key",
@@ -42,8 +47,23 @@ _ISSUED = (
 _NAMED = r"(?:token|api[_-]?key|password|passwd|secret)[:/|=](?P<named>[\w+/=-]{16,})"
 _IN_KEY = re.compile(rf"(?<![A-Za-z0-9])(?:{_JWT}|{_ISSUED}|{_NAMED})")
 _SHORTEST_IN_KEY = 20
+_JSON_FIELD = re.compile(r'"([^"\\]{1,60})":\s*"([^"\\]{0,200})')
 _TOLD = {"jwt": "a JWT", "issued": "an access token", "named": "a token"}
 _MASKED = re.compile(r"(?:[*•xX.\s-]+\d{0,4})?")
+
+
+def may_hold_secret(body: bytes) -> bool:
+    """Whether to look into a value whose stored form this is: most have none of these letters."""
+    text = body[:SEARCHED].lower()
+    return (
+        b"pass" in text
+        or b"token" in text
+        or b"secret" in text
+        or b"key" in text
+        or b"card" in text
+        or b"cvv" in text
+        or b"cvc" in text
+    )
 
 
 def secret_in_value(value: object) -> str | None:
@@ -112,6 +132,25 @@ def secret_in_key(key: str) -> str | None:
         kind = found.lastgroup or ""
         if kind != "named" or _is_random(found["named"]):
             return _TOLD[kind]
+    return None
+
+
+def shown_pattern(key: str) -> str:
+    """The pattern of `key` (`budget/core/patterns.py`), with `{secret}` in place of one."""
+    return fold(_IN_KEY.sub(_hide, key).encode("utf-8", "replace"))
+
+
+def _hide(found: re.Match[str]) -> str:
+    kind = found.lastgroup or ""
+    secret = found[kind]
+    return found[0] if kind == "named" and not _is_random(secret) else found[0].replace(secret, "{secret}")
+
+
+def secret_in_json(octets: bytes) -> str | None:
+    """What secret a JSON text, which may end anywhere, has under a name that says so."""
+    for name, text in _JSON_FIELD.findall(octets.decode("utf-8", "replace")):
+        if _is_meant(text) and (found := secret_name(name)) is not None:
+            return found
     return None
 
 
