@@ -274,6 +274,7 @@ class TestActions:
         same, foreign = {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "same-site"}
         async with client(app) as browser, client(app) as another:
             right = await self.form(browser, "suspend")
+            assert (await self.form(another, "suspend"))["token"] != right["token"]
             wrong: list[tuple[httpx.AsyncClient, dict[str, str], dict[str, str]]] = [
                 (browser, right, {}),
                 (browser, right, foreign),
