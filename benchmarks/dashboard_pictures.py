@@ -3,7 +3,7 @@
     python -m benchmarks.dashboard_pictures
 
 It starts the servers and the example app, sends requests, and stops the one server and then the other. Chromium is the
-system's own, or the one that $CHROMIUM names. It takes some seven minutes, most of which fill the curves.
+system's own, or the one that $CHROMIUM names. It takes some eight minutes, most of which fill the curves.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from playwright.async_api import Browser, async_playwright
 from tenantcache.cli.demo import Website
 from tenantcache.cli.seeds import PLANS, seed
 from tenantcache.devservers import PostgresServer, RedisServer
+from tenantcache.devservers.server import free_port
 from tenantcache.schema import install as schema
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -33,6 +34,9 @@ WIDTH, HEIGHT = 1280, 880
 
 NORMAL_FOR = 180.0
 """Seconds of requests before the first picture."""
+
+RECOVERED_FOR = 100.0
+"""Seconds between the two outages, so that each has a minute of its own."""
 
 PER_SECOND = 40
 ZIPF = 0.9
@@ -43,7 +47,7 @@ async def main() -> None:
         os.chmod(directory, 0o755)  # Postgres runs as another account if this one is root
         with PostgresServer(Path(directory) / "postgres", durable=True) as postgres, RedisServer() as redis:
             hosts = await _prepare(postgres.url)
-            with Website("example_app.main:app", 8321, 2, _environment(postgres.url, redis.url)) as website:
+            with Website("example_app.main:app", free_port(), 2, _environment(postgres.url, redis.url)) as website:
                 async with _requests(website.port, hosts), _browser() as browser:
                     await _take_all(browser, f"http://localhost:{website.port}/dashboard/", postgres, redis)
 
@@ -57,7 +61,7 @@ async def _take_all(browser: Browser, url: str, postgres: PostgresServer, redis:
     await asyncio.sleep(25)
     await _take(browser, url, "dashboard-no-postgres", "Postgres does not answer", whole=True)
     postgres.start()
-    await asyncio.sleep(30)
+    await asyncio.sleep(RECOVERED_FOR)
     redis.stop()
     await _take(browser, url, "dashboard-no-redis", "Limits are counted in Postgres since", wait=60, whole=True)
 

@@ -62,7 +62,7 @@ class Reports:
         self.fault: str | None = None
         """Why the last report could not be written."""
         self._collect, self._refused, self._server_now = collect, refused, server_now
-        self._is_wanted = self._is_open = False
+        self._is_wanted = self._is_watched = self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begin()
 
@@ -88,11 +88,9 @@ class Reports:
         """Hear whether a process of the fleet wants reports."""
         if not self._is_open:
             return
+        self._is_watched = is_watched
         if is_watched or self._is_wanted:
             self._start()
-        elif self._task is not None:
-            self._task.cancel()
-            self._task = None
 
     def open(self) -> None:
         self._is_open, self._loop = True, asyncio.get_running_loop()
@@ -104,12 +102,9 @@ class Reports:
         """Take the report back. Raises nothing."""
         self._is_open = False
         task, self._task = self._task, None
-        await stop(task)
-        if task is not None and self.store is not None:
-            try:
-                await self.store.leave(self._process)
-            except POSTGRES_FAILURES as error:
-                logger.info("the report of this process stays for an hour: %s", error)
+        if task is not None and not task.done():
+            await stop(task)
+            await self._leave()
 
     def forget(self) -> None:
         """After a fork, in the child: another process, with nothing to tell yet."""
@@ -143,12 +138,20 @@ class Reports:
     async def _run(self) -> None:
         self._before = None  # what happened while there were no reports has no time
         self._refused()
-        while True:
+        while self._is_watched or self._is_wanted:
             try:
                 await self._look()
             except Exception:
                 logger.exception("reporting goes on past what failed")
             await asyncio.sleep(TICK)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        if self.store is not None:
+            try:
+                await self.store.leave(self._process)
+            except POSTGRES_FAILURES as error:
+                logger.info("the report of this process stays for an hour: %s", error)
 
     async def _look(self) -> None:
         """Note what has changed, and report it if it is time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from tenantcache.budget.core.budget import Budget
@@ -43,9 +45,18 @@ def stats() -> Stats:
 def process(number: int, *, at: float = NOW, slots: dict[int, int] | None = None, **more: object) -> ProcessView:
     """A healthy one; `slots` are its requests by slot."""
     identity = Identity(UUID(int=number), "host", number, "1")
-    counts = {slot: {**NOTHING, "requests": requests} for slot, requests in (slots or {}).items()}
+    told = {slot: {**NOTHING, "requests": requests} for slot, requests in (slots or {}).items()}
     values = {"is_following": True, "is_valid": True, "valid_for": 3.0, **more}
-    return ProcessView(identity, at, at - 60, slots=counts, **values)  # type: ignore[arg-type]
+    return ProcessView(identity, at, at - 60, **history(told), **values)  # type: ignore[arg-type]
+
+
+def history(told: Mapping[int, Counts]) -> dict[str, Any]:
+    """The counts of some slots, as a process has them."""
+    if not told:
+        return {}
+    slots = range(min(told), max(told) + 1)
+    counts = {name: [told.get(slot, NOTHING)[name] for slot in slots] for name in NOTHING}
+    return {"first_slot": slots.start, "counts": counts}
 
 
 def fleet(own: ProcessView, *others: ProcessView, **more: object) -> FleetView:
@@ -78,16 +89,23 @@ class TestSums:
         view = fleet(process(1, slots={LAST - 1: 20, LAST: 40}), process(2, slots={LAST: 60, LAST + 1: 1000}))
         assert view.series("requests") == [2.0, 10.0]
         assert view.per_second("requests") == 6.0
-        assert view.total_of(view.own, "requests") == 3.0
+        assert view.per_second_of(view.own, "requests") == 3.0
 
     def test_a_slot_without_a_report_is_empty_and_old_ones_are_left_out(self) -> None:
-        view = fleet(process(1, slots={LAST - 200: 1_000, LAST - 3: 10, LAST: 10}))
-        assert view.series("requests") == [1.0, 0.0, 0.0, 1.0]
-        assert view.total("requests") == 20
+        assert fleet(process(1, slots={LAST - 3: 10, LAST: 10})).series("requests") == [1.0, 0.0, 0.0, 1.0]
+        long = fleet(process(1, slots={LAST - 200: 1_000, LAST - 3: 10, LAST: 10}))
+        assert long.series("requests") == [0.0] * (SLOTS - 4) + [1.0, 0.0, 0.0, 1.0]
+        assert long.total("requests") == 20
+        assert long.covered == SLOTS * SLOT
+
+    def test_processes_that_were_killed_an_hour_ago_count_no_more(self) -> None:
+        view = fleet(process(1, slots={LAST: 10}), process(2, at=NOW - 3_000, slots={LAST - 300: 10, LAST - 299: 10}))
+        assert view.series("requests")[-1] == 1.0
+        assert view.total("requests") == 10
 
     def test_lookups_outside_memory_are_those_that_were_loaded(self) -> None:
         counts = {**NOTHING, "requests": 90, "denied": 10, "loads": 18, "redis_hits": 5, "stale_served": 3}
-        tiers = fleet(ProcessView(process(1).identity, NOW, NOW, slots={LAST: counts})).tiers
+        tiers = fleet(ProcessView(process(1).identity, NOW, NOW, **history({LAST: counts}))).tiers
         assert (tiers.memory, tiers.redis, tiers.postgres) == (85, 5, 10)
 
     def test_refused_tenants_of_all_processes_with_their_named_limits(self) -> None:
@@ -190,7 +208,12 @@ class TestNotices:
 
     def test_the_worst_comes_first(self) -> None:
         unavailable = ProcessView(
-            process(1).identity, NOW, NOW, is_following=True, is_valid=True, slots={LAST: {**NOTHING, "unavailable": 5}}
+            process(1).identity,
+            NOW,
+            NOW,
+            is_following=True,
+            is_valid=True,
+            **history({LAST: {**NOTHING, "unavailable": 5}}),
         )
         assert titles(fleet(unavailable, process(2, at=NOW - 40))) == [
             "Requests are refused with 503",
@@ -210,7 +233,7 @@ class TestReports:
     def test_what_a_process_tells_is_read_again(self) -> None:
         cache = MemoryCache(memory_max_tenants=5)
         view = read_process(cache.reports.identity, NOW, dict(cache.reports.document()))
-        assert (view.is_following, view.tenants, view.slots, view.events) == (False, 0, {}, ())
+        assert (view.is_following, view.tenants, view.counts, view.events) == (False, 0, {}, ())
 
 
 def test_figures() -> None:

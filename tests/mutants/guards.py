@@ -3196,15 +3196,15 @@ MUTANTS += [
     Mutant(
         "dashboard: pages at once share one look",
         "tenantcache/web/dashboard/fleetreader.py",
-        "and (self._looking is None or self._looking.done())",
+        "and (looking is None or looking.done())",
         "",
         DASHBOARD,
     ),
     Mutant(
         "dashboard: no process reports that is not asked to",
         "tenantcache/fleet/reports.py",
-        "if is_watched or self._is_wanted:",
-        "if True:",
+        "self._is_watched = is_watched\n",
+        "self._is_watched = is_watched = True\n",
         DASHBOARD,
     ),
     Mutant(

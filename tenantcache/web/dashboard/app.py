@@ -14,6 +14,7 @@ from tenantcache.errors import ConfigurationError, StoreUnavailableError, Tenant
 from tenantcache.tenant import Tenant
 from tenantcache.web.dashboard.access import Auth, FormTokens, is_own_form, refusal_of
 from tenantcache.web.dashboard.fleetreader import FleetReader
+from tenantcache.web.dashboard.fleetview import FleetView
 from tenantcache.web.dashboard.forms import read_form
 from tenantcache.web.dashboard.notices import notices_of
 from tenantcache.web.dashboard.stream import Streams
@@ -54,6 +55,7 @@ class Dashboard:
         self._reader = FleetReader(cache)
         self._tokens = FormTokens(cache.settings)
         self._tenants = TenantPages(cache, self._pages, self._tokens)
+        self._rendered: dict[str, tuple[float, dict[str, str]]] = {}
         self._streams = Streams(lambda: cache.is_open)
         self._answers: dict[str, Answer] = {
             "": self._front,
@@ -108,9 +110,18 @@ class Dashboard:
         return self._pages.page("front.html", request, parts=parts)
 
     async def _parts(self, root_path: str) -> dict[str, str]:
+        """The parts of the front page. Pages and streams that ask within one look share them."""
+        fleet = await self._reader.look()
+        looked_at, parts = self._rendered.get(root_path, (float("nan"), {}))
+        if looked_at != self._reader.looked_at:
+            parts = self._render(root_path, fleet)
+            self._rendered[root_path] = (self._reader.looked_at, parts)
+        return parts
+
+    def _render(self, root_path: str, fleet: FleetView) -> dict[str, str]:
         from tenantcache.web.dashboard.pages import prefix_at
 
-        fleet, settings, stats = await self._reader.look(), self._cache.settings, self._cache.stats()
+        settings, stats = self._cache.settings, self._cache.stats()
         notices = notices_of(fleet, stats, max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
         values = {"fleet": fleet, "notices": notices, "stats": stats, "settings": settings}
         return self._pages.parts(prefix_at(root_path), values)

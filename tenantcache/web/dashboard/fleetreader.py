@@ -62,15 +62,19 @@ class FleetReader:
         self._cache = cache
         self._known = _Known()
         self._names: dict[str, str] = {}
-        self._looked_at = float("-inf")
+        self.looked_at = float("-inf")
+        """When the last look ended, by the engine's clock."""
         self._looking: asyncio.Task[None] | None = None
 
     async def look(self) -> FleetView:
         """The fleet as it is known now."""
-        if self._cache.clock() - self._looked_at >= MIN_AGE and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="tenantcache dashboard")
-        if self._looking is not None and self._looking.get_loop() is asyncio.get_running_loop():
-            await asyncio.shield(self._looking)
+        looking = self._looking
+        if looking is not None and looking.get_loop() is not asyncio.get_running_loop():
+            looking = None  # its event loop has ended
+        if self._cache.clock() - self.looked_at >= MIN_AGE and (looking is None or looking.done()):
+            self._looking = looking = asyncio.create_task(self._look(), name="tenantcache dashboard")
+        if looking is not None:
+            await asyncio.shield(looking)
         return self._view()
 
     def _view(self) -> FleetView:
@@ -112,7 +116,7 @@ class FleetReader:
             else:
                 self._known.fault = self._known.fault_since = None
                 self._known.is_schema_old = False
-        self._looked_at = self._cache.clock()
+        self.looked_at = self._cache.clock()
 
     async def _read(self, store: ReportStore) -> None:
         known = self._known

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import add
 
 from tenantcache.budget.core.budget import Budget
 from tenantcache.fleet.core.events import Event
-from tenantcache.fleet.core.history import SLOT, SLOTS, Count
+from tenantcache.fleet.core.history import COUNTS, SLOT, SLOTS, Count
 from tenantcache.fleet.reportstore import BusyTenant, LoggedChange
 from tenantcache.ratelimit.meter import NAME_SEPARATOR
 from tenantcache.web.dashboard.processview import ProcessView
@@ -79,30 +80,37 @@ class FleetView:
         live = {id(process) for process in self.live}
         return [process for process in self.processes if id(process) not in live]
 
-    @cached_property
-    def by_slot(self) -> Mapping[int, Mapping[Count, int]]:
-        sums: dict[int, Counter[Count]] = {}
-        first = self.now // SLOT - SLOTS
-        for process in self.processes:
-            for slot, counts in process.slots.items():
-                if slot >= first:  # a silent process may tell of an hour ago
-                    sums.setdefault(slot, Counter()).update(counts)
-        return sums
-
     @property
-    def _last_slot(self) -> int:
-        """The last one that all live processes have told of: reports are up to a slot late."""
-        return int(self.now // SLOT) - 2
+    def _window(self) -> range:
+        """The slots of the last quarter of an hour, up to the one that all live processes have told of: reports are up
+        to a slot late."""
+        last = int(self.now // SLOT) - 2
+        return range(last - SLOTS + 1, last + 1)
+
+    @cached_property
+    def _known(self) -> range:
+        """Those of the window since the first report."""
+        first = min((process.first_slot for process in self.processes if process.counts), default=self._window.stop)
+        return range(min(max(first, self._window.start), self._window.stop), self._window.stop)
+
+    @cached_property
+    def _sums(self) -> Mapping[Count, Sequence[int]]:
+        """What all processes have counted in each slot of the window, and of the two after it."""
+        window = range(self._window.start, self._window.stop + 2)
+        telling = [process for process in self.processes if process.known_slots().stop > window.start]
+        sums: dict[Count, Sequence[int]] = {}
+        for name in COUNTS:
+            column: Sequence[int] = [0] * len(window)
+            for process in telling:
+                column = list(map(add, column, process.counted(name, window)))
+            sums[name] = column
+        return sums
 
     def series(self, *names: Count) -> list[float]:
         """By the second, slot by slot, of the last quarter of an hour; slots before the first report are left out."""
-        known = [slot for slot in self.by_slot if slot <= self._last_slot]
-        if not known:
-            return []
-        first = max(min(known), self._last_slot - SLOTS + 1)
-        slots = range(first, self._last_slot + 1)
-        nothing: Mapping[Count, int] = {}
-        return [sum(self.by_slot.get(slot, nothing).get(name, 0) for name in names) / SLOT for slot in slots]
+        skipped, length = self._known.start - self._window.start, len(self._window)
+        columns = [self._sums[name][skipped:length] for name in names]
+        return [sum(values) / SLOT for values in zip(*columns, strict=True)]
 
     def per_second(self, *names: Count) -> float:
         """In the last minute."""
@@ -112,17 +120,17 @@ class FleetView:
     @property
     def covered(self) -> float:
         """Seconds of which the history tells: a quarter of an hour at most."""
-        return min(SLOTS, len(self.by_slot)) * SLOT
+        return len(self._known) * SLOT
 
     def total(self, name: Count) -> int:
         """In the last quarter of an hour."""
-        return sum(counts.get(name, 0) for counts in self.by_slot.values())
+        return sum(self._sums[name])
 
-    def total_of(self, process: ProcessView, name: Count) -> float:
-        """By the second in the last minute, of one process."""
-        slots = range(self._last_slot - MINUTE_SLOTS + 1, self._last_slot + 1)
-        known = [process.slots[slot].get(name, 0) for slot in slots if slot in process.slots]
-        return sum(known) / (len(known) * SLOT) if known else 0.0
+    def per_second_of(self, process: ProcessView, name: Count) -> float:
+        """In the last minute, of one process."""
+        minute, known = self._window[-MINUTE_SLOTS:], process.known_slots()
+        told = range(max(minute.start, known.start), min(minute.stop, known.stop))
+        return sum(process.counted(name, told)) / (len(told) * SLOT) if told else 0.0
 
     @cached_property
     def tiers(self) -> Tiers:

@@ -15,12 +15,16 @@ from tenantcache.fleet.reportstore import Identity
 SILENT_AFTER = 30.0
 """Seconds without a report after which a process is silent: three of its reports."""
 
+MAX_SPAN = 1_000
+"""Slots between the first and the last one of a report. More is a mistake."""
+
 Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessView:
-    """`at` is when it has reported last (server time). `slots` are its counts by the slots of `core/history.py`."""
+    """`at` is when it has reported last (server time). `counts` are those of `core/history.py`, one for each slot from
+    `first_slot` on."""
 
     identity: Identity
     at: float
@@ -37,7 +41,8 @@ class ProcessView:
     is_degraded: bool = False
     tenants: int = 0
     commands: int = 0
-    slots: Mapping[int, Mapping[Count, int]] = field(default_factory=dict)
+    first_slot: int = 0
+    counts: Mapping[Count, Sequence[int]] = field(default_factory=dict)
     events: Sequence[Event] = ()
     refused: Mapping[str, int] = field(default_factory=dict)
 
@@ -48,6 +53,17 @@ class ProcessView:
     def age(self, now: float) -> float:
         return max(0.0, now - self.at)
 
+    def known_slots(self) -> range:
+        """The slots that it tells of."""
+        return range(self.first_slot, self.first_slot + max(map(len, self.counts.values()), default=0))
+
+    def counted(self, name: Count, window: range) -> Sequence[int]:
+        """What it has counted in each slot of `window`, 0 in those of which it does not tell."""
+        column, skipped = self.counts.get(name, ()), window.start - self.first_slot
+        lead = min(len(window), max(0, -skipped))
+        found = [*[0] * lead, *column[max(0, skipped) : max(0, window.stop - self.first_slot)]]
+        return found + [0] * (len(window) - len(found))
+
     def is_silent(self, now: float) -> bool:
         return self.age(now) >= SILENT_AFTER
 
@@ -56,6 +72,7 @@ def read_process(identity: Identity, at: float, document: Json) -> ProcessView:
     """Take from a report what is shown."""
     freshness, limits = _part(document, "stats", "freshness"), _part(document, "stats", "limits")
     counters = _part(limits, "counters")
+    first_slot, counts = _history(_part(document, "history"))
     return ProcessView(
         identity,
         at,
@@ -72,7 +89,8 @@ def read_process(identity: Identity, at: float, document: Json) -> ProcessView:
         is_degraded=limits.get("degraded") is True,
         tenants=int(_number(_part(document, "stats", "memory").get("tenants"))),
         commands=int(_number(_part(document, "stats", "redis").get("billed_commands"))),
-        slots=_slots(_part(document, "history")),
+        first_slot=first_slot,
+        counts=counts,
         events=_events(document.get("events")),
         refused=_refused(document.get("refused")),
     )
@@ -97,14 +115,17 @@ def _list(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _slots(history: Json) -> dict[int, dict[Count, int]]:
-    counts = _part(history, "counts")
-    columns = {name: _list(counts.get(name)) for name in COUNTS}
-    numbers = [int(_number(slot)) for slot in _list(history.get("slots"))]
-    return {
-        slot: {name: int(_number(column[place])) for name, column in columns.items() if place < len(column)}
-        for place, slot in enumerate(numbers)
-    }
+def _history(history: Json) -> tuple[int, dict[Count, list[int]]]:
+    """The first slot, and the counts of each slot from it on: those in which it did not look are 0."""
+    slots = [int(_number(slot)) for slot in _list(history.get("slots"))]
+    if not slots or slots != sorted(set(slots)) or slots[-1] - slots[0] > MAX_SPAN:
+        return 0, {}
+    counts, found = _part(history, "counts"), dict[Count, list[int]]()
+    for name in COUNTS:
+        column = found[name] = [0] * (slots[-1] - slots[0] + 1)
+        for slot, count in zip(slots, _list(counts.get(name)), strict=False):
+            column[slot - slots[0]] = int(_number(count))
+    return slots[0], found
 
 
 def _events(value: object) -> tuple[Event, ...]:

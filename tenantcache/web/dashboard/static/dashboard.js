@@ -39,7 +39,7 @@
     source.onmessage = (event) => { show(JSON.parse(event.data)); clearTimeout(waiting); waiting = null; say("Live", "on"); };
     source.onerror = () => {
       // A stream ends after a minute, and begins again by itself.
-      waiting ??= setTimeout(() => say("Not live: the server does not answer", "off"), 5000);
+      waiting ??= setTimeout(() => say("Not live, trying again", "off"), 5000);
       if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source) { source.close(); start(); } }, 5000);
     };
   }
