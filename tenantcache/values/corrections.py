@@ -29,9 +29,10 @@ async def correct(parts: ValueParts, place: Place, change: Callable[[Entry], Non
     if entry is not None and _is_served(acceptance.state(entry, parts.clock())) and not entry.is_pending:
         complete_to = acceptance.vouched_until(entry) - parts.freshness.max_staleness
         change(entry)
-    correcting = parts.begin_set(place)
-    await parts.tell([value_name(place[0], place[1])])
-    if parts.end_set(place, correcting) and complete_to > NEVER and entry is not None and held.get(place) is entry:
+    correcting, names = parts.sets.begin(place), [value_name(place[0], place[1])]
+    await parts.tell(names)
+    is_last = parts.sets.end(place, correcting, names)
+    if is_last and complete_to > NEVER and entry is not None and held.get(place) is entry:
         entry.seen = acceptance.note()
         entry.current_as_of, entry.checked = entry.seen.seq, -1
         entry.is_set, entry.read_at, entry.good_until, entry.tier = True, complete_to, NEVER, "set"

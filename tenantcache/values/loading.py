@@ -105,7 +105,7 @@ class Loads:
         self.join(places, terms, load, copies=False)
 
     def _may_join(self, flight: Flight, place: Place, terms: Terms) -> bool:
-        names = _names(place, terms.known_tags)
+        names = names_of(place, terms.known_tags)
         return flight.seen is None or self._acceptance.accepts(flight.seen, names)
 
     async def _run(self, flights: Mapping[Place, Flight], terms: Terms, load: LoadMany, *, copies: bool) -> None:
@@ -176,7 +176,7 @@ class Loads:
     ) -> Entry:
         """`age`: seconds since a copy from Redis was loaded; its `read_at` is -inf."""
         is_shared = value is None or terms.codec.is_immutable(value)
-        names, began = _names(place, tags), (read_at if read_at > NEVER else self._clock() - age)
+        names, began = names_of(place, tags), (read_at if read_at > NEVER else self._clock() - age)
         expiries = tuple(expiry_name(place[0], tag) for tag in tags)
         return Entry(
             value=value if is_shared else None,
@@ -222,7 +222,7 @@ class Loads:
 
     def _judge_copy(self, place: Place, stored: Stored, terms: Terms) -> Entry | None:
         """What may be served of a copy: it is believed, and still fresh."""
-        now, names = self._clock(), _names(place, stored.tags)
+        now, names = self._clock(), names_of(place, stored.tags)
         age = max(0.0, self._server_now() - stored.loaded_at)
         life = stored.lifetime.within(terms.lifetime)
         is_old = age >= life.fresh or self._acceptance.is_expired(
@@ -285,6 +285,7 @@ class Loads:
         self._flights.clear()
 
 
-def _names(place: Place, tags: Sequence[str]) -> tuple[str, ...]:
+def names_of(place: Place, tags: Sequence[str]) -> tuple[str, ...]:
+    """What the log calls a value and its tags."""
     tenant_id, key, _ = place
     return (value_name(tenant_id, key), *(tag_name(tenant_id, tag) for tag in tags))

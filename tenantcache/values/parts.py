@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tenantcache.errors import StoreError, told_as_unavailable
 from tenantcache.freshness.core.freshness import Freshness
@@ -18,6 +17,7 @@ from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.finding import Finder
 from tenantcache.values.loading import Loads
 from tenantcache.values.memory import Place, ValueMemory
+from tenantcache.values.sets import Sets
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.valuestore import ValueLog
 from tenantcache.values.writebehind import Writes
@@ -56,8 +56,7 @@ class ValueParts:
         self.writes: Writes = Writes(memory, self.acceptance, self.tell, clock=clock)
         self.kinds: Mapping[str, ValueKind] = read_kinds(kinds)
         self.codecs: Codecs = codecs or Codecs()
-        self._sets: dict[Place, object] = {}
-        self._invalidations = 0  # that are under way here
+        self.sets: Sets = Sets(freshness.max_staleness, clock)
 
     # What the follower calls.
 
@@ -95,30 +94,6 @@ class ValueParts:
             return None
         entry.hits = min(entry.hits + 1, MOST_HITS)
         return entry
-
-    # Values that are being set.
-
-    def begin_set(self, place: Place) -> object:
-        """A later `set` of the same value in this process overtakes this one, and so does an invalidation."""
-        writing = self._sets[place] = object()
-        return writing
-
-    def end_set(self, place: Place, writing: object) -> bool:
-        """Whether nothing has overtaken it."""
-        if self._sets.get(place) is not writing:
-            return False
-        del self._sets[place]
-        return self._invalidations == 0
-
-    @contextmanager
-    def invalidating(self) -> Iterator[None]:
-        """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
-        self._invalidations += 1
-        try:
-            yield
-        finally:
-            self._invalidations -= 1
-            self._sets.clear()
 
     # Life.
 
@@ -164,4 +139,4 @@ class ValueParts:
         self.loads.rails.forget()
         self.sharing.forget()
         self.memory.clear()
-        self._sets.clear()
+        self.sets.clear()

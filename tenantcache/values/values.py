@@ -21,6 +21,7 @@ from tenantcache.values.core.roundtrip import stored_form
 from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
+from tenantcache.values.loading import names_of
 from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
@@ -154,9 +155,9 @@ class Values(ValueWriting):
         self.parts.require_open()
         if value is not None:
             stored_form(terms.codec, value)  # what cannot be kept is said before others are told
-        read_at, writing = self.parts.clock(), self.parts.begin_set(place)
+        read_at, writing = self.parts.clock(), self.parts.sets.begin(place)
         await self._scope.log([value_name(place[0], key)])
-        if self.parts.end_set(place, writing):
+        if self.parts.sets.end(place, writing, names_of(place, terms.tags_of(value))):
             self.parts.loads.set(place, value, terms, read_at)
 
     async def invalidate(self, *keys: str, tag: str | None = None, tenant: Tenant | str | None = None) -> None:
@@ -172,7 +173,7 @@ class Values(ValueWriting):
         if not names:
             raise TypeError("invalidate() needs a key, or tag=")
         self.parts.require_open()
-        with self.parts.invalidating():
+        with self.parts.sets.invalidating(names):
             await self._scope.log(names)
 
     async def expire(self, *, tag: str, tenant: Tenant | str | None = None) -> None:

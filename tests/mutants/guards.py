@@ -2493,7 +2493,7 @@ MUTANTS += [
     Mutant(
         "writing: an invalidation overtakes a correction",
         "tenantcache/values/corrections.py",
-        "if parts.end_set(place, correcting) and",
+        "if is_last and",
         "if",
         WRITING,
     ),
@@ -2527,8 +2527,9 @@ MUTANTS += [
     ),
     Mutant(
         "values: a later set overtakes an earlier one",
-        VALUE_PARTS,
-        "        if self._sets.get(place) is not writing:\n            return False\n        del self._sets[place]\n",
+        "tenantcache/values/sets.py",
+        "        if self._under_way.get(place) is not writing:\n            return False\n"
+        "        del self._under_way[place]\n",
         "",
         VALUES,
     ),
@@ -2799,16 +2800,23 @@ MUTANTS += [
     Mutant("values: a doubt is looked at", VALUE_PARTS, "        self.floors.doubt()", "        pass", VALUES),
     Mutant(
         "values: an invalidation overtakes a set that ends later",
-        VALUE_PARTS,
-        "            self._invalidations -= 1\n            self._sets.clear()",
+        "tenantcache/values/sets.py",
+        "            self._invalidations -= 1\n            self._under_way.clear()",
         "            self._invalidations -= 1",
         VALUES,
     ),
     Mutant(
         "values: an invalidation overtakes a set that ends sooner",
-        VALUE_PARTS,
-        "return self._invalidations == 0",
-        "return True",
+        "tenantcache/values/sets.py",
+        "return self._invalidations == 0 and",
+        "return",
+        VALUES,
+    ),
+    Mutant(
+        "values: what was invalidated of late is not set",
+        "tenantcache/values/sets.py",
+        " and not is_recent",
+        "",
         VALUES,
     ),
     Mutant(

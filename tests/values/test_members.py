@@ -205,7 +205,7 @@ async def test_too_many_members_are_refused(cache: TenantCache) -> None:
 
 async def test_members_that_memory_cannot_hold_are_refused(database: FakeDatabase, clock: FakeClock) -> None:
     async with make_cache(database, clock, values_max_bytes=100_000) as cache:
-        with pytest.raises(ValueError, match=r"take 103.. bytes, and one value may take 10000: raise TENANTCACHE_"):
+        with pytest.raises(ValueError, match=r"take 104.. bytes, and one value may take 10000: raise TENANTCACHE_"):
             await has(cache, Table(*range(90)), 1)
         assert await has(cache, Table(*range(50)), 1)
 
