@@ -3334,4 +3334,18 @@ MUTANTS += [
         "key",
         RAILS,
     ),
+    Mutant(
+        "values: a hit is tested again after a change",
+        CACHED_VALUES,
+        "if entry is not None and entry.checked == self._floors.version:",
+        "if entry is not None:",
+        VALUES,
+    ),
+    Mutant(
+        "values: a hit looks whether it is due",
+        CACHED_VALUES,
+        "if now < entry.good_until and now < self._freshness.valid_until:",
+        "if now < self._freshness.valid_until:",
+        VALUES,
+    ),
 ]

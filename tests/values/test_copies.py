@@ -244,3 +244,17 @@ async def test_copies_on_their_way_do_not_outlive_their_event_loop(fleet: Fleet)
         await settle()
     fleet.one.parts.forget()
     assert not fleet.one.parts.sharing.is_writing
+
+
+async def test_what_is_set_ages_from_the_call(fleet: Fleet) -> None:
+    """It was true then. Whether it still is when the log has answered, nothing says."""
+    version = fleet.database.write("a")
+    fleet.messages.held = True
+    setting = asyncio.create_task(fleet.one.values.set("a", version, tenant=TENANT, ttl=60))
+    await settle()
+    fleet.clock.advance(BOUND - 0.1)
+    fleet.messages.release()
+    await setting
+    fleet.commit("other")
+    fleet.pass_time(0.2)
+    assert await fleet.get(fleet.one) == version + 1

@@ -15,6 +15,10 @@ Rules
 4. Of a load that a change has overtaken only those may have the answer who came before it began. It is not kept.
 5. A value that is to be written later is served by this process until it was written, whatever the log says. It is
    newer than anything that a loader could read.
+
+What no rule sees: a load may have read a commit that the log does not have yet. A crash, or a storage snapshot that is
+put back, may undo that commit and leave the timeline and its newest entry as they were. Then what was read is served
+until its time ends or one of its names changes. A crash undoes no commit unless `synchronous_commit` is off.
 """
 
 from __future__ import annotations
