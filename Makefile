@@ -67,10 +67,12 @@ month: install
 # tenantcache beside what people would use instead, a quarter of an hour; writes docs/benchmarks.md and the README's table.
 bench: install-bench
 	$(VENV)/bin/python -m benchmarks.bench
+	$(VENV)/bin/python -m benchmarks.values
 
 # The same in half a minute, to see that it runs: its figures mean nothing and are not written into the documents.
 bench-short: install-bench
 	$(VENV)/bin/python -m benchmarks.bench --short
+	$(VENV)/bin/python -m benchmarks.values --short
 
 # Load on a deployment of one's own, with its tenants: make loadtest URL=http://127.0.0.1:8000 ARGS='--hosts hosts.txt'
 loadtest: install-bench

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from tenantcache import Settings, StoreUnavailableError, Tenant, TenantCache, TenantMiddleware, current_tenant
 from tenantcache.fastapi import CurrentTenant
+from tenantcache.web.dashboard import Dashboard, from_this_machine
 
 from .answer import compose_answer
 from .directory import Directory
@@ -41,6 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(title="tenantcache example", lifespan=lifespan, openapi_url=None)
     app.state.cache, app.state.directory, app.state.requests = cache, directory, 0
     app.include_router(router)
+    # Of this machine alone: an application has users of its own, and asks whether one of them may see it.
+    app.mount("/dashboard", Dashboard(cache, auth=from_this_machine))
     app.add_middleware(TenantMiddleware, cache=cache, reply=html_for_browsers(cache.settings))
     return app
 

@@ -15,11 +15,12 @@ from tenantcache.admin.usage import Usage
 from tenantcache.admin.writethrough import aliases_of
 from tenantcache.budget.core.budget import Budget
 from tenantcache.errors import StoreError, UnknownTenantError, told_as_unavailable
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.callbacks import OnChangeDecorator
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
-from tenantcache.lifecycle import LifeCycle
+from tenantcache.lifecycle import Companion, LifeCycle
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.hosts import HostMatch, HostRules
 from tenantcache.lookup.core.names import alias_of_name, is_kind
@@ -39,8 +40,10 @@ from tenantcache.runtime.tracing import Tracing
 from tenantcache.settings.model import Settings
 from tenantcache.stats import HealthState, Stats
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
+from tenantcache.wiring.refusals import Refusals
 from tenantcache.wiring.statistics import state_of, stats_of
 from tenantcache.wiring.stores import Stores
 
@@ -71,23 +74,29 @@ class TenantCache(Engine):
     memory: Memory
     limiter: Limiter
     fast_paths: FastPaths
+    refusals: Refusals
+    companions: list[Companion]
     route_limits: dict[str, Limits]
     tracing: Tracing
+    reports: Reports
 
     _home_class: type[Home] = Home
+    _value_parts_class: type[ValueParts] = ValueParts
 
     def __init__(
         self, settings: Settings | None = None, *, stores: Stores | None = None, clock: Clock = clocks.now
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         made = stores if stores is not None else Stores.from_settings(self.settings)
-        self._parts = parts = assemble(self.settings, made, clock, self._home_class())
+        self._parts = parts = assemble(self.settings, made, clock, self._home_class(), self._value_parts_class)
         self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
         self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere
         self.hosts, self.freshness, self.server_time = parts.hosts, parts.freshness, parts.server_time
         self.memory, self.limiter, self.fast_paths = parts.memory, parts.limiter, parts.fast_paths
         self.tracing = made.tracing
+        self.companions, self.refusals = self._life.companions, parts.refusals
+        self.reports = parts.reports
         self.route_limits = {}  # the figures of its routes' named limits, which they share
 
     # Those of the event loop that it is open in.
@@ -183,8 +192,7 @@ class TenantCache(Engine):
         Only needed if a change happened outside the database: what the tables say is followed anyway.
         """
         self._parts.home.require_open()
-        held = [entry.tenant for entry in self.memory.of_tenant(tenant_id)]
-        names = {alias for tenant in held if tenant is not None for alias in tenant.aliases}
+        names = {alias for tenant in self.memory.tenants_of(tenant_id) for alias in tenant.aliases}
         stores = self._parts.stores
         with told_as_unavailable(StoreError):
             # Names that no trigger has told of are in the database alone.

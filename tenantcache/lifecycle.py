@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Protocol
 
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.runtime.closing import close_all, run_cleanup
@@ -30,10 +31,27 @@ MAX_REFRESHES = 5
 """Queries for such entries at each look, of 100 entries: 150,000 in five minutes."""
 
 
+class Companion(Protocol):
+    """What is open while an engine is, and serves no request: it may watch it."""
+
+    def open(self) -> None:
+        """The engine is open, in the running event loop."""
+        ...
+
+    async def close(self) -> None:
+        """The engine has just been closed."""
+        ...
+
+    def forget(self) -> None:
+        """After a fork, in the child."""
+        ...
+
+
 class LifeCycle:
     """Opens and closes `parts`. `parts.home` says how far that is, and in which event loop."""
 
     def __init__(self, parts: Parts) -> None:
+        self.companions: list[Companion] = []
         self._parts = parts
         self._home = parts.home
         self._opening: asyncio.Task[None] | None = None
@@ -85,6 +103,9 @@ class LifeCycle:
         parts.governor.forget()
         parts.memory.clear()
         parts.values.parts.forget()
+        for companion in self.companions:
+            companion.forget()
+        parts.reports.forget()
         self._home.abandon()
         self._opening = self._refresher = None
         if self._home.loop is not None and parts.stores.link is not None:
@@ -106,7 +127,7 @@ class LifeCycle:
         self._opening = self._refresher = None
         self._parts.memory.clear()
         self._parts.limiter.leave_loop()
-        self._parts.values.parts.forget()
+        self._parts.values.parts.leave_loop()
         for store in (stores.log, stores.postgres):
             with suppress(Exception):  # they can only be let go: their loop sends nothing any more
                 if store is not None:
@@ -128,6 +149,8 @@ class LifeCycle:
         parts.limiter.open()
         parts.usage.open()
         parts.changes.callbacks.open()
+        parts.reports.open()
+        parts.values.parts.open()
         if parts.stores.link is not None:
             parts.fleet_use.open()
             parts.governor.open()
@@ -136,6 +159,8 @@ class LifeCycle:
         parts.in_loop.warm_up.open()
         self._start_report = StartReport(parts)
         self._start_report.open(redis_found=redis_found)
+        for companion in self.companions:
+            companion.open()
 
     async def _open_stores(self) -> bool:
         """Return whether Redis answers."""
@@ -200,9 +225,10 @@ class LifeCycle:
         try:
             if self._refresher is not asyncio.current_task():
                 await stop(self._refresher)
-            await close_all(self._start_report, parts.governor, loop_parts.warm_up, loop_parts.indexer)
+            await close_all(self._start_report, parts.reports, parts.governor, loop_parts.warm_up, loop_parts.indexer)
             await close_all(parts.values.parts, parts.limiter, parts.usage, loop_parts.resolver)
             await self._close_stores()
+            await close_all(*self.companions)
         finally:
             if self._home.phase is Phase.CLOSING and closed is self._closed:  # else the loop ended first
                 parts.memory.clear()  # its entries lead to reservations that have given everything back

@@ -63,7 +63,7 @@ class StartReport:
 
     def _changed_settings(self) -> list[str]:
         """Those that differ from their defaults, but for the addresses, which are said already; secrets are masked."""
-        shown = [one for one in variables(self._settings) if one.default not in (one.value, "required")]
+        shown = [one for one in variables(self._settings) if one.is_changed]
         texts = [f"{one.name}={one.value}" for one in shown if not one.name.endswith(("_REDIS_URL", "_DATABASE_URL"))]
         return [f"settings: {' '.join(texts)}"] if texts else []
 

@@ -14,12 +14,25 @@ class MemoryStats(TypedDict):
     """The tier in the process, in entries: one for each alias that leads to a tenant, or to none."""
 
     tenants: int
+    max_tenants: int
     negatives: int
     evictions: int
+    displaced: int
 
 
-class ResolverStats(TypedDict):
-    """Lookups that memory did not answer."""
+Tier = Literal["memory", "index", "redis", "postgres"]
+AnswerResult = Literal["found", "unknown", "stale"]
+
+
+class AnswerStats(TypedDict):
+    """What answered lookups, and how many no store could."""
+
+    failed: int
+    answers: dict[Tier, dict[AnswerResult, int]]
+
+
+class ResolverStats(AnswerStats):
+    """Lookups. Apart from `answers`, those that memory did not answer."""
 
     loads: int
     ruled_out: int
@@ -27,6 +40,7 @@ class ResolverStats(TypedDict):
     redis_hits: int
     redis_refused: int
     stale_served: int
+    in_flight: int
 
 
 WarmUpState = Literal["off", "filling", "taking tokens", "complete", "full", "too many", "failed"]
@@ -40,10 +54,11 @@ class LookupStats(ResolverStats):
 
 
 class ValidityStats(TypedDict):
-    """Whether memory may be served: `valid_for` in seconds, `applied` is the number of a log entry."""
+    """Whether memory may be served: `valid_for` and `age` in seconds, `applied` is the number of a log entry."""
 
     valid: bool
     valid_for: float
+    age: float | None
     applied: int
 
 
@@ -84,8 +99,12 @@ class CounterStats(TypedDict):
     why: str
     changes_to: StoreName | None
     changes_at: float | None
+    changes: int
     postgres: Literal["answering", "failing"]
     redis: RedisState
+
+
+DecisionResult = Literal["admitted", "denied", "unavailable"]
 
 
 class LimiterStats(TypedDict):
@@ -97,6 +116,9 @@ class LimiterStats(TypedDict):
     unavailable: int
     errors: int
     degraded: bool
+    fast: int
+    decisions: dict[str, dict[DecisionResult, int]]
+    violated: dict[str, int]
 
 
 class LimitStats(LimiterStats):
@@ -106,11 +128,41 @@ class LimitStats(LimiterStats):
     counters: CounterStats | None
 
 
+class RefusalStats(TypedDict):
+    """Requests that were answered in place of the application, by reason."""
+
+    malformed: int
+    unknown: int
+    foreign: int
+    suspended: int
+    maintenance: int
+    deleted: int
+    limit: int
+    route_limit: int
+    lookup_unavailable: int
+    limit_unavailable: int
+
+
+RefusalReason = Literal[
+    "malformed",
+    "unknown",
+    "foreign",
+    "suspended",
+    "maintenance",
+    "deleted",
+    "limit",
+    "route_limit",
+    "lookup_unavailable",
+    "limit_unavailable",
+]
+
+
 class UsageStats(TypedDict):
     """Usage on its way into Postgres."""
 
     batches: int
     waiting: int
+    requests: int
 
 
 PurposeStats = TypedDict(  # one of the keys is a keyword
@@ -125,7 +177,9 @@ class LinkStats(TypedDict):
 
     billed_commands: int
     breaker: Literal["closed", "open", "probing"]
+    breaker_openings: int
     billed_by_purpose: PurposeStats
+    billed_by_command: dict[str, dict[str, int]]
 
 
 class GuardrailStats(TypedDict):
@@ -150,6 +204,9 @@ class ValueStats(GuardrailStats):
     stale_served: int
     failed_reloads: int
     undecodable: int
+    written: int
+    failed_writes: int
+    waiting_writes: int
 
 
 BandName = Literal["normal", "thrift", "no copies", "no Redis"]
@@ -195,6 +252,7 @@ class Stats(TypedDict):
     freshness: FreshnessStats
     index: IndexStats
     limits: LimitStats
+    refusals: RefusalStats
     usage: UsageStats
     values: ValueStats
     redis: RedisStats

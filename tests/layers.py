@@ -27,6 +27,7 @@ LAYER_OF = {
     "tenantcache.admin": "admin",
     "tenantcache.values": "values",
     "tenantcache.budget": "budget",
+    "tenantcache.fleet": "fleet",
     "tenantcache.schema": "schema",
     "tenantcache.stores": "stores",
     "tenantcache.wiring": "wiring",
@@ -45,7 +46,7 @@ LAYER_OF = {
 
 # The wings and what lies below them, from the bottom up: a wing may import those before it.
 _GROUND = {"core", "ground"}
-_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin", "values", "budget"}
+_WINGS = {*_GROUND, "settings", "freshness", "ratelimit", "lookup", "admin", "values", "budget", "fleet"}
 _ENGINE = {*_WINGS, "adapters", "wiring", "engine"}
 _WEB = {*_ENGINE, "web", "observability"}
 _FACES = {*_WEB, "faces", "root"}
@@ -56,9 +57,10 @@ MAY_IMPORT = {
     "freshness": {*_GROUND, "freshness"},
     "ratelimit": {*_GROUND, "freshness", "ratelimit"},
     "lookup": {*_GROUND, "freshness", "lookup"},
-    "admin": _WINGS - {"budget", "values"},
+    "admin": _WINGS - {"budget", "values", "fleet"},
     "values": {*_GROUND, "freshness", "lookup", "values"},
     "budget": {*_GROUND, "freshness", "budget"},
+    "fleet": {*_GROUND, "fleet"},
     "schema": {*_GROUND, "schema"},
     "stores": {*_WINGS - {"settings"}, "stores"},
     "adapters": {*_WINGS, "stores"},
@@ -82,7 +84,7 @@ PURE_STDLIB = frozenset({
 })
 # fmt: on
 CORE_PACKAGES = frozenset({"idna"})
-DRIVERS = frozenset({"asyncpg", "redis", "cachetools"})
+DRIVERS = frozenset({"asyncpg", "redis", "hiredis", "cachetools"})
 FACE_PACKAGES = frozenset({"starlette", "fastapi", "typer", "uvicorn", "jinja2"})
 # It takes 50 ms to import, and an application never needs it.
 ONLY_IN = {"sqlglot": "tenantcache.schema.adopt.ways"}

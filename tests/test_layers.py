@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import tenantcache
 from tests.layers import LAYER_OF, MAY_IMPORT, read_package, violations
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,36 @@ def test_an_application_imports_no_parser_of_sql() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "asyncpg" in loaded and "sqlglot" not in loaded
+
+
+def test_the_help_of_the_commands_imports_no_engine_and_no_client_of_a_store() -> None:
+    code = (
+        "import sys\n"
+        "from tenantcache.cli.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    *_, listed = done.stdout.splitlines()
+    loaded = {*listed.split()}
+    assert {"typer", "tenantcache.cli.analyze"} <= loaded
+    heavy = {"asyncpg", "redis", "starlette", "pydantic", "pydantic_settings", "sqlglot", "fastapi", "uvicorn"}
+    ours = {
+        f"tenantcache.{name}" for name in ("engine", "settings.model", "stores", "schema", "ratelimit", "devservers")
+    }
+    assert loaded & (heavy | ours) == set()
+
+
+def test_each_name_of_the_root_is_imported_from_its_module() -> None:
+    code = (
+        "import sys, tenantcache; print(*sys.modules); print(*(getattr(tenantcache, n) for n in tenantcache.__all__))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    at_first = done.stdout.splitlines()[0].split()
+    assert [name for name in at_first if name.startswith("tenantcache")] == ["tenantcache"]
+    assert {*tenantcache._HOMES} == {*tenantcache.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'Tennant'"):
+        _ = tenantcache.Tennant  # type: ignore[attr-defined]
 
 
 def test_a_cycle_within_one_layer_is_found(tmp_path: Path) -> None:

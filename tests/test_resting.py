@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from tenantcache.ratelimit.core.decision import Decision
+from tenantcache.ratelimit.core.packing import Packed
 from tenantcache.ratelimit.core.windows import QUARTER
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.meter import Meter, Worker
@@ -113,7 +116,8 @@ async def test_those_at_rest_are_asked_once_in_a_quarter(
     for number in range(3):
         assert (await limiter.check(limited(f"new{number}", PER_MINUTE, PER_DAY))).allowed
         await limiter._meters.groups.finish()
-    assert [made.count(tenant.id) for tenant in MANY] == [1] * len(MANY)
+    # Once for the take, and once for its answer.
+    assert [made.count(tenant.id) for tenant in MANY] == [2] * len(MANY)
 
 
 async def test_they_are_handed_over_with_the_others(limiter: Limiter, clock: FakeClock) -> None:
@@ -196,6 +200,112 @@ async def test_one_that_is_woken_while_its_slot_is_asked_for_gives_up_anothers(
     await limiter.upkeep.renew_slots()
     assert (await limiter.check(FIRST)).allowed
     assert limiter._meters.of_tenants[FIRST.id].slot == before + len(MANY)
+
+
+@pytest.fixture
+async def in_flight(limiter: Limiter, counters: FakeCounters, clock: FakeClock) -> asyncio.Task[Decision]:
+    """A request of the first tenant waits for a command that takes for all of them, while `counters.gate` is clear."""
+    clock.advance(QUARTER + 1)
+    counters.gate.clear()
+    batches = len(counters.batches)
+    asked = asyncio.create_task(limiter.check(FIRST, 50))
+    while len(counters.batches) == batches:
+        await asyncio.sleep(0)
+    return asked
+
+
+async def test_they_rest_while_they_are_taken_for(
+    limiter: Limiter, counters: FakeCounters, in_flight: asyncio.Task[Decision]
+) -> None:
+    assert limiter._meters.resting.taking == [tenant.id for tenant in MANY[1:]]
+    assert (at_rest(limiter), list(limiter._meters.of_tenants)) == (len(MANY) - 1, [FIRST.id])
+    counters.gate.set()
+    assert (await in_flight).allowed
+    await limiter._meters.groups.finish()
+    assert limiter._meters.resting.taking == []
+    assert at_rest(limiter) == len(MANY) - 1
+    tokens = sum(held(limiter, tenant) for tenant in MANY)
+    assert counters.total("minute") + counters.total("quarter") == tokens + 50 + len(MANY) * held(limiter, MANY[1])
+
+
+async def test_a_request_that_wakes_one_meanwhile_waits_for_that_take(
+    limiter: Limiter, counters: FakeCounters, in_flight: asyncio.Task[Decision]
+) -> None:
+    batches = len(counters.batches)
+    woken = asyncio.create_task(limiter.check(MANY[1]))
+    await asyncio.sleep(0)
+    assert limiter.meter_of(MANY[1]).is_taking
+    counters.gate.set()
+    assert (await woken).allowed
+    assert (await in_flight).allowed
+    await limiter._meters.groups.finish()
+    assert len(counters.batches) == batches
+    assert not limiter.meter_of(MANY[1]).is_taking
+
+
+async def test_a_take_that_is_not_answered_leaves_them_at_rest_and_cautious(
+    limiter: Limiter, counters: FakeCounters, in_flight: asyncio.Task[Decision]
+) -> None:
+    counters.losing = True
+    counters.gate.set()
+    await in_flight
+    await limiter._meters.groups.finish()
+    assert limiter._meters.resting.taking == []
+    assert at_rest(limiter) == len(MANY) - 1
+    meter = limiter._meters.find(MANY[1].id)
+    assert meter is not None and not meter.reservation.is_taking
+    assert meter.reservation.plan_along(meter._supply.server_now(), 1, day=True) is None, "no more than is needed"
+
+
+async def test_what_was_taken_for_when_its_event_loop_was_closed_is_made_anew(
+    limiter: Limiter, counters: FakeCounters, in_flight: asyncio.Task[Decision]
+) -> None:
+    limiter.leave_loop()
+    in_flight.cancel()
+    assert (len(limiter), at_rest(limiter), limiter._meters.resting.taking) == (0, 0, [])
+    counters.gate.set()
+    assert (await limiter.check(MANY[1])).allowed
+
+
+async def test_one_that_cannot_be_packed_stays_live_with_what_it_holds(
+    limiter: Limiter, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await limiter.check(FIRST)).allowed
+    list(limiter.drain())
+    day = limiter.meter_of(FIRST).day
+
+    def fail(_packed: Packed) -> bytes:
+        raise OverflowError
+
+    monkeypatch.setattr(limiter._meters.resting.packing, "pack", fail)
+    clock.advance(IDLE + 61)
+    with pytest.raises(OverflowError):
+        await limiter.upkeep.sweep()
+    assert limiter.meter_of(FIRST).day == day > 0
+
+
+async def test_they_rest_though_no_usage_is_written(counters: FakeCounters, clock: FakeClock, cached: set[str]) -> None:
+    limiter = Limiter(
+        counters,
+        FakeSlots(),
+        server_now=clock.server_time,
+        processes=lambda: 1,
+        counts_spending=False,
+        is_cached=cached.__contains__,
+    )
+    await limiter.warm([FIRST])
+    assert (await limiter.check(FIRST)).allowed
+    assert at_rest(limiter) == 0
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert at_rest(limiter) == 1
+    cached.clear()
+    assert (await limiter.check(FIRST)).allowed
+    clock.advance(IDLE + 61)
+    await limiter.upkeep.sweep()
+    assert len(limiter) == 0
+    assert list(limiter.drain()) == [], "what has left is kept for none to drain"
+    await limiter.close()
 
 
 async def test_a_fork_holds_nothing(limiter: Limiter) -> None:

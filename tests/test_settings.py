@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -90,6 +91,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "key_prefix": "tenantcache",
         "trusted_proxies": (),
         "usage_interval": 10.0,
+        "metrics_dir": None,
         "redis_monthly_budget": None,
         "redis_daily_budget": None,
         "budget_webhook_url": None,
@@ -146,6 +148,7 @@ def test_every_variable_is_read() -> None:
             "TENANTCACHE_KEY_PREFIX": "shop:a",
             "TENANTCACHE_TRUSTED_PROXIES": "10.0.0.0/8,::1",
             "TENANTCACHE_USAGE_INTERVAL": "0",
+            "TENANTCACHE_METRICS_DIR": "/run/app",
             "TENANTCACHE_REDIS_MONTHLY_BUDGET": "500000",
             "TENANTCACHE_REDIS_DAILY_BUDGET": "20000",
             "TENANTCACHE_BUDGET_WEBHOOK_URL": "https://example.com/hooks/redis",
@@ -203,6 +206,7 @@ def test_every_variable_is_read() -> None:
         "key_prefix": "shop:a",
         "trusted_proxies": (ip_network("10.0.0.0/8"), ip_network("::1/128")),
         "usage_interval": 0.0,
+        "metrics_dir": Path("/run/app"),
         "redis_monthly_budget": 500_000,
         "redis_daily_budget": 20_000,
         "budget_webhook_url": "https://example.com/hooks/redis",

@@ -130,7 +130,7 @@ async def test_those_seen_last_come_first_where_not_all_have_room(database: Any,
     async with make(database_url, memory_max_tenants=1, warm_up=True) as cache:
         await cache.warm_up.wait()
         assert cache.stats()["lookups"]["warm_up"] == "full"
-        assert [len(list(cache.memory.of_tenant(number))) for number in ("1", "2", "3")] == [0, 0, 1]
+        assert [len(list(cache.memory.tenants_of(number))) for number in ("1", "2", "3")] == [0, 0, 1]
         assert cache.memory.evictions == 0
 
 

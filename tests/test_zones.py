@@ -167,3 +167,10 @@ def test_another_zone_counts_the_day_of_its_date() -> None:
     assert r.decide(now, 1) is None
     take = r.plan(now, 1, 1)
     assert take is not None and take.debits[0].window == Window("day", utc_day(now).number + 1)
+
+
+def test_a_zone_keeps_its_calendar_however_many_other_names_are_asked_for() -> None:
+    berlin = calendar_of("Europe/Berlin")
+    for number in range(2_000):
+        calendar_of(f"No/Such-{number}")
+    assert calendar_of("Europe/Berlin") is berlin

@@ -2,6 +2,7 @@
 
 * One worker a contender, all of them up for the whole part; a round loads each of them once, in shuffled order.
 * The worker is pinned to one core; the load, Redis and Postgres have the others. On one core nothing is pinned.
+* The first round begins when all of them are warm: each serves only then. What a start costs is measured in (e).
 * Ratios are taken within a round, to what bare Starlette reached in that same round.
 """
 

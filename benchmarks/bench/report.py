@@ -56,7 +56,7 @@ def summary_table(results: Results) -> str:
     return "\n\n".join(
         (
             _measured_on(results),
-            _table(head, rows),
+            table(head, rows),
             "Commands of tenantcache: limits of 10,000 Zipf(1.0) tenants on 4 processes, the first hour, simulated; "
             f"of the others: counted by the server. Prices: those of {PRICES[0].name}. All tables, and how they "
             "came about: [docs/benchmarks.md](docs/benchmarks.md).",
@@ -107,7 +107,7 @@ def _targets(results: Results) -> str:
         for name, figure, aim, met in _judged(results)
         if figure is not None
     ]
-    return "## What was to be reached\n\n" + _table(("", "measured", "aim", "reached"), rows) if rows else ""
+    return "## What was to be reached\n\n" + table(("", "measured", "aim", "reached"), rows) if rows else ""
 
 
 def _judged(results: Results) -> Iterable[tuple[str, str, str, bool]]:
@@ -173,9 +173,7 @@ def _cost(results: Results) -> str:
         for name, found in results["cost"].items()
     ]
     head = ("", "CPU, µs", "added, µs", "over the floor's", "wall clock, µs")
-    return f"## (a) Cost per request, in process\n\n![Added cost per request]({PLOTS}/cost.svg)\n\n" + _table(
-        head, rows
-    )
+    return f"## (a) Cost per request, in process\n\n![Added cost per request]({PLOTS}/cost.svg)\n\n" + table(head, rows)
 
 
 def _http(results: Results) -> str:
@@ -190,7 +188,7 @@ def _http(results: Results) -> str:
     ]
     head = ("", "requests/s", "over bare", "p50, ms", "p90, ms", "p99, ms")
     plot = f"## (b) Over HTTP\n\n![Requests per second]({PLOTS}/http.svg)"
-    return "\n\n".join((plot, _table(head, rows), _bounds(results)))
+    return "\n\n".join((plot, table(head, rows), _bounds(results)))
 
 
 def _bounds(results: Results) -> str:
@@ -244,10 +242,10 @@ def _commands(results: Results) -> str:
     seconds = commands[OURS]["busy"]["seconds"]
     parts = [
         f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
-        _table(("", "a request", "a denied request", "answers", "counted in 500 requests"), alternatives),
+        table(("", "a request", "a denied request", "answers", "counted in 500 requests"), alternatives),
         f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all tenants new, and at "
         f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
-        _table(
+        table(
             ("", "answers", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
             counted,
         ),
@@ -262,7 +260,7 @@ def _commands(results: Results) -> str:
         ]
         parts += [
             "Whole hours, in virtual time (`make limits`), for limits alone:",
-            _table(("load", "hour", "requests", "commands", "a request"), rows),
+            table(("load", "hour", "requests", "commands", "a request"), rows),
         ]
     return "\n\n".join([*parts, _prices(results)])
 
@@ -274,7 +272,7 @@ def _prices(results: Results) -> str:
         commands = commands_per_request(results, name)
         if commands is not None and name != QUIET:
             rows.append((name, *(_dollars(price.month(commands * rate)) for price in PRICES for rate in RATES)))
-    return "What that is in US dollars a month of 30 days, by list prices:\n\n" + _table(head, rows)
+    return "What that is in US dollars a month of 30 days, by list prices:\n\n" + table(head, rows)
 
 
 def _scale(results: Results) -> str:
@@ -299,7 +297,7 @@ def _scale(results: Results) -> str:
     )
     note = "With a hundred tenants the process's own memory is a large part of the bytes. Read the last rows."
     return (
-        f"## (d) Scale\n\n![Cost and memory by number of tenants]({PLOTS}/scale.svg)\n\n{_table(head, rows)}\n\n{note}"
+        f"## (d) Scale\n\n![Cost and memory by number of tenants]({PLOTS}/scale.svg)\n\n{table(head, rows)}\n\n{note}"
     )
 
 
@@ -329,16 +327,16 @@ def _coldstart(results: Results) -> str:
         "99 % hits after, s",
         "answers",
     )
-    return "## (e) Cold start\n\n" + _table(head, rows)
+    return "## (e) Cold start\n\n" + table(head, rows)
 
 
 def _staleness(results: Results) -> str:
     found = results["staleness"]
     row = [f"{found[key] * 1e3:.1f}" for key in ("p50", "p90", "p99", "longest")]
-    table = _table(("p50, ms", "p90, ms", "p99, ms", "longest, ms", "commits", "answers"), [
+    written = table(("p50, ms", "p90, ms", "p99, ms", "longest, ms", "commits", "answers"), [
         (*row, f"{found['commits']:,}", f"{found['answers']:,}")
     ])  # fmt: skip
-    return f"## (f) An update under load\n\n{table}"
+    return f"## (f) An update under load\n\n{written}"
 
 
 SECTIONS = {
@@ -360,7 +358,7 @@ def _set_up(results: Results) -> str:
     lines = [f"- **{name}**: {reason}." for name, reason in results["left_out"].items()]
     return (
         "## Who took part\n\n"
-        + _table(("", "version", "set up"), rows)
+        + table(("", "version", "set up"), rows)
         + "\n\nLeft out, and why:\n\n"
         + "\n".join(lines)
     )
@@ -377,7 +375,7 @@ def _on_redis(results: Results) -> list[str]:
     return [name for name, found in results["contenders"].items() if found["on_redis"]]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 

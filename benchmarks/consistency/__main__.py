@@ -17,13 +17,14 @@ from benchmarks.consistency.scene import Row, Scene
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
+VALUE_WRITERS = 2
 MAX_STALENESS = 3.0
 SHORT_TTLS = {"MEMORY_TTL": "10", "NEGATIVE_TTL": "2", "COPY_TTL": "6"}
 """Seconds. The run outlasts each of them many times, so answers come from entries of every age. Not shorter: a reader
 that waits for an entry to be read again sees nothing meanwhile."""
 
-STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", **SHORT_TTLS}
-"""The memory holds half of the hosts, so that Redis is asked not only for what has changed."""
+STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", "VALUES_MAX_ENTRIES": "8", **SHORT_TTLS}
+"""The memory holds half of the hosts and of the values, so that Redis is asked not only for what has changed."""
 
 
 def main() -> int:
@@ -48,7 +49,7 @@ def main() -> int:
 async def _play(names: Sequence[str], settings: dict[str, str], seed: int) -> list[Row]:
     rows = []
     with Fleet(WORKERS, {"MAX_STALENESS": str(MAX_STALENESS), **settings}) as fleet:
-        async with Scene.opened(fleet, MAX_STALENESS, seed) as scene:
+        async with Scene.opened(fleet, MAX_STALENESS, seed, value_writers=VALUE_WRITERS) as scene:
             for name in names:
                 row = await scene.play(name, FAULTS[name])
                 rows.append(row)

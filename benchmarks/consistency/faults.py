@@ -91,7 +91,7 @@ async def write_old_values(scene: Scene) -> None:
     until = time.monotonic() + 3 * scene.unit
     async with _redis(scene) as redis:
         while time.monotonic() < until:
-            async for key in redis.scan_iter(f"{KEY_PREFIX}:tenant:*", count=100):
+            async for key in redis.scan_iter(f"{KEY_PREFIX}:[tv]*", count=100):  # tenants and values
                 value = await redis.get(key)
                 if value is None:
                     continue  # it has expired since

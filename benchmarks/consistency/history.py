@@ -1,4 +1,4 @@
-"""What was written, by host: the truth that answers are held against.
+"""What was written, by host or by the path of a value: the truth that answers are held against.
 
 Times are seconds of CLOCK_MONOTONIC, which all processes of one machine share.
 """
@@ -30,16 +30,25 @@ class Content(NamedTuple):
         return (f"{self.subdomain}.{base_domain}", *self.domains)
 
 
+class Value(NamedTuple):
+    """What the application keeps by `name`, as one commit left it."""
+
+    name: str
+    version: int
+
+
 class Change(NamedTuple):
-    """What a host leads to from a commit on; None is nothing.
+    """What a host or a path leads to from a commit on; None is nothing.
 
     The commit became visible between `sent` (before COMMIT went out) and `acked` (after its acknowledgement came in).
+    If an application has to tell of it, `acked` is when the worker `told_by` had answered that call.
     """
 
     commit: int
     sent: float
     acked: float
-    content: Content | None
+    content: Content | Value | None
+    told_by: int | None = None
 
 
 @dataclass
@@ -48,7 +57,7 @@ class History:
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
 
-    def begin(self, host: str, content: Content | None) -> None:
+    def begin(self, host: str, content: Content | Value | None) -> None:
         self.changes[host] = [Change(NO_COMMIT, float("-inf"), float("-inf"), content)]
 
     def add(self, host: str, change: Change) -> None:
@@ -56,7 +65,7 @@ class History:
             self.begin(host, None)
         self.changes[host].append(change)
 
-    def now(self, host: str) -> Content | None:
+    def now(self, host: str) -> Content | Value | None:
         return self.changes[host][-1].content
 
     def forget_past(self) -> None:

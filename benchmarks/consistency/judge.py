@@ -22,6 +22,7 @@ it may be. That too errs towards the lower bound.
 What is checked
 ---------------
 * Each answer with a body equals one version of the host, in every field: nothing is mixed, nothing is made up.
+* A worker that has answered a call of `invalidate` or `set` shows nothing older afterwards.
 * One process never goes back. If an answer for a host came before the next request for it, the next answer is not
   older.
 """
@@ -37,7 +38,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from benchmarks.consistency.history import Change, Content
+from benchmarks.consistency.history import Change, Content, Value
 
 PROBE_WINDOW = 0.02
 NO_ANSWER = 0
@@ -104,10 +105,10 @@ class _HostHistory:
         return found[: bisect_right(found, answer.returned, key=lambda index: self.changes[index].sent)]
 
 
-def _shown(content: Content | None) -> tuple[object, ...]:
+def _shown(content: Content | Value | None) -> tuple[object, ...]:
     if content is None:
         return (404,)
-    return (403,) if content.status == "suspended" else (content,)
+    return (403,) if isinstance(content, Content) and content.status == "suspended" else (content,)
 
 
 def _shown_by(answer: Answer) -> object:
@@ -115,9 +116,10 @@ def _shown_by(answer: Answer) -> object:
 
 
 @lru_cache(maxsize=4096)
-def _parse(body: bytes) -> Content | None:
+def _parse(body: bytes) -> Content | Value | None:
     try:
-        return Content.from_json(json.loads(body))
+        found = json.loads(body)
+        return Value(**found["value"]) if "value" in found else Content.from_json(found)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -164,6 +166,8 @@ def _measure(
         pair = (change.commit, answer.worker)
         if index > place:
             lateness[pair] = max(late, lateness.get(pair, 0.0))
+            if change.told_by == answer.worker:
+                verdict.note_wrong(f"{answer.host} of worker {answer.worker}: {late:.3f} s after it was told itself")
         elif late <= PROBE_WINDOW:
             lateness.setdefault(pair, 0.0)
     if place + 1 < len(changes):

@@ -15,6 +15,9 @@ from typing import cast
 from benchmarks.consistency.judge import NO_ANSWER, Answer
 
 HOST = "127.0.0.1"
+VALUES_HOST = "example.com"
+"""For values: they are asked for where requests have no tenant, so that they are judged by themselves."""
+
 TIMEOUT = 12.0
 """Seconds: longer than any pause that a worker is put to, so that what it says afterwards is heard."""
 
@@ -81,8 +84,9 @@ class Client:
         self._exchange: _Exchange | None = None
         self._met = 0  # the process that this connection was made to
 
-    async def ask(self, host: str, path: str = "/") -> Answer:
-        """One answer; its status is NO_ANSWER if there was none."""
+    async def ask(self, what: str) -> Answer:
+        """One answer for a host, or for the path of a value; its status is NO_ANSWER if there was none."""
+        host, path = (VALUES_HOST, what) if what.startswith("/") else (what, "/")
         invoked = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -91,8 +95,8 @@ class Client:
                 status, body, returned = await exchange.ask(host, path)
         except (OSError, TimeoutError):
             self.close()
-            return Answer(self._worker, self._met, host, invoked, time.monotonic(), NO_ANSWER)
-        return Answer(self._worker, self._met, host, invoked, returned, status, body)
+            return Answer(self._worker, self._met, what, invoked, time.monotonic(), NO_ANSWER)
+        return Answer(self._worker, self._met, what, invoked, returned, status, body)
 
     async def _connected(self) -> _Exchange:
         if self._exchange is None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.consistency.faults import FAULTS
+from benchmarks.consistency.judge import Verdict
 from benchmarks.consistency.scene import Row
 
 BEGIN, END = "<!-- consistency -->", "<!-- /consistency -->"
@@ -25,12 +26,21 @@ HEADINGS = ("fault", "p50", "p99", "longest", "at most", "commits", "answers", "
 
 def faults_of(row: Row, bound: float) -> list[str]:
     """What is wrong with a row, a line each; [] if every promise was kept."""
-    verdict, found = row.verdict, []
+    found = _faults_of(row.verdict, bound, is_calm=row.fault == CALM)
+    if row.values is not None:
+        found += [f"values: {fault}" for fault in _faults_of(row.values, bound, is_calm=row.fault == CALM)]
+    if not row.agreed:
+        found.append("the workers did not come to agree once the writers were quiet")
+    return found
+
+
+def _faults_of(verdict: Verdict, bound: float, *, is_calm: bool) -> list[str]:
+    found = []
     if verdict.longest >= bound:
         found.append(f"an answer was {verdict.longest:.2f} s out of date; {bound:g} s are promised")
     if not verdict.latenesses or not verdict.checked:
         found.append("nothing was measured: no worker answered right after a commit")
-    if row.fault == CALM:
+    if is_calm:
         if verdict.percentile(99) >= P99_BOUND:
             found.append(
                 f"p99 is {verdict.percentile(99) * 1e3:.1f} ms; less than {P99_BOUND * 1e3:.0f} ms are promised"
@@ -41,20 +51,17 @@ def faults_of(row: Row, bound: float) -> list[str]:
         found += [f"{verdict.wrong_count} answers were never true, such as:", *verdict.wrong]
     if verdict.backwards_count:
         found += [f"{verdict.backwards_count} answers were older than one before, such as:", *verdict.backwards]
-    if not row.agreed:
-        found.append("the workers did not come to agree once the writers were quiet")
     return found
 
 
-def _cells(row: Row) -> list[str]:
-    verdict = row.verdict
+def _cells(fault: str, commits: int, verdict: Verdict) -> list[str]:
     return [
-        row.fault,
+        fault,
         _ms(verdict.percentile(50)),
         _ms(verdict.percentile(99)),
         _ms(verdict.longest),
         _ms(verdict.longest_upper),
-        f"{row.commits:,}",
+        f"{commits:,}",
         f"{verdict.checked:,}",
         f"{verdict.unavailable:,}",
         f"{verdict.unanswered:,}",
@@ -79,12 +86,21 @@ def beyond(row: Row, bound: float) -> str:
 
 
 def show(rows: Sequence[Row], title: str) -> None:
+    _show([_cells(row.fault, row.commits, row.verdict) for row in rows], title)
+    _show(_cells_of_values(rows), "values and tags")
+
+
+def _cells_of_values(rows: Sequence[Row]) -> list[list[str]]:
+    return [_cells(row.fault, row.value_commits, row.values) for row in rows if row.values is not None]
+
+
+def _show(rows: Sequence[Sequence[str]], title: str) -> None:
     table = Table(*HEADINGS, title=title, box=box.SIMPLE)
     table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in rows:
-        table.add_row(*_cells(row))
+    for cells in rows:
+        table.add_row(*cells)
     console = Console()
     # A log has 80 columns for rich; names that are cut off are worse than lines that are.
     console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
@@ -95,13 +111,19 @@ def markdown(rows: Sequence[Row], served_stale: Row | None, workers: int, bound:
         f"{workers} uvicorn workers with a real Postgres and a real Redis behind a proxy, `max_staleness` {bound:g} s, "
         "`stale_if_error` 0. Times are in milliseconds:",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|---|" + "---:|" * (len(HEADINGS) - 1),
-        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+        *_table([_cells(row.fault, row.commits, row.verdict) for row in rows]),
     ]
+    if of_values := _cells_of_values(rows):
+        lines += ["", "Values and tags of an application, in the same run:", "", *_table(of_values)]
     if served_stale is not None:
         lines += ["", f"With the default `stale_if_error`, {served_stale.fault}: {beyond(served_stale, bound)}"]
     return "\n".join(lines)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = (HEADINGS, *rows)
+    head, *rest = (f"| {' | '.join(cells)} |" for cells in lines)
+    return [head, "|---|" + "---:|" * (len(HEADINGS) - 1), *rest]
 
 
 def as_json(rows: Sequence[Row], served_stale: Row | None, bound: float) -> str:
@@ -117,11 +139,19 @@ def as_json(rows: Sequence[Row], served_stale: Row | None, bound: float) -> str:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    verdict = row.verdict
     return {
         "fault": row.fault,
         "seconds": round(row.seconds, 1),
         "commits": row.commits,
+        **_verdict_json(row.verdict),
+        "beyond_span": round(row.beyond_span, 2),
+        "agreed": row.agreed,
+        "values": None if row.values is None else {"commits": row.value_commits, **_verdict_json(row.values)},
+    }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    return {
         "pairs": len(verdict.latenesses),
         "p50": round(verdict.percentile(50), 5),
         "p99": round(verdict.percentile(99), 5),
@@ -133,8 +163,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "never_true": verdict.wrong_count,
         "backwards": verdict.backwards_count,
         "beyond_bound": len(verdict.beyond),
-        "beyond_span": round(row.beyond_span, 2),
-        "agreed": row.agreed,
     }
 
 

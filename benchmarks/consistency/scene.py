@@ -17,10 +17,12 @@ from typing import Self
 
 import asyncpg
 
+from benchmarks.consistency import valuewriters
 from benchmarks.consistency.fleet import Fleet, Worker
 from benchmarks.consistency.history import Content, History
 from benchmarks.consistency.judge import NO_ANSWER, Answer, Verdict, judge
 from benchmarks.consistency.readers import Client, Reader
+from benchmarks.consistency.valuewriters import ValueWriter
 from benchmarks.consistency.writers import BASE_DOMAIN, Writer
 from tenantcache.schema import install as schema
 
@@ -32,13 +34,16 @@ RECENT = 12
 
 @dataclass
 class Row:
-    """What one fault did. Times are in seconds; `agreed`: once quiet, every worker told the truth of every host."""
+    """What one fault did. Times are in seconds; `agreed`: once quiet, every worker told the truth of every host and
+    value. `verdict` is of the hosts, `values` of the values, None if none were written."""
 
     fault: str
     seconds: float
     commits: int
     verdict: Verdict
     agreed: bool
+    values: Verdict | None = None
+    value_commits: int = 0
 
     @property
     def beyond_span(self) -> float:
@@ -58,14 +63,17 @@ class Scene:
     max_staleness: float
     random: Random
     writers: int = 3
+    value_writers: int = 0
     pause: float = 0.2
     history: History = field(default_factory=History)
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, fleet: Fleet, max_staleness: float, seed: int) -> AsyncIterator[Self]:
-        scene = cls(fleet, max_staleness, Random(seed))
+    async def opened(
+        cls, fleet: Fleet, max_staleness: float, seed: int, *, value_writers: int = 0
+    ) -> AsyncIterator[Self]:
+        scene = cls(fleet, max_staleness, Random(seed), value_writers=value_writers)
         try:
             await scene._begin()
             yield scene
@@ -79,10 +87,11 @@ class Scene:
 
     async def _begin(self) -> None:
         self._readers: list[Reader] = []
-        self._writers: list[Writer] = []
+        self._writers: list[Writer | ValueWriter] = []
         await self._install()
         await self.fleet.start_workers()
         numbers = itertools.count(1)
+        clients = [partial(_client, number, worker) for number, worker in enumerate(self.fleet.workers)]
         for number in range(self.writers):
             writer = Writer(
                 f"group-{number}",
@@ -95,9 +104,21 @@ class Scene:
             )
             self._writers.append(writer)
             await writer.begin()
+        for number in range(self.value_writers):
+            values = ValueWriter(
+                f"values-{number}",
+                self.fleet.postgres.url,
+                self.history,
+                numbers,
+                Random(self.random.random()),
+                self._announce,
+                clients,
+                pause=self.pause,
+            )
+            self._writers.append(values)
+            await values.begin()
         self._readers += [
-            Reader(partial(_client, number, worker), lambda: self.history.hosts, Random(self.random.random()))
-            for number, worker in enumerate(self.fleet.workers)
+            Reader(client, lambda: self.history.hosts, Random(self.random.random())) for client in clients
         ]
 
     async def _install(self) -> None:
@@ -110,6 +131,8 @@ class Scene:
                 *(tenant.id, tenant.name, tenant.subdomain, '{"version": 0}'),
             )
             self.history.begin(tenant.hosts(BASE_DOMAIN)[0], tenant)
+        if self.value_writers:
+            await valuewriters.install(connection, self.history)
         await connection.close()
 
     def _announce(self, hosts: list[str]) -> None:
@@ -136,7 +159,7 @@ class Scene:
     async def play(self, fault: str, action: FaultAction) -> Row:
         """Write and read while `action` runs, a little before and a little after; then judge all answers."""
         self.history.forget_past()
-        started, commits = time.monotonic(), sum(writer.commits for writer in self._writers)
+        started, commits, value_commits = time.monotonic(), self._commits(Writer), self._commits(ValueWriter)
         # A collection of the answers that are kept would stop the clocks for some 50 ms.
         gc.collect()
         gc.disable()
@@ -151,13 +174,20 @@ class Scene:
         answers = [answer for reader in self._readers for answer in reader.answers]
         for reader in self._readers:
             reader.answers = []
+        of_values = [answer for answer in answers if answer.host.startswith(valuewriters.PATH)]
+        of_hosts = [answer for answer in answers if not answer.host.startswith(valuewriters.PATH)]
         return Row(
             fault,
             time.monotonic() - started,
-            sum(writer.commits for writer in self._writers) - commits,
-            judge(self.history.changes, answers, self.max_staleness),
+            self._commits(Writer) - commits,
+            judge(self.history.changes, of_hosts, self.max_staleness),
             agreed,
+            judge(self.history.changes, of_values, self.max_staleness) if self.value_writers else None,
+            self._commits(ValueWriter) - value_commits,
         )
+
+    def _commits(self, kind: type[Writer | ValueWriter]) -> int:
+        return sum(writer.commits for writer in self._writers if isinstance(writer, kind))
 
     @asynccontextmanager
     async def _traffic(self) -> AsyncIterator[None]:

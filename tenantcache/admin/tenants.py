@@ -14,9 +14,7 @@ from typing import Any, TypedDict, Unpack
 
 from tenantcache.admin.registry import Registry, TenantSearch
 from tenantcache.admin.writethrough import WriteThrough
-from tenantcache.errors import (
-    InvalidTenantError,
-)
+from tenantcache.errors import InvalidTenantError, StoreError, told_as_unavailable
 from tenantcache.lookup.core.alias import domain_alias, id_alias, subdomain_alias
 from tenantcache.lookup.core.hosts import HostRules
 from tenantcache.ratelimit.calendars import find_zone
@@ -125,6 +123,15 @@ class Tenants:
         rows = await self._registry.find(TenantSearch(status, plan, search), after, limit + 1)
         tenants = tuple(tenant_from_row(row, self._limits) for row in rows[:limit])
         return TenantPage(tenants, tenants[-1].id if len(rows) > limit else None)
+
+    async def get(self, tenant_id: str) -> Tenant | None:
+        """Read one tenant, whatever its status, from Postgres alone. One of an adopted table as well."""
+        self._require_open()
+        if _UNSTORABLE.search(tenant_id):
+            return None  # no row can hold it
+        with told_as_unavailable(StoreError):
+            row = await self._write_through.read(tenant_id)
+        return None if row is None else tenant_from_row(row, self._limits)
 
     async def create(
         self,

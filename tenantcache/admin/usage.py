@@ -56,6 +56,10 @@ class Usage:
         require_here: Callable[[], None] = lambda: None,
     ) -> None:
         self.batches: int = 0
+        self.on_spent: Callable[[str, int], None] | None = None
+        """Told of each tenant's tokens, as they are collected."""
+        self.requests: int = 0
+        """Tokens that were admitted here, as of the last look."""
         self._store = store
         self._drain = drain
         self._server_now = server_now
@@ -74,7 +78,7 @@ class Usage:
         return len(self._pending) + len(self._unanswered) + sum(map(len, self._to_retry))
 
     def stats(self) -> UsageStats:
-        return {"batches": self.batches, "waiting": self.waiting}
+        return {"batches": self.batches, "waiting": self.waiting, "requests": self.requests}
 
     def open(self) -> None:
         if self._store is not None and self._interval:
@@ -102,6 +106,12 @@ class Usage:
         self._unanswered, self._to_retry = [], []
         self._writing = asyncio.Lock()
         self._task = None
+
+    async def collect(self) -> None:
+        """Bring `requests` up to date, if usage is counted. No I/O."""
+        if self._task is not None:
+            async with self._writing:
+                await self._collect()
 
     async def flush(self) -> None:
         """Write everything now. Raises `StoreUnavailableError`; then it is tried again by and by."""
@@ -175,6 +185,9 @@ class Usage:
             await asyncio.sleep(0)
 
     def _note(self, tenant_id: str, day: int, tokens: int, now: float) -> None:
+        if self.on_spent is not None:
+            self.on_spent(tenant_id, tokens)
+        self.requests += tokens
         held = self._pending.get((tenant_id, day))
         total = tokens if held is None else held.requests + tokens
         self._pending[tenant_id, day] = UsageRow(tenant_id, day, total, now)

@@ -18,12 +18,18 @@ MAX_COPIES = 16
 
 
 class WriteThrough:
-    """Called after a commit. Nothing here raises: the write is done, and the log brings it to every process anyway."""
+    """Called after a commit. `read` aside, nothing here raises: the write is done, and the log brings it to every
+    process anyway."""
 
     def __init__(self, tenants: TenantStore, copies: CopyStore | None, sync: Callable[[], Awaitable[None]]) -> None:
         self._tenants = tenants
         self._copies = copies
         self._sync = sync
+
+    async def read(self, tenant_id: str) -> Row | None:
+        """The tenant as Postgres has it. Raises `StoreError`."""
+        alias = id_alias(tenant_id)
+        return (await self._tenants.read([alias])).rows[alias]
 
     async def publish(self, tenant_id: str) -> None:
         """Follow the log up to the write, then put the tenant into Redis under its aliases."""

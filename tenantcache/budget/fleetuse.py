@@ -110,8 +110,7 @@ class FleetUse:
     @property
     def used(self) -> int:
         """Billed units of the whole fleet in this period, as far as it is known here."""
-        bill, counted = self.bill, self.counted
-        return counted if bill is None else round(bill.correct(counted))
+        return self._corrected(self.counted)
 
     @property
     def counted(self) -> int:
@@ -142,12 +141,19 @@ class FleetUse:
 
     @property
     def forecast(self) -> Forecast:
+        return self._forecast(self.used)
+
+    def _corrected(self, counted: int) -> int:
+        bill = self.bill
+        return counted if bill is None else round(bill.correct(counted))
+
+    def _forecast(self, used: int) -> Forecast:
         now, ratio = self._server_now(), self.ratio
         by_hour: dict[int, float] = {}
         for use in (self._others, self._sent()):
             for (hour, _), billed in use.items():
                 by_hour[hour] = by_hour.get(hour, 0.0) + billed * ratio
-        return forecast(self.used, by_hour, now, self.period, self.budget)
+        return forecast(used, by_hour, now, self.period, self.budget)
 
     def by_purpose(self) -> Mapping[Purpose, int]:
         """`counted`, by what it was for."""
@@ -160,8 +166,11 @@ class FleetUse:
 
     def summary(self) -> Budget:
         """All of it, as `TenantCache.budget` gives it. No I/O."""
-        tariff, period, by_purpose, expected = self._meter.tariff, self.period, self.by_purpose(), self.forecast
-        used, commands = self.used, self._meter.by_command()
+        tariff, period, commands = self._meter.tariff, self.period, self._meter.by_command()
+        by_purpose = self.by_purpose()  # two months have 10,000 hours and purposes to add up
+        counted = sum(by_purpose.values())
+        used = self._corrected(counted)
+        expected = self._forecast(used)
         return Budget(
             pricing=tariff.pricing,
             unit=tariff.unit,
@@ -169,7 +178,7 @@ class FleetUse:
             period_start=period.start,
             period_end=period.end,
             used=used,
-            counted=sum(by_purpose.values()),
+            counted=counted,
             provider=self.bill,
             own=self.own,
             unreported=self.unreported,

@@ -184,6 +184,8 @@ def _greeting(port: int) -> str:
     return f"""
 Open  http://acme.localhost:{port}   (also globex, initech, and 47 more)
 
+See   http://localhost:{port}/dashboard/   (how the fleet is doing)
+
 Try   curl -i -H 'Host: acme.localhost' {base}
       curl -i -H 'Host: shop.acme.test' {base}
       for i in $(seq 70); do {status} -H 'Host: initech.localhost' {base}; done | sort | uniq -c

@@ -35,8 +35,8 @@ COPY_TIMEOUT = 1.0
 class UncountedLog(PostgresLog):
     """Follows the log without being counted as a process: limits are shared by those that serve."""
 
-    async def beat(self, process_id: object) -> None:
-        pass
+    async def beat(self, process_id: object) -> bool:
+        return False
 
 
 class UnwrittenCopies:

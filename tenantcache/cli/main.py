@@ -21,6 +21,7 @@ from tenantcache.cli.clean import clean
 from tenantcache.cli.domains import app as domains
 from tenantcache.cli.health import doctor, status, watch
 from tenantcache.cli.init import init, uninstall
+from tenantcache.cli.monitoring import alerts, grafana
 from tenantcache.cli.record import record
 from tenantcache.cli.resolve import resolve
 from tenantcache.cli.tenants import app as tenants
@@ -85,6 +86,8 @@ app.command()(clean)
 app.command()(status)
 app.command()(watch)
 app.command()(doctor)
+app.command()(alerts)
+app.command()(grafana)
 
 
 @app.command()

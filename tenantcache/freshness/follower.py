@@ -51,7 +51,7 @@ MIN_BACKOFF, MAX_BACKOFF = 0.05, 2.0
 
 
 class Follower:
-    """Times are in seconds. `tail_age` and `on_pull` are those of `Puller`."""
+    """Times are in seconds. `tail_age` and `on_pull` are those of `Puller`; `on_beat` gets the answer to each beat."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Follower:
         pull_interval: float = 1.0,
         on_pull: Callable[[Pull], None] = lambda _: None,
         tracing: Tracing | None = None,
+        on_beat: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.process_id: uuid.UUID = uuid.uuid4()
         self.connected: bool = False
@@ -74,7 +75,7 @@ class Follower:
         self._notices = Notices(freshness)
         self._publisher = Publisher(log, self._notices)
         self._checks = FaultCheck(log, pull_interval, self.wake)
-        self._housekeeping = Housekeeping(log, self.process_id, clock)
+        self._housekeeping = Housekeeping(log, self.process_id, clock, on_beat)
         self._pace = Pace(pull_interval)
         self._puller = Puller(
             log,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from uuid import UUID
 
 from tenantcache.errors import StoreError
@@ -26,10 +27,11 @@ LOG_RETENTION = 86_400.0
 
 
 class Housekeeping:
-    def __init__(self, log: ChangeLog, process_id: UUID, clock: Clock) -> None:
+    def __init__(self, log: ChangeLog, process_id: UUID, clock: Clock, on_beat: Callable[[bool], None]) -> None:
         self._log = log
         self._process_id = process_id
         self._clock = clock
+        self._on_beat = on_beat
         self._next_beat = 0.0
         self._next_prune = 0.0
 
@@ -42,7 +44,7 @@ class Housekeeping:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_INTERVAL
             try:
-                await self._log.beat(self._process_id)
+                self._on_beat(await self._log.beat(self._process_id))
             except StoreError as error:
                 logger.info("this process is not counted: %s", error)
 

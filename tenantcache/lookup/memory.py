@@ -35,16 +35,13 @@ from cachetools import TTLCache
 from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Key
-from tenantcache.lookup.holding import Holding
+from tenantcache.lookup.holding import Holding, take_used
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
 
 MAX_SPELLINGS = 4
 """Browsers send one spelling of a host, a load balancer's health checks perhaps another; four leave room."""
-
-MAX_SECOND_CHANCES = 16
-"""Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
 
 PACKING_INTERVAL = 300.0
 """Seconds between two looks at a live entry: one that is asked for less often is packed, and its next request takes
@@ -73,8 +70,8 @@ class Memory:
         self.ttl = ttl
         self.hot: dict[Key | None, FastPath] = {}
         self.evictions: int = 0
-        self._clock = clock
-        self._max = max_tenants
+        self.displaced: int = 0
+        self._clock, self._max = clock, max_tenants
         self._overtime = max(grace, ttl)
         self._held = Holding(max_tenants)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
@@ -100,6 +97,11 @@ class Memory:
         """Install `entry` in place of what its alias led to before."""
         now = self._clock()
         self._expire(now)
+        is_held = entry.tenant is not None and entry.due > now - self._overtime
+        if is_held and entry.tenant is not None and self._held.tenant_id_of(entry.alias) == entry.tenant.id:
+            if (old := self._held.replace(entry)) is not None and old is not entry:
+                self._unspell(old)
+            return
         self.drop_alias(entry.alias)
         if entry.tenant is None:
             self._negatives[entry.alias] = entry
@@ -117,10 +119,8 @@ class Memory:
 
     def pack(self, aliases: Iterable[str]) -> None:
         """Pack the entries of `aliases` to which no request has a fast path."""
-        for alias in aliases:
-            entry = self._held.live.get(alias)
-            if entry is not None and entry.fast_path is None:
-                self._held.pack(entry)
+        live = (self._held.live.get(alias) for alias in aliases)
+        self._held.pack([entry for entry in live if entry is not None and entry.fast_path is None])
 
     def spell(self, key: Key, entry: Entry) -> None:
         """Let `key` lead to the fast path of `entry`, if the entry is still held and has room for a spelling."""
@@ -134,8 +134,9 @@ class Memory:
         """The aliases under which the tenant is held."""
         return self._held.aliases_of(tenant_id)
 
-    def of_tenant(self, tenant_id: str) -> Sequence[Entry]:
-        return [entry for alias in self.aliases_of(tenant_id) if (entry := self._held.unpacked(alias)) is not None]
+    def tenants_of(self, tenant_id: str) -> Sequence[Tenant]:
+        """The tenant as it is held: as each of its entries shows it, each row once. What is packed stays so."""
+        return self._held.tenants_of(tenant_id)
 
     def live_of(self, tenant_id: str) -> Sequence[Entry]:
         """Those that are live: only they have a fast path."""
@@ -171,17 +172,24 @@ class Memory:
 
     def drop_with_siblings(self, alias: str, tenant_id: str | None) -> None:
         """Drop the entry of `alias` and all entries of that tenant."""
-        siblings = () if tenant_id is None else self.aliases_of(tenant_id)
-        for held in {alias, *siblings}:
-            self.drop_alias(held)
+        if tenant_id is not None:
+            self._drop_of(tenant_id, self.aliases_of(tenant_id))
+        self.drop_alias(alias)
+
+    def _drop_of(self, tenant_id: str, aliases: Sequence[str]) -> None:
+        """The same of `aliases` of one tenant, by one look at all that it has."""
+        for entry in self._held.remove_of(tenant_id, aliases):
+            self._unspell(entry)
 
     def drop_contradicted(self, tenant: Tenant, watermark: float) -> None:
         """Drop the tenant's entries that are older than `watermark`, and show another row than `tenant`."""
-        for sibling in self.of_tenant(tenant.id):
-            # Two reads of pending changes between the same entries may have seen different ones.
-            is_older = sibling.watermark < watermark or (sibling.watermark == watermark and watermark % 1 > 0)
-            if is_older and sibling.tenant != tenant:
-                self.drop_alias(sibling.alias)
+        older = [alias for alias in self.aliases_of(tenant.id) if self._is_older(alias, watermark)]
+        self._drop_of(tenant.id, self._held.showing_others(older, tenant))
+
+    def _is_older(self, alias: str, watermark: float) -> bool:
+        held = self._held.watermark_of(alias)
+        # Two reads of pending changes between the same entries may have seen different ones.
+        return held is not None and (held < watermark or (held == watermark and watermark % 1 > 0))
 
     def clear(self) -> None:
         self.hot.clear()
@@ -200,7 +208,9 @@ class Memory:
             if self._held.due_of(alias) == due:
                 found[alias] = None
         found |= dict.fromkeys(self._held.packed_until(now, most - len(found)))
-        return [entry for alias in found if (entry := self._held.unpacked(alias, is_due=True)) is not None]
+        readings: dict[bytes, Reading] = {}
+        entries = (self._held.unpacked(alias, is_due=True, readings=readings) for alias in found)
+        return [entry for entry in entries if entry is not None]
 
     def still_due(self, entries: Sequence[Entry]) -> None:
         """Hand out again what `due` has handed out and could not be read."""
@@ -219,7 +229,13 @@ class Memory:
         return any([self._expire(now), self._expire_packed(now), self._pack_idle(now)])
 
     def stats(self) -> MemoryStats:
-        return {"tenants": len(self), "negatives": self.negatives, "evictions": self.evictions}
+        return {
+            "tenants": len(self),
+            "max_tenants": self._max,
+            "negatives": self.negatives,
+            "evictions": self.evictions,
+            "displaced": self.displaced,
+        }
 
     def __len__(self) -> int:
         return len(self._held)
@@ -246,11 +262,11 @@ class Memory:
             looked_at += 1
             if self._held.live.get(alias) is not entry:
                 continue  # it has left since
-            if _take_used(entry) or not entry.idle:
+            if take_used(entry) or not entry.idle:
                 entry.idle = True
             else:
                 self._unspell(entry)
-                self._held.pack(entry)
+                self._held.pack([entry])
         return looked_at == STEP
 
     # What leaves.
@@ -273,19 +289,8 @@ class Memory:
 
     def _make_room(self, entries: int = 1) -> None:
         while len(self) and len(self) + entries > self._max:
-            self._leave(self._victim())
-
-    def _victim(self) -> str:
-        if self._held.packed:
-            return self._held.packed.oldest()
-        live = self._held.live
-        for _ in range(MAX_SECOND_CHANCES):
-            alias = live.oldest()
-            entry = live.get(alias)
-            if entry is None or not _take_used(entry):
-                return alias
-            live.put(alias, entry)
-        return live.oldest()
+            self._leave(self._held.victim())
+            self.displaced += 1
 
     def _leave(self, alias: str) -> None:
         self.evictions += 1
@@ -295,12 +300,3 @@ class Memory:
         for key in entry.spellings:
             self.hot.pop(key, None)
         entry.spellings = ()
-
-
-def _take_used(entry: Entry) -> bool:
-    """Whether a hot request has used it since the last look."""
-    path = entry.fast_path
-    if path is None or not path.used:
-        return False
-    path.used = False
-    return True

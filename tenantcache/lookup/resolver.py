@@ -23,12 +23,14 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence, Set
 from math import inf
 
 from tenantcache.errors import StoreError, StoreUnavailableError
 from tenantcache.freshness.core.freshness import NEVER, Freshness, Question, State, watermark_of
 from tenantcache.freshness.log import ChangeKind, LogEntry
+from tenantcache.lookup.answers import Answers
 from tenantcache.lookup.core.alias import id_alias
 from tenantcache.lookup.core.copies import Copy
 from tenantcache.lookup.core.judgement import Judgement, Step, believes, judge, tenant_id_of
@@ -37,6 +39,7 @@ from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.flights import Flights, Land
+from tenantcache.lookup.installation import Installation
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.origin import Origin
 from tenantcache.lookup.sharing import Sharing
@@ -88,11 +91,8 @@ class Resolver:
         deadline: float = 2.0,
         index_patience: float = 1.0,
     ) -> None:
-        self.loads: int = 0
-        self.ruled_out: int = 0
-        self.copy_hits: int = 0
-        self.copies_refused: int = 0
-        self.stale_served: int = 0
+        self.loads = self.ruled_out = self.copy_hits = self.copies_refused = self.stale_served = 0
+        self.answers: Answers = Answers()
         self._tracing = Tracing() if tracing is None else tracing
         self._origin = Origin(origin, clock)
         self.sharing = Sharing(copies)
@@ -117,17 +117,18 @@ class Resolver:
 
         Raises `StoreUnavailableError` if no store can say.
         """
-        entry = self.peek(alias) or self._rule_out(alias)
+        entry = self.peek(alias)
         if entry is not None:
-            return entry
+            return self.answers.note(entry, "memory")
         try:
-            return await self._join_load(alias)
+            return self.answers.note(self._rule_out(alias) or await self._join_load(alias))
         except StoreError as error:
             stale = self._stale(alias)
             if stale is None:
+                self.answers.failed += 1
                 raise StoreUnavailableError(f"the tenant cannot be looked up: {error}") from error
             self.stale_served += 1
-            return stale
+            return self.answers.note_stale(stale)
 
     def _rule_out(self, alias: str) -> Entry | None:
         # The index is a copy as of what was applied: it may lack a host that a direct read has already seen.
@@ -171,8 +172,10 @@ class Resolver:
     async def refresh_due(self) -> bool:
         """Read again what has outlived its TTL, in one query; false if nothing had. Raises `StoreError`."""
         if due := self._memory.due(REFRESH_BATCH):
+            await asyncio.sleep(0)
             try:
                 await self._read([entry.alias for entry in due], lambda _: None, share=False)
+                await asyncio.sleep(0)
             except StoreError:
                 self._memory.still_due(due)
                 raise
@@ -188,6 +191,8 @@ class Resolver:
             "redis_hits": self.copy_hits,
             "redis_refused": self.copies_refused,
             "stale_served": self.stale_served,
+            "in_flight": len(self._flights),
+            **self.answers.stats(),
         }
 
     # What the follower calls.
@@ -253,7 +258,7 @@ class Resolver:
             self.copies_refused += 1
             return None
         self.copy_hits += 1
-        return self._install(alias, tenant, copy.mark.seq, NEVER, "redis")
+        return Installation(self._memory).add(self._entry(alias, tenant, copy.mark.seq, NEVER, "redis"))
 
     async def _read(self, aliases: Sequence[str], land: Land[Entry], *, share: bool) -> None:
         """Read from Postgres, again if a change has overtaken the answer; `share` puts what was found into Redis.
@@ -280,10 +285,12 @@ class Resolver:
             self._on_timeline()  # only the follower can make memory valid again
         watermark = watermark_of(snapshot.mark, pending=snapshot.pending)
         found: dict[str, Entry] = {}
+        installation = Installation(self._memory)
         for alias, step in judgement.steps.items():
             row = snapshot.rows[alias]
             if step is Step.KEEP:
-                found[alias] = self._install(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+                entry = self._entry(alias, self._tenant(row), watermark, asked.sent_at, "postgres")
+                found[alias] = installation.add(entry)
                 if share and row is not None and not snapshot.pending:
                     self.sharing.write_later(alias, Copy(snapshot.epoch, snapshot.mark, row))
                 continue
@@ -302,13 +309,6 @@ class Resolver:
         if tenant is not None:
             self._on_read(tenant)
         return Entry(alias, tenant, watermark, read_at, self._clock() + self._memory.ttl, tier)
-
-    def _install(self, alias: str, tenant: Tenant | None, watermark: float, read_at: float, tier: str) -> Entry:
-        if tenant is not None:
-            self._memory.drop_contradicted(tenant, watermark)
-        entry = self._entry(alias, tenant, watermark, read_at, tier)
-        self._memory.put(entry)
-        return entry
 
     async def close(self) -> None:
         self._unknown.close()

@@ -32,11 +32,11 @@ from tenantcache.stats import WarmUpState
 
 logger = logging.getLogger(__name__)
 
-BATCH = 200
-"""Rows an answer: some 3 ms of the event loop to decode."""
+BATCH = 100
+"""Rows an answer: some 2 ms of the event loop to decode."""
 
-STEP = 50
-"""Rows that are installed between two breaths of the event loop: 2 ms."""
+STEP = 25
+"""Rows that are installed between two breaths of the event loop: a millisecond."""
 
 MAX_SNAPSHOTS = 20
 """Each waits until what was pending in the one before it is published, some milliseconds. With writers at work all the

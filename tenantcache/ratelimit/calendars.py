@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import floor
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,11 @@ def calendar_of(time_zone: str | None) -> Calendar:
         logger.warning("%r is not a time zone (an IANA name like Europe/Berlin): days end at midnight UTC", time_zone)
         return utc_day
 
+    return _days_of(zone)
+
+
+@cache  # there are some 600 zones. One calendar for each, whatever was asked for meanwhile: they are told apart by that
+def _days_of(zone: tzinfo) -> Calendar:
     def local_day(server_time: float) -> Day:
         return day_in(zone, server_time)
 

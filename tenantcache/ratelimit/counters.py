@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -31,6 +31,9 @@ from tenantcache.runtime.tasks import set_within
 from tenantcache.stats import CounterStats
 
 logger = logging.getLogger(__name__)
+
+STEP = 500
+"""Accounts whose debits are looked at between two breaths of the event loop: 2 ms."""
 
 HAND_OVER_WAIT = 3.0
 """Seconds after the announcement of a change in which requests are told to come back at once: the minute is about to be
@@ -58,6 +61,7 @@ class FleetCounters:
         self._ask_log: Callable[[], None] = lambda: None
         self._pulled: asyncio.Event | None = None
         self._no_wait_until = 0.0
+        self._changes = 0
 
     async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
         """Begin to watch; the log has been pulled before. `ask_log` wakes the follower. Raises `SchemaMissingError`."""
@@ -90,6 +94,7 @@ class FleetCounters:
             return
         before = self.failover.choice
         if self.failover.follow(pull.choice, pull.settled_until, pull.band.band) and pull.choice.version > 1:
+            self._changes += 1
             _log_change(before, pull.choice)
             self._days.hasten()
         elif pull.choice.version == before.version and pull.choice.from_minute < before.from_minute:
@@ -130,19 +135,19 @@ class FleetCounters:
         takes = any(debit.amount > 0 for _, debits in batch for debit in debits)
         if takes:  # what goes back goes back at once or not at all
             await self._know()
+        asked = await _asked(batch)
         now = self._server_now()
         self.failover.has_counted = True
         self._require_a_store(now, takes=takes)
-        stores = self._stores_of(batch, now)
+        stores = self._stores_of(asked, now)
         used = set(stores.values())
         if len(used) == 1 and (only := used.pop()) is not None:
             return await self._debit_in(only, batch)
         routing = Routing([debits for _, debits in batch], lambda debit: stores[debit.window, debit.amount != 0])
         return await _debit_in_each(routing, batch, self._debit_in)
 
-    def _stores_of(self, batch: Sequence[AccountDebits], now: float) -> dict[tuple[Window, bool], Store | None]:
+    def _stores_of(self, asked: Iterable[tuple[Window, bool]], now: float) -> dict[tuple[Window, bool], Store | None]:
         """The store of each window, apart for what is debited and what is only read; None if it is out of reach."""
-        asked = {(debit.window, debit.amount != 0) for _, debits in batch for debit in debits}
         return {
             (window, writes): self._store_of(window, now) if writes or not self._is_out_of_reach(window, now) else None
             for window, writes in asked
@@ -222,22 +227,22 @@ class FleetCounters:
         except StoreError as error:
             if not isinstance(error, RejectedError):  # others are served
                 self.coordinator.watch.note_failed_take(error, self._server_now())
-            found = self._usable(batch, error.values, minute_at(asked), counters)
+            found = await self._usable(batch, error.values, minute_at(asked), counters)
             raise self._unanswered(str(error), found) from error
         self.failover.redis_answered(asked, self._server_now())
-        if values and not self._usable(batch, values, minute_at(asked), counters):
+        if values and not await self._usable(batch, values, minute_at(asked), counters):
             raise self._unanswered("this minute has been given up since Redis was asked")
         return values
 
-    def _usable(
+    async def _usable(
         self, batch: Sequence[AccountDebits], found: Sequence[Sequence[int | None]], minute: int, counters: object
     ) -> Sequence[Sequence[int | None]]:
         """What Redis has answered of `minute`, whose counters were `counters`; nothing if it has been given up since
         (rule 2 of handover.py). The counts of days are noted."""
         if not found or self.failover.version_of(minute) != counters:
             return ()
-        self._days.note(batch, found)
-        return found
+        await self._days.note(batch, found)
+        return found if self.failover.version_of(minute) == counters else ()
 
     def _unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
@@ -288,7 +293,17 @@ class FleetCounters:
 
     def stats(self) -> CounterStats:
         """Which store counts now, since when and why, and what is about to change. No I/O."""
-        return counter_stats(self.failover, self._server_now())
+        return counter_stats(self.failover, self._changes, self._server_now())
+
+
+async def _asked(batch: Iterable[AccountDebits]) -> set[tuple[Window, bool]]:
+    """The windows that are debited, and those that are only read."""
+    asked: set[tuple[Window, bool]] = set()
+    for number, (_, debits) in enumerate(batch, start=1):
+        asked.update((window, amount != 0) for window, amount in debits)
+        if number % STEP == 0:
+            await asyncio.sleep(0)
+    return asked
 
 
 async def _debit_in_each(

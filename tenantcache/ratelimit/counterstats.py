@@ -7,7 +7,8 @@ from tenantcache.ratelimit.core.windows import MINUTE, minute_at
 from tenantcache.stats import CounterStats
 
 
-def counter_stats(failover: Failover, now: float) -> CounterStats:
+def counter_stats(failover: Failover, changes: int, now: float) -> CounterStats:
+    """`changes` of the store were seen here."""
     choice, begins = failover.choice, failover.begins(now)
     return {
         "store": choice.store if begins is None else choice.previous,
@@ -17,6 +18,7 @@ def counter_stats(failover: Failover, now: float) -> CounterStats:
         "why": choice.why,
         "changes_to": None if begins is None else choice.store,
         "changes_at": begins,
+        "changes": changes,
         "postgres": "failing" if failover.postgres_fails else "answering",
         "redis": failover.redis.describe(now),
     }

@@ -13,15 +13,16 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from tenantcache.errors import StoreError
+from tenantcache.ratelimit.batch import Batch
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
-from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.packing import pack_debits
 from tenantcache.ratelimit.core.windows import minute_at, quarter_of
-from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.members import Members
 from tenantcache.ratelimit.meter import Meter
+from tenantcache.ratelimit.opentakes import OpenTakes
 from tenantcache.ratelimit.outage import Failure
 from tenantcache.ratelimit.resting import RestingMeters
 from tenantcache.ratelimit.supply import Supply
@@ -29,11 +30,8 @@ from tenantcache.ratelimit.supply import Supply
 MAX_IN_FLIGHT = 2
 """Commands under way. A meter that becomes due meanwhile waits for one of them, and then shares the next one."""
 
-STEP = 64
-"""Meters between two breaths of the event loop: 2 ms, if they were at rest."""
-
-Takes = dict[Meter, Take]
-"""Those that are planned and not settled yet."""
+STEP = 32
+"""Meters between two breaths of the event loop: 2 ms, if they are at rest."""
 
 
 class Group:
@@ -43,6 +41,7 @@ class Group:
         self.number = number
         self.members: Members = Members(number, resting, self)
         self._supply = supply
+        self._resting = resting
         self._due: dict[str, Meter] = {}
         self._delayed: set[str] = set()
         """Owners that became due while a command for them was under way."""
@@ -106,17 +105,16 @@ class Group:
         """Send one command for those that are in no other one; the others come when that is answered."""
         self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)
         due = [meter for meter in due if not meter.reservation.is_taking]
-        open_takes: Takes = {}
-        asked: list[Meter] = []
+        open_takes = OpenTakes(self._resting)
         failure = self._supply.outage.paused(self.number, self._supply.server_now())
-        is_answered = False
+        is_asked = is_answered = False
         try:
             for meter in due:
                 meter.answer()
             await self._plan(
                 [meter for meter in due if failure is None or meter.owner not in self._failing], open_takes
             )
-            asked = list(open_takes)
+            is_asked = bool(open_takes)
             await self._send(open_takes)
             is_answered = True
         except StoreError as error:
@@ -124,15 +122,14 @@ class Group:
             self._reserved = 0  # what was asked for in advance may be lost
             self.members.ask_again()
         finally:
-            if asked or failure is not None:  # else no store was asked
+            if is_asked or failure is not None:  # else no store was asked
                 self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, asked, open_takes, failure, is_broken=failure is None and not is_answered)
+            self._conclude(due, open_takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
         self,
         due: Iterable[Meter],
-        asked: Collection[Meter],
-        open_takes: Takes,
+        open_takes: OpenTakes,
         failure: Failure | None,
         *,
         is_broken: bool = False,
@@ -143,10 +140,8 @@ class Group:
         command was planned, to a meter for which nothing was asked, is due: no store has failed it. `is_broken`: the
         command was not sent, or not settled, and no store is to blame.
         """
-        for meter, take in open_takes.items():
-            meter.reservation.fail(take, self._supply.server_now())
-            self._failing.add(meter.owner)
-        for meter in dict.fromkeys([*due, *asked, *open_takes]):
+        self._failing.update(open_takes.fail(self._supply.server_now()))
+        for meter in dict.fromkeys([*due, *open_takes.asked]):
             if meter.reservation.is_taking:
                 continue
             meter.answer()
@@ -157,19 +152,19 @@ class Group:
                 self._due[meter.owner] = meter
             self._delayed.discard(meter.owner)
 
-    async def _plan(self, due: Iterable[Meter], takes: Takes) -> None:
+    async def _plan(self, due: Iterable[Meter], takes: OpenTakes) -> None:
         """Fill `takes` with what the `due` members need, and what others will need soon."""
         now = self._supply.server_now()
         quarter = quarter_of(minute_at(now))
         ahead = not self._is_cautious and is_next_due(now) and self._reserved <= quarter
         for meter in due:
             if (take := meter.next_take(ahead=ahead)) is not None:
-                takes[meter] = take
+                takes.add(meter, take)
             else:
                 meter.answer_without_store(None)  # nothing can be asked for its line, as after a release
         if not takes or self._is_cautious or not self._supply.is_billed():
             return
-        day = any(debit.window.unit == "day" for take in takes.values() for debit in take.debits)
+        day = any(debit.window.unit == "day" for take in takes.live.values() for debit in take.debits)
         if day or ahead or (self._reserved < quarter and may_reserve(now)):
             self._note_reserved(now, ahead=ahead)
             members = self.members.along(quarter + ahead, day=day, notes=may_reserve(now))
@@ -183,77 +178,77 @@ class Group:
         if may_reserve(now):
             self._reserved = max(self._reserved, quarter_of(minute_at(now)) + ahead)
 
-    async def _plan_along(self, members: Iterable[Meter], takes: Takes, *, ahead: bool, day: bool) -> None:
+    async def _plan_along(self, members: Iterable[Meter], takes: OpenTakes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
             if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
-                self.members.wake(meter, is_along=True)
-                takes[meter] = take
+                self.members.open(meter, take, takes)
             if number % STEP == 0:
                 await asyncio.sleep(0)
                 now = self._supply.server_now()
 
-    async def _send(self, takes: Takes) -> None:
+    async def _send(self, takes: OpenTakes) -> None:
         """Raises `StoreError`, after what was granted all the same has been entered. Those in `takes` are then open."""
         if not takes:
             return
         failure: StoreError | None = None
         while takes:
             values: Sequence[Sequence[int | None]]
-            self._drop_outdated(takes)
+            # Once the fleet has changed its counters, what they give back is of those that it left.
+            now = self._supply.server_now()
+            takes.drop_outdated(self._supply.version_of(minute_at(now)), now)
+            batch = takes.batch()
             try:
-                batch = [AccountDebits(meter.account, take.debits) for meter, take in takes.items()]
                 values = await self._supply.debit(batch)
             except StoreError as error:
                 if not error.values:
                     raise
                 failure, values = error, error.values
-            await self._settle(takes, values)
+            await self._settle(takes, batch.owners, values)
         if failure is not None:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    def _drop_outdated(self, takes: Takes) -> None:
-        """The fleet has changed its counters since they were planned: what they give back is of those that it left."""
-        now = self._supply.server_now()
-        version = self._supply.version_of(minute_at(now))
-        for meter in [meter for meter, take in takes.items() if take.version != version]:
-            meter.reservation.fail(takes.pop(meter), now)
-
-    async def _settle(self, takes: Takes, values: Sequence[Sequence[int | None]]) -> None:
+    async def _settle(self, takes: OpenTakes, owners: Sequence[str], values: Sequence[Sequence[int | None]]) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
-        for number, (meter, found) in enumerate(zip(list(takes), values, strict=True), start=1):
+        for number, (owner, found) in enumerate(zip(owners, values, strict=True), start=1):
             if None in found:
-                self._failing.add(meter.owner)
+                self._failing.add(owner)
             else:
-                self._failing.discard(meter.owner)
-            more = meter.reservation.settle(takes.pop(meter), found, self._supply.server_now())
-            if more is None:
-                meter.answer()
-            else:
-                takes[meter] = more
-                if more.repairs:
-                    self._supply.on_lost(meter.owner, more.debits[0].window)
+                self._failing.discard(owner)
+            self._settle_one(takes, owner, found)
             if number % STEP == 0:
                 await asyncio.sleep(0)
+
+    def _settle_one(self, takes: OpenTakes, owner: str, found: Sequence[int | None]) -> None:
+        if (settled := takes.pop(owner, self)) is None:
+            return
+        meter, take, is_at_rest = settled
+        more = meter.reservation.settle(take, found, self._supply.server_now())
+        if is_at_rest:
+            self.members.close(meter, more, takes)
+        elif more is None:
+            meter.answer()
+        else:
+            takes.add(meter, more)
+        if more is not None and more.repairs:
+            self._supply.on_lost(owner, more.debits[0].window)
 
     # Beside the requests.
 
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
-        open_takes: Takes = {}
+        open_takes = OpenTakes(self._resting)
         self._note_reserved(self._supply.server_now(), ahead=False)
-        asked: list[Meter] = []
         failure: Failure | None = None
         try:
             await self._plan_along(self.members, open_takes, ahead=False, day=True)
-            asked = list(open_takes)
             await self._send(open_takes)
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
             raise
         finally:
-            self._conclude([], asked, open_takes, failure)
+            self._conclude([], open_takes, failure)
             self._start()
         await self._let_rest()
 
@@ -273,11 +268,11 @@ class Group:
 
         If no store answers, tokens are lost: fewer are admitted, never more.
         """
-        batch = []
+        batch = Batch()
         for number, meter in enumerate(meters, start=1):
             self.discard(meter)
             if (take := meter.reservation.release(self._supply.server_now())) is not None:
-                batch.append(AccountDebits(meter.account, take.debits))
+                batch.add(meter.owner, pack_debits(meter.slot, take.debits))
             if number % STEP == 0:
                 await asyncio.sleep(0)
         if batch:

@@ -22,10 +22,12 @@ from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.ratelimit.core.policy import ReservePolicy
+from tenantcache.ratelimit.core.refusals import Refusals
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, quarter_of
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
+from tenantcache.ratelimit.decisioncount import TENANT, DecisionCount
 from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
 from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.meters import Meters
@@ -38,11 +40,11 @@ from tenantcache.tenant import Limits, Tenant
 
 ADMITTED = Decision(True, at=NOTHING_SPENT)
 
-STEP = 500
-"""Tenants between two breaths of the event loop."""
+STEP = 100
+"""Tenants that are unpacked between two breaths of the event loop: 2 ms."""
 
-PAGE = 5_000
-"""Tenants whose slots are asked for at once."""
+PAGE = 1_000
+"""Tenants whose slots are asked for at once. They are live meanwhile."""
 
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""
@@ -52,8 +54,9 @@ class Limiter:
     """`server_now` gives the server's time in seconds since the Unix epoch, `processes` the size of the fleet.
 
     `enforced`: False makes every tenant unlimited. `sliding`: minutes slide. `counts_unlimited`: tenants without limits
-    get a reservation as well, so that `drain` knows of their requests. `newest` gives the tenant as it was read last,
-    and `is_cached` tells whether one, by its id, is in memory.
+    get a reservation as well, so that `drain` knows of their requests. `counts_spending`: `drain` is called at times;
+    else nothing waits for it. `newest` gives the tenant as it was read last, and `is_cached` tells whether one, by its
+    id, is in memory.
     """
 
     def __init__(
@@ -67,21 +70,24 @@ class Limiter:
         enforced: bool = True,
         sliding: bool = False,
         counts_unlimited: bool = False,
+        counts_spending: bool = True,
         newest: Callable[[Tenant], Tenant] = lambda tenant: tenant,
         is_cached: Callable[[str], bool] = lambda tenant_id: True,
         tracing: Tracing | None = None,
     ) -> None:
         self.denied: int = 0
         self.unavailable: int = 0
+        self.refusals: Refusals = Refusals()
         self.names: set[str] = set()  # of the named limits that were counted here
-        self._store = store
-        self._server_now = server_now
+        self._store, self._server_now = store, server_now
         self._supply = Supply(store, slots, server_now, processes, on_error, tracing)
         self._slides = sliding
         self._meters = Meters(
             self._supply, enforced=enforced, sliding=sliding, counts_unlimited=counts_unlimited, newest=newest
         )
-        self._unmetered = Reservation(Limits(), 0.0, calendar=lambda now: ENDLESS)
+        self._meters.counts_spending = counts_spending
+        self._unmetered = Reservation(Limits(), 0.0, calendar=lambda now: ENDLESS, fast=self._supply.fast)
+        self._decisions = DecisionCount()
         self.upkeep: Upkeep = Upkeep(self._meters, server_now, is_cached)
         # They hold nothing any more; what they had spent of the running minute counts when it is handed over.
         self._left: list[Meter] = []
@@ -103,14 +109,6 @@ class Limiter:
     def local_share(self) -> LocalShare:
         return self._supply.local_share
 
-    @property
-    def takes(self) -> int:
-        return self._supply.takes
-
-    @property
-    def errors(self) -> int:
-        return self._supply.errors
-
     def open(self) -> None:
         self._released.clear()
         self.upkeep.open()
@@ -121,9 +119,9 @@ class Limiter:
         await self._meters.groups.finish()
         meters = list(self._meters)
         await self._meters.groups.give_all_back(meters)
-        await self.upkeep.note_all_departed(meters)
+        granted = await self.upkeep.note_all_departed(meters)
         self._meters.clear()
-        self._left, self._released = [], [*self._left, *(meter for meter in meters if meter.reservation.granted)]
+        self._left, self._released = [], [*self._left, *granted]
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
@@ -196,11 +194,14 @@ class Limiter:
     def stats(self) -> LimiterStats:
         return {
             "tenants": len(self),
-            "takes": self.takes,
+            "takes": self._supply.takes,
             "denied": self.denied,
             "unavailable": self.unavailable,
-            "errors": self.errors,
+            "errors": self._supply.errors,
             "degraded": self.degraded,
+            "fast": self._supply.fast.count,
+            "decisions": self._decisions.results(self._supply.fast.count),
+            "violated": self._decisions.violated(),
         }
 
     # Deciding.
@@ -212,7 +213,9 @@ class Limiter:
         """
         require_cost(cost)
         meter = self._meters.of_tenant(tenant)
-        return ADMITTED if meter is None else await self._check(meter, cost)
+        decision = ADMITTED if meter is None else await self._check(meter, cost)
+        self._decisions.note(TENANT, decision)
+        return decision
 
     async def check_named(self, tenant: Tenant, name: str, limits: Limits, cost: int = 1) -> Decision:
         """As `check`, for the limit of that name, whose policies are `{name}-minute` and `{name}-day`."""
@@ -221,7 +224,9 @@ class Limiter:
         self.names.add(name)
         decision = await self._check(self._meters.of_name(tenant, name, limits), cost)
         quotas = tuple(quota._replace(name=f"{name}-{quota.name}") for quota in decision.quotas)
-        return replace(decision, violated=tuple(f"{name}-{policy}" for policy in decision.violated), quotas=quotas)
+        violated = tuple(f"{name}-{policy}" for policy in decision.violated)
+        self._decisions.note(name, decision := replace(decision, violated=violated, quotas=quotas))
+        return decision
 
     async def _check(self, meter: Meter, cost: int) -> Decision:
         decision = await meter.check(cost)
@@ -229,6 +234,7 @@ class Limiter:
             self.unavailable += 1
         elif not decision.allowed:
             self.denied += 1
+            self.refusals.note(meter.owner)
         return decision
 
     # Beside the requests.

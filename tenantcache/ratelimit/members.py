@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.meter import Meter, Worker
+from tenantcache.ratelimit.opentakes import OpenTakes
 from tenantcache.ratelimit.resting import RestingMeters
 
 BUSY_MINUTES = 60
@@ -72,11 +73,27 @@ class Members:
         self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
         return [self.live[owner] for owner in self._busy if owner in self.live]
 
-    def note_busy(self, takes: Mapping[Meter, Take]) -> None:
-        for meter, take in takes.items():
-            line = take.lines[0]
-            if line.claim and line.debit.window.unit == "minute":
-                self._busy[meter.owner] = line.debit.window.number
+    def note_busy(self, takes: OpenTakes) -> None:
+        for meter, take in takes.live.items():
+            if _takes_of_minute(take):
+                self._busy[meter.owner] = take.lines[0].debit.window.number
+
+    # Taken for along with others.
+
+    def open(self, meter: Meter, take: Take, takes: OpenTakes) -> None:
+        """`take` is to be sent for `meter`, live or made of one at rest, along with others."""
+        if meter.owner in self._resting:
+            if not _takes_of_minute(take) and takes.add_at_rest(meter, take):
+                return
+            self.wake(meter, is_along=True)
+        takes.add(meter, take)
+
+    def close(self, meter: Meter, more: Take | None, takes: OpenTakes) -> None:
+        """The take of `meter`, made of one at rest, is settled. `more` is to be sent next."""
+        if more is not None or not self._resting.end_take(meter):
+            self.wake(meter, is_along=True)
+        if more is not None:
+            takes.add(meter, more)
 
     # At rest.
 
@@ -106,3 +123,9 @@ class Members:
     def abandon(self) -> None:
         """What wakes them has ended with its event loop."""
         self._woken.clear()
+
+
+def _takes_of_minute(take: Take) -> bool:
+    """Whether it claims tokens of a minute alone."""
+    line = take.lines[0]
+    return bool(line.claim) and line.debit.window.unit == "minute"

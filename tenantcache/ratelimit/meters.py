@@ -24,8 +24,11 @@ from tenantcache.tenant import Limits, Tenant
 IDLE = 600.0
 """Seconds. Coming back costs a take, and giving back costs one: two commands in ten minutes at most."""
 
-PLACED = 100
+PLACED = 50
 """Meters that are made between two breaths of the event loop: 2 ms."""
+
+MADE = 64
+"""Meters that are made of those at rest between two breaths of the event loop: a millisecond."""
 
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
@@ -52,6 +55,8 @@ class Meters:
         self._supply = supply
         self._enforced, self._sliding = enforced, sliding
         self._counts_unlimited = counts_unlimited
+        self.counts_spending: bool = True
+        """As of `Limiter`."""
         self._newest = newest
 
     def __iter__(self) -> Iterator[Meter]:
@@ -100,7 +105,8 @@ class Meters:
 
     def _make(self, owner: str, limits: Limits, calendar: Calendar) -> Meter:
         now, version_of = self._supply.server_now(), self._supply.version_of
-        reservation = Reservation(limits, now, self._supply.policy, calendar, version_of, slides=self._sliding)
+        policy, fast = self._supply.policy, self._supply.fast
+        reservation = Reservation(limits, now, policy, calendar, version_of, slides=self._sliding, fast=fast)
         if now < self._set_back_until:
             reservation.clock_moved(self._set_back_by, now)
         return Meter(owner, reservation, self._supply, self.groups)
@@ -157,7 +163,8 @@ class Meters:
 
     def take_busy(self) -> list[Meter]:
         """Take out the meters that requests wait for, or that wait for the counters themselves."""
-        busy = [meter for meter in self if meter.is_busy]
+        at_rest = (self.resting.make(owner, self.groups) for owner in self.resting.taking)
+        busy = [meter for meter in (*self, *at_rest) if meter is not None and meter.is_busy]
         self.take(busy)
         self.groups.abandon()
         return busy
@@ -174,16 +181,25 @@ class Meters:
             if meter.is_named or not is_cached(meter.owner):
                 taken.append(meters.pop(meter.owner))
             else:
+                if not self.counts_spending:
+                    meter.reservation.drain()
                 self.groups.rest(meter)
         return taken + await self._take_resting(is_cached)
 
     async def _take_resting(self, is_cached: Callable[[str], bool]) -> list[Meter]:
         taken: list[Meter] = []
-        for number, owner in enumerate(self.resting.owners()):
-            if number % STEP == STEP - 1:
+        made = 0
+        for number, owner in enumerate(self.resting.owners(), start=1):
+            if number % STEP == 0 or made == MADE:
+                made = 0
                 await asyncio.sleep(0)
-            meter = None if is_cached(owner) else self.resting.make(owner, self.groups)
-            if meter is not None and meter.reservation.idle(self._supply.server_now()) >= IDLE:
+            if is_cached(owner):
+                continue
+            made += 1
+            meter = self.resting.make(owner, self.groups)
+            if meter is None or meter.is_busy:
+                continue
+            if meter.reservation.idle(self._supply.server_now()) >= IDLE:
                 self.resting.forget(meter)
                 taken.append(meter)
         return taken

@@ -6,15 +6,17 @@ Rules:
 * What is kept for each is bytes and texts in dicts that hold nothing else (`shards.py`): the garbage collector looks
   for no more than the meters of the tenants that are asked for.
 * If the server's clock is set, that is noted once, and done to each as soon as it is made anew.
+* One may rest while a take for it is in flight, and is then made in that state (`opentakes.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Protocol
 
 from tenantcache.ratelimit.core.advance import SKEW
-from tenantcache.ratelimit.core.packing import Packed, Packing
+from tenantcache.ratelimit.core.packing import Packed, Packing, cautious
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Calendar, minute_at
 from tenantcache.ratelimit.meter import Meter, Worker
@@ -27,13 +29,23 @@ ROOM = 1_000_000
 """Meters for which there are parts enough; more make them larger."""
 
 
+class Taking(Protocol):
+    """The takes of one command, some of them for meters at rest."""
+
+    def wake(self, meter: Meter) -> None: ...
+
+    def drop(self, owner: str) -> None: ...
+
+
 class RestingMeters:
     """`live` are the other ones, by owner."""
 
     def __init__(self, supply: Supply, live: dict[str, Meter]) -> None:
         self._supply = supply
         self._live = live
-        self._packing = Packing()
+        self.packing: Packing = Packing()
+        self._taking: dict[str, Taking] = {}
+        """Those for which a take is in flight."""
         self._records: Shards[bytes] = Shards(ROOM)
         self._groups: dict[int, dict[str, None]] = {}
         self._moves: list[tuple[float, float]] = []
@@ -50,23 +62,58 @@ class RestingMeters:
 
     def rest(self, meter: Meter) -> bool:
         """Put a live one to rest; false if it cannot rest now. It is dead afterwards."""
-        if meter.is_busy or self._live.get(meter.owner) is not meter:
-            return False
-        resting = meter.reservation.rest(self._supply.server_now())
-        if resting is None:
+        if meter.is_busy or self._live.get(meter.owner) is not meter or not self._keep(meter):
             return False
         del self._live[meter.owner]
-        self._records.put(meter.owner, self._packing.pack(Packed(meter.slot, len(self._moves), resting)))
+        return True
+
+    def _keep(self, meter: Meter) -> bool:
+        """Keep what is left of it; false if it cannot rest now. It is dead afterwards."""
+        record = meter.reservation.rest(
+            self._supply.server_now(),
+            lambda resting: self.packing.pack(Packed(meter.slot, len(self._moves), resting)),
+        )
+        if record is None:
+            return False
+        self._records.put(meter.owner, record)
         self._groups.setdefault(group_of(meter.slot), {})[meter.owner] = None
         return True
+
+    # Those for which a take is in flight.
+
+    @property
+    def taking(self) -> list[str]:
+        return list(self._taking)
+
+    def begin_take(self, meter: Meter, taking: Taking) -> bool:
+        """A take is planned for `meter`, which was made of one at rest and is dead afterwards; false if it cannot rest
+        meanwhile."""
+        if not self._keep(meter):
+            return False
+        self._taking[meter.owner] = taking
+        return True
+
+    def end_take(self, meter: Meter) -> bool:
+        """It is settled for `meter`, which was made of one at rest. False if that cannot go on resting: wake it."""
+        self._taking.pop(meter.owner, None)
+        return self._keep(meter)
+
+    def fail_take(self, owner: str) -> None:
+        """It was not answered."""
+        record = self._records.get(owner)
+        if self._taking.pop(owner, None) is not None and record is not None:
+            self._records.put(owner, cautious(record))
+
+    # Made of what is at rest.
 
     def make(self, owner: str, worker: Worker) -> Meter | None:
         """A meter like the one at rest, which stays what it is; None if there is none."""
         record = self._records.get(owner)
         if record is None:
             return None
-        slot, moves, resting = self._packing.unpack(record)
-        reservation = Reservation.resumed(resting, self._supply.version_of, self._supply.policy)
+        slot, moves, resting = self.packing.unpack(record)
+        supply, is_taking = self._supply, owner in self._taking
+        reservation = Reservation.resumed(resting, supply.version_of, supply.policy, supply.fast, is_taking=is_taking)
         for seconds, now in self._moves[moves:]:
             reservation.clock_moved(seconds, now)
         meter = Meter(owner, reservation, self._supply, worker)
@@ -85,10 +132,14 @@ class RestingMeters:
 
     def wake(self, meter: Meter) -> None:
         """`meter`, made of the one at rest, is the live one from now on."""
+        if (taking := self._taking.get(meter.owner)) is not None:
+            taking.wake(meter)
         self.forget(meter)
         self._live[meter.owner] = meter
 
     def forget(self, meter: Meter) -> None:
+        if (taking := self._taking.pop(meter.owner, None)) is not None:
+            taking.drop(meter.owner)
         self._records.pop(meter.owner)
         del self._groups[group_of(meter.slot)][meter.owner]
 
@@ -97,7 +148,7 @@ class RestingMeters:
         record = self._records.get(owner)
         if record is None:
             return False
-        resting = self._packing.unpack(record).resting
+        resting = self.packing.unpack(record).resting
         return resting.limits == limits and resting.calendar is calendar
 
     def clock_moved(self, seconds: float, now: float) -> None:
@@ -111,7 +162,7 @@ class RestingMeters:
         version = self._supply.version_of(minute)
         found: Counter[str] = Counter()
         for owner, record in self._records.items():
-            if tokens := self._packing.unpack(record).resting.granted_in(minute, version):
+            if tokens := self.packing.granted_in(record, minute, version):
                 found[owner] = tokens
         return found
 
@@ -119,3 +170,4 @@ class RestingMeters:
         self._records.clear()
         self._groups.clear()
         self._moves.clear()
+        self._taking.clear()

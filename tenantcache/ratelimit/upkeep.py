@@ -100,14 +100,20 @@ class Upkeep:
 
     def note_departed(self, meters: Sequence[Meter]) -> None:
         """Keep what they have spent until it is drained."""
+        if not self._meters.counts_spending:
+            return
         spent = ((meter.owner, meter.reservation.drain()) for meter in meters if not meter.is_named)
         self._departed += [(owner, tokens) for owner, tokens in spent if tokens]
 
-    async def note_all_departed(self, meters: Sequence[Meter]) -> None:
-        """The same of very many."""
+    async def note_all_departed(self, meters: Sequence[Meter]) -> list[Meter]:
+        """The same of very many; return those that were granted tokens of their minute."""
+        granted: list[Meter] = []
         for start in range(0, len(meters), STEP):
-            self.note_departed(meters[start : start + STEP])
+            some = meters[start : start + STEP]
+            self.note_departed(some)
+            granted += [meter for meter in some if meter.reservation.granted]
             await asyncio.sleep(0)
+        return granted
 
     def drain_departed(self) -> Iterator[tuple[str, Sequence[Spent]]]:
         while self._departed:

@@ -26,6 +26,7 @@ class Breaker:
         "_opened_until",
         "_pause",
         "_threshold",
+        "openings",
         "reason",
         "state",
         "suspended",
@@ -35,6 +36,8 @@ class Breaker:
         self.state: BreakerState = "closed"
         self.suspended: bool = False
         """Whether the provider's refusal was what opened it."""
+        self.openings: int = 0
+        """How often it has opened after it was closed."""
         self.reason: str | None = None
         """Why it is open: what `failed` was told when it opened, or of the last probe. None while it is closed."""
         self._threshold = threshold
@@ -71,6 +74,7 @@ class Breaker:
             self._pause = min(self._pause * 2, self._max_pause)
         elif not suspended and self._failures < self._threshold:
             return
+        self.openings += self.state == "closed"
         self.state = "open"
         self.suspended = suspended
         self.reason = reason or self.reason

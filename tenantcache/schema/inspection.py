@@ -25,6 +25,7 @@ WRITTEN = (
     "usage_writers",
     "redis_usage",
     "redis_bill",
+    "process_reports",
     "change_log",
 )
 """Tables that a process writes by itself; `change_log` it prunes."""
@@ -49,7 +50,7 @@ async def find_faults(connection: asyncpg.Connection) -> list[str]:
         return ["the database has no tenantcache schema; run `tenantcache init`"]
     if not await connection.fetchval("select has_schema_privilege('tenantcache', 'usage')"):
         return ["this user may not use the schema tenantcache; run `tenantcache init --grant ROLE` as its owner"]
-    if not await connection.fetchval("select to_regclass('tenantcache.redis_bill') is not null"):
+    if not await connection.fetchval("select to_regclass('tenantcache.process_reports') is not null"):
         return ["the tenantcache schema is of an older version; run `tenantcache init`"]
     faults = await _rights(connection)
     if await connection.fetchval("select pg_is_in_recovery()"):

@@ -118,6 +118,27 @@ begin
 end
 $$;
 
+-- When a process last wanted all others to report (fleet/reports.py). It stands here because this row is always there.
+do $$
+begin
+    if not exists (
+        select from pg_attribute where attrelid = 'tenantcache.counter_store'::regclass and attname = 'watched_at'
+    ) then
+        alter table tenantcache.counter_store add column watched_at timestamptz not null default '-infinity';
+    end if;
+end
+$$;
+
+-- What each process tells of itself, while a dashboard is mounted. Not logged: after a crash it comes again in ten seconds.
+create unlogged table if not exists tenantcache.process_reports (
+    process uuid primary key,
+    host text not null,
+    pid integer not null,
+    version text not null,
+    at timestamptz not null,
+    report jsonb not null
+) with (fillfactor = 50);
+
 -- Which tenants have asked for a domain. The token proves it when it is in the DNS. Only domains in tenant_domains are
 -- served; a row here with `verified_at` tells how the domain got there.
 create table if not exists tenantcache.domain_challenges (
@@ -140,6 +161,8 @@ create table if not exists tenantcache.usage (
     last_seen_at timestamptz not null,
     primary key (tenant_id, day)
 ) with (fillfactor = 70);
+-- For the sums of a day. Rows come in the order of days, so that it is small, and an update does not touch it.
+call tenantcache.add_index('usage_by_day', 'tenantcache.usage using brin (day)');
 
 -- The last batch of usage that each process has written. So a batch whose answer was lost is not added twice.
 create table if not exists tenantcache.usage_writers (

@@ -55,7 +55,8 @@ begin
         where c.oid = 'tenantcache.processes'::regclass and a.privilege_type = 'INSERT' and a.grantee <> c.relowner and (
             exists (select from pg_proc p where p.pronamespace = 'tenantcache'::regnamespace
                 and not has_function_privilege(r.oid, p.oid, 'execute'))
-            or not has_table_privilege(r.oid, 'tenantcache.outbox', 'select'))
+            or not has_table_privilege(r.oid, 'tenantcache.outbox', 'select')
+            or not has_table_privilege(r.oid, 'tenantcache.process_reports', 'insert'))
     loop
         call tenantcache.give_rights(process_role);
     end loop;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from pydantic import SecretStr
@@ -55,6 +56,7 @@ class SettingsArguments(TypedDict, total=False):
     key_prefix: str
     trusted_proxies: str | Iterable[str | IPv4Network | IPv6Network]
     usage_interval: float
+    metrics_dir: Path | None
     redis_monthly_budget: int | None
     redis_daily_budget: int | None
     budget_webhook_url: str | None

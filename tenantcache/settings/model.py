@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, Unpack
 
 from pydantic import (
@@ -202,6 +203,9 @@ class Settings(BaseSettings):
         le=DAY,
         description="seconds between two batches of usage written to Postgres; 0 = usage is not counted",
     )
+    metrics_dir: Path | None = Field(
+        None, description="a directory in which the workers of one machine put their metrics together"
+    )
     redis_monthly_budget: int | None = Field(
         None, ge=1, le=MAX_PER_DAY, description="billed Redis commands a month to stay within; none = no budget"
     )
@@ -309,6 +313,8 @@ class Variable:
     default: str
     value: str
     meaning: str
+    is_changed: bool
+    """Whether the value is another one than the default."""
 
 
 def variables(settings: Settings | None = None) -> list[Variable]:
@@ -319,6 +325,7 @@ def variables(settings: Settings | None = None) -> list[Variable]:
             default="required" if info.is_required() else _as_text(name, info.default),
             value="" if settings is None else _as_text(name, getattr(settings, name)),
             meaning=info.description or "",
+            is_changed=not info.is_required() and settings is not None and getattr(settings, name) != info.default,
         )
         for name, info in Settings.model_fields.items()
     ]

@@ -137,9 +137,14 @@ _TAIL = _answer(
     """,
 )
 
+# By its name in JSON, a schema of before may lack the column, and the process is counted all the same.
 _BEAT = """
     insert into tenantcache.processes (id, seen_at) values ($1, now())
     on conflict (id) do update set seen_at = excluded.seen_at
+    returning coalesce((
+        select (to_jsonb(s) ->> 'watched_at')::timestamptz > now() - interval '60 seconds'
+        from tenantcache.counter_store s
+    ), false) as watched
 """
 
 # One process at a time; the newest entry stays, so that the log is never empty. What is deleted is a first part of the
@@ -275,8 +280,9 @@ class PostgresLog:
             finally:
                 connection.terminate()
 
-    async def beat(self, process_id: object) -> None:
-        await self._fetch("registering this process", _BEAT, process_id)
+    async def beat(self, process_id: object) -> bool:
+        [row] = await self._fetch("registering this process", _BEAT, process_id)
+        return bool(row["watched"])
 
     async def leave(self, process_id: object) -> None:
         await self._fetch("signing this process off", "delete from tenantcache.processes where id = $1", process_id)

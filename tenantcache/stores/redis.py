@@ -35,6 +35,7 @@ from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LinkStats
 from tenantcache.stores.cluster import ClusterClient
+from tenantcache.stores.packingconnection import packing_in_c
 from tenantcache.stores.reasons import is_over_quota, redis_reason, redis_rejects
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class RedisLink:
             driver_info=None,
             retry=Retry(NoBackoff(), 0),
         )
+        pool.connection_class = packing_in_c(pool.connection_class)
         return Redis.from_pool(pool)
 
     def leave_to_parent(self) -> None:
@@ -156,8 +158,13 @@ class RedisLink:
         await self._call(commands, timeout=self._timeout)
 
     def stats(self) -> LinkStats:
-        billed, by_purpose = self.meter.billed, self.meter.stats()
-        return {"billed_commands": billed, "breaker": self.breaker.state, "billed_by_purpose": by_purpose}
+        return {
+            "billed_commands": self.meter.billed,
+            "breaker": self.breaker.state,
+            "breaker_openings": self.breaker.openings,
+            "billed_by_purpose": self.meter.stats(),
+            "billed_by_command": self.meter.by_purpose_and_command(),
+        }
 
     async def close(self) -> None:
         await self._redis.aclose()

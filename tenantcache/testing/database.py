@@ -151,8 +151,9 @@ class MemoryDatabase:
     async def rebuild(self) -> None:
         pass
 
-    async def beat(self, process_id: UUID) -> None:
+    async def beat(self, process_id: UUID) -> bool:
         self._processes.add(process_id)
+        return False
 
     async def leave(self, process_id: UUID) -> None:
         self._processes.discard(process_id)

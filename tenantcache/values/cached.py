@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from tenantcache.values.callkey import CallKey
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Keeper(Protocol):
     """What keeps the results, as `Values` does."""
 
-    async def get_or_load(
+    def get_or_load(
         self,
         key: str,
         loader: Callable[[], Awaitable[Any]],
@@ -31,7 +31,7 @@ class Keeper(Protocol):
         kind: ValueKind | str | None,
         tags: Tags,
         type: Any,
-    ) -> Any: ...
+    ) -> Coroutine[Any, Any, Any]: ...
 
     async def invalidate(self, *keys: str, tenant: Any) -> None: ...
 
@@ -56,12 +56,13 @@ class Results:
         with contextlib.suppress(UnresolvedTypeError):  # it may be defined further down in its module
             self._find_form()
 
-    async def get(self, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    def get(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Coroutine[Any, Any, object]:
+        """To be awaited at once."""
         if not self._is_form_known:
             self._find_form()
         call = self.call
         arguments = call.arguments(args, kwargs, is_whole=True)
-        return await self._keeper.get_or_load(
+        return self._keeper.get_or_load(
             call.key(arguments),
             functools.partial(self.function, *args, **kwargs),
             tenant=call.tenant(arguments),

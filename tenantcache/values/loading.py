@@ -29,6 +29,7 @@ from tenantcache.values.core.stored import Stored
 from tenantcache.values.core.terms import Terms
 from tenantcache.values.core.valuekey import expiry_name, redis_key, tag_name, value_name
 from tenantcache.values.guardrails import Guardrails
+from tenantcache.values.members import bytes_beside_text
 from tenantcache.values.memory import ENTRY_BYTES, Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 
@@ -42,7 +43,7 @@ RETRY_AFTER = 1.0
 
 
 class Flight:
-    """One value on its way. `seen` is set when its loader is called; `is_kept` once it has come and is held."""
+    """One value on its way. `seen` is set when its loader is called; `is_kept` once what that gave is held."""
 
     __slots__ = ("future", "is_kept", "seen")
 
@@ -104,8 +105,6 @@ class Loads:
         self.join(places, terms, load, copies=False)
 
     def _may_join(self, flight: Flight, place: Place, terms: Terms) -> bool:
-        if flight.future.get_loop() is not asyncio.get_running_loop():
-            return False  # that one has ended
         names = _names(place, terms.known_tags)
         return flight.seen is None or self._acceptance.accepts(flight.seen, names)
 
@@ -192,7 +191,7 @@ class Loads:
             fresh_until=began + life.fresh,
             end=began + life.whole,
             tier="redis" if read_at == NEVER else "loader",
-            size=ENTRY_BYTES + len(body) + sum(map(len, names)),
+            size=ENTRY_BYTES + len(body) + bytes_beside_text(value) + sum(map(len, names)),
             current_as_of=seen.seq,
         )
 
@@ -215,7 +214,6 @@ class Loads:
             stored = copies.get(key)
             entry = None if stored is None else self._judge_copy(place, stored, terms)
             if entry is not None:
-                flights[place].is_kept = True
                 self._memory.put(place, entry)
                 self._land(place, flights[place], entry)
                 landed.append(place)

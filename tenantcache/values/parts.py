@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from tenantcache.errors import StoreError, told_as_unavailable
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.log import ChangeKind, LogEntry
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import ValueStats
 from tenantcache.values.codecs import Codecs
-from tenantcache.values.core.acceptance import Acceptance
+from tenantcache.values.core.acceptance import Acceptance, Entry
 from tenantcache.values.core.floors import Floors
 from tenantcache.values.core.kind import KINDS, KindTable, ValueKind, read_kinds
+from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.finding import Finder
 from tenantcache.values.loading import Loads
 from tenantcache.values.memory import Place, ValueMemory
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.valuestore import ValueLog
+from tenantcache.values.writebehind import Writes
 
 
 class ValueParts:
@@ -50,6 +53,7 @@ class ValueParts:
         self.acceptance: Acceptance = Acceptance(freshness, self.floors)
         self.loads: Loads = Loads(memory, self.acceptance, sharing, prefix=prefix, clock=clock, server_now=server_now)
         self.finder: Finder = Finder(memory, self.acceptance, self.loads, clock)
+        self.writes: Writes = Writes(memory, self.acceptance, self.tell, clock=clock)
         self.kinds: Mapping[str, ValueKind] = read_kinds(kinds)
         self.codecs: Codecs = codecs or Codecs()
         self._sets: dict[Place, object] = {}
@@ -73,6 +77,25 @@ class ValueParts:
         self.memory.clear()
         self.loads.rails.flush()
 
+    # What calls share.
+
+    async def tell(self, names: Sequence[str]) -> None:
+        """Name them in the log, and return once that is applied here. Raises `StoreUnavailableError`."""
+        with told_as_unavailable(StoreError):
+            await self.log(names)
+        await self.sync()
+
+    def hit(self, place: Place) -> Entry | None:
+        """What is held there, if it may be served without a further look."""
+        entry = self.memory.held.get(place)
+        if entry is None or entry.checked != self.floors.version:
+            return None
+        now = self.clock()
+        if now >= entry.good_until or now >= self.freshness.valid_until:
+            return None
+        entry.hits = min(entry.hits + 1, MOST_HITS)
+        return entry
+
     # Values that are being set.
 
     def begin_set(self, place: Place) -> object:
@@ -90,7 +113,6 @@ class ValueParts:
     @contextmanager
     def invalidating(self) -> Iterator[None]:
         """What is set meanwhile is not held: it may have been committed before what this invalidation is about."""
-        self._sets.clear()
         self._invalidations += 1
         try:
             yield
@@ -113,15 +135,31 @@ class ValueParts:
             "failed_reloads": loads.failed_reloads,
             "undecodable": loads.undecodable,
             **loads.rails.stats(),
+            "written": self.writes.written,
+            "failed_writes": self.writes.failures.count,
+            "waiting_writes": self.writes.waiting,
         }
 
+    def open(self) -> None:
+        self.writes.open()
+
     async def close(self) -> None:
+        await self.writes.close()
         await self.loads.close()
         await self.sharing.close()
         self.memory.clear()
 
+    def leave_loop(self) -> None:
+        """The event loop has ended. What was to be written later is written in the next one."""
+        self.writes.leave_loop()
+        self._forget_loads()
+
     def forget(self) -> None:
-        """The event loop has ended, or is the parent's of a fork."""
+        """After a fork, in the child."""
+        self.writes.forget()
+        self._forget_loads()
+
+    def _forget_loads(self) -> None:
         self.loads.forget()
         self.loads.rails.forget()
         self.sharing.forget()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tenantcache.errors import StoreError, told_as_unavailable
 from tenantcache.lookup.current import current_tenant
 from tenantcache.tenant import Tenant
 from tenantcache.values.core.keytemplate import KeyTemplate
@@ -57,6 +56,4 @@ class Scope:
 
     async def log(self, names: Sequence[str]) -> None:
         """Tell every process of names, and return once that is applied here. Raises `StoreUnavailableError`."""
-        with told_as_unavailable(StoreError):
-            await self.parts.log(names)
-        await self.parts.sync()
+        await self.parts.tell(names)

@@ -26,6 +26,7 @@ from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import Key, Serving
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
 from tenantcache.ratelimit.limiter import ADMITTED
+from tenantcache.stats import RefusalReason
 from tenantcache.tenant import Tenant
 from tenantcache.web.limitheaders import HeaderLine, LimitHeaders
 from tenantcache.web.limitrefusal import limit_refusal
@@ -120,14 +121,18 @@ class Admission:
             case "bypass":
                 return Bypass(scope)
             case "malformed":
-                return Refuse(scope, self._problems["malformed"])
+                return self._refuse("malformed", scope)
             case "unknown":
-                return Refuse(scope, self._unknown(name.match))
+                return self._refuse_unknown(name.match, scope)
             case "alias":
                 return await self._admit_name(name, key, scope)
 
-    def _unknown(self, match: HostMatch) -> Problem:
-        return self._problems["unknown" if match.under_base else "foreign"]
+    def _refuse(self, reason: RefusalReason, scope: Scope) -> Refuse:
+        self._cache.refusals.note(reason)
+        return Refuse(scope, self._problems[reason])
+
+    def _refuse_unknown(self, match: HostMatch, scope: Scope) -> Refuse:
+        return self._refuse("unknown" if match.under_base else "foreign", scope)
 
     async def _admit_name(self, name: Name, key: Key | None, scope: Scope) -> Outcome:
         """Look up what was named."""
@@ -138,12 +143,13 @@ class Admission:
                 await self._cache.open()  # the server sends no lifespan events
             entry = await self._cache.find(match)
         except StoreUnavailableError as error:
+            self._cache.refusals.note("lookup_unavailable")
             return Refuse(scope, unavailable(error.retry_after))
         tenant = entry.tenant
         if tenant is None:
-            return Bypass(scope) if match == BASE_DOMAIN else Refuse(scope, self._unknown(match))
+            return Bypass(scope) if match == BASE_DOMAIN else self._refuse_unknown(match, scope)
         if tenant.status != "active":
-            return Refuse(scope, self._problems[tenant.status])
+            return self._refuse(tenant.status, scope)
         redirect = self._redirects.find(scope, host, name.at, match.alias, tenant)
         return redirect or await self._admit_tenant(tenant, entry, key, scope)
 
@@ -151,6 +157,7 @@ class Admission:
         decision = await self._spend(tenant, scope)
         headers = self._headers.of(decision.quotas)
         if not decision.allowed:
+            self._cache.refusals.note("limit_unavailable" if decision.unavailable else "limit")
             return Refuse(scope, limit_refusal(decision), headers)
         if not entry.served:
             entry.served = True

@@ -7,16 +7,21 @@ Rules:
 * If an application takes no lifespan events (Django raises, others return), they are answered for it. Otherwise the
   server would send none, the engine would never be closed, and an orderly stop would lose usage and unspent tokens.
 * What the application itself raises in its own start or stop is passed on.
+* Values that are to be written later are written before the application hears of the stop. Their writers use its
+  connections, which it closes then.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
+from tenantcache.errors import NotOpenError, StoreUnavailableError
+from tenantcache.values.writebehind import CLOSE_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +90,11 @@ class _Life:
 
     async def receive(self) -> Message:
         if self._startup is None:
-            return await self._receive()
+            message = await self._receive()
+            if message["type"] == "lifespan.shutdown":
+                with suppress(NotOpenError, StoreUnavailableError):  # closing tries again, and reports what is left
+                    await self._cache.values.flush_writes(timeout=CLOSE_TIMEOUT)
+            return message
         startup, self._startup = self._startup, None
         return startup
 

@@ -211,6 +211,7 @@ class TenantMiddleware:
 
     async def _refuse_route(self, error: LimitExceededError, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for an application whose route has a limit of its own; `send` adds the tenant's own headers."""
+        self.cache.refusals.note("limit_unavailable" if error.decision.unavailable else "route_limit")
         lines: Sequence[HeaderLine] = scope.get(HEADER_LINES, ())
         if not lines and self._headers.shows_standard:
             lines = ratelimit_headers(error.named_quotas)

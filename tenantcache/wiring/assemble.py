@@ -20,6 +20,7 @@ from tenantcache.budget.governor import Governor
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseStore
 from tenantcache.budget.webhook import Webhook
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.log import VALUES_ID
@@ -36,30 +37,45 @@ from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
 from tenantcache.values.codecs import Codecs
 from tenantcache.values.memory import ValueMemory
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
 from tenantcache.wiring.parts import Parts
+from tenantcache.wiring.statistics import stats_of
 from tenantcache.wiring.stores import Stores
 
 
-def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
-    """Make all parts of an engine. No I/O."""
+def assemble(
+    settings: Settings,
+    stores: Stores,
+    clock: Clock,
+    home: Home,
+    value_parts: Callable[..., ValueParts] = ValueParts,
+) -> Parts:
+    """Make all parts of an engine, and join them. No I/O."""
+    parts = _make_parts(settings, stores, clock, home, value_parts)
+    parts.reports.read = partial(stats_of, parts)
+    parts.renew()
+    return parts
+
+
+def _make_parts(
+    settings: Settings, stores: Stores, clock: Clock, home: Home, value_parts: Callable[..., ValueParts]
+) -> Parts:
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
-
-    def server_now() -> float:
-        return clock() + server_time.offset
-
+    server_now = partial(_server_now, clock, server_time)
     memory, in_loop, shadow = _make_memory(settings, clock), InLoop(home), ShadowLog()
     limiter = _make_limiter(settings, stores, memory, server_now, in_loop)
     fleet_counters = stores.counters if isinstance(stores.counters, FleetCounters) else None
     governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
-    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
-    parts = Parts(
+    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home, value_parts)
+    usage = _make_usage(settings, stores.usage, limiter, server_now, home)
+    return Parts(
         settings=settings,
         stores=stores,
         clock=clock,
@@ -73,7 +89,7 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         fast_paths=_make_fast_paths(memory, freshness, server_time, limiter, home),
         fleet_counters=fleet_counters,
         shadow=shadow,
-        usage=_make_usage(settings, stores.usage, limiter, server_now, home),
+        usage=usage,
         governor=governor,
         tenants=Tenants(stores.registry, write_through, hosts, settings.limit_table, home.require_open),
         domains=Domains(stores.registry, write_through, hosts, home.require_open),
@@ -81,9 +97,12 @@ def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Pa
         values=values,
         changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor, values.parts),
         in_loop=in_loop,
+        reports=Reports(stores.reports, usage.collect, limiter.refusals.drain, server_now=server_now),
     )
-    parts.renew()
-    return parts
+
+
+def _server_now(clock: Clock, server_time: ServerTime) -> float:
+    return clock() + server_time.offset
 
 
 def _make_memory(settings: Settings, clock: Clock) -> Memory:
@@ -104,11 +123,12 @@ def _make_values(
     server_now: Callable[[], float],
     in_loop: InLoop,
     home: Home,
+    value_parts: Callable[..., ValueParts],
 ) -> Values:
     sharing = ValueSharing(
         stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
     )
-    parts = stores.value_parts(
+    parts = value_parts(
         ValueMemory(settings.values_max_entries, settings.values_max_bytes),
         freshness,
         sharing,
@@ -206,6 +226,7 @@ def _make_limiter(
         enforced=settings.limits != "off",
         sliding=settings.minute_window == "sliding",
         counts_unlimited=settings.usage_interval > 0,
+        counts_spending=settings.usage_interval > 0,
         newest=newest,
         is_cached=lambda tenant_id: bool(memory.aliases_of(tenant_id)),
         tracing=stores.tracing,

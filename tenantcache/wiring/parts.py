@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantcache.admin.domains import Domains
 from tenantcache.admin.plannames import PlanNames
@@ -17,6 +17,7 @@ from tenantcache.admin.usage import Usage
 from tenantcache.budget.fleetuse import FleetUse
 from tenantcache.budget.governor import Governor
 from tenantcache.errors import StoreError
+from tenantcache.fleet.reports import Reports
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.core.servertime import ServerTime
 from tenantcache.freshness.follower import Follower
@@ -38,6 +39,7 @@ from tenantcache.tenant import Tenant
 from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
 from tenantcache.wiring.inloop import InLoop
+from tenantcache.wiring.refusals import Refusals
 from tenantcache.wiring.stores import Stores
 
 LOOKUPS_PER_SECOND, LOOKUP_BURST = 200.0, 1_000.0
@@ -76,6 +78,8 @@ class Parts:
     values: Values
     changes: Changes
     in_loop: InLoop
+    reports: Reports
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def fleet_use(self) -> FleetUse:
@@ -124,6 +128,7 @@ class Parts:
             pull_interval=min(1.0, settings.max_staleness / 3),
             on_pull=self.changes.pulled,
             tracing=stores.tracing,
+            on_beat=self.reports.watch,
         )
 
     def _longest_copy_life(self) -> float:

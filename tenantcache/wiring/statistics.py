@@ -7,7 +7,13 @@ from tenantcache.lookup.core.readiness import readiness
 from tenantcache.stats import HealthState, LinkStats, Stats
 from tenantcache.wiring.parts import Parts
 
-NO_REDIS: LinkStats = {"billed_commands": 0, "breaker": "closed", "billed_by_purpose": Meter().stats()}
+NO_REDIS: LinkStats = {
+    "billed_commands": 0,
+    "breaker": "closed",
+    "breaker_openings": 0,
+    "billed_by_purpose": Meter().stats(),
+    "billed_by_command": {},
+}
 
 
 def state_of(parts: Parts) -> HealthState:
@@ -31,6 +37,7 @@ def stats_of(parts: Parts) -> Stats:
         "freshness": {**parts.freshness.stats(parts.clock()), **in_loop.follower.stats()},
         "index": in_loop.indexer.stats(),
         "limits": {**parts.limiter.stats(), "shadowed": parts.shadow.count, "counters": counters},
+        "refusals": parts.refusals.stats(),
         "usage": parts.usage.stats(),
         "values": parts.values.stats(),
         "redis": {

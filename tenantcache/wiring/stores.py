@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -13,6 +12,7 @@ from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Meter
 from tenantcache.budget.provider import ProviderWatch
 from tenantcache.budget.usestore import UseStore
+from tenantcache.fleet.reportstore import ReportStore
 from tenantcache.freshness.log import ChangeLog
 from tenantcache.lookup.frugalcopies import FrugalCopies
 from tenantcache.lookup.sources import CopyStore, HostSource, RowSource, TenantStore
@@ -26,6 +26,7 @@ from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
+from tenantcache.stores.processreports import PostgresReports
 from tenantcache.stores.redis import RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.redisusage import PostgresRedisUsage
@@ -34,7 +35,6 @@ from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
-from tenantcache.values.parts import ValueParts
 from tenantcache.values.valuestore import ValueCopies
 
 
@@ -47,7 +47,8 @@ class Stores:
     `rows` is what memory is warmed up from, if that is wanted. `slots` are the places in `counters`.
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
-    is what `copies` go by. `tracing` is told of I/O. `value_parts` makes what values stand on.
+    is what `copies` go by. `tracing` is told of I/O. `reports` are those of the fleet's processes, if they can be read
+    and written.
     """
 
     tenants: TenantStore
@@ -65,14 +66,13 @@ class Stores:
     provider: ProviderWatch | None = None
     redis_usage: UseStore | None = None
     bands: BandStore | None = None
+    reports: ReportStore | None = None
     in_force: BandInForce = field(default_factory=BandInForce)
     tracing: Tracing = field(default_factory=Tracing)
-    value_parts: Callable[..., ValueParts] = ValueParts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         postgres, in_force, tracing = PostgresTenants(settings.database_url), BandInForce(), Tracing()
-        redis_usage = PostgresRedisUsage(postgres)
         link = copies = values = in_redis = None
         if settings.redis_url is not None:
             link = RedisLink(
@@ -104,9 +104,10 @@ class Stores:
             link=link,
             rows=postgres,
             slots=PostgresSlots(postgres) if in_redis else OneGroup(),
-            redis_usage=redis_usage,
-            provider=_make_provider(settings, redis_usage),
+            redis_usage=PostgresRedisUsage(postgres),
+            provider=_make_provider(settings, PostgresRedisUsage(postgres)),
             bands=PostgresBands(postgres),
+            reports=PostgresReports(postgres),
             in_force=in_force,
             tracing=tracing,
         )

@@ -19,13 +19,13 @@ BOUND = 1.0
 SHORT_TTLS = {"MEMORY_TTL": "3", "NEGATIVE_TTL": "0.5", "COPY_TTL": "2"}
 """Seconds. The run outlasts each of them many times, so answers come from entries of every age."""
 
-STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", **SHORT_TTLS}
+STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", "VALUES_MAX_ENTRIES": "5", **SHORT_TTLS}
 
 
 @asynccontextmanager
 async def scene(settings: dict[str, str]) -> AsyncIterator[Scene]:
     with Fleet(WORKERS, {"MAX_STALENESS": str(BOUND), **settings}) as fleet:
-        async with Scene.opened(fleet, BOUND, seed=1) as opened:
+        async with Scene.opened(fleet, BOUND, seed=1, value_writers=1) as opened:
             yield opened
 
 
@@ -54,6 +54,8 @@ async def test_no_answer_is_older_than_the_bound_whatever_is_lost_cut_or_paused(
             assert faults_of(await play(opened, action), BOUND) == [], action.__name__
         refused = [worker.stats()["lookups"]["redis_refused"] for worker in opened.fleet.workers]
         assert min(refused) > 0, "the old values in Redis were met"
+        refused = [worker.stats()["values"]["redis_refused"] for worker in opened.fleet.workers]
+        assert min(refused) > 0, "and those of the application's own values"
 
 
 async def test_what_stale_if_error_lets_through_is_seen() -> None:

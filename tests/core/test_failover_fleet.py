@@ -64,12 +64,12 @@ def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = m
     return world
 
 
-@pytest.mark.parametrize("seed", range(effort(10, 30)))
+@pytest.mark.parametrize("seed", range(8, effort(10, 30)))
 def test_no_minute_is_over_its_limit(seed: int) -> None:
     assert live(seed).over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(effort(14, 40)))
+@pytest.mark.parametrize("seed", range(8, effort(14, 40)))
 def test_no_minute_that_is_handed_over_is_over_its_limit(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
 
@@ -82,6 +82,7 @@ def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int)
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
     worlds = [live(seed, live_through=mild_misfortune) for seed in range(8)]
+    assert [world.over_admitted() for world in worlds] == [{}] * 8
     left = sum(change.store == "postgres" for world in worlds for change in world.changes)
     handed_over = sum(len(world.handed_over) for world in worlds)
     assert 5 <= handed_over <= left - 5
@@ -96,6 +97,7 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
 def test_the_walks_lead_there_and_back() -> None:
     """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
     worlds = [live(seed) for seed in range(8)]
+    assert [world.over_admitted() for world in worlds] == [{}] * 8
     ways = [(change.previous, change.store) for world in worlds for change in world.changes]
     assert ways.count(("redis", "postgres")) >= 8
     assert ways.count(("postgres", "redis")) >= 8

@@ -1,6 +1,7 @@
 """What the end-to-end tests serve: a small application that takes everything from the environment.
 
-`/health/worker` is outside tenancy, and tells which worker answered and what its engine has counted.
+`/health/worker` is outside tenancy, and tells which worker answered and what its engine has counted. `/health/metrics`
+has the metrics if there is a directory for them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from tenantcache import Tenant, TenantCache, TenantMiddleware
+from tenantcache.observability.prometheus import MetricsApp
 
 cache = TenantCache()
 
@@ -27,7 +29,10 @@ async def worker(_request: Request) -> JSONResponse:
     return JSONResponse({"worker": os.getpid(), "stats": cache.stats()})
 
 
+# Only for the tests that are about them: they would add to what others count.
+metrics = [Mount("/health/metrics", MetricsApp(cache))] if cache.settings.metrics_dir else []
+
 app = Starlette(
-    routes=[Route("/", home), Route("/health/worker", worker)],
+    routes=[Route("/", home), Route("/health/worker", worker), *metrics],
     middleware=[Middleware(TenantMiddleware, cache=cache)],
 )

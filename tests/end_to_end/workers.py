@@ -55,13 +55,18 @@ class Connection:
 
     async def get(self, host: str, path: str = "/") -> Answer:
         """Send one request. Raises OSError or EOFError if the worker is gone."""
+        status, headers, body = await self.ask(host, path)
+        return Answer(status, headers, json.loads(body) if body else None)
+
+    async def ask(self, host: str, path: str = "/") -> tuple[int, dict[str, str], bytes]:
+        """The same, with whatever body."""
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         async with asyncio.timeout(ANSWER_TIMEOUT):
             head = await self._reader.readuntil(b"\r\n\r\n")
             status, *lines = head.decode("latin-1").split("\r\n")[:-2]
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
             body = await self._reader.readexactly(int(headers["content-length"]))
-        return Answer(int(status.split()[1]), headers, json.loads(body) if body else None)
+        return int(status.split()[1]), headers, body
 
     async def tell(self) -> dict[str, Any]:
         """What the worker says of itself, outside tenancy."""

@@ -64,7 +64,9 @@ LONG_STORIES = {
 """The bound of the search: two processes, two updates, one fill."""
 
 
-COUNTERS = {
+OF_NO_CONSEQUENCE = {
+    "seconds",
+    "newest",
     "pulls",
     "_started",
     "noted",
@@ -76,7 +78,8 @@ COUNTERS = {
     "copies_refused",
     "queries",
 }
-"""They only grow: `number` is that of one catch-up. Nothing here waits for one of them."""
+"""Time stands still, so the (random) seconds of a wait do not matter. The others are counters that only grow: `number`
+is that of one catch-up. Nothing here waits for one of them."""
 
 
 def state_of(process: Process) -> object:
@@ -94,7 +97,7 @@ def state_of(process: Process) -> object:
     held = [_values({name: getattr(holder, name) for name in _names_of(holder)}) for holder in holders]
     entries = [*(entry for _, entry in process.memory._held.live.items()), *process.memory._negatives.values()]
     memory = sorted(f"{entry.alias} {entry.tenant} {entry.watermark} {entry.read_at}" for entry in entries)
-    tasks = sorted(map(_frames, asyncio.all_tasks(process.loop)))
+    tasks = sorted(map(_frames, process.loop.unfinished()))
     seen = sorted(process.watch._seen.items())
     state = tuple(held), tuple(memory), tuple(tasks), str(seen), process.refusals
     # How many doubts were noted when something was asked is compared with those that are held; those to come are more.
@@ -117,7 +120,7 @@ def _frames(task: asyncio.Task[Any]) -> tuple[object, ...]:
 
 def _values(named: Mapping[str, object]) -> tuple[object, ...]:
     """Those of them that are data; what objects hold is told by the objects."""
-    return tuple([(name, _told(value)) for name, value in sorted(named.items()) if name not in COUNTERS])
+    return tuple([(name, _told(value)) for name, value in sorted(named.items()) if name not in OF_NO_CONSEQUENCE])
 
 
 def _told(value: object) -> str:
@@ -152,28 +155,46 @@ class Path:
             process.is_exact = True
         self._updates = list(story.updates)
         self._has_asked = False
+        self._states: dict[str, object] = {}
+        """Of processes that have done nothing since."""
 
-    def choices(self) -> list[str | Flight]:
-        found: list[str | Flight] = ["update"] if self._updates else []
+    def choices(self) -> list[str]:
+        found = ["update"] if self._updates else []
         if not self._has_asked:
             found.append("ask")
         # Two messages that say the same are the same choice.
-        flights = {flight.label: flight for flight in self.world.network.flights}
-        return found + [flights[label] for label in sorted(flights)]
+        return found + sorted({flight.label for flight in self.world.network.flights})
 
-    def take(self, choice: str | Flight) -> None:
-        first = self.world.processes[0]
+    def take(self, choice: str) -> None:
         if choice == "update":
             self.world.database.commit(self._updates.pop(0))
         elif choice == "ask":
             self._has_asked = True
-            first.ask(self._story.alias)
+            self.world.processes[0].ask(self._story.alias)
         else:
-            assert isinstance(choice, Flight)
-            self._deliver(choice)
+            self._deliver(self._flight(choice))
+        self._run_all()
+
+    def _run_all(self) -> None:
+        """Let each process go on until it is idle."""
         for process in self.world.processes:
             while process.has_work:
+                self._states.pop(process.name, None)
                 process.step()
+
+    def _flight(self, label: str) -> Flight:
+        return next(flight for flight in self.world.network.flights if flight.label == label)
+
+    def touched(self, choice: str) -> frozenset[str]:
+        """The processes and servers whose state `choice` reads or changes. Whatever it sends is only put on its way."""
+        if choice in ("update", "ask"):
+            return frozenset({"database" if choice == "update" else self.world.processes[0].name})
+        flight = self._flight(choice)
+        process = flight.link.name.split()[0]
+        server = "redis" if flight.link.name.endswith("redis") else "database"
+        if self._is_coarse and (server == "redis" or process != self.world.processes[0].name):
+            return frozenset({process, server})
+        return frozenset({process if flight.for_process else server})
 
     def _deliver(self, flight: Flight) -> None:
         first, second = self.world.processes
@@ -188,9 +209,7 @@ class Path:
 
     def _answer(self, link: Link) -> bool:
         """Let the process have its next answer over that link, and go on."""
-        for process in self.world.processes:
-            while process.has_work:
-                process.step()
+        self._run_all()
         flights = [flight for flight in self.world.network.flights if flight.link is link and flight.name != "notify"]
         if flights:
             self.world.network.deliver(flights[0])
@@ -201,7 +220,10 @@ class Path:
         world = self.world
         on_their_way = tuple(sorted(flight.label for flight in world.network.flights))
         servers = (tuple(world.database.log), tuple(world.database.outbox), world.redis.contents)
-        processes = tuple(state_of(process) for process in world.processes)
+        for process in world.processes:
+            if process.name not in self._states:
+                self._states[process.name] = state_of(process)
+        processes = tuple(self._states[process.name] for process in world.processes)
         return hash((len(self._updates), self._has_asked, on_their_way, *servers, *processes))
 
     def check(self) -> None:
@@ -211,9 +233,9 @@ class Path:
             for alias in ALIASES:
                 entry = process.resolver.peek(alias)
                 if entry is not None:
-                    process.watch.check(alias, entry.tenant, oldest, what="in memory")
+                    process.watch.judge(alias, entry.tenant, oldest, what="in memory")
             for alias, tenant in self._believed_copies(process):
-                process.watch.check(alias, tenant, oldest, what="believed of Redis")
+                process.watch.judge(alias, tenant, oldest, what="believed of Redis")
 
     def _believed_copies(self, process: Process) -> Iterator[tuple[str, Tenant | None]]:
         freshness = process.freshness
@@ -238,54 +260,87 @@ class Report:
 
 
 class _Search:
-    def __init__(self, story: Story, flaws: Flaws | None, *, is_coarse: bool) -> None:
+    """Two choices that touch nothing in common lead to the same point in either order, so one order is enough.
+
+    Once the first of them has been followed, it sleeps while others are, until one touches what it touches (sleep
+    sets, Godefroid 1996). That leaves out ways to points, and no point. If a point is reached again with fewer asleep,
+    those are followed that slept each time before.
+    """
+
+    def __init__(self, story: Story, flaws: Flaws | None, *, is_coarse: bool, every_order: bool) -> None:
         self._is_coarse = is_coarse
         self._story = story
         self._flaws = flaws
-        self._known: set[object] = set()
-        self.prefixes: list[list[int]] = [[]]
+        self._every_order = every_order
+        self._slept: dict[object, frozenset[str]] = {}
+        """The points that are known, and what has not been followed from each."""
+        self.ways: list[tuple[list[str], frozenset[str]]] = [([], frozenset())]
+        """Those to be followed yet, each with what sleeps at its end."""
         self.report = Report()
 
-    def follow(self, prefix: list[int]) -> None:
-        """Go along `prefix`, then on by first choices to a point that is known; note the other choices on the way."""
-        path, taken, told = Path(self._story, self._flaws, is_coarse=self._is_coarse), [*prefix], list[str]()
+    def follow(self, taken: list[str], asleep: frozenset[str]) -> None:
+        """Go along a way, then on by first choices until none is left; note the other choices."""
+        path = Path(self._story, self._flaws, is_coarse=self._is_coarse)
         try:
-            for number in prefix:
-                _take(path, number, told)
-            while (point := path.point()) not in self._known:
-                self._known.add(point)
-                path.check()
-                choices = len(path.choices())
-                self.prefixes += [[*taken, number] for number in range(choices - 1, 0, -1)]
+            for choice in taken:
+                path.take(choice)
+            while True:
+                choices, asleep = self._awake(path, asleep)
                 if not choices:
                     break
-                _take(path, 0, told)
-                taken.append(0)
+                first, *others = self._ways_on(path, taken, choices, asleep)
+                self.ways += reversed(others)
+                taken, asleep = first
+                path.take(taken[-1])
         except Violation as violation:
-            raise Violation("\n  ".join([str(violation), *told])) from None
+            raise Violation("\n  ".join([str(violation), *taken])) from None
         finally:
             path.world.close()
         self.report.runs += 1
         self.report.publishers |= path.world.database.publishers
-        self.report.points = len(self._known)
+        self.report.points = len(self._slept)
         self.report.longest = max(self.report.longest, len(taken))
 
+    def _awake(self, path: Path, asleep: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+        """What is to be followed from here, and what is not."""
+        point, choices = path.point(), path.choices()
+        if point not in self._slept:
+            path.check()
+        else:
+            choices = [choice for choice in choices if choice in self._slept[point]]
+            asleep &= self._slept[point]
+        self._slept[point] = asleep
+        return [choice for choice in choices if choice not in asleep], asleep
 
-def _take(path: Path, number: int, told: list[str]) -> None:
-    choice = path.choices()[number]
-    told.append(choice if isinstance(choice, str) else choice.label)
-    path.take(choice)
+    def _ways_on(
+        self, path: Path, taken: list[str], choices: list[str], asleep: frozenset[str]
+    ) -> Iterator[tuple[list[str], frozenset[str]]]:
+        for choice in choices:
+            touched = path.touched(choice)
+            sleeps_on = frozenset(other for other in asleep if touched.isdisjoint(path.touched(other)))
+            yield [*taken, choice], frozenset() if self._every_order else sleeps_on
+            asleep |= {choice}
 
 
-def explore(story: Story, *, max_runs: int, flaws: Flaws | None = None, is_coarse: bool = False) -> Report:
-    """Run every interleaving of `story`, up to `max_runs` paths. Raises `Violation`, with the way there."""
-    search = _Search(story, flaws, is_coarse=is_coarse)
+def explore(
+    story: Story,
+    *,
+    max_runs: int,
+    flaws: Flaws | None = None,
+    is_coarse: bool = False,
+    every_order: bool = False,
+) -> Report:
+    """Run the interleavings of `story`, up to `max_runs` paths. Raises `Violation`, with the way there.
+
+    `every_order`: also those that only swap choices that touch nothing in common.
+    """
+    search = _Search(story, flaws, is_coarse=is_coarse, every_order=every_order)
     state = random.getstate()
     try:
-        while search.prefixes and search.report.runs < max_runs:
+        while search.ways and search.report.runs < max_runs:
             random.seed(0)  # the follower's jitter
-            search.follow(search.prefixes.pop())
+            search.follow(*search.ways.pop())
     finally:
         random.setstate(state)
-    search.report.is_complete = not search.prefixes
+    search.report.is_complete = not search.ways
     return search.report

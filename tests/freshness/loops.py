@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from heapq import heappop
 from typing import Any
-
-
-class _Nothing:
-    """Stands in for the selector: there is nothing to wait for."""
-
-    def select(self, _timeout: float | None) -> tuple[()]:
-        return ()
+from weakref import WeakSet
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -29,18 +24,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready: deque[asyncio.Handle]
         self._scheduled: list[asyncio.TimerHandle]
         self._clock = clock
-        self._selector = _Nothing()
         self.failures: list[str] = []
         self.set_exception_handler(self._note_failure)
+        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type] # typeshed names its arguments
 
     def time(self) -> float:
         return self._clock()
 
-    def _process_events(self, _events: object) -> None:
-        """Nothing comes in but what the scheduler puts in."""
+    @staticmethod
+    def _make_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        assert isinstance(loop, VirtualLoop)
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
+        loop._tasks.add(task)
+        return task
 
-    def _write_to_self(self) -> None:
-        """The loop never sleeps in a selector, so it need not be woken."""
+    def unfinished(self) -> set[asyncio.Task[Any]]:
+        """Its tasks that are not done. `asyncio.all_tasks` looks at those of every loop that there has been."""
+        return {task for task in self._tasks if not task.done()}
 
     def _note_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -52,20 +55,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def next_timer(self) -> float:
         """When the next timer is due, in seconds on the clock; infinity if there is none."""
-        return min((timer.when() for timer in self._scheduled if not timer.cancelled()), default=float("inf"))
+        while self._scheduled and self._scheduled[0].cancelled():
+            heappop(self._scheduled)
+        return self._scheduled[0].when() if self._scheduled else float("inf")
 
     def step(self) -> None:
-        """Run one iteration."""
-        self.call_soon(self.stop)
-        self.run_forever()
+        """Run one iteration. `run_forever` prepares for a long run each time, and a search takes 50,000."""
+        while self.next_timer() <= self._clock():
+            self._ready.append(heappop(self._scheduled))
+        asyncio._set_running_loop(self)
+        try:
+            for _ in range(len(self._ready)):
+                handle = self._ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            asyncio._set_running_loop(None)
 
     def discard(self) -> None:
         """End every task, as the death of the process does, and close."""
-        tasks = asyncio.all_tasks(self)
-        while tasks:
+        while tasks := self.unfinished():
             for task in tasks:
                 task.cancel()
             self.step()
-            tasks = asyncio.all_tasks(self)
         self.failures.clear()
         self.close()

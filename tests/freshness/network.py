@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
 from tenantcache.errors import StoreError
@@ -41,7 +41,7 @@ class Flight:
     for_process: bool = False
     repeatable: bool = False
 
-    @property
+    @cached_property
     def label(self) -> str:
         return f"{self.link.name} {self.name}" + (f" = {self.content}" if self.for_process else "")
 
@@ -89,9 +89,9 @@ class Link:
         finally:
             self._waiting.discard(answer)
 
-    def push(self, label: str, receive: Callable[[], None]) -> None:
+    def push(self, label: str, receive: Callable[[], None], content: object) -> None:
         """Have the process run `receive` at some time, unasked."""
-        self._send(label, lambda: self._inbox.append(receive), for_process=True, repeatable=True)
+        self._send(label, lambda: self._inbox.append(receive), content=content, for_process=True, repeatable=True)
 
     def cut(self) -> None:
         """Reset: what is on its way is lost, and both sides know."""
@@ -236,7 +236,7 @@ class SimulatedLog:
 
         def connect() -> None:
             self._database.sessions[session] = lambda newest, doubts: self._link.push(
-                "notify", lambda: tell(newest, doubts)
+                "notify", lambda: tell(newest, doubts), (newest, *doubts)
             )
 
         await self._link.call("open", connect, LOG_TIMEOUT * 4)
@@ -273,8 +273,9 @@ class SimulatedLog:
     async def rebuild(self) -> None:
         self._database.rebuild()
 
-    async def beat(self, process_id: object) -> None:
+    async def beat(self, process_id: object) -> bool:
         await self._ask("beat", lambda: self._database.beat(process_id))
+        return False
 
     async def leave(self, process_id: object) -> None:
         await self._ask("leave", lambda: self._database.leave(process_id))

@@ -80,10 +80,15 @@ class Watch:
         index = self._seen.get(alias, 0)
         return index if self._truth.same_timeline(index) else 0
 
-    def check(self, alias: str, tenant: Tenant | None, oldest: int, *, what: str) -> None:
-        """Raise `Violation` unless the answer was true at `oldest` or later; note what it shows to have been seen."""
+    def judge(self, alias: str, tenant: Tenant | None, oldest: int, *, what: str) -> int:
+        """Raise `Violation` unless the answer was true at `oldest` or later; return the first such index."""
         index = next(self._truth.matches(alias, tenant, oldest), None)
         if index is None:
             raise Violation(f"{self._process}, {what}: {self._truth.explain(alias, tenant, oldest)}")
+        return index
+
+    def check(self, alias: str, tenant: Tenant | None, oldest: int, *, what: str) -> None:
+        """The same, of an answer that has been given; note what it shows to have been seen."""
+        index = self.judge(alias, tenant, oldest, what=what)
         self._seen[alias] = max(index, self.seen(alias))
         self.answers += 1

@@ -28,8 +28,8 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> int:
             return steps
 
 
-def count_instructions(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, int, int]:
-    """Steps (1 if nothing was waited for), and instructions of bytecode and calls in this package alone.
+def count_instructions(make: Callable[[], Coroutine[Any, Any, Any]], *, package: str = PACKAGE) -> tuple[int, int, int]:
+    """Steps (1 if nothing was waited for), and instructions of bytecode and calls in `package` alone, by default ours.
 
     The second of two requests is counted: CPython 3.12 tells of instructions only if they were asked for before.
     """
@@ -42,7 +42,7 @@ def count_instructions(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[in
 
     def on_call(frame: FrameType, event: str, _argument: object) -> Any:
         nonlocal calls
-        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename.startswith(FAKES):
+        if not frame.f_code.co_filename.startswith(package) or frame.f_code.co_filename.startswith(FAKES):
             return None
         calls += event == "call"
         frame.f_trace_opcodes = True

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from math import inf
 
 import pytest
 
+from tenantcache.lookup import holding
 from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Serving
+from tenantcache.lookup.holding import Holding
+from tenantcache.lookup.marks import Marks
 from tenantcache.lookup.memory import MAX_SPELLINGS, PACKING_INTERVAL, STEP, Memory
 from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.runtime.shards import PART
+from tenantcache.runtime.shards import PART, Shards
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock
 
@@ -47,9 +51,9 @@ def test_what_is_put_is_found_under_its_alias_and_its_tenant() -> None:
     memory.put(first)
     memory.put(second)
     assert memory.get("subdomain:acme") is first
-    assert list(memory.of_tenant("acme")) == [first, second]
+    assert list(memory.live_of("acme")) == [first, second]
     assert memory.get("subdomain:other") is None
-    assert list(memory.of_tenant("other")) == []
+    assert list(memory.live_of("other")) == []
     assert len(memory) == 2
 
 
@@ -60,7 +64,7 @@ def test_an_alias_that_is_put_again_leaves_nothing_of_the_old_entry() -> None:
     memory.spell(b"acme.example.com", old)
     memory.put(new)
     assert memory.get("subdomain:acme") is new
-    assert list(memory.of_tenant("one")) == []
+    assert list(memory.live_of("one")) == []
     assert memory.hot == {}
 
 
@@ -92,7 +96,7 @@ def test_a_tenant_takes_the_place_of_its_negative_and_the_other_way_round() -> N
     assert (memory.negatives, len(memory)) == (0, 1)
     memory.put(entry("acme", None))
     assert (memory.negatives, len(memory)) == (1, 0)
-    assert list(memory.of_tenant("acme")) == []
+    assert list(memory.live_of("acme")) == []
 
 
 def test_an_entry_past_its_ttl_stays_for_as_long_as_stale_ones_may_be_served() -> None:
@@ -115,7 +119,7 @@ def test_what_leaves_for_its_age_takes_everything_along() -> None:
     clock.advance(1 + 60 + 1)
     memory.put(entry("globex", due=clock() + 1))  # expiry is noticed at the next insertion
     assert memory.hot == {}
-    assert list(memory.of_tenant("acme")) == []
+    assert list(memory.live_of("acme")) == []
     assert memory.evictions == 1
 
 
@@ -152,7 +156,7 @@ def test_what_is_evicted_takes_its_spellings_along() -> None:
     memory.put(second)
     memory.spell(b"second.example.com", second)
     assert memory.hot == {b"second.example.com": path_of(second)}
-    assert list(memory.of_tenant("first")) == []
+    assert list(memory.live_of("first")) == []
 
 
 def test_an_entry_keeps_the_first_few_spellings_and_no_more() -> None:
@@ -207,7 +211,7 @@ def test_clear_leaves_nothing() -> None:
     memory.spell(b"acme.example.com", held)
     memory.clear()
     assert (len(memory), memory.negatives, memory.hot, memory.due(10)) == (0, 0, {}, [])
-    assert list(memory.of_tenant("acme")) == []
+    assert list(memory.live_of("acme")) == []
 
 
 def test_due_hands_out_what_is_past_its_ttl_oldest_first_and_once() -> None:
@@ -253,29 +257,29 @@ class TestPastEveryTTL:
     def test_what_is_dropped_is_gone_from_every_map(self, ttl: float, grace: float, wait: float) -> None:
         memory, _ = self.aged(ttl, grace, wait)
         memory.drop_alias("subdomain:acme")
-        assert (memory.hot, list(memory.of_tenant("acme")), len(memory)) == ({}, [], 0)
+        assert (memory.hot, list(memory.live_of("acme")), len(memory)) == ({}, [], 0)
 
     @pytest.mark.parametrize("wait", WAITS)
     def test_what_is_replaced_is_gone_from_every_map(self, ttl: float, grace: float, wait: float) -> None:
         memory, held = self.aged(ttl, grace, wait)
         new = entry("acme", "other", due=held.due + wait)
         memory.put(new)
-        assert (memory.hot, list(memory.of_tenant("acme")), list(memory.of_tenant("other"))) == ({}, [], [new])
+        assert (memory.hot, list(memory.live_of("acme")), list(memory.live_of("other"))) == ({}, [], [new])
 
     @pytest.mark.parametrize("wait", WAITS)
     def test_what_a_look_does_not_find_is_in_no_map(self, ttl: float, grace: float, wait: float) -> None:
         memory, held = self.aged(ttl, grace, wait)
         if memory.get("subdomain:acme") is None:
-            assert (memory.hot, list(memory.of_tenant("acme"))) == ({}, [])
+            assert (memory.hot, list(memory.live_of("acme"))) == ({}, [])
         else:
-            assert (memory.hot, list(memory.of_tenant("acme"))) == ({b"acme.example.com": path_of(held)}, [held])
+            assert (memory.hot, list(memory.live_of("acme"))) == ({b"acme.example.com": path_of(held)}, [held])
 
     @pytest.mark.parametrize("wait", WAITS)
     def test_clear_leaves_nothing(self, ttl: float, grace: float, wait: float) -> None:
         memory, held = self.aged(ttl, grace, wait)
         memory.clear()
         memory.put(entry("globex", due=held.due + 20_000))
-        assert (memory.hot, list(memory.of_tenant("acme")), len(memory)) == ({}, [], 1)
+        assert (memory.hot, list(memory.live_of("acme")), len(memory)) == ({}, [], 1)
 
     def test_what_is_due_is_handed_out_a_second_later_and_still_hot(self, ttl: float, grace: float) -> None:
         memory, held = self.aged(ttl, grace, ttl + min(1.0, ttl / 2))
@@ -285,7 +289,7 @@ class TestPastEveryTTL:
     def test_what_is_never_read_again_leaves_at_the_next_look_for_what_is_due(self, ttl: float, grace: float) -> None:
         memory, _ = self.aged(ttl, grace, ttl + max(ttl, grace) + 0.1)
         assert memory.due(10) == []
-        assert (memory.hot, list(memory.of_tenant("acme"))) == ({}, [])
+        assert (memory.hot, list(memory.live_of("acme"))) == ({}, [])
 
     def test_eviction_among_expired_entries_leaves_nothing_behind(self, ttl: float, grace: float) -> None:
         clock = FakeClock()
@@ -296,10 +300,10 @@ class TestPastEveryTTL:
             memory.spell(b"n%d.example.com" % number, held)
             path_of(held).used = number % 2 == 0
             clock.advance((ttl + max(ttl, grace)) / 2.5)
-            found = [f"n{n}" for n in range(20) if memory.of_tenant(f"n{n}")]
+            found = [f"n{n}" for n in range(20) if memory.live_of(f"n{n}")]
             assert set(memory.hot) == {f"{name}.example.com".encode() for name in found}
             assert len(found) <= 3
-            assert aliases(memory, *found) == [name for name in found if memory.of_tenant(name)]
+            assert aliases(memory, *found) == [name for name in found if memory.live_of(name)]
 
 
 def test_a_clock_that_never_stands_still_tears_no_entry_apart() -> None:
@@ -316,12 +320,12 @@ def test_a_clock_that_never_stands_still_tears_no_entry_apart() -> None:
         memory.put(held)
         memory.spell(b"n%d" % (number % 5), held)
         path_of(held).used = number % 3 == 0
-        indexed = [one for name in range(5) for one in memory.of_tenant(f"n{name}")]
+        indexed = [one for name in range(5) for one in memory.live_of(f"n{name}")]
         assert all(found in map(path_of, indexed) for found in memory.hot.values())
         assert len({one.alias for one in indexed}) <= 2
         memory.drop_alias(f"subdomain:n{number % 4}")
         assert f"n{number % 4}".encode() not in memory.hot
-        assert list(memory.of_tenant(f"n{number % 4}")) == []
+        assert list(memory.live_of(f"n{number % 4}")) == []
 
 
 def test_a_negative_that_has_lapsed_never_comes_back_dropped_or_not() -> None:
@@ -488,4 +492,92 @@ class TestPacked:
         steps = 0
         while memory.tidy():
             steps += 1
-        assert steps == 3 * 4, "the parts of three dicts"
+        assert steps == 4 * 4, "the parts of four dicts"
+
+
+def many(memory: Memory, aliases: int, *, name: str = "Acme", watermark: float = 1) -> list[str]:
+    """Fill memory with one tenant under so many aliases, packed."""
+    names = [f"subdomain:acme-{number}" for number in range(aliases)]
+    memory.put_packed(names, Reading(Tenant("acme", name), watermark, 0.0, 1500.0, "postgres", served=True))
+    return names
+
+
+def test_a_read_of_a_tenant_of_many_names_unpacks_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = make_memory(FakeClock(), tenants=1_000)
+    names = many(memory, 500)
+    monkeypatch.setattr(holding, "unpack", None)
+    memory.drop_contradicted(Tenant("acme", "Acme"), 2)
+    assert sorted(memory.aliases_of("acme")) == sorted(names), "all show the same row"
+    assert [tenant.name for tenant in memory.tenants_of("other")] == []
+    memory.drop_contradicted(Tenant("acme", "Acme & Sons"), 1)
+    assert len(memory) == 500, "none is older"
+    memory.drop_contradicted(Tenant("acme", "Acme & Sons"), 2)
+    assert (len(memory), memory.aliases_of("acme")) == (0, ())
+
+
+def test_names_of_one_tenant_are_looked_through_once_when_all_of_them_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = make_memory(FakeClock(), tenants=1_000)
+    many(memory, 500)
+    looks = []
+    aliases_of = Holding.aliases_of
+
+    def counted(held: Holding, tenant_id: str) -> Sequence[str]:
+        looks.append(tenant_id)
+        return aliases_of(held, tenant_id)
+
+    monkeypatch.setattr(Holding, "aliases_of", counted)
+    memory.drop_with_siblings("subdomain:acme-7", "acme")
+    assert (len(memory), len(looks)) == (0, 2)
+
+
+def test_names_that_show_the_same_row_share_it_when_they_are_read_again() -> None:
+    clock = FakeClock()
+    memory = make_memory(clock, tenants=1_000)
+    many(memory, 50)
+    clock.advance(1_501)
+    due = memory.due(100)
+    assert len({id(held.tenant) for held in due}) == 1
+    memory.pack([held.alias for held in due])
+    assert len({id(memory._held.packed.get(held.alias)) for held in due}) == 1
+    assert [tenant.name for tenant in memory.tenants_of("acme")] == ["Acme"]
+
+
+def test_marks_are_bounded_by_what_is_held() -> None:
+    clock = FakeClock()
+    memory = make_memory(clock)
+    for number in range(20_000):
+        memory.put(entry(f"acme-{number % 10}", due=clock() + 500 + number / 1_000))
+    assert len(memory) == 10
+    assert len(memory._held.to_read) < 3_000
+    assert len(memory._held.to_expire) < 3_000
+    clock.advance(530)
+    assert sorted(held.alias for held in memory.due(100)) == [f"subdomain:acme-{number}" for number in range(10)]
+
+
+def test_one_that_is_packed_and_made_live_in_turn_has_one_mark() -> None:
+    memory = make_memory(FakeClock())
+    held = entry("acme")
+    held.fast_path = None
+    memory.put(held)
+    for _ in range(10):
+        memory.pack(["subdomain:acme"])
+        assert memory.get("subdomain:acme") is not None
+    assert (len(memory._held.to_read), len(memory._held.to_expire)) == (1, 1)
+
+
+def test_what_is_due_comes_in_order_while_marks_are_looked_at() -> None:
+    dues: Shards[float] = Shards(1)
+    marks = Marks(dues)
+    expected = []
+    for number in range(5_000):
+        due = float(number * 7_919 % 5_000)
+        marks.add(due, f"{number}")
+        if number % 3 == 0:
+            dues.put(f"{number}", due)
+            expected.append((due, f"{number}"))
+    popped = []
+    while (mark := marks.pop(inf)) is not None:
+        popped.append(mark)
+    assert popped == sorted(popped)
+    assert [mark for mark in popped if dues.get(mark[1]) == mark[0]] == sorted(expected)
+    assert len(popped) < 4_500, "some that mean nothing were dropped"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Literal
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import DataError
 
 from tenantcache.budget.core.meter import Command, Purpose
 from tenantcache.devservers import RedisServer, free_port
@@ -20,6 +23,8 @@ from tenantcache.errors import RejectedError, StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE
+from tenantcache.stores import rediscounters
+from tenantcache.stores.packingconnection import packing_in_c
 from tenantcache.stores.redis import MAX_REPORTED, RedisCopies, RedisLink
 from tenantcache.stores.rediscounters import MAX_OPERATIONS, RedisCounters
 from tests.fakes import debit_one
@@ -704,3 +709,42 @@ async def test_a_timeout_that_ends_late_is_no_fault_of_redis() -> None:
             await link.run(Purpose.LOOKUP, "GET", "a")
         assert not caught.value.starved
         await link.close()
+
+
+async def test_debits_of_a_whole_group_let_other_tasks_run(
+    counters: RedisCounters, link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    added: list[int] = []  # in each turn
+
+    async def note(commands: list[Command], **_: Any) -> tuple[list[Any], None]:
+        return [[0] * MAX_OPERATIONS for _ in commands], None
+
+    def add(filling: Any, account: Account, debits: list[Debit]) -> None:
+        added.append(turns)
+        real(filling, account, debits)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    real = rediscounters._Filling.add
+    monkeypatch.setattr(rediscounters._Filling, "add", add)
+    monkeypatch.setattr(link, "try_many", note)
+    running = asyncio.create_task(others())
+    debits = [Debit(MINUTE, 0), Debit(QUARTER, 4), Debit(DAY, 250)]
+    values = await counters.debit([AccountDebits(Account(f"t{slot}", slot), debits) for slot in range(GROUP_SIZE)])
+    running.cancel()
+    assert [len(found) for found in values] == [3] * GROUP_SIZE
+    assert max(Counter(added).values()) == rediscounters.STEP
+
+
+@pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])
+def test_commands_are_packed_as_redis_py_packs_them(kind: type[AbstractConnection]) -> None:
+    words = ("BITFIELD", "key ü", b"INCRBY", b"u32", b"#12", 600, -7, "1.5", 2.5, b"")
+    packed = packing_in_c(kind)().pack_commands([words, ("PING",)])
+    assert b"".join(packed) == b"".join(kind().pack_commands([words, ("PING",)]))
+    with pytest.raises(DataError):
+        packing_in_c(kind)().pack_command("SET", "key", object())  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import uuid
 from collections.abc import AsyncIterator
 from datetime import date
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 
 from tenantcache import NotOpenError, TenantCache
 from tenantcache.testing import acting_as
+from tenantcache.values.callkey import CallKey
 from tenantcache.values.core.keytemplate import KeyTemplate
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 
@@ -357,3 +359,38 @@ async def test_routes_and_dependencies(cache: TenantCache) -> None:
         for _ in range(2):
             assert (await client.get("/7")).json() == {"name": "name of 7"}
     assert calls == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (("1",), {}),
+        (("1", 2), {}),
+        (("1", 2, 3), {}),
+        ((), {"a": "1"}),
+        (("1",), {"b": 2}),
+        (("1",), {"a": "1"}),
+        (("1",), {"d": 4}),
+        (("1",), {"c": 3, "x": 5}),
+        ((), {"b": 2}),
+        (("1", 2, 3, 4, 5), {}),
+    ],
+)
+def test_arguments_are_bound_as_python_does(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async def positional(a: str, b: int = 0, c: int = 1) -> None: ...
+
+    async def mixed(a: str, b: int = 0, *, c: int = 1, d: int = 2) -> None: ...
+
+    async def marked(a: str, /, b: int = 0, *c: int, **d: int) -> None: ...
+
+    for function in (positional, mixed, marked):
+        names = list(inspect.signature(function).parameters)
+        call = CallKey(function, "x", tags=(), ignore=names, tenant=None)
+        try:
+            bound = inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            with pytest.raises(TypeError, match=re.escape(str(error))):
+                call.arguments(args, kwargs, is_whole=True)
+            continue
+        bound.apply_defaults()
+        assert list(call.arguments(args, kwargs, is_whole=True)) == [bound.arguments[name] for name in names]

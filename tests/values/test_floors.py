@@ -52,3 +52,12 @@ def test_the_version_tells_of_whatever_may_have_made_a_copy_old() -> None:
     versions.append(floors.version)
     assert versions == sorted(set(versions))
     assert floors.floor(["a"]) == 5
+
+
+def test_a_restart_forgets_the_floors_of_another_timeline() -> None:
+    """Their numbers are given again, and a copy from above the tail would be refused for them."""
+    floors = Floors()
+    floors.raise_to(9, ["a"])
+    floors.restart(5)
+    assert floors.floor(["a"]) == 5
+    assert len(floors) == 0

@@ -23,6 +23,19 @@ from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
 from tests.fakes import FakeClock
 
+
+class LoopTime:
+    """The time of the running event loop, for what waits with a timeout. It stands until it is moved."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._now = loop.time()
+        loop.time = lambda: self._now  # type: ignore[method-assign]
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+
+
 BOUND = 3.0
 KEYS = ("a", "b")
 TENANT = "acme"
@@ -43,6 +56,24 @@ class Messages:
         future = self.waiting.pop(place % len(self.waiting))
         if not future.done():
             future.set_result(None)
+
+
+class QuickMessages(Messages):
+    """They arrive at once, except while `held`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
+
+    async def pause(self) -> None:
+        if self.held:
+            await super().pause()
+
+    def release(self) -> None:
+        """Deliver all that is under way, and what comes later at once."""
+        self.held = False
+        while self.waiting:
+            self.deliver(0)
 
 
 @dataclass
@@ -83,15 +114,18 @@ class FakeRedis:
 
     def __init__(self, messages: Messages) -> None:
         self.stored: dict[str, bytes] = {}
+        self.reads = self.writes = 0
         self._messages = messages
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        self.reads += 1
         await self._messages.pause()
         found = [self.stored.get(key) for key in keys]
         await self._messages.pause()
         return found
 
     async def put(self, key: str, stored: bytes, seconds: float) -> None:
+        self.writes += 1
         await self._messages.pause()
         self.stored[key] = stored
 
@@ -111,7 +145,8 @@ class Process:
     def __init__(self, database: Database, redis: FakeRedis, messages: Messages, *, max_floors: int = 6) -> None:
         self.database, self.messages, self.clock = database, messages, database.clock
         self.freshness = Freshness(max_staleness=BOUND, stale_if_error=0)
-        sharing = ValueSharing(redis, BandInForce(), is_billed=False, max_value_bytes=1000)
+        self.in_force = BandInForce()
+        sharing = ValueSharing(redis, self.in_force, is_billed=False, max_value_bytes=1000)
         self.parts = ValueParts(
             ValueMemory(3, 1_000_000),
             self.freshness,

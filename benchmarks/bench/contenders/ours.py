@@ -29,6 +29,7 @@ def settings_of(env: Env, **changes: Any) -> Settings:
 @asynccontextmanager
 async def _opened(env: Env, **changes: Any) -> AsyncIterator[ASGIApp]:
     async with TenantCache(settings_of(env, **changes)) as cache:
+        await cache.warm_up.wait()  # else it is the filling of memory that is measured
         yield TenantMiddleware(bare(), cache=cache)
 
 

@@ -93,6 +93,13 @@ class Meter:
             "probe": billed[Purpose.PROBE],
         }
 
+    def by_purpose_and_command(self) -> dict[str, dict[str, int]]:
+        """Billed units, by purpose and by the command's name in upper case."""
+        found: dict[str, dict[str, int]] = {}
+        for (purpose, name), count in list(self.counts.items()):
+            found.setdefault(purpose.value, {})[name] = count.billed
+        return found
+
     def by_command(self) -> Mapping[str, Count]:
         """By the command's name in upper case, those that are free included."""
         found: dict[str, Count] = {}

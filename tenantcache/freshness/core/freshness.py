@@ -334,6 +334,7 @@ class Freshness:
         return {
             "valid": self.is_valid(now),
             "valid_for": max(0.0, self.valid_until - now),
+            "age": None if self.valid_until == NEVER else now + self.max_staleness - self.valid_until,
             "applied": self.applied,
         }
 

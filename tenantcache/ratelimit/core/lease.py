@@ -5,6 +5,15 @@ from __future__ import annotations
 from tenantcache.freshness.core.freshness import NEVER
 
 
+class FastRequests:
+    """Counts what all fast paths of an engine have admitted, one token each, as far as it has been collected."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count: int = 0
+
+
 class Lease:
     """Tokens of one minute and one day, leased to the fast path, which spends them inline::
 

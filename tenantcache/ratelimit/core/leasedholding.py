@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from tenantcache.ratelimit.core.holding import Holding
-from tenantcache.ratelimit.core.lease import Lease
+from tenantcache.ratelimit.core.lease import FastRequests, Lease
 from tenantcache.ratelimit.core.windows import Calendar, Window
 from tenantcache.tenant import Limits
 
 
 class LeasedHolding(Lease):
     """It is the lease itself, so that the fast path reads one object. What that has spent is collected before anything
-    else is done to the holding."""
+    else is done to the holding, and counted in `fast`."""
 
-    __slots__ = ("_holding",)
+    __slots__ = ("_fast", "_holding")
 
-    def __init__(self, holding: Holding) -> None:
+    def __init__(self, holding: Holding, fast: FastRequests) -> None:
         super().__init__()
         self._holding = holding
+        self._fast = fast
 
     @property
     def limits(self) -> Limits:
@@ -77,6 +78,7 @@ class LeasedHolding(Lease):
 
     def _collect(self) -> None:
         if spent := self.collect():
+            self._fast.count += spent
             self._holding.minute.spend(spent)
             self._holding.day.spend(spent)
 

@@ -40,13 +40,15 @@ Times are server time, in seconds since the Unix epoch. Nothing here is safe for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import TypeVar
 
 from tenantcache.ratelimit.core.advance import SKEW, VersionOf
 from tenantcache.ratelimit.core.daywindow import DayWindow
 from tenantcache.ratelimit.core.decision import Decision, Quota
 from tenantcache.ratelimit.core.holding import Holding
+from tenantcache.ratelimit.core.lease import FastRequests
 from tenantcache.ratelimit.core.leasedholding import LeasedHolding
 from tenantcache.ratelimit.core.ledger import Line, Take, undo
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
@@ -57,6 +59,8 @@ from tenantcache.ratelimit.core.sliding import FIXED, SlidingEdge
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Calendar, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
+
+T = TypeVar("T")
 
 
 class State(Enum):
@@ -116,9 +120,11 @@ class Reservation(LeasedHolding):
         version_of: VersionOf = one_version,
         *,
         slides: bool = False,
+        fast: FastRequests | None = None,
     ) -> None:
         minute = MinuteWindow(limits.per_minute, now, policy, version_of, SlidingEdge() if slides else FIXED)
-        super().__init__(Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy))
+        holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
+        super().__init__(holding, FastRequests() if fast is None else fast)
         self._version_of = version_of
         self._state = State.HOLDING
 
@@ -135,22 +141,36 @@ class Reservation(LeasedHolding):
 
     # At rest.
 
-    def rest(self, now: float) -> Resting | None:
-        """Go to rest. What is returned is all that is left: the reservation is dead afterwards, as after `release`, and
-        gives nothing back. None if it cannot rest now; then it goes on."""
-        if self._state is not State.HOLDING:
+    def rest(self, now: float, keep: Callable[[Resting], T]) -> T | None:
+        """Go to rest. What `keep` is given is all that is left, beside a take in flight; return what it returns.
+
+        The reservation is dead afterwards, as after `release`, and gives nothing back. None if it cannot rest now; then
+        it goes on, as it does if `keep` raises.
+        """
+        if self._state in (State.OUTDATED, State.RELEASED):
             return None
         resting = self._enter(now).rest()
-        if resting is not None:
-            self._state = TRANSITIONS[self._state][Event.RELEASED]
-            self._holding.leave()
-        return resting
+        if resting is None:
+            return None
+        kept = keep(resting._replace(is_cautious=self._state is State.CAUTIOUS))
+        self._state = TRANSITIONS[self._state][Event.RELEASED]
+        self._holding.leave()
+        return kept
 
     @classmethod
-    def resumed(cls, resting: Resting, version_of: VersionOf, policy: ReservePolicy = DEFAULT_POLICY) -> Reservation:
-        """The reservation that has gone to rest, in the windows that it was in."""
-        made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of)
+    def resumed(
+        cls,
+        resting: Resting,
+        version_of: VersionOf,
+        policy: ReservePolicy = DEFAULT_POLICY,
+        fast: FastRequests | None = None,
+        *,
+        is_taking: bool = False,
+    ) -> Reservation:
+        """The reservation that has gone to rest, in the windows that it was in. `is_taking`: its take is in flight."""
+        made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of, fast=fast)
         made._holding.resume(resting)
+        made._state = State.TAKING if is_taking else State.CAUTIOUS if resting.is_cautious else State.HOLDING
         return made
 
     # Time.

@@ -1,15 +1,15 @@
 """What is left of a reservation at rest: numbers from which it is made anew.
 
-A reservation rests if no take of it is in flight, and nothing of it is owed, refused, watched, or to be drained. Most
-tenants' reservations rest most of the time. What they hold, and know of their counters and of their demand, is a few
-numbers then. One that is made of them goes on as if it had been there all the time.
+A reservation rests if nothing of it is owed, refused, watched, or to be drained. Most tenants' reservations rest most
+of the time. What they hold, and know of their counters and of their demand, is a few numbers then. One that is made of
+them goes on as if it had been there all the time. If a take of it is in flight, that is kept beside them.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tenantcache.ratelimit.core.windows import Calendar, quarter_of
+from tenantcache.ratelimit.core.windows import Calendar
 from tenantcache.tenant import Limits
 
 
@@ -53,16 +53,10 @@ class RestingDay(NamedTuple):
 
 
 class Resting(NamedTuple):
+    """`is_cautious`: its last take failed."""
+
     limits: Limits
     calendar: Calendar
     minute: RestingMinute
     day: RestingDay
-
-    def granted_in(self, minute: int, version: object) -> int:
-        """The tokens granted of `minute`, that of its own or a later one; none of a later one that is known to have
-        counters of another `version`."""
-        counters = self.minute.counters
-        if minute != counters.number and version not in (None, counters.version):
-            return 0
-        ahead = quarter_of(minute) - quarter_of(counters.number)
-        return counters.reserved if ahead == 0 else counters.next_reserved if ahead == 1 else 0
+    is_cautious: bool = False

@@ -13,6 +13,8 @@ Rules
 3. A value that a caller has set is vouched for by the call alone. Another writer may have committed between that
    caller's commit and the call, and the log does not say which of the two came last.
 4. Of a load that a change has overtaken only those may have the answer who came before it began. It is not kept.
+5. A value that is to be written later is served by this process until it was written, whatever the log says. It is
+   newer than anything that a loader could read.
 """
 
 from __future__ import annotations
@@ -61,10 +63,11 @@ class Entry:
     `body` is decoded anew for each caller; None: all of them are given `value`. From `good_until` on it is due to be
     loaded again; `fresh_until` and `end` are those of its lifetime. `read_at` is when its load began, -inf if it came
     from Redis. `is_set`: by a caller (rule 3). `current_as_of` is the entry of the log as of which it was last found
-    accepted, at `checked` of `Floors.version`. `hits`, `size` and `gone` are for S3-FIFO.
+    accepted, at `checked` of `Floors.version`. `is_pending`: it is to be written later (rule 5). `hits`, `size` and
+    `gone` are for S3-FIFO.
     """
 
-    value: object
+    value: Any
     body: bytes | None
     codec: Codec[Any]
     seen: Seen
@@ -79,6 +82,7 @@ class Entry:
     tier: str
     size: int
     is_set: bool = False
+    is_pending: bool = False
     current_as_of: int = 0
     checked: int = -1
     hits: int = 0
@@ -126,18 +130,23 @@ class Acceptance:
         return bool(expiries) and seq < self.floors.floor(expiries)
 
     def state(self, entry: Entry, now: float) -> State:
-        """Rules 1 to 3, of a copy in memory."""
+        """Rules 1 to 3 and 5, of a copy in memory."""
+        if entry.is_pending:
+            entry.checked = self.floors.version
+            return State.FRESH
         if not self._is_accepted(entry) or now >= entry.end:
             return State.REFUSED
-        known = self.freshness
-        until = entry.read_at + known.max_staleness
-        if not entry.is_set:
-            until = max(until, known.valid_until)
+        known, until = self.freshness, self.vouched_until(entry)
         if now >= until:
-            return State.LAPSED if until > NEVER and now < until + known.stale_if_error else State.REFUSED
+            return State.LAPSED if now < until + known.stale_if_error else State.REFUSED
         if now < entry.good_until:
             return State.FRESH
         return State.EARLY if now < entry.fresh_until else State.STALE
+
+    def vouched_until(self, entry: Entry) -> float:
+        """Rules 2 and 3: from that instant on it has lapsed."""
+        until = entry.read_at + self.freshness.max_staleness
+        return until if entry.is_set else max(until, self.freshness.valid_until)
 
     def _is_accepted(self, entry: Entry) -> bool:
         if entry.seen.generation != self.freshness.generation:

@@ -16,6 +16,9 @@ from typing import Final
 NONE: Final = "%none"
 """In place of None. No text can be that, since its `%` is escaped."""
 
+_TEXTS = (str, int, float)
+_PLAIN = frozenset({str, int})
+
 
 class KeyTemplate:
     """`names` are the parameters that it uses. A part of an argument is named by dots: `{user.id}`."""
@@ -55,7 +58,7 @@ class KeyTemplate:
             if argument is None and is_key:
                 found += literal, NONE
                 continue
-            text = argument if type(argument) is str else _text(argument, name)
+            text = str(argument) if type(argument) in _PLAIN else _text(argument, name)
             if is_key and ("%" in text or ":" in text):
                 text = text.replace("%", "%25").replace(":", "%3A")
             found += literal, text
@@ -66,7 +69,7 @@ def _text(argument: object, name: str) -> str:
     """Of what is equal in all processes: a number, or what has a text of its own, such as a UUID or a date."""
     if isinstance(argument, Enum):
         return _text(argument.value, name)
-    if argument is None or isinstance(argument, str | int | float):
+    if argument is None or isinstance(argument, _TEXTS):
         return str(argument)
     kind = type(argument)
     is_compound = dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields") or isinstance(argument, bytes)

@@ -15,7 +15,7 @@ from tenantcache.values.core.lifetime import Lifetime
 HARD_TIMEOUT: Final = 30.0
 """Seconds after which a load is given up. All who ask for the same value wait for one load, so it must end."""
 
-KindTable = Mapping[str, float | Mapping[str, float]]
+KindTable = Mapping[str, int | float | Mapping[str, bool | int | float]]
 """Kinds as the settings have them: by name a `ttl` in seconds, or the parts of a `ValueKind`."""
 
 KINDS: Final[KindTable] = {"static": 3600, "profile": 1800, "session": 300, "response": {"fresh": 60, "stale": 240}}
@@ -55,6 +55,11 @@ class ValueKind:
     short_ttl: bool | None = None
 
     def __post_init__(self) -> None:
+        for name in KindOptions.__annotations__:
+            part, right = getattr(self, name), (bool,) if name == "short_ttl" else (int, float)
+            if part is not None and type(part) not in right:
+                what = "True or False" if bool in right else "seconds"
+                raise ValueError(f"{name}={part!r:.60} is not possible; give {what}")
         self.lifetime(0.0)
         if self.soft < 0 or self.hard <= 0:
             raise ValueError("soft_timeout= is seconds, 0 or more, and hard_timeout= seconds over 0")
@@ -88,11 +93,14 @@ class ValueKind:
 def read_kinds(table: KindTable) -> dict[str, ValueKind]:
     """By name. Raises ValueError with all faults, a line each."""
     found, faults = {}, []
-    for name, parts in table.items():
+    for name, given in table.items():
         try:
-            found[name] = ValueKind(**parts) if isinstance(parts, Mapping) else ValueKind(ttl=parts)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            faults.append(f"has the kind {name!r} as {parts!r:.80}: {error}")
+            parts = given if isinstance(given, Mapping) else {"ttl": given}
+            if unknown := parts.keys() - KindOptions.__annotations__:
+                raise ValueError(f"it has no {', '.join(unknown)}; there are {', '.join(KindOptions.__annotations__)}")
+            found[name] = find_kind(None, {}, parts)
+        except ValueError as error:
+            faults.append(f"has the kind {name!r} as {given!r:.80}: {error}")
     if faults:
         raise ValueError("\n".join(faults))
     return found

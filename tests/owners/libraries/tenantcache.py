@@ -10,6 +10,10 @@ from tenantcache.devservers import PostgresServer
 from tenantcache.schema import install
 
 
+async def load() -> list[str]:
+    return ["dark"]
+
+
 async def main(url: str) -> None:
     connection = await asyncpg.connect(url)
     await install.install(connection)
@@ -22,6 +26,11 @@ async def main(url: str) -> None:
                 tenant = await cache.resolve(host)
                 if tenant is not None:
                     await cache.check(tenant)
+            for form in (None, list[str]):  # written at the second load, because commands are billed
+                await cache.values.get_or_load("theme", load, tenant="1", kind="static", type=form)
+                await cache.values.invalidate("theme", tenant="1")
+                await cache.values.get_or_load("theme", load, tenant="1", kind="static", type=form)
+            await asyncio.sleep(0.1)
 
 
 with tempfile.TemporaryDirectory(prefix="tenantcache-recorded-", dir="/tmp") as directory:

@@ -1,0 +1,1 @@
+"""Values beside what else a team would cache them with."""

@@ -1,0 +1,180 @@
+"""What the reports of all processes come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tenantcache.budget.core.budget import Budget
+from tenantcache.fleet.core.events import Event
+from tenantcache.fleet.core.history import SLOT, SLOTS, Count
+from tenantcache.fleet.reportstore import BusyTenant, LoggedChange
+from tenantcache.ratelimit.meter import NAME_SEPARATOR
+from tenantcache.web.dashboard.processview import ProcessView
+
+MINUTE_SLOTS = 60 // SLOT
+SAME_EVENT = 15.0
+"""Seconds within which processes see one change of the fleet's state."""
+
+MAX_EVENTS = 12
+MAX_REFUSED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEvent:
+    """A change of state, and how many `processes` have seen it."""
+
+    event: Event
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Lookups by the tier that answered them. What the process knows by heart is about that: a request that costs n
+    tokens counts n times."""
+
+    memory: int
+    redis: int
+    postgres: int
+
+    @property
+    def all(self) -> int:
+        return self.memory + self.redis + self.postgres
+
+
+@dataclass(frozen=True)
+class FleetView:
+    """`now` is server time. `own` is the process that shows the page, `others` the rest, live and silent. `fault` says
+    why Postgres could not be read, since `fault_since`. `is_schema_old`: because it lacks the tables for that.
+    `read_at` is when it could. `busiest` are today's, `busiest_at` when they were read."""
+
+    now: float
+    own: ProcessView
+    others: Sequence[ProcessView]
+    budget: Budget
+    changes: Sequence[LoggedChange] = ()
+    busiest: Sequence[BusyTenant] = ()
+    busiest_at: float | None = None
+    fault: str | None = None
+    fault_since: float | None = None
+    is_schema_old: bool = False
+    read_at: float | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def processes(self) -> Sequence[ProcessView]:
+        """This one first, then by name."""
+        return [self.own, *sorted(self.others, key=lambda process: process.name)]
+
+    @cached_property
+    def live(self) -> Sequence[ProcessView]:
+        """Those that report. While Postgres is not read, those that did when it was."""
+        asof = self.now if self.fault is None or self.read_at is None else self.read_at
+        return [process for process in self.processes if process is self.own or not process.is_silent(asof)]
+
+    @cached_property
+    def silent(self) -> Sequence[ProcessView]:
+        live = {id(process) for process in self.live}
+        return [process for process in self.processes if id(process) not in live]
+
+    @cached_property
+    def by_slot(self) -> Mapping[int, Mapping[Count, int]]:
+        sums: dict[int, Counter[Count]] = {}
+        first = self.now // SLOT - SLOTS
+        for process in self.processes:
+            for slot, counts in process.slots.items():
+                if slot >= first:  # a silent process may tell of an hour ago
+                    sums.setdefault(slot, Counter()).update(counts)
+        return sums
+
+    @property
+    def _last_slot(self) -> int:
+        """The last one that all live processes have told of: reports are up to a slot late."""
+        return int(self.now // SLOT) - 2
+
+    def series(self, *names: Count) -> list[float]:
+        """By the second, slot by slot, of the last quarter of an hour; slots before the first report are left out."""
+        known = [slot for slot in self.by_slot if slot <= self._last_slot]
+        if not known:
+            return []
+        first = max(min(known), self._last_slot - SLOTS + 1)
+        slots = range(first, self._last_slot + 1)
+        nothing: Mapping[Count, int] = {}
+        return [sum(self.by_slot.get(slot, nothing).get(name, 0) for name in names) / SLOT for slot in slots]
+
+    def per_second(self, *names: Count) -> float:
+        """In the last minute."""
+        last = self.series(*names)[-MINUTE_SLOTS:]
+        return sum(last) / len(last) if last else 0.0
+
+    @property
+    def covered(self) -> float:
+        """Seconds of which the history tells: a quarter of an hour at most."""
+        return min(SLOTS, len(self.by_slot)) * SLOT
+
+    def total(self, name: Count) -> int:
+        """In the last quarter of an hour."""
+        return sum(counts.get(name, 0) for counts in self.by_slot.values())
+
+    def total_of(self, process: ProcessView, name: Count) -> float:
+        """By the second in the last minute, of one process."""
+        slots = range(self._last_slot - MINUTE_SLOTS + 1, self._last_slot + 1)
+        known = [process.slots[slot].get(name, 0) for slot in slots if slot in process.slots]
+        return sum(known) / (len(known) * SLOT) if known else 0.0
+
+    @cached_property
+    def tiers(self) -> Tiers:
+        in_redis, stale = self.total("redis_hits"), self.total("stale_served")
+        loads = max(0, self.total("loads") - stale)  # those were looked for in vain, and served from memory
+        asked = self.total("requests") + self.total("denied")
+        return Tiers(max(0, asked - loads), in_redis, max(0, loads - in_redis))
+
+    @property
+    def outage_since(self) -> float | None:
+        """When Postgres was last heard of, as far as it is known here; None: it is not away."""
+        if self.fault is None or self.fault_since is None:
+            return None
+        lost = [event.at for event in self.own.events if event.what == "log" and event.after == "lost"]
+        return min([self.fault_since, *([] if self.own.is_following else lost[-1:])])
+
+    @property
+    def head(self) -> int:
+        """The newest entry of the log that is known."""
+        return max([process.applied for process in self.live] + [change.seq for change in self.changes[:1]])
+
+    def lag(self, process: ProcessView) -> int:
+        """Entries that a process had not applied when it reported; those that came later do not count."""
+        later = sum(1 for change in self.changes if change.at > process.at)
+        return max(0, self.head - later - process.applied)
+
+    @cached_property
+    def refused(self) -> Sequence[tuple[str, int]]:
+        """The tenants that were refused most in the last quarter of an hour, named limits included."""
+        sums: Counter[str] = Counter()
+        for process in self.processes:
+            told = process.refused if process.age(self.now) < SLOT * SLOTS else {}
+            for owner, number in told.items():
+                sums[owner.partition(NAME_SEPARATOR)[0]] += number
+        return sums.most_common(MAX_REFUSED)
+
+    @property
+    def shown_tenants(self) -> set[str]:
+        """The ids of all tenants that the page names."""
+        changed = {change.tenant_id for change in self.changes if change.tenant_id}
+        return {total.tenant_id for total in self.busiest} | {owner for owner, _ in self.refused} | changed
+
+    @cached_property
+    def events(self) -> Sequence[FleetEvent]:
+        """The last changes of state, newest first. What several processes saw is told once."""
+        return list(_grouped(self.processes))[:MAX_EVENTS]
+
+
+def _grouped(processes: Sequence[ProcessView]) -> Iterator[FleetEvent]:
+    told = sorted((event for process in processes for event in process.events), reverse=True)
+    while told:
+        first = told[0]
+        same = [event for event in told if event[1:4] == first[1:4] and first.at - event.at <= SAME_EVENT]
+        yield FleetEvent(min(same), len(same))
+        told = [event for event in told if event not in same]
