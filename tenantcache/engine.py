@@ -40,6 +40,7 @@ from tenantcache.runtime.tracing import Tracing
 from tenantcache.settings.model import Settings
 from tenantcache.stats import HealthState, Stats
 from tenantcache.tenant import Limits, Tenant
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.values import Values
 from tenantcache.wiring.assemble import assemble
 from tenantcache.wiring.refusals import Refusals
@@ -80,13 +81,14 @@ class TenantCache(Engine):
     reports: Reports
 
     _home_class: type[Home] = Home
+    _value_parts_class: type[ValueParts] = ValueParts
 
     def __init__(
         self, settings: Settings | None = None, *, stores: Stores | None = None, clock: Clock = clocks.now
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         made = stores if stores is not None else Stores.from_settings(self.settings)
-        self._parts = parts = assemble(self.settings, made, clock, self._home_class())
+        self._parts = parts = assemble(self.settings, made, clock, self._home_class(), self._value_parts_class)
         self._life, self.on_change = LifeCycle(parts), parts.changes.callbacks.add
         self.tenants, self.domains, self.usage, self.values = parts.tenants, parts.domains, parts.usage, parts.values
         self.clock, self.server_now, self.is_elsewhere = clock, parts.server_now, parts.home.is_elsewhere

@@ -45,6 +45,7 @@ class MemoryCache(TenantCache):
     """
 
     _home_class = AnyLoop
+    _value_parts_class = KeptParts
     values: SwitchedValues
 
     def __init__(self, clock: FakeClock | None = None, **settings: Unpack[SettingsArguments]) -> None:
@@ -53,14 +54,7 @@ class MemoryCache(TenantCache):
         self.registry: MemoryRegistry = MemoryRegistry(self.database, self.fake_clock)
         database = self.database
         stores = Stores(
-            database,
-            database,
-            database,
-            MemoryCounters(),
-            registry=self.registry,
-            usage=database.usage,
-            rows=database,
-            value_parts=KeptParts,
+            database, database, database, MemoryCounters(), registry=self.registry, usage=database.usage, rows=database
         )
         # A lookup costs nothing here, so an index of hosts would save nothing, nor would a memory that is warm.
         values: SettingsArguments = {

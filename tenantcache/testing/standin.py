@@ -18,11 +18,12 @@ from tenantcache.web.middleware import TenantMiddleware
 
 _serve = TenantMiddleware.__call__
 
-_VALUE_CALLS = {
-    name: method
-    for name, method in vars(Values).items()
+_VALUE_CALLS = [
+    (owner, name, method)
+    for owner in Values.__mro__[:-1]
+    for name, method in vars(owner).items()
     if isfunction(method) and not name.startswith("_") and name != "cached"  # its functions ask `get_or_load`
-}
+]
 
 
 @contextmanager
@@ -60,9 +61,9 @@ def _middlewares_over(cache: TenantCache) -> Iterator[None]:
 @contextmanager
 def _values_of(stand: Values) -> Iterator[None]:
     with ExitStack() as stack:
-        for name, method in _VALUE_CALLS.items():
-            stack.callback(setattr, Values, name, vars(Values)[name])
-            setattr(Values, name, _over(stand, method))
+        for owner, name, method in _VALUE_CALLS:
+            stack.callback(setattr, owner, name, vars(owner)[name])
+            setattr(owner, name, _over(stand, method))
         yield
 
 

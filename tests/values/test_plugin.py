@@ -139,6 +139,24 @@ async def test_what_is_set_expired_or_restored(tenant_cache: MemoryCache) -> Non
         assert len(calls) == before + 2
 
 
+async def test_members_and_what_is_written_later(tenant_cache: MemoryCache) -> None:
+    written: list[object] = []
+
+    async def write(batch: Any) -> None:
+        written.append(dict(batch))
+
+    async def load_members() -> list[str]:
+        return ["ann"]
+
+    async with tenant_cache:
+        assert await engine.values.contains("admins", "ann", load_members, tenant="acme", ttl=60)
+        await engine.values.add("admins", "bob", tenant="acme")
+        await engine.values.write_later("seen", 5, write, tenant="acme")
+        assert await engine.values.get_or_load("seen", load, tenant="acme", ttl=60) == 5
+        await engine.values.flush_writes()
+    assert written == [{"seen": 5}]
+
+
 async def test_callers_at_once_share_a_load_though_values_are_off(tenant_cache: MemoryCache) -> None:
     async with tenant_cache as cache:
         with cache.values.off():
