@@ -56,7 +56,3 @@ async def test_one_scrape_tells_of_all_workers(database_url: str, redis_url: str
             found = await scrape(connection)
             assert found[refused] == 55
             assert workers(found) == {each.worker for each in connections}, "gauges are those of workers that run"
-        await refuse(connections[0], 1)
-    async with Fleet(ports=1, **settings) as fleet:
-        for connection in fleet.connections:
-            assert (await scrape(connection))[refused] == 56, "an orderly stop loses nothing"
