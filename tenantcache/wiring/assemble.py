@@ -37,6 +37,7 @@ from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
 from tenantcache.values.codecs import Codecs
 from tenantcache.values.memory import ValueMemory
+from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
 from tenantcache.wiring.changes import Changes
@@ -46,15 +47,23 @@ from tenantcache.wiring.statistics import stats_of
 from tenantcache.wiring.stores import Stores
 
 
-def assemble(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
+def assemble(
+    settings: Settings,
+    stores: Stores,
+    clock: Clock,
+    home: Home,
+    value_parts: Callable[..., ValueParts] = ValueParts,
+) -> Parts:
     """Make all parts of an engine, and join them. No I/O."""
-    parts = _make_parts(settings, stores, clock, home)
+    parts = _make_parts(settings, stores, clock, home, value_parts)
     parts.reports.read = partial(stats_of, parts)
     parts.renew()
     return parts
 
 
-def _make_parts(settings: Settings, stores: Stores, clock: Clock, home: Home) -> Parts:
+def _make_parts(
+    settings: Settings, stores: Stores, clock: Clock, home: Home, value_parts: Callable[..., ValueParts]
+) -> Parts:
     hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
     server_time = ServerTime(offset=time.time() - clock())
     server_now = partial(_server_now, clock, server_time)
@@ -64,7 +73,7 @@ def _make_parts(settings: Settings, stores: Stores, clock: Clock, home: Home) ->
     governor = _make_governor(settings, stores, limiter, server_now, in_loop)
     write_through = WriteThrough(stores.tenants, stores.copies, in_loop.sync)
     freshness = Freshness(max_staleness=settings.max_staleness, stale_if_error=settings.stale_if_error)
-    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home)
+    values = _make_values(settings, stores, freshness, clock, server_now, in_loop, home, value_parts)
     usage = _make_usage(settings, stores.usage, limiter, server_now, home)
     return Parts(
         settings=settings,
@@ -114,11 +123,12 @@ def _make_values(
     server_now: Callable[[], float],
     in_loop: InLoop,
     home: Home,
+    value_parts: Callable[..., ValueParts],
 ) -> Values:
     sharing = ValueSharing(
         stores.values, stores.in_force, is_billed=settings.tariff.bills, max_value_bytes=settings.max_value_bytes
     )
-    parts = stores.value_parts(
+    parts = value_parts(
         ValueMemory(settings.values_max_entries, settings.values_max_bytes),
         freshness,
         sharing,

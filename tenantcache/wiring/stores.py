@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -36,7 +35,6 @@ from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.stores.slots import PostgresSlots
 from tenantcache.stores.upstash import UpstashProvider
 from tenantcache.stores.usage import PostgresUsage
-from tenantcache.values.parts import ValueParts
 from tenantcache.values.valuestore import ValueCopies
 
 
@@ -50,7 +48,7 @@ class Stores:
     `redis_usage` is what the fleet tells of its use of Redis; without one, each process knows of its own alone.
     `provider` is asked what it has billed. `bands` has the band of the budget; without one, it stays NORMAL. `in_force`
     is what `copies` go by. `tracing` is told of I/O. `reports` are those of the fleet's processes, if they can be read
-    and written. `value_parts` makes what values stand on.
+    and written.
     """
 
     tenants: TenantStore
@@ -71,7 +69,6 @@ class Stores:
     reports: ReportStore | None = None
     in_force: BandInForce = field(default_factory=BandInForce)
     tracing: Tracing = field(default_factory=Tracing)
-    value_parts: Callable[..., ValueParts] = ValueParts
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
