@@ -29,7 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_commands_and_loads_are_those_of_each_contender(results: dict[str, Any]) -> None:
+def test_what_is_counted_is_what_each_contender_does_and_all_are_reported(results: dict[str, Any]) -> None:
     found = results["contenders"]
     assert set(found) == {contender.name for contender in CONTENDERS}
     assert found["tenantcache"]["commands"] == {"miss": 1, "hit": 0, "invalidation": 0}
@@ -37,9 +37,6 @@ def test_commands_and_loads_are_those_of_each_contender(results: dict[str, Any])
     assert found["the guide's pattern"]["commands"] == {"miss": 2, "hit": 1, "invalidation": 1}
     assert (found["tenantcache"]["stampede"], found["the guide's pattern"]["stampede"]) == (1, 50)
     assert found["cachetools alone"]["staleness"]["stale"] > 0
-
-
-def test_the_report_names_every_contender(results: dict[str, Any]) -> None:
     text = report.document(results)
     assert all(contender.name in text for contender in CONTENDERS)
     assert all(name in text for name in MEMORIES)
