@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.lookup.current import current_tenant
+from tenantcache.observability.metric import Reading
+from tenantcache.observability.otelmetrics import Instruments
 from tenantcache.runtime.tracing import Span, SpanName
 from tenantcache.settings.urls import REDIS_PORT, address
 
@@ -101,9 +103,10 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
 ) -> None:
-    """Report each lookup, take, pull and round trip to Redis of `cache`. Without providers the global ones count.
+    """Report each lookup, take, pull and round trip to Redis of `cache`, and its metrics. Without providers the global
+    ones count.
 
-    Before or after `open`; again replaces the first. Without an SDK nothing is reported.
+    Before or after `open`; once for an engine. Without an SDK nothing is reported.
     """
     tracer = trace.get_tracer(SCOPE, version(SCOPE), tracer_provider)
     meter = metrics.get_meter(SCOPE, version(SCOPE), meter_provider)
@@ -113,10 +116,17 @@ def instrument(
         host, _, port = found.rpartition(":")
         where |= {"server.address": host, "server.port": int(port)} if host else {"server.address": found}
     cache.tracing.tracer = _Tracer(tracer, meter, where)
+    Instruments(meter, lambda: _read(cache), cache.clock)
+
+
+def _read(cache: TenantCache) -> Reading:
+    stats = cache.stats()
+    budget = cache.budget if stats["redis"]["configured"] else None
+    return Reading(stats, budget, version(SCOPE), cache.settings.limits)
 
 
 def uninstrument(cache: TenantCache) -> None:
-    """Report nothing any more."""
+    """Report no more spans, and no more calls of Redis."""
     cache.tracing.tracer = None
 
 

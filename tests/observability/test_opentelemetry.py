@@ -21,6 +21,7 @@ from starlette.routing import Route
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.budget.core.meter import Purpose
 from tenantcache.errors import StoreError
+from tenantcache.observability.metrics import METRICS
 from tenantcache.observability.opentelemetry import TenantSpan, instrument, uninstrument
 from tests.asgi import get
 from tests.fakes import until
@@ -161,3 +162,25 @@ async def test_the_requests_span_has_its_tenant(cache: TenantCache, telemetry: T
 async def test_pulls_are_told_of(cache: TenantCache, telemetry: Telemetry) -> None:
     await cache.sync()
     assert "tenantcache pull" in [span.name for span in telemetry.exporter.get_finished_spans()]
+
+
+async def test_each_metric_is_an_instrument_and_none_names_a_tenant(cache: TenantCache, telemetry: Telemetry) -> None:
+    tenant = await cache.resolve("acme.localhost")
+    assert tenant is not None
+    await cache.check(tenant)
+    data = telemetry.reader.get_metrics_data()
+    assert data is not None
+    found = {
+        one.name: {tuple(sorted(point.attributes.items())): point.value for point in one.data.data_points}
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for one in scope.metrics
+        if one.name.startswith("tenantcache.")
+    }
+    assert found["tenantcache.lookups"][("result", "found"), ("tier", "postgres")] == 1
+    assert found["tenantcache.limit_decisions"][("limit", "tenant"), ("result", "admitted")] == 1
+    assert found["tenantcache.state"][(("state", "ready"),)] == 1
+    assert not any("acme" in repr(attributes) for points in found.values() for attributes in points)
+    known = {metric.name.replace("_", ".", 1) for metric in METRICS}
+    assert found.keys() <= known
+    assert len(found) > 50
