@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tenantcache.budget.core.budget import Budget
 from tenantcache.fleet.core.events import Event, events_between
-from tenantcache.fleet.core.history import SLOT, SLOTS, Counts, History
+from tenantcache.fleet.core.history import SLOT, SLOTS, Counts, History, counts_of
 from tenantcache.fleet.reportstore import Identity, LoggedChange
 from tenantcache.stats import Stats
 from tenantcache.testing import MemoryCache
@@ -27,6 +27,8 @@ NOTHING: Counts = {
     "unavailable": 0,
     "over_budget": 0,
     "unknown": 0,
+    "closed": 0,
+    "malformed": 0,
     "loads": 0,
     "redis_hits": 0,
     "stale_served": 0,
@@ -255,3 +257,12 @@ def test_every_change_of_state_has_a_sentence() -> None:
         "band": ["normal", "thrift", "no copies", "no Redis"],
     }
     assert set(EVENTS) == {(what, state) for what, found in states.items() for state in found}
+
+
+class TestCounts:
+    def test_refusals_are_told_by_their_reason(self) -> None:
+        told = stats()
+        told["refusals"].update({"unknown": 1, "foreign": 2, "suspended": 4, "maintenance": 8, "deleted": 16})
+        told["refusals"]["malformed"] = 32
+        counted = counts_of(told)
+        assert (counted["unknown"], counted["closed"], counted["malformed"]) == (3, 28, 32)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -171,7 +171,11 @@ async def test_each_metric_is_an_instrument_and_none_names_a_tenant(cache: Tenan
     data = telemetry.reader.get_metrics_data()
     assert data is not None
     found = {
-        one.name: {tuple(sorted(point.attributes.items())): point.value for point in one.data.data_points}
+        one.name: {
+            tuple(sorted((point.attributes or {}).items())): point.value
+            for point in one.data.data_points
+            if isinstance(point, NumberDataPoint)
+        }
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for one in scope.metrics

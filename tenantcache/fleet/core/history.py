@@ -15,10 +15,20 @@ SLOT = 10
 """Seconds of one slot: the interval of reports, and of usage, which tells of requests."""
 
 SLOTS = 90
-"""A quarter of an hour. 90 slots of 9 counts are 2 kB of JSON in each report."""
+"""A quarter of an hour. 90 slots of 11 counts are 2.5 kB of JSON in each report."""
 
 Count = Literal[
-    "requests", "denied", "unavailable", "over_budget", "unknown", "loads", "redis_hits", "stale_served", "commands"
+    "requests",
+    "denied",
+    "unavailable",
+    "over_budget",
+    "unknown",
+    "closed",
+    "malformed",
+    "loads",
+    "redis_hits",
+    "stale_served",
+    "commands",
 ]
 COUNTS: tuple[Count, ...] = get_args(Count)
 
@@ -34,13 +44,15 @@ class HistoryDocument(TypedDict):
 
 def counts_of(stats: Stats) -> Counts:
     """The counts since the start of the process that a history is made of."""
-    limits, lookups = stats["limits"], stats["lookups"]
+    limits, lookups, refusals = stats["limits"], stats["lookups"], stats["refusals"]
     return {
         "requests": stats["usage"]["requests"],
         "denied": limits["denied"],
         "unavailable": limits["unavailable"],
         "over_budget": lookups["over_budget"],
-        "unknown": lookups["ruled_out"],
+        "unknown": refusals["unknown"] + refusals["foreign"],
+        "closed": refusals["suspended"] + refusals["maintenance"] + refusals["deleted"],
+        "malformed": refusals["malformed"],
         "loads": lookups["loads"],
         "redis_hits": lookups["redis_hits"],
         "stale_served": lookups["stale_served"],

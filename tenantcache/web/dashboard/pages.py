@@ -35,6 +35,8 @@ REASONS = (
     ("unavailable", "No store to count in", "503"),
     ("over_budget", "Flood of unknown hosts", "503"),
     ("unknown", "Unknown host", "404"),
+    ("closed", "Suspended, in maintenance or deleted", "403, 503, 410"),
+    ("malformed", "Malformed Host", "400"),
 )
 """Counts, and what they say."""
 
