@@ -60,8 +60,11 @@ async def test_no_answer_is_older_than_the_bound_whatever_is_lost_cut_or_paused(
 
 async def test_what_stale_if_error_lets_through_is_seen() -> None:
     """The one exception that is chosen, and the proof that this harness would see a bound that is broken."""
-    async with scene({"STALE_IF_ERROR": "300", **SHORT_TTLS}) as opened:
-        row = await play(opened, faults.stall_postgres)
+    for _ in range(3):  # what is let through is not certain to be asked for while Postgres stalls
+        async with scene({"STALE_IF_ERROR": "300", **SHORT_TTLS}) as opened:
+            row = await play(opened, faults.stall_postgres)
+        if row.verdict.beyond:
+            break
     assert row.verdict.longest > BOUND
     assert row.verdict.beyond
     assert faults_of(row, float("inf")) == []
