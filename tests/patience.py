@@ -9,7 +9,9 @@ import pytest
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import PostgresTenants
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
+from tenantcache.stores.redisvalues import RedisValues
 
 PATIENCE = 30.0
 """Seconds. The defaults lie between 0.03 and 2: a machine with other things to do takes longer now and then."""
@@ -19,6 +21,7 @@ TIMEOUTS = (
     (PostgresLog, "timeout"),
     (RedisLink, "timeout"),
     (RedisCopies, "read_timeout"),
+    (RedisValues, "read_timeout"),
     (Resolver, "deadline"),
     (Resolver, "index_patience"),
 )

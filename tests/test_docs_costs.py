@@ -19,7 +19,8 @@ from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.testing import MemoryCache
 from tests.fakes import until

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from benchmarks.consistency.valuewriters import PATH, TENANT, tag_of
 from tenantcache import Settings, StoreUnavailableError, Tenant, TenantCache, TenantMiddleware, current_tenant
-from tenantcache.stores.redis import RedisCopies
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.wiring.stores import Stores
 
 # That the log was lost is what each fault is about; the table says what came of it.

@@ -11,7 +11,8 @@ import asyncpg
 from tenantcache.errors import StoreError, TenantCacheError
 from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.stores.reasons import postgres_reason, redis_reason
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. Far beyond a slow handshake, and short enough to wait for at a terminal."""

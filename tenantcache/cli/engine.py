@@ -22,7 +22,8 @@ from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.settings.model import Settings
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import PostgresTenants
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.tenant import Row

@@ -1,4 +1,4 @@
-"""Redis: the connection, and copies of tenants. Counters are in `rediscounters.py`.
+"""Redis: the connection. What is kept there is in `rediscopies.py`, `redisvalues.py` and `rediscounters.py`.
 
 Every command here is counted when it is sent, with what it is for: `RedisLink.meter`. What opens and keeps a connection
 costs nothing. RESP2 needs no HELLO, `driver_info=None` spares the two CLIENT SETINFO that redis-py would
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,10 +25,8 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Command, Meter, Purpose
 from tenantcache.errors import RejectedError, StoreError
-from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.runtime import clock
 from tenantcache.runtime.breaker import Breaker
 from tenantcache.runtime.tracing import Tracing
@@ -48,9 +45,6 @@ stopped. The answer may have been there all along."""
 
 PROBE_LIFE = 60
 """Seconds that the key of a probe is kept."""
-
-MAX_REPORTED = 100
-"""Tenants whose copies are too large, each of which is reported once. If there are more, the setting is wrong."""
 
 _OTHER_NODE = (MovedError, AskError, ClusterCrossSlotError)
 """How a node of a cluster answers what is not, or not only, its own."""
@@ -289,75 +283,6 @@ def _operation_of(commands: Sequence[Command]) -> str:
     """The name of the command, or that of several together (OpenTelemetry, "Redis client operations")."""
     names = {str(command.words[0]) for command in commands}
     return names.pop() if len(names) == 1 else "PIPELINE"
-
-
-class RedisCopies:
-    """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
-    made together do not end together. It is longer while the band is thrifty. Values over `max_value_bytes` are not
-    stored; each is reported once.
-
-    A read that takes longer than `read_timeout` seconds has lost against Postgres. After a few of them nothing is read
-    for a while, since each is billed and delays a request.
-    """
-
-    def __init__(
-        self,
-        link: RedisLink,
-        *,
-        prefix: str,
-        ttl: float,
-        max_value_bytes: int = 100_000,
-        read_timeout: float = 0.03,
-        in_force: BandInForce | None = None,
-    ) -> None:
-        self._link = link
-        self._in_force = BandInForce() if in_force is None else in_force
-        self._prefix = f"{prefix}:tenant:"
-        self._ttl = ttl
-        self._max_value_bytes = max_value_bytes
-        self._read_timeout = read_timeout
-        self._slow = Breaker()
-        self._large: set[str] = set()
-
-    async def get_many(self, aliases: Sequence[str]) -> list[bytes | None]:
-        keys = [self._prefix + alias for alias in aliases]
-        if len(keys) == 1:
-            return [await self._read("GET", *keys)]
-        values: list[bytes | None] = await self._read("MGET", *keys)
-        return values
-
-    async def _read(self, *words: str) -> Any:
-        if not self._slow.allows(clock.now()):
-            raise StoreError(f"{self._slow.reason} (not read again yet)")
-        try:
-            reply = await self._link.run(Purpose.LOOKUP, *words, timeout=self._read_timeout)
-        except StoreError as error:
-            self._slow.failed(clock.now(), reason=str(error).removesuffix(" (not asked again yet)"))
-            raise
-        self._slow.succeeded()
-        return reply
-
-    async def put(self, alias: str, value: bytes) -> None:
-        if len(value) > self._max_value_bytes:
-            self._report_large(alias, len(value))
-        else:
-            ttl = thrifty_life(self._ttl) if self._in_force.band.is_thrifty else self._ttl
-            seconds = max(1, int(ttl * random.uniform(0.9, 1.0)))
-            await self._link.run(Purpose.FILL, "SET", self._prefix + alias, value, "EX", seconds)
-
-    def _report_large(self, alias: str, size: int) -> None:
-        if alias in self._large or len(self._large) >= MAX_REPORTED:
-            return
-        self._large.add(alias)
-        logger.warning(
-            "the copy of %s is not stored in Redis, so each process reads it from Postgres: "
-            "it has %d bytes, and TENANTCACHE_MAX_VALUE_BYTES is %d",
-            *(alias, size, self._max_value_bytes),
-        )
-
-    async def drop(self, aliases: Sequence[str]) -> None:
-        if aliases:
-            await self._link.run(Purpose.INVALIDATION, "UNLINK", *(self._prefix + alias for alias in aliases))
 
 
 def eviction_warning(info: Mapping[str, Any]) -> str | None:

@@ -27,7 +27,8 @@ from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.processreports import PostgresReports
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.redisvalues import RedisValues

@@ -16,7 +16,8 @@ from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE
-from tenantcache.stores.redis import RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.rediscounters import RedisCounters
 from tests.fakes import debit_one, until
 from tests.servers.cluster import RedisCluster

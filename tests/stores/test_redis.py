@@ -25,7 +25,8 @@ from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE
 from tenantcache.stores import rediscounters
 from tenantcache.stores.packingconnection import packing_in_c
-from tenantcache.stores.redis import MAX_REPORTED, RedisCopies, RedisLink
+from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import MAX_REPORTED, RedisCopies
 from tenantcache.stores.rediscounters import MAX_OPERATIONS, RedisCounters
 from tests.fakes import debit_one
 from tests.servers.billing import BilledCommands
