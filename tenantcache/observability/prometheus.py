@@ -12,9 +12,8 @@ A scrape sends nothing to Redis or Postgres: it reads what is counted anyway. No
 from __future__ import annotations
 
 import gzip
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import Metric as Family
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -28,15 +27,13 @@ from starlette.types import Receive, Scope, Send
 from tenantcache.engine import TenantCache
 from tenantcache.observability.metric import SUM_ROW, Kind, Metric, Rows
 from tenantcache.observability.watch import Watch
+from tenantcache.web.auth import Auth, ask
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.problems import Problem
 
 __all__ = ["Collector", "MetricsApp"]
 
 logger = logging.getLogger(__name__)
-
-Auth = Callable[[Request], bool | Response | Awaitable[bool | Response]]
-"""Whether a request may have the metrics. A `Response` is sent in their place."""
 
 WRONG_METHOD = Problem(405, "Method Not Allowed", "Ask with GET or HEAD.", headers=((b"allow", b"GET, HEAD"),))
 NOT_HTTP = Problem(404, "Not Found", "Metrics are served over HTTP.")
@@ -122,15 +119,13 @@ class _Collected(AnyCollector):
 
 async def _refusal(auth: Auth, request: Request) -> Response | None:
     try:
-        found = auth(request)
-        if inspect.isawaitable(found):
-            found = await found
+        found = await ask(auth, request)
     except Exception:
         logger.exception("the auth of the metrics has failed; the request is refused")
         return Response("It could not be checked whether you may see this.", 500, media_type="text/plain")
     if isinstance(found, Response):
         return found
-    return None if found is True else Response("You may not see this.", 403, media_type="text/plain")
+    return None if found else Response("You may not see this.", 403, media_type="text/plain")
 
 
 def _takes_gzip(accepted: Sequence[str]) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.stats import HealthState
+from tenantcache.web.auth import ask
 from tenantcache.web.drain import Drain
 from tenantcache.wiring.statelog import MEANINGS as STATE_MEANINGS
 
@@ -80,8 +80,7 @@ class HealthApp:
         if self._may_see is None:
             return False
         try:
-            found = self._may_see(request)
-            return await found is True if isawaitable(found) else found is True
+            return await ask(self._may_see, request) is True
         except Exception:
             logger.exception("may_see= has failed: no details are shown")
             return False

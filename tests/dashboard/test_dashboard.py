@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message
 
 from tenantcache import ConfigurationError, Settings, TenantCache, TenantMiddleware
 from tenantcache.freshness import housekeeping
+from tenantcache.web.auth import Auth
 from tenantcache.web.dashboard import Dashboard, from_this_machine, stream
-from tenantcache.web.dashboard.access import Auth
 from tests.asgi import http_scope, websocket_scope
 from tests.fakes import until
 from tests.servers.billing import BilledCommands

@@ -255,7 +255,7 @@ BANDS, GOVERNOR = "tenantcache/budget/core/bands.py", "tenantcache/budget/govern
 FRUGAL_COPIES, REDIS_WATCH = "tenantcache/lookup/frugalcopies.py", "tenantcache/ratelimit/rediswatch.py"
 DAY_MIRROR = "tenantcache/ratelimit/daymirror.py"
 PRICES, FORECAST_OF_USE = "tenantcache/budget/core/prices.py", "tenantcache/budget/core/forecast.py"
-REDIS_LINK, CLUSTER = "tenantcache/stores/redis.py", "tenantcache/stores/cluster.py"
+CLUSTER = "tenantcache/stores/cluster.py"
 REDIS_USAGE = "tenantcache/stores/redisusage.py"
 VALUES_SQL, TABLE_WATCH = "tenantcache/schema/values.sql", "tenantcache/schema/watching.py"
 CALLBACKS = "tenantcache/freshness/callbacks.py"
@@ -1934,7 +1934,7 @@ MUTANTS += [
     ),
     Mutant(
         "a copy in Redis expires",
-        REDIS_LINK,
+        "tenantcache/stores/rediscopies.py",
         'value, "EX", seconds)',
         "value)",
         BILLING,
@@ -3161,9 +3161,9 @@ MUTANTS += [
     ),
     Mutant(
         "dashboard: only True lets a request pass",
-        ACCESS,
-        "return None if answer is True else",
-        "return None if answer else",
+        "tenantcache/web/auth.py",
+        "else answer is True",
+        "else bool(answer)",
         DASHBOARD,
     ),
     Mutant(

@@ -18,7 +18,8 @@ from starlette.routing import Mount, Route
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.observability.metric import Kind
 from tenantcache.observability.metrics import METRICS
-from tenantcache.observability.prometheus import Auth, Collector, MetricsApp
+from tenantcache.observability.prometheus import Collector, MetricsApp
+from tenantcache.web.auth import Auth
 from tests.asgi import Answer, Lifespan, connect, http_scope, request
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache, row
 from tests.observability.samples import families, openmetrics, values

@@ -12,10 +12,8 @@ Rules:
 from __future__ import annotations
 
 import hmac
-import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -24,11 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tenantcache.settings.model import Settings
+from tenantcache.web.auth import Auth, ask
 
 logger = logging.getLogger(__name__)
-
-Auth = Callable[[Request], bool | Response | Awaitable[bool | Response]]
-"""Whether a request may see the dashboard, and act. A `Response` is sent in its place, to ask for a login."""
 
 COOKIE, SECURE_COOKIE = "tenantcache-dashboard", "__Host-tenantcache-dashboard"
 """The second one only over HTTPS: a browser lets no other host plant it."""
@@ -61,9 +57,7 @@ def _is_local_name(host: str) -> bool:
 async def refusal_of(auth: Auth, request: Request) -> Response | None:
     """What a request gets that may not see the page; None: it may. Only True lets it pass."""
     try:
-        answer = auth(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        answer = await ask(auth, request)
     except HTTPException as error:
         return Response(str(error.detail), error.status_code, error.headers, "text/plain")
     except Exception:
@@ -71,7 +65,7 @@ async def refusal_of(auth: Auth, request: Request) -> Response | None:
         return Response("It could not be checked whether you may see this page.", 500, media_type="text/plain")
     if isinstance(answer, Response):
         return answer
-    return None if answer is True else Response("You may not see this page.", 403, media_type="text/plain")
+    return None if answer else Response("You may not see this page.", 403, media_type="text/plain")
 
 
 def is_own_form(request: Request) -> bool:

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.tenant import Tenant
-from tenantcache.web.dashboard.access import Auth, FormTokens, is_own_form, refusal_of
+from tenantcache.web.auth import Auth
+from tenantcache.web.dashboard.access import FormTokens, is_own_form, refusal_of
 from tenantcache.web.dashboard.fleetreader import FleetReader
 from tenantcache.web.dashboard.fleetview import FleetView
 from tenantcache.web.dashboard.forms import read_form
