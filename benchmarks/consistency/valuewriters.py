@@ -17,7 +17,7 @@ import asyncpg
 
 from benchmarks.consistency.history import Change, History, Value
 from benchmarks.consistency.readers import Client
-from benchmarks.consistency.writers import LEAD, LOST, RECONNECT_PAUSE, STATEMENT_TIMEOUT, Announce
+from benchmarks.consistency.writers import LEAD, LOST, RECONNECT_PAUSE, Announce, Committer
 from tenantcache.schema import watching
 
 TENANT = "quiet-0"
@@ -65,7 +65,7 @@ async def install(connection: asyncpg.Connection, history: History) -> None:
         history.begin(PATH + name, Value(name, 0))
 
 
-class ValueWriter:
+class ValueWriter(Committer):
     """`clients` make a client for each worker. The rest is as in `Writer`."""
 
     def __init__(
@@ -80,15 +80,11 @@ class ValueWriter:
         *,
         pause: float,
     ) -> None:
-        self.commits = 0
-        self._url = url
+        super().__init__(url, random, pause=pause)
         self._history = history
         self._numbers = numbers
-        self._random = random
         self._announce = announce
         self._clients = [client() for client in clients]
-        self._pause = pause
-        self._connection: asyncpg.Connection | None = None
         self._versions: dict[Way, int | None] = dict.fromkeys(Way)
         self._names = {way: f"{name}-{way.value}" for way in Way}
 
@@ -96,22 +92,13 @@ class ValueWriter:
         for way in Way:
             await self._commit(way, next(self._numbers))
 
-    async def run(self) -> None:
-        """Write until cancelled; a cancelled commit is waited for, so that the history stays true."""
-        while True:
-            await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._pause)
-            commit = asyncio.create_task(self._commit(self._random.choice(list(Way)), self._next_version()))
-            try:
-                await asyncio.shield(commit)
-            except asyncio.CancelledError:
-                await commit
-                raise
+    async def commit_next(self) -> None:
+        await self._commit(self._random.choice(list(Way)), self._next_version())
 
     async def close(self) -> None:
         for client in self._clients:
             client.close()
-        if self._connection is not None:
-            await self._connection.close(timeout=1)
+        await super().close()
 
     def _next_version(self) -> int | None:
         return None if self._random.random() < 0.1 else next(self._numbers)
@@ -137,7 +124,7 @@ class ValueWriter:
         self.commits += 1
 
     async def _write(self, way: Way, version: int | None) -> None:
-        connection, name = await self._connected(), self._names[way]
+        connection, name = await self.connected(), self._names[way]
         if version is None:
             await connection.execute(f"delete from public.{way.table} where name = $1", name)
             return
@@ -164,16 +151,9 @@ class ValueWriter:
         while True:
             with contextlib.suppress(*LOST):
                 self._connection = None
-                connection = await self._connected()
+                connection = await self.connected()
                 version: int | None = await connection.fetchval(
                     f"select version from public.{way.table} where name = $1", self._names[way]
                 )
                 return version
             await asyncio.sleep(RECONNECT_PAUSE)
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._url, timeout=STATEMENT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT
-            )
-        return self._connection

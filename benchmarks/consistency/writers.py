@@ -39,8 +39,45 @@ LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientErr
 statements."""
 
 
-class Writer:
-    """`announce` is called with the hosts that are about to change; `pause` is the mean time between commits."""
+class Committer:
+    """Commits one change after another over a connection of its own; `pause` is the mean time between two."""
+
+    def __init__(self, url: str, random: Random, *, pause: float) -> None:
+        self.commits = 0
+        self._url = url
+        self._random = random
+        self._pause = pause
+        self._connection: asyncpg.Connection | None = None
+
+    async def commit_next(self) -> None:
+        """Make a change, and note it."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Write until cancelled; a cancelled commit is waited for, so that the history stays true."""
+        while True:
+            await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._pause)
+            commit = asyncio.create_task(self.commit_next())
+            try:
+                await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                await commit
+                raise
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close(timeout=1)
+
+    async def connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._url, timeout=STATEMENT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT
+            )
+        return self._connection
+
+
+class Writer(Committer):
+    """`announce` is called with the hosts that are about to change."""
 
     def __init__(
         self,
@@ -53,15 +90,11 @@ class Writer:
         *,
         pause: float,
     ) -> None:
-        self.commits = 0
+        super().__init__(url, random, pause=pause)
         self._name = name
-        self._url = url
         self._history = history
         self._numbers = numbers
-        self._random = random
         self._announce = announce
-        self._pause = pause
-        self._connection: asyncpg.Connection | None = None
         self._moved_unseen: set[str] = set()
         self.plan: Plan = {}
         self._births = itertools.count()
@@ -83,20 +116,8 @@ class Writer:
             plan[tenant.id] = tenant._replace(domains=tuple(sorted(domains)))
         await self._commit(plan)
 
-    async def run(self) -> None:
-        """Write until cancelled; a cancelled commit is waited for, so that the history stays true."""
-        while True:
-            await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._pause)
-            commit = asyncio.create_task(self._commit(self._next_plan()))
-            try:
-                await asyncio.shield(commit)
-            except asyncio.CancelledError:
-                await commit
-                raise
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close(timeout=1)
+    async def commit_next(self) -> None:
+        await self._commit(self._next_plan())
 
     # What to change.
 
@@ -193,7 +214,7 @@ class Writer:
 
     async def _write(self, plan: Plan) -> float:
         """Bring `plan` into the tables; return when COMMIT was sent."""
-        connection = await self._connected()
+        connection = await self.connected()
         transaction = connection.transaction()
         await transaction.start()
         for statement, *values in _statements(self.plan, plan):
@@ -212,7 +233,7 @@ class Writer:
 
     async def _read(self) -> Plan:
         self._connection = None
-        connection = await self._connected()
+        connection = await self.connected()
         rows = await connection.fetch(
             "select tenant, attributes from tenantcache.find_tenants($1)",
             ["id:" + self._id(number) for number in range(TENANTS)],
@@ -222,13 +243,6 @@ class Writer:
             for row in rows
         ]
         return {tenant.id: tenant for tenant in tenants}
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._url, timeout=STATEMENT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT
-            )
-        return self._connection
 
 
 def _statements(old: Plan, new: Plan) -> Iterator[tuple[object, ...]]:
