@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from importlib.metadata import version
 
 from tenantcache.runtime.tasks import stop
+from tenantcache.runtime.version import VERSION
 from tenantcache.settings.model import variables
 from tenantcache.settings.urls import POSTGRES_PORT, REDIS_PORT, address
 from tenantcache.wiring.parts import Parts
 
 logger = logging.getLogger(__name__)
-
-VERSION = version("tenantcache")
 
 START_WAIT = 10.0
 """Seconds that the line waits for memory and for the index of known hosts, which are filled while requests are served

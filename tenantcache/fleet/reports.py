@@ -19,7 +19,6 @@ import socket
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import version
 
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.fleet.core.events import Event, events_between
@@ -27,6 +26,7 @@ from tenantcache.fleet.core.history import SLOT, SLOTS, History, counts_of
 from tenantcache.fleet.reportstore import Identity, ReportDocument, ReportStore
 from tenantcache.runtime.eventloops import running_loop
 from tenantcache.runtime.tasks import stop
+from tenantcache.runtime.version import VERSION
 from tenantcache.stats import Stats
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Reports:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self._process, socket.gethostname(), os.getpid(), version("tenantcache"))
+        return Identity(self._process, socket.gethostname(), os.getpid(), VERSION)
 
     def document(self) -> ReportDocument:
         """What is told now. No I/O."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from time import perf_counter
 from typing import Final
 
@@ -22,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenantcache.engine import TenantCache
 from tenantcache.lookup.current import current_tenant
-from tenantcache.observability.metric import Reading
+from tenantcache.observability.enginereading import read_engine
 from tenantcache.observability.otelmetrics import Instruments
 from tenantcache.runtime.tracing import Span, SpanName
+from tenantcache.runtime.version import VERSION
 from tenantcache.settings.urls import REDIS_PORT, address
 
 __all__ = ["TenantSpan", "instrument", "uninstrument"]
@@ -108,21 +108,15 @@ def instrument(
 
     Before or after `open`; once for an engine. Without an SDK nothing is reported.
     """
-    tracer = trace.get_tracer(SCOPE, version(SCOPE), tracer_provider)
-    meter = metrics.get_meter(SCOPE, version(SCOPE), meter_provider)
+    tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider)
+    meter = metrics.get_meter(SCOPE, VERSION, meter_provider)
     where: Attributes = {"db.system.name": "redis"}
     if cache.settings.redis_url is not None:
         found = address(cache.settings.redis_url, REDIS_PORT)
         host, _, port = found.rpartition(":")
         where |= {"server.address": host, "server.port": int(port)} if host else {"server.address": found}
     cache.tracing.tracer = _Tracer(tracer, meter, where)
-    Instruments(meter, lambda: _read(cache), cache.clock)
-
-
-def _read(cache: TenantCache) -> Reading:
-    stats = cache.stats()
-    budget = cache.budget if stats["redis"]["configured"] else None
-    return Reading(stats, budget, version(SCOPE), cache.settings.limits)
+    Instruments(meter, lambda: read_engine(cache), cache.clock)
 
 
 def uninstrument(cache: TenantCache) -> None:

@@ -7,11 +7,12 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable
-from importlib.metadata import version
+from dataclasses import replace
 
 from tenantcache.engine import TenantCache
+from tenantcache.observability.enginereading import read_engine
 from tenantcache.observability.looplag import LoopLag
-from tenantcache.observability.metric import Kind, Merge, Metric, Reading, Rows
+from tenantcache.observability.metric import Kind, Merge, Metric, Rows
 from tenantcache.observability.metrics import METRICS, TENANT_REQUESTS
 from tenantcache.observability.snapshots import Directory, Ended, Snapshot
 from tenantcache.observability.toptenants import TopTenants
@@ -33,7 +34,6 @@ class Watch:
 
     def __init__(self, cache: TenantCache) -> None:
         self._cache = cache
-        self._version = version("tenantcache")
         self._lag = LoopLag()
         self._tenants: TopTenants | None = None
         self._snapshot_failures = 0
@@ -127,15 +127,11 @@ class Watch:
 
     def _read(self) -> dict[str, Rows]:
         """This process's own. No I/O."""
-        stats = self._cache.stats()
-        reading = Reading(
-            stats,
-            self._cache.budget if stats["redis"]["configured"] else None,
-            self._version,
-            self._cache.settings.limits,
-            self._lag.rows(),
-            {} if self._tenants is None else self._tenants.look(clock.now()),
-            self._snapshot_failures,
+        reading = replace(
+            read_engine(self._cache),
+            loop_lag=self._lag.rows(),
+            tenants={} if self._tenants is None else self._tenants.look(clock.now()),
+            snapshot_failures=self._snapshot_failures,
         )
         return {metric.name: metric.read(reading) for metric in self.metrics()}
 

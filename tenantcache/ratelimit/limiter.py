@@ -22,7 +22,7 @@ from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
 from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.refusals import Refusals
+from tenantcache.ratelimit.core.refusedowners import RefusedOwners
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.spending import Spent
 from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, quarter_of
@@ -77,7 +77,7 @@ class Limiter:
     ) -> None:
         self.denied: int = 0
         self.unavailable: int = 0
-        self.refusals: Refusals = Refusals()
+        self.refused: RefusedOwners = RefusedOwners()
         self.names: set[str] = set()  # of the named limits that were counted here
         self._store, self._server_now = store, server_now
         self._supply = Supply(store, slots, server_now, processes, on_error, tracing)
@@ -234,7 +234,7 @@ class Limiter:
             self.unavailable += 1
         elif not decision.allowed:
             self.denied += 1
-            self.refusals.note(meter.owner)
+            self.refused.note(meter.owner)
         return decision
 
     # Beside the requests.

@@ -97,7 +97,7 @@ def _make_parts(
         values=values,
         changes=Changes(in_loop, limiter, shadow, server_time, fleet_counters, governor, values.parts),
         in_loop=in_loop,
-        reports=Reports(stores.reports, usage.collect, limiter.refusals.drain, server_now=server_now),
+        reports=Reports(stores.reports, usage.collect, limiter.refused.drain, server_now=server_now),
     )
 
 

@@ -6,7 +6,7 @@ MOST_OWNERS = 1_000
 """Owners that are counted between two calls of `drain`: some 100 kB. Those beyond are refused seldom, or come late."""
 
 
-class Refusals:
+class RefusedOwners:
     """Requests that were refused because a limit was used up, by the owner of the counters (`owner_of`)."""
 
     __slots__ = ("_counts",)
