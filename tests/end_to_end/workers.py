@@ -24,7 +24,7 @@ import asyncpg
 from tenantcache.devservers import HOST, free_port, spawn
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 10.0
 
 BASE_DOMAIN = "example.com"
@@ -124,7 +124,8 @@ class Server:
             "--log-level": "warning",
             # Neither an idle connection nor a busy machine is a reason to end anything.
             "--timeout-keep-alive": "60",
-            "--timeout-worker-healthcheck": "60",
+            # uvicorn waits this long for the answer of a worker that is killed while it is asked, and starts no other.
+            "--timeout-worker-healthcheck": "20",
         }
         words = [word for option in options.items() for word in option]
         return spawn([*command, *words, "--no-access-log"], output=self._log, cwd=ROOT, env=self._environment)
@@ -158,7 +159,7 @@ class Server:
         """An orderly stop, as a deployment does."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=START_TIMEOUT)
 
     def log(self) -> str:
         self._log.seek(0)
