@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission month
+.PHONY: install install-bench demo test test-slow test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission month
 
 install: $(INSTALLED)
 
@@ -27,10 +27,16 @@ demo: install
 WORKERS ?= 4
 PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS)
 
+# All but what is marked as slow: for each of those, there is something shorter here that its promise rests on.
 test: install-bench
-	$(PYTEST)
+	$(PYTEST) -m 'not slow'
 
-# The same, with every seed, example and order of the searches: a quarter of an hour.
+# What is marked as slow, a minute and a half: each benchmark in short, fleets of processes that are killed, cut off and
+# paused, a fleet in all bands of its budget, a day of it in virtual time, and two searches through all orders.
+test-slow: install-bench
+	$(PYTEST) -m slow
+
+# Both, with every seed, example and order of the searches: a quarter of an hour.
 test-thorough: install-bench
 	THOROUGH=1 $(PYTEST)
 

@@ -25,7 +25,7 @@ from tenantcache.devservers import free_port
 ROOT = Path(__file__).parents[1]
 
 
-# The first test waits for the whole run.
+# The first of those that look at the short run waits for all of it.
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -44,6 +44,7 @@ def results(short_run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_all_contenders_are_measured(results: dict[str, Any]) -> None:
     names = {contender.name for contender in CONTENDERS}
     assert set(results["cost"]) == set(results["http"]) == names
@@ -52,6 +53,7 @@ def test_all_contenders_are_measured(results: dict[str, Any]) -> None:
     assert results["machine"]["cpu"] and results["machine"]["versions"]["limits"] != "not installed"
 
 
+@pytest.mark.slow
 def test_commands_are_those_that_each_library_sends(results: dict[str, Any]) -> None:
     found = results["commands"]["alternatives"]
     assert found["the guide's pattern"]["per_request"] == 3  # GET, INCR, INCR
@@ -64,6 +66,7 @@ def test_commands_are_those_that_each_library_sends(results: dict[str, Any]) -> 
     assert results["commands"][OURS]["per_denied"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_an_answer_that_tells_of_a_failure_is_a_failed_one(results: dict[str, Any]) -> None:
     assert report.faults(results) == []
     limited = {"200": 900, "404": 1, "429": 99}
@@ -73,6 +76,7 @@ def test_a_run_with_an_answer_that_tells_of_a_failure_is_a_failed_one(results: d
     assert report.faults(cold) == ["(e) with Redis: 2 of 11 requests were answered 500"]
 
 
+@pytest.mark.slow
 def test_our_own_meter_agrees_with_the_server(results: dict[str, Any]) -> None:
     for load in ("busy", "zipf"):
         found = results["commands"][OURS][load]
@@ -82,11 +86,13 @@ def test_our_own_meter_agrees_with_the_server(results: dict[str, Any]) -> None:
         assert abs(found["own_meter"] - found["commands"]) <= 0.02 * found["commands"] + dropped, found
 
 
+@pytest.mark.slow
 def test_warm_up_is_one_stream_a_worker(results: dict[str, Any]) -> None:
     assert results["coldstart"]["with warm-up"]["tenants"] == 300
     assert all(set(found["statuses"]) == {"200"} for found in results["coldstart"].values())
 
 
+@pytest.mark.slow
 def test_the_report_has_every_part_and_every_name(short_run: Path) -> None:
     text = (short_run / "benchmarks.md").read_text()
     for title in (
@@ -106,6 +112,7 @@ def test_the_report_has_every_part_and_every_name(short_run: Path) -> None:
         assert (short_run / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_tables_go_between_the_markers(results: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("before\n\n<!-- bench -->\nold\n<!-- /bench -->\n\nafter\n")

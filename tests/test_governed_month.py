@@ -11,6 +11,9 @@ from tenantcache.budget.core.bands import Band
 
 FLEET = replace(SMALL, tenants=8, rate=0.4)
 
+# Two days of 30,000 requests each, before the first test.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 
 @pytest.fixture(scope="module")
 def days() -> tuple[Outcome, Outcome]:
@@ -19,7 +22,6 @@ def days() -> tuple[Outcome, Outcome]:
     return free, live(FLEET, Terms(free.life.by_period[0] // TIMES, is_daily=True), 1)
 
 
-@pytest.mark.timeout(300)  # two days of 30,000 requests each
 def test_a_fleet_that_would_use_three_times_its_budget_stays_within(days: tuple[Outcome, Outcome]) -> None:
     free, governed = days
     assert free.life.changes == []
@@ -37,7 +39,6 @@ def test_a_fleet_that_would_use_three_times_its_budget_stays_within(days: tuple[
     assert governed.answers.unavailable <= 3  # in the last second before a move no tokens of a day are taken
 
 
-@pytest.mark.timeout(300)
 def test_the_table_adds_up(days: tuple[Outcome, Outcome]) -> None:
     free, governed = days
     text = table(governed, free)

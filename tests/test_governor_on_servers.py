@@ -151,6 +151,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # three processes start, and each of seven changes takes a second or two
 async def test_a_fleet_goes_through_all_bands_and_back(
     fleet: Fleet, billed_commands: BilledCommands, messages: tuple[str, list[dict[str, Any]]]

@@ -99,6 +99,7 @@ def test_a_real_run_counts_what_the_server_admits(database_url: str, redis_url: 
     assert "Every answer was one of the application, or 429 with Retry-After." in done.stdout
 
 
+@pytest.mark.slow
 def test_failures_are_the_exit_status(database_url: str, redis_url: str, tmp_path: Path) -> None:
     asyncio.run(seed(database_url, 1))
     hosts = tmp_path / "hosts"

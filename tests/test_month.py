@@ -82,6 +82,7 @@ def one_by_one(rates: Sequence[float], seed: int, seconds: float) -> Bill:
     return counters.bill
 
 
+@pytest.mark.slow
 def test_what_is_skipped_changes_nothing() -> None:
     """Of tenants below their limits: one that is at its limit costs up to a third more in one hour than in another."""
     rates = RATES[1:]
@@ -239,6 +240,7 @@ def test_the_guides_pattern_carries_what_its_readers_found() -> None:
     assert round(bill.free_rate(3), 2) == 0.06
 
 
+@pytest.mark.slow
 def test_the_documents_tables() -> None:
     options = Options(warm_up=False, processes=(2, 4), part=0.1, compares=("hobby",))
     [results] = simulate(["hobby"], options, workers=1)

@@ -29,6 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_what_is_counted_is_what_each_contender_does_and_all_are_reported(results: dict[str, Any]) -> None:
     found = results["contenders"]
     assert set(found) == {contender.name for contender in CONTENDERS}

@@ -22,7 +22,10 @@ TENANTS = (
 """Each limit is reached within half of the time: a minute may begin in the middle."""
 
 
-@pytest.mark.parametrize("has_redis", [True, False], ids=["Redis", "Postgres alone"])
+@pytest.mark.parametrize(
+    "has_redis",
+    [pytest.param(True, id="Redis"), pytest.param(False, marks=pytest.mark.slow, id="Postgres alone")],
+)
 def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool) -> None:
     with Fleet(WORKERS, TENANTS, has_redis=has_redis) as fleet:
         generators = fleet.start_load(time.time() + SECONDS)
@@ -40,6 +43,7 @@ def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool) -> None:
         assert max(found.admitted.values()) >= tenant.limit / 2
 
 
+@pytest.mark.slow
 def test_tenants_below_their_limits_are_refused_for_seconds_when_redis_dies() -> None:
     """All processes are alive: they do not wait for the next minute. On a busy machine it may take a little longer."""
     found = outages.one_try()
