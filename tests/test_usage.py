@@ -261,6 +261,23 @@ async def test_a_stop_while_a_batch_is_on_its_way_counts_it_once(
     assert await written(admin) == {("acme", TODAY): 5}
 
 
+async def test_an_outage_is_told_once_and_its_end(
+    store: Unreliable, source: Source, admin: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tenantcache.admin.usage")
+    usage = make_usage(store, source, interval=0.01)
+    usage.open()
+    store.away = True
+    source.spend("acme", 5)
+    await until(lambda: len(caplog.messages) > 0)
+    source.spend("globex", 5)
+    await until(lambda: usage.waiting == 2)  # it has tried again
+    store.away = False
+    await until(lambda: len(caplog.messages) > 1)
+    await usage.close()
+    assert caplog.messages == ["usage waits in memory: away", "usage is written again"]
+
+
 async def test_what_is_lost_at_a_stop_is_said(
     store: Unreliable, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -160,12 +160,18 @@ class Usage:
         return self._store
 
     async def _run(self) -> None:
+        waits = False
         while True:
             await asyncio.sleep(self._interval)
             try:
                 await self._flush()
+                if waits:
+                    logger.info("usage is written again")
+                waits = False
             except POSTGRES_FAILURES as error:
-                logger.info("usage waits in memory: %s", error)
+                if not waits:
+                    logger.info("usage waits in memory: %s", error)
+                waits = True
             except Exception:
                 logger.exception("writing usage goes on past what failed")
 

@@ -12,7 +12,6 @@ A scrape sends nothing to Redis or Postgres: it reads what is counted anyway. No
 from __future__ import annotations
 
 import gzip
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import Metric as Family
@@ -27,13 +26,11 @@ from starlette.types import Receive, Scope, Send
 from tenantcache.engine import TenantCache
 from tenantcache.observability.metric import SUM_ROW, Kind, Metric, Rows
 from tenantcache.observability.watch import Watch
-from tenantcache.web.auth import Auth, ask
+from tenantcache.web.auth import Auth, refusal_of
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.problems import Problem
 
 __all__ = ["Collector", "MetricsApp"]
-
-logger = logging.getLogger(__name__)
 
 WRONG_METHOD = Problem(405, "Method Not Allowed", "Ask with GET or HEAD.", headers=((b"allow", b"GET, HEAD"),))
 NOT_HTTP = Problem(404, "Not Found", "Metrics are served over HTTP.")
@@ -86,7 +83,9 @@ class MetricsApp:
         elif scope["method"] not in ("GET", "HEAD"):
             await WRONG_METHOD(scope, receive, send)
         else:
-            refusal = None if self._auth is None else await _refusal(self._auth, Request(scope, receive))
+            refusal = (
+                None if self._auth is None else await refusal_of(self._auth, Request(scope, receive), "the metrics")
+            )
             await (refusal or await self._metrics(Headers(scope=scope)))(scope, receive, send)
 
     async def _metrics(self, asked: Headers) -> Response:
@@ -115,17 +114,6 @@ class _Collected(AnyCollector):
 
     def collect(self) -> Iterable[Family]:
         return _families(self._metrics, self._values)
-
-
-async def _refusal(auth: Auth, request: Request) -> Response | None:
-    try:
-        found = await ask(auth, request)
-    except Exception:
-        logger.exception("the auth of the metrics has failed; the request is refused")
-        return Response("It could not be checked whether you may see this.", 500, media_type="text/plain")
-    if isinstance(found, Response):
-        return found
-    return None if found else Response("You may not see this.", 403, media_type="text/plain")
 
 
 def _takes_gzip(accepted: Sequence[str]) -> bool:

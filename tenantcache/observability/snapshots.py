@@ -105,10 +105,20 @@ class Directory:
             self._lock = None
 
     def write(self, values: Values) -> None:
-        self.join()
+        self._stay()
         rows = {name: [[*labels, value] for labels, value in found.items()] for name, found in values.items() if found}
         self._put(self._name, {"process": os.getpid(), "written_at": self._clock(), "values": rows})
-        os.utime(self._file(self._name, "lock"))  # what cleans up temporary files goes by it
+
+    def _stay(self) -> None:
+        """Join, again if the directory was removed meanwhile, or emptied."""
+        self.join()
+        try:
+            os.utime(self._file(self._name, "lock"))  # what cleans up temporary files goes by it
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                self._file(self._name, "json").unlink()  # without its lock it would count as one that has ended
+            self.forget()
+            self.join()
 
     def _put(self, name: str, document: Mapping[str, Any]) -> None:
         written, final = self._file(name, "new"), self._file(name, "json")

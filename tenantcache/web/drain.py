@@ -26,7 +26,8 @@ class Drain:
             raise ValueError(f"drain={seconds} is not possible; give seconds, from 0")
         self.is_draining: bool = False
         self._seconds = seconds
-        self._passes_on: Handler | None = None
+        self._handler: Handler | None = None
+        self._has_passed_on = False
         self._is_installed = seconds == 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -43,8 +44,14 @@ class Drain:
             )
             return
         assert callable(handler)
-        self._passes_on, self._loop = handler, asyncio.get_running_loop()
+        self._handler, self._loop = handler, asyncio.get_running_loop()
         signal.signal(signal.SIGTERM, self._terminate)
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server has been told to stop, as uvicorn's own handler knows it."""
+        server = getattr(self._handler, "__self__", None)
+        return getattr(server, "should_exit", False) is True
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         if self.is_draining or self._loop is None or self._loop.is_closed():
@@ -59,9 +66,9 @@ class Drain:
         self._loop.call_later(self._seconds, self._pass_on, number)
 
     def _pass_on(self, number: int) -> None:
-        handler, self._passes_on = self._passes_on, None
-        if handler is not None:
-            handler(number, None)
+        if self._handler is not None and not self._has_passed_on:
+            self._has_passed_on = True
+            self._handler(number, None)
 
 
 def _can_wait(handler: object) -> bool:

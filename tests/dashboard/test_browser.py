@@ -149,6 +149,15 @@ def test_a_change_comes_without_a_reload(page: Page, site: SimpleNamespace) -> N
     expect(page.get_by_role("status")).to_have_text("Live")
 
 
+def test_it_says_so_if_something_holds_back_what_comes(page: Page, site: SimpleNamespace) -> None:
+    page.clock.install()
+    page.route("**/stream", lambda route: None)
+    page.goto(site.url)
+    expect(page.get_by_role("status")).to_have_text("As of this moment")
+    page.clock.run_for(10_000)
+    expect(page.get_by_role("status")).to_have_text("Not live, trying again")
+
+
 def test_a_name_is_text_also_when_it_comes_live(page: Page, site: SimpleNamespace) -> None:
     page.goto(site.url)
     expect(page.get_by_role("status")).to_have_text("Live")

@@ -30,7 +30,9 @@ NOTHING: Counts = {
     "closed": 0,
     "malformed": 0,
     "loads": 0,
-    "redis_hits": 0,
+    "in_memory": 0,
+    "in_redis": 0,
+    "in_postgres": 0,
     "stale_served": 0,
     "commands": 0,
 }
@@ -79,6 +81,14 @@ class TestHistory:
         assert document["slots"] == [11, 12, 20]
         assert document["counts"]["requests"] == [3, 0, 22]
 
+    def test_a_clock_that_is_set_leaves_slots_in_order(self) -> None:
+        history = History()
+        for slot in (10, 11, 12, 13, 12, 13, 5_000, 5_001):
+            history.note(slot, NOTHING)
+            slots = history.document()["slots"]
+            assert slots == sorted(set(slots))
+        assert slots == [5_000, 5_001]
+
     def test_it_keeps_a_quarter_of_an_hour(self) -> None:
         history = History()
         for slot in range(SLOTS + 50):
@@ -105,10 +115,25 @@ class TestSums:
         assert view.series("requests")[-1] == 1.0
         assert view.total("requests") == 10
 
-    def test_lookups_outside_memory_are_those_that_were_loaded(self) -> None:
-        counts = {**NOTHING, "requests": 90, "denied": 10, "loads": 18, "redis_hits": 5, "stale_served": 3}
-        tiers = fleet(ProcessView(process(1).identity, NOW, NOW, **history({LAST: counts}))).tiers
+    def test_lookups_are_told_by_the_tier_that_answered(self) -> None:
+        told = stats()
+        told["limits"]["fast"] = 80
+        told["lookups"]["answers"] = {
+            "memory": {"found": 2, "unknown": 100, "stale": 3},
+            "index": {"found": 0, "unknown": 1_000, "stale": 0},
+            "redis": {"found": 5, "unknown": 0, "stale": 0},
+            "postgres": {"found": 9, "unknown": 1, "stale": 0},
+        }
+        tiers = fleet(ProcessView(process(1).identity, NOW, NOW, **history({LAST: counts_of(told)}))).tiers
         assert (tiers.memory, tiers.redis, tiers.postgres) == (85, 5, 10)
+
+    def test_a_request_counts_once_whatever_it_costs(self) -> None:
+        told = stats()
+        told["usage"]["requests"] = 500  # tokens
+        told["limits"]["decisions"]["tenant"] = {"admitted": 7, "denied": 2, "unavailable": 1}
+        assert counts_of(told)["requests"] == 7
+        told["limits"]["shadowed"] = 3
+        assert counts_of(told)["requests"] == 10
 
     def test_refused_tenants_of_all_processes_with_their_named_limits(self) -> None:
         old = process(3, at=NOW - 2_000, refused={"a": 1_000})

@@ -182,8 +182,12 @@ async def yes(request: Request) -> bool:
     return request.headers.get("authorization") == "Bearer token"
 
 
+async def challenge(_request: Request) -> bool:
+    raise HTTPException(401, "Who are you?", {"WWW-Authenticate": "Basic"})
+
+
 def broken(_request: Request) -> bool:
-    raise HTTPException(401)
+    raise RuntimeError("no session")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +199,7 @@ def broken(_request: Request) -> bool:
         (lambda _: None, 403),
         (lambda _: 1, 403),
         (lambda _: Response("log in", 401), 401),
+        (challenge, 401),
         (broken, 500),
     ],
 )

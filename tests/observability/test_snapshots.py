@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +263,16 @@ def test_a_forked_child_is_a_process_of_its_own(machine: Machine) -> None:
     assert machine.gauges(reader) == [50], "the child has ended, and has not taken the parent's lock along"
     parent.write(values(7, 70))
     assert machine.counter(reader) == 8
+
+
+def test_a_directory_that_was_removed_meanwhile_is_made_again(machine: Machine) -> None:
+    processes = [machine.run(5.0), machine.run(7.0)]
+    shutil.rmtree(machine.path)
+    for process, counter in zip(processes, (6.0, 8.0), strict=True):
+        process.write(values(counter, 1.0))
+    for reader, counter in zip(processes, (8.0, 6.0), strict=True):
+        assert machine.counter(reader) == counter
+        assert machine.gauges(reader) == [1.0]
 
 
 def test_files_are_kept_from_what_cleans_up(machine: Machine) -> None:

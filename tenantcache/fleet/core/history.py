@@ -15,7 +15,7 @@ SLOT = 10
 """Seconds of one slot: the interval of reports, and of usage, which tells of requests."""
 
 SLOTS = 90
-"""A quarter of an hour. 90 slots of 11 counts are 2.5 kB of JSON in each report."""
+"""A quarter of an hour. 90 slots of 13 counts are 3 kB of JSON in each report."""
 
 Count = Literal[
     "requests",
@@ -26,7 +26,9 @@ Count = Literal[
     "closed",
     "malformed",
     "loads",
-    "redis_hits",
+    "in_memory",
+    "in_redis",
+    "in_postgres",
     "stale_served",
     "commands",
 ]
@@ -43,10 +45,15 @@ class HistoryDocument(TypedDict):
 
 
 def counts_of(stats: Stats) -> Counts:
-    """The counts since the start of the process that a history is made of."""
+    """The counts since the start of the process that a history is made of.
+
+    Requests are those that a tenant's own limits admitted, each once, whatever it cost. If limits are only watched,
+    those that were refused went on as well. "in_..." are the lookups that a tier answered.
+    """
     limits, lookups, refusals = stats["limits"], stats["lookups"], stats["refusals"]
+    decisions, answers = limits["decisions"]["tenant"], lookups["answers"]
     return {
-        "requests": stats["usage"]["requests"],
+        "requests": sum(decisions.values()) if limits["shadowed"] else decisions["admitted"],
         "denied": limits["denied"],
         "unavailable": limits["unavailable"],
         "over_budget": lookups["over_budget"],
@@ -54,7 +61,9 @@ def counts_of(stats: Stats) -> Counts:
         "closed": refusals["suspended"] + refusals["maintenance"] + refusals["deleted"],
         "malformed": refusals["malformed"],
         "loads": lookups["loads"],
-        "redis_hits": lookups["redis_hits"],
+        "in_memory": limits["fast"] + answers["memory"]["found"] + answers["memory"]["stale"],
+        "in_redis": answers["redis"]["found"],
+        "in_postgres": answers["postgres"]["found"] + answers["postgres"]["unknown"],
         "stale_served": lookups["stale_served"],
         "commands": stats["redis"]["billed_commands"],
     }
@@ -70,6 +79,8 @@ class History:
     def note(self, slot: int, totals: Counts) -> None:
         """`totals` have been reached at the end of `slot`. What came since the call before belongs to it."""
         before = self._totals
+        while self._slots and not slot - SLOTS < self._slots[-1][0] < slot:  # the clock was set
+            self._slots.pop()
         if before is not None:
             self._slots.append((slot, {name: max(0, totals[name] - before[name]) for name in COUNTS}))
         self._totals = totals

@@ -12,19 +12,14 @@ Rules:
 from __future__ import annotations
 
 import hmac
-import logging
 import secrets
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tenantcache.settings.model import Settings
-from tenantcache.web.auth import Auth, ask
-
-logger = logging.getLogger(__name__)
 
 COOKIE, SECURE_COOKIE = "tenantcache-dashboard", "__Host-tenantcache-dashboard"
 """The second one only over HTTPS: a browser lets no other host plant it."""
@@ -52,20 +47,6 @@ def _is_loopback(address: str) -> bool:
 
 def _is_local_name(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
-
-
-async def refusal_of(auth: Auth, request: Request) -> Response | None:
-    """What a request gets that may not see the page; None: it may. Only True lets it pass."""
-    try:
-        answer = await ask(auth, request)
-    except HTTPException as error:
-        return Response(str(error.detail), error.status_code, error.headers, "text/plain")
-    except Exception:
-        logger.exception("the auth of the dashboard has failed; the request is refused")
-        return Response("It could not be checked whether you may see this page.", 500, media_type="text/plain")
-    if isinstance(answer, Response):
-        return answer
-    return None if answer else Response("You may not see this page.", 403, media_type="text/plain")
 
 
 def is_own_form(request: Request) -> bool:

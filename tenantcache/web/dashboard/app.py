@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError, StoreUnavailableError, TenantCacheError
 from tenantcache.tenant import Tenant
-from tenantcache.web.auth import Auth
-from tenantcache.web.dashboard.access import FormTokens, is_own_form, refusal_of
+from tenantcache.web.auth import Auth, refusal_of
+from tenantcache.web.dashboard.access import FormTokens, is_own_form
 from tenantcache.web.dashboard.fleetreader import FleetReader
 from tenantcache.web.dashboard.fleetview import FleetView
 from tenantcache.web.dashboard.forms import read_form
@@ -56,7 +56,8 @@ class Dashboard:
         self._reader = FleetReader(cache)
         self._tokens = FormTokens(cache.settings)
         self._tenants = TenantPages(cache, self._pages, self._tokens)
-        self._rendered: dict[str, tuple[float, dict[str, str]]] = {}
+        self._rendered: dict[str, dict[str, str]] = {}
+        self._rendered_at = float("nan")
         self._streams = Streams(lambda: cache.is_open)
         self._answers: dict[str, Answer] = {
             "": self._front,
@@ -76,7 +77,7 @@ class Dashboard:
 
     async def _serve(self, request: Request, send: Send) -> None:
         scope, receive = request.scope, request.receive
-        response = await refusal_of(self._auth, request)
+        response = await refusal_of(self._auth, request, "the dashboard")
         path = _path_of(request)
         if response is None and path == "stream" and request.method == "GET" and not self._streams.is_full:
             await self._stream(request, send)
@@ -113,11 +114,11 @@ class Dashboard:
     async def _parts(self, root_path: str) -> dict[str, str]:
         """The parts of the front page. Pages and streams that ask within one look share them."""
         fleet = await self._reader.look()
-        looked_at, parts = self._rendered.get(root_path, (float("nan"), {}))
-        if looked_at != self._reader.looked_at:
-            parts = self._render(root_path, fleet)
-            self._rendered[root_path] = (self._reader.looked_at, parts)
-        return parts
+        if self._rendered_at != self._reader.looked_at:
+            self._rendered, self._rendered_at = {}, self._reader.looked_at
+        if root_path not in self._rendered:
+            self._rendered[root_path] = self._render(root_path, fleet)
+        return self._rendered[root_path]
 
     def _render(self, root_path: str, fleet: FleetView) -> dict[str, str]:
         from tenantcache.web.dashboard.pages import prefix_at

@@ -130,10 +130,11 @@ class FleetReader:
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)
         known.processes, known.read_at = found, stored.now
-        known.newest = max((report.at for report in stored.reports), default=known.newest)
+        newest = max((report.at for report in stored.reports), default=known.newest)
+        known.newest = min(newest, stored.now)  # else a report from before a clock was set back would hide all others
         known.changes = await store.last_changes(MAX_CHANGES)
         self.queries += 1
-        if known.busiest_at is None or stored.now - known.busiest_at >= BUSIEST_EVERY:
+        if known.busiest_at is None or abs(stored.now - known.busiest_at) >= BUSIEST_EVERY:
             known.busiest_at = stored.now
             self.queries += 1
             with suppress(StoreError):  # if that takes too long, it must not take the rest along

@@ -33,8 +33,7 @@ class FleetEvent:
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Lookups by the tier that answered them. What the process knows by heart is about that: a request that costs n
-    tokens counts n times."""
+    """Lookups by the tier that answered them. Those that the index of known hosts rules out are not among them."""
 
     memory: int
     redis: int
@@ -122,9 +121,9 @@ class FleetView:
         """Seconds of which the history tells: a quarter of an hour at most."""
         return len(self._known) * SLOT
 
-    def total(self, name: Count) -> int:
+    def total(self, *names: Count) -> int:
         """In the last quarter of an hour."""
-        return sum(self._sums[name])
+        return sum(sum(self._sums[name]) for name in names)
 
     def per_second_of(self, process: ProcessView, name: Count) -> float:
         """In the last minute, of one process."""
@@ -134,10 +133,7 @@ class FleetView:
 
     @cached_property
     def tiers(self) -> Tiers:
-        in_redis, stale = self.total("redis_hits"), self.total("stale_served")
-        loads = max(0, self.total("loads") - stale)  # those were looked for in vain, and served from memory
-        asked = self.total("requests") + self.total("denied")
-        return Tiers(max(0, asked - loads), in_redis, max(0, loads - in_redis))
+        return Tiers(self.total("in_memory"), self.total("in_redis"), self.total("in_postgres"))
 
     @property
     def outage_since(self) -> float | None:

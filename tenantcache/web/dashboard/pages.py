@@ -65,6 +65,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("tenantcache.web.dashboard"),
         autoescape=True,
+        auto_reload=False,  # a new version on the disk belongs to the next process
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

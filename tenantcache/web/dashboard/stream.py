@@ -82,7 +82,7 @@ class Streams:
 
 
 def is_stopping() -> bool:
-    """Whether uvicorn was told to stop: its own handler is in place, and knows. Other servers cancel streams."""
+    """Whether uvicorn was told to stop: its own handler knows, or a `Drain` before it. Other servers cancel streams."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return getattr(server, "should_exit", False) is True
 

@@ -7,6 +7,7 @@
   const pause = document.querySelector("#pause");
   let source = null;
   let waiting = null;
+  const PATIENCE = 10000; // milliseconds without news: a message comes every two seconds
 
   function say(text, kind) {
     if (live.textContent !== text) live.textContent = text;
@@ -34,12 +35,17 @@
     }
   }
 
+  function wait() {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => say("Not live, trying again", "off"), PATIENCE);
+  }
+
   function start() {
+    wait();
     source = new EventSource(root.dataset.stream);
-    source.onmessage = (event) => { show(JSON.parse(event.data)); clearTimeout(waiting); waiting = null; say("Live", "on"); };
+    source.onmessage = (event) => { show(JSON.parse(event.data)); wait(); say("Live", "on"); };
     source.onerror = () => {
       // A stream ends after a minute, and begins again by itself.
-      waiting ??= setTimeout(() => say("Not live, trying again", "off"), 5000);
       if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source) { source.close(); start(); } }, 5000);
     };
   }
@@ -48,7 +54,6 @@
     source?.close();
     source = null;
     clearTimeout(waiting);
-    waiting = null;
   }
 
   pause.addEventListener("click", () => {
