@@ -31,7 +31,7 @@ from tenantcache.lookup.indexer import Indexer
 from tenantcache.lookup.memory import Memory
 from tenantcache.lookup.resolver import Resolver
 from tenantcache.lookup.warmup import WarmUp
-from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.ratelimit.core.decision import AdmittedAt, Decision, Quota
 from tenantcache.ratelimit.limiter import ADMITTED, Limiter
 from tenantcache.runtime import clock as clocks
 from tenantcache.runtime.clock import Clock
@@ -244,13 +244,13 @@ class TenantCache(Engine):
             return await self.limiter.peek(tenant)
 
     def refund(
-        self, tenant: Tenant, cost: int = 1, *, admitted_at: float | None = None, name: str | None = None
+        self, tenant: Tenant, cost: int = 1, *, admitted_at: AdmittedAt = "today", name: str | None = None
     ) -> int:
         """Give back `cost` tokens that were admitted in this process; return how many the day got back.
 
         `admitted_at` is `Decision.at` of the admission. Without it, it is not known whether that minute is over, and
-        only the day gets tokens back. `name`: they were admitted by `check_named`. Never more than was spent here; no
-        I/O. Raises ValueError.
+        only the day gets tokens back; with None, nothing. `name`: they were admitted by `check_named`. Never more than
+        was spent here; no I/O. Raises ValueError.
         """
         self._parts.home.require_open()
         return self.limiter.refund(tenant, cost, admitted_at, name)

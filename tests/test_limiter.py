@@ -251,7 +251,7 @@ async def test_what_is_no_cost_is_said_at_the_call(
     assert (await limiter.check(tenant)).allowed
     takes = len(counters.takes)
     with pytest.raises(ValueError, match="a request costs a whole number"):
-        limiter.refund(tenant, cost, None)
+        limiter.refund(tenant, cost, "today")
     with pytest.raises(ValueError, match="a request costs a whole number"):
         await limiter.check(limited("free"), cost)
     assert len(counters.takes) == takes
@@ -681,9 +681,10 @@ async def test_a_refund_is_there_to_spend_again(clock: FakeClock, make_limiter: 
 async def test_a_refund_without_a_time_gives_the_day_its_tokens(make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_minute=5, per_day=5)
     assert await admitted_of(limiter, tenant, 9) == 5
-    assert limiter.refund(tenant, 3, None) == 3
+    assert limiter.refund(tenant, 3, None) == 0, "nothing was spent for it"
+    assert limiter.refund(tenant, 3, "today") == 3
     assert not (await limiter.check(tenant)).allowed, "the minute's are not given back: it may be another one's"
-    assert limiter.refund(limited("nobody"), 3, None) == 0
+    assert limiter.refund(limited("nobody"), 3, "today") == 0
 
 
 async def test_a_refund_of_an_earlier_minute_is_none(clock: FakeClock, make_limiter: MakeLimiter) -> None:
@@ -707,7 +708,7 @@ async def test_a_refund_of_yesterday_gives_today_nothing(clock: FakeClock, make_
 async def test_what_is_refunded_goes_back_once(counters: FakeCounters, make_limiter: MakeLimiter) -> None:
     limiter, tenant = make_limiter(), limited(per_day=50)
     assert await admitted_of(limiter, tenant, 10) == 10
-    assert limiter.refund(tenant, 4, None) == 4
+    assert limiter.refund(tenant, 4, "today") == 4
     assert sum(spent.tokens for _, days in limiter.drain() for spent in days) == 6
     await limiter.close()
     assert counters.total("day") == 6

@@ -149,7 +149,7 @@ async def test_new_limits_are_put_in_force(limiter: Limiter) -> None:
 
 
 async def test_a_refund_and_a_restart_find_them(limiter: Limiter) -> None:
-    assert limiter.refund(FIRST, 1, None) == 0
+    assert limiter.refund(FIRST, 1, "today") == 0
     tokens = held(limiter, MANY[1])
     limiter.restart(MANY[1].id)
     assert held(limiter, MANY[1]) == tokens, "what is reserved stays"

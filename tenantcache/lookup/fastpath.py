@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.tenant import Tenant
 
@@ -24,12 +23,12 @@ class Engine:
 class Serving(NamedTuple):
     """Which tenant's request is being served, and by which engine; None in tests that do without one.
 
-    `admitted_at` is a server time in the minute and the day in which its token was spent.
+    `admitted_at` is a server time in the minute and the day in which its token was spent; None if none was.
     """
 
     tenant: Tenant
     cache: Engine | None
-    admitted_at: float = NOTHING_SPENT
+    admitted_at: float | None = None
 
 
 class LeaseHeaders(Protocol):

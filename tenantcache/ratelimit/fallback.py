@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 from zlib import crc32
 
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Debit, Window, minute_at, minute_end
 from tenantcache.ratelimit.memorycounters import MemoryCounters
@@ -49,7 +49,7 @@ class LocalShare:
             for window, _, _ in windows:
                 self._admitted.add(owner, Debit(window, cost))
         reservation.note_unbacked(cost)
-        return Decision(True, quotas=reservation.quotas(now), at=NOTHING_SPENT)
+        return Decision(True, quotas=reservation.quotas(now))
 
     def _has_share(self, owner: str, window: Window, limit: int, cost: int) -> bool:
         used = self._admitted.add(owner, Debit(window, 0))

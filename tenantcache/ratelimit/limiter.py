@@ -20,7 +20,7 @@ from dataclasses import replace
 from tenantcache.ratelimit.calendars import calendar_of
 from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.arguments import require_cost, require_limits, require_time
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota
+from tenantcache.ratelimit.core.decision import AdmittedAt, Decision, Quota
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusedowners import RefusedOwners
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -38,7 +38,7 @@ from tenantcache.runtime.tracing import Tracing
 from tenantcache.stats import LimiterStats
 from tenantcache.tenant import Limits, Tenant
 
-ADMITTED = Decision(True, at=NOTHING_SPENT)
+ADMITTED = Decision(True)
 
 STEP = 100
 """Tenants that are unpacked between two breaths of the event loop: 2 ms."""
@@ -275,7 +275,7 @@ class Limiter:
         meter.reservation.observe(dict(zip(windows, values, strict=True)), self._server_now())
         return meter.reservation.quotas(self._server_now())
 
-    def refund(self, tenant: Tenant, cost: int, admitted_at: float | None, name: str | None = None) -> int:
+    def refund(self, tenant: Tenant, cost: int, admitted_at: AdmittedAt, name: str | None = None) -> int:
         """Give back what a request was admitted on, by the limit called `name` or by the tenant's own; return the day's
         tokens that are here again."""
         require_cost(cost)

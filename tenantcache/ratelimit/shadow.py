@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
+from tenantcache.ratelimit.core.decision import Decision
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class ShadowLog:
                     "shadow: requests of tenant %r would be refused: %s limit of %d", tenant_id, quota.name, quota.limit
                 )
 
-        return Decision(True, quotas=decision.quotas, at=NOTHING_SPENT)
+        return Decision(True, quotas=decision.quotas)
 
     def forget(self) -> None:
         """The clock was set: windows that were logged may end at another time."""

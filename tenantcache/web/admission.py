@@ -24,7 +24,7 @@ from tenantcache.errors import StoreUnavailableError
 from tenantcache.lookup.core.hosts import BASE_DOMAIN, BYPASS, MALFORMED, MAX_HOST_LENGTH, HostMatch
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import Key, Serving
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision
+from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.limiter import ADMITTED
 from tenantcache.stats import RefusalReason
 from tenantcache.tenant import Tenant
@@ -162,7 +162,7 @@ class Admission:
         if not entry.served:
             entry.served = True
             scope.setdefault("state", {})["tenant_tier"] = entry.tier
-        serving = Serving(tenant, self._cache, decision.at or NOTHING_SPENT)
+        serving = Serving(tenant, self._cache, decision.at)
         if key is None or scope["type"] != "http":
             return Serve(scope, serving, headers)
         if self._redirects.is_final(entry.alias, tenant, by_host=isinstance(key, bytes)):

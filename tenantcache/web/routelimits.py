@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from tenantcache.engine import TenantCache
 from tenantcache.errors import ConfigurationError
 from tenantcache.ratelimit.core.arguments import MAX_COST
-from tenantcache.ratelimit.core.decision import NOTHING_SPENT, Decision, Quota, policies_below
+from tenantcache.ratelimit.core.decision import Decision, Quota, policies_below
 from tenantcache.tenant import MAX_PER_DAY, MAX_PER_MINUTE, Limits, Tenant
 from tenantcache.web.context import serving_of
 from tenantcache.web.limitheaders import HEADER_LINES, HeaderLine, ratelimit_headers
@@ -38,10 +38,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class _Spent(NamedTuple):
-    """Tokens that a request holds, of the limit called `name` or of the tenant's own, since the server time `at`."""
+    """Tokens that a request holds, of the limit called `name` or of the tenant's own, since the server time `at`.
+
+    None: it holds none.
+    """
 
     tokens: int
-    at: float
+    at: float | None
     name: str | None = None
 
 
@@ -62,7 +65,7 @@ class Charge:
         if served is None or not isinstance(served.cache, TenantCache):
             return []
         tenant, cache = served.tenant, served.cache
-        own = _Spent(0 if served.admitted_at == NOTHING_SPENT else 1, served.admitted_at)
+        own = _Spent(0 if served.admitted_at is None else 1, served.admitted_at)
         spent: list[_Spent] = connection.scope.setdefault(_SPENT, [own])
         quotas: tuple[Quota, ...] = ()
         if self.name is None:
@@ -71,7 +74,7 @@ class Charge:
             self.declare(self.name, cache)
             decision = await cache.check_named(tenant, self.name, self.limits, self.tokens)
             quotas = decision.quotas
-            spent.append(_Spent(self.tokens * decision.allowed, decision.at or NOTHING_SPENT, self.name))
+            spent.append(_Spent(self.tokens * decision.allowed, decision.at, self.name))
         headers = ratelimit_headers(quotas) if cache.settings.rate_limit_headers else []
         lines: list[HeaderLine] | None = connection.scope.get(HEADER_LINES)
         if lines is not None:
@@ -104,10 +107,10 @@ class Charge:
         if needed <= own.tokens:
             return Decision(True)
         _give_back(cache, tenant, own)
-        spent[0] = _Spent(0, NOTHING_SPENT)
+        spent[0] = _Spent(0, None)
         decision = await cache.check(tenant, needed)
         if decision.allowed:
-            spent[0] = _Spent(needed, decision.at or NOTHING_SPENT)
+            spent[0] = _Spent(needed, decision.at)
         return decision
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Literal
 
 import hypothesis.strategies as st
 import pytest
@@ -266,8 +267,8 @@ class Fleet(RuleBasedStateMachine):
         reservation = self._reservation(number)
         self._send(number, reservation.surplus(self._time(number)))
 
-    @rule(number=pick, cost=st.sampled_from([1, 3, 500]), ago=st.sampled_from([0.0, 0.0, 61.0, None]))
-    def refund(self, number: int, cost: int, ago: float | None) -> None:
+    @rule(number=pick, cost=st.sampled_from([1, 3, 500]), ago=st.sampled_from([0.0, 0.0, 61.0, "today", None]))
+    def refund(self, number: int, cost: int, ago: float | Literal["today"] | None) -> None:
         """What comes back was spent by this process, in the window in which it comes back."""
         reservation, process = self._reservation(number), self.processes[number % self.size]
         now = self._time(number)
@@ -276,14 +277,14 @@ class Fleet(RuleBasedStateMachine):
             return
         reservation.refund(0, now, now)  # enter the windows of now
         minute, day = reservation.minute, reservation.day
-        reservation.refund(cost, now, None if ago is None else now - ago)
+        reservation.refund(cost, now, ago if ago is None or ago == "today" else now - ago)
         back = list(zip(self._windows(process), (reservation.minute - minute, reservation.day - day), strict=True))
         for window, tokens in back:
-            assert 0 <= tokens <= min(cost, process.admitted[window])
+            assert 0 <= tokens <= (0 if ago is None else min(cost, process.admitted[window]))
             self.admitted[window] -= tokens
             process.admitted[window] -= tokens
         assert back[0][1] == 0 or ago == 0.0, "what was admitted in another minute, or it is not known when"
-        if ago is not None and process.calendar(now - ago) != process.calendar(now):
+        if ago is not None and ago != "today" and process.calendar(now - ago) != process.calendar(now):
             assert back[1][1] == 0, "what was admitted yesterday"
 
     @precondition(lambda self: any(m.values is None for m in self.messages))
@@ -719,7 +720,7 @@ def walk(fleet: Fleet, random: Random) -> None:
         (1, lambda: fleet.wait_for_the_next_minute(random.choice([0.0, 0.2]))),
         (3, lambda: fleet.wait_for_the_next_quarter(random.choice(BEFORE_A_QUARTER))),
         (3, lambda: fleet.take_along(number(), random.choice([1, 3]), random.random() < 0.5, random.random() < 0.5)),
-        (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, None]))),
+        (1, lambda: fleet.refund(number(), random.choice([1, 3, 500]), random.choice([0.0, 0.0, 61.0, "today", None]))),
     ]
     usual += _own_steps(fleet, random)
     fleet.begin(*_limits(random), random.choice(STARTS), random.choice(CALENDARS), random.choice(POLICIES))

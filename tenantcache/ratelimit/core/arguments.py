@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenantcache.ratelimit.core.decision import AdmittedAt
 from tenantcache.tenant import Limits
 
 MAX_COST = 2**31 - 1
@@ -29,7 +30,8 @@ def require_limits(limits: Limits) -> None:
             raise ValueError(f"{key} is {value!r}; give None or a whole number from 0 to {most}")
 
 
-def require_time(at: float | None) -> None:
-    """Raise ValueError unless `at` is None or a server time."""
-    if at is not None and (type(at) not in (int, float) or not 0 <= at < MAX_TIME):
-        raise ValueError(f"admitted_at is {at!r}; give the decision's `at`: seconds since the Unix epoch, or None")
+def require_time(at: AdmittedAt) -> None:
+    """Raise ValueError unless `at` is a server time, None or "today"."""
+    if at is None or at == "today" or (type(at) in (int, float) and 0 <= at < MAX_TIME):
+        return
+    raise ValueError(f"admitted_at is {at!r}; give the decision's `at`: seconds since the Unix epoch, or None")

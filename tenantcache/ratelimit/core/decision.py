@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tenantcache.ratelimit.core.windows import Policy
 from tenantcache.tenant import Limits
@@ -21,8 +21,9 @@ class Quota(NamedTuple):
     reset: float
 
 
-NOTHING_SPENT = 0.0
-"""A server time in no window that a refund could be for."""
+AdmittedAt = float | Literal["today"] | None
+"""When the tokens of a request were spent, in server time. None: it was admitted without any. "today": at an unknown
+time of the tenant's day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Decision:
     quotas: tuple[Quota, ...] = ()
     unavailable: bool = False
     at: float | None = field(default=None, compare=False)
-    """Server time of an admission, in seconds since the Unix epoch: what a refund goes by. `NOTHING_SPENT` if no tokens
-    were spent for it, so that there are none to give back."""
+    """Server time at which its tokens were spent, in seconds since the Unix epoch: what a refund goes by. None if none
+    were spent: it was refused, or admitted without tokens, so that there are none to give back."""
 
 
 def quota(name: Policy, limit: int, held: int, left: int, reset: float) -> Quota:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tenantcache.ratelimit.core.daywindow import DayWindow
-from tenantcache.ratelimit.core.decision import Decision, Quota, policies_below
+from tenantcache.ratelimit.core.decision import AdmittedAt, Decision, Quota, policies_below
 from tenantcache.ratelimit.core.forecast import Pace
 from tenantcache.ratelimit.core.ledger import Line, Take
 from tenantcache.ratelimit.core.minutewindow import MinuteWindow
@@ -162,12 +162,15 @@ class Holding:
         self.minute.observe(values, now)
         self.day.observe(values)
 
-    def refund(self, cost: int, now: float, admitted_at: float | None) -> int:
+    def refund(self, cost: int, now: float, admitted_at: AdmittedAt) -> int:
         """Take back an admission at server time `admitted_at`; return the day's tokens that are held again."""
-        if admitted_at is not None and minute_at(admitted_at) == self.minute.number:
-            self.minute.refund(cost)
-        if admitted_at is not None and not self.day.today.start <= admitted_at < self.day.today.end:
+        if admitted_at is None:
             return 0
+        if admitted_at != "today":
+            if minute_at(admitted_at) == self.minute.number:
+                self.minute.refund(cost)
+            if not self.day.today.start <= admitted_at < self.day.today.end:
+                return 0
         returned = self.day.refund(cost)
         self.watch(now)
         return returned

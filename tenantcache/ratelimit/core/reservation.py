@@ -46,7 +46,7 @@ from typing import TypeVar
 
 from tenantcache.ratelimit.core.advance import SKEW, VersionOf
 from tenantcache.ratelimit.core.daywindow import DayWindow
-from tenantcache.ratelimit.core.decision import Decision, Quota
+from tenantcache.ratelimit.core.decision import AdmittedAt, Decision, Quota
 from tenantcache.ratelimit.core.holding import Holding
 from tenantcache.ratelimit.core.lease import FastRequests
 from tenantcache.ratelimit.core.leasedholding import LeasedHolding
@@ -218,10 +218,10 @@ class Reservation(LeasedHolding):
         """Count what was admitted without tokens: no store answered, or the limit is only watched."""
         self._holding.day.note_unbacked(cost)
 
-    def refund(self, cost: int, now: float, admitted_at: float | None) -> int:
+    def refund(self, cost: int, now: float, admitted_at: AdmittedAt) -> int:
         """Take back the admission of `cost` tokens at server time `admitted_at`; return the day's tokens given back.
 
-        Nothing of windows that have ended since, nor, without a time, of the minute. Never more than was spent here.
+        Nothing of windows that have ended since, and of "today" nothing of the minute. Never more than was spent here.
         """
         return 0 if self.released else self._enter(now).refund(cost, now, admitted_at)
 
