@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import pytest
 import redis
+import typer.main
 
 from tenantcache.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[None]:
+    """Typer makes all commands anew for each call (30 ms), which a process does once. So does one of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, commands: None) -> Run:
     """Run a command with some variables; return exit status, stdout and stderr."""
 
     def run(*arguments: str, **environ: str) -> tuple[int, str, str]:

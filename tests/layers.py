@@ -7,6 +7,7 @@ knows that layer.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class Module:
         return LAYER_OF[max(fitting, key=len)] if fitting else "none"
 
 
+@functools.cache
 def read_package(root: Path) -> dict[str, Module]:
     """Read all modules of the package below `root` (the directory that holds the package's own)."""
     modules = {}

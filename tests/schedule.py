@@ -24,6 +24,8 @@ TOGETHER = {
     "tests/test_loadtest.py": "commands",
     "tests/end_to_end/test_servers.py": "HTTP servers",
     "tests/end_to_end/test_proxies.py": "proxies",
+    "tests/test_words.py": "texts",
+    "tests/test_layers.py": "texts",
 }
 """By where a test's id begins. The first begin first, since they take longest."""
 

@@ -627,22 +627,30 @@ class TestReaders:
 class TestIndexes:
     """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
-    COUNT = 20_000
-    KEYS = (
-        ("integer", "i"),
-        ("smallint", "i % 30000"),
-        ("bigint", "i"),
-        ("numeric", "i"),
-        ("uuid", "md5(i::text)::uuid"),
-        ("text", "'key-' || i"),
-        ("varchar(20)", "'key-' || i"),
-        ("char(12)", "'key-' || i"),
-        ("citext", "'key-' || i"),
-        ("our_number", "i"),
-        ("our_text", "'key-' || i"),
-    )
+    COUNT = 10_000
+    KEYS = {
+        "integer": "i",
+        "numeric": "i",
+        "uuid": "md5(i::text)::uuid",
+        "text": "'key-' || i",
+        "char(12)": "'key-' || i",
+        "citext": "'key-' || i",
+        "our_number": "i",
+    }
+    LIKE_ANOTHER = {
+        "smallint": "i % 30000",
+        "bigint": "i",
+        "varchar(20)": "'key-' || i",
+        "our_text": "'key-' || i",
+    }
 
-    @pytest.mark.parametrize(("key", "value"), KEYS, ids=[key for key, _ in KEYS])
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            *(pytest.param(*pair, id=pair[0]) for pair in KEYS.items()),
+            *(pytest.param(*pair, id=pair[0], marks=pytest.mark.slow) for pair in LIKE_ANOTHER.items()),
+        ],
+    )
     async def test_a_look_up_uses_the_keys_own(self, db: asyncpg.Connection, key: str, value: str) -> None:
         await db.execute(f"""
             create extension citext; create domain our_number as integer; create domain our_text as text;

@@ -38,7 +38,13 @@ def unfolded(text: str) -> str:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> Run:
+def run(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    commands: None,
+    database_url: str,
+    redis_url: str,
+) -> Run:
     """Run a command on the test's Postgres and Redis; `environ` sets further variables."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
