@@ -19,6 +19,7 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry
 from tenantcache.values.core.floors import Floors
 from tenantcache.values.core.valuekey import tag_name, value_name
+from tenantcache.values.core.writequeue import WriteQueue
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
@@ -181,6 +182,7 @@ class Process:
             negative_ttl=60,
             clock=self.clock,
             server_now=self.clock,
+            write_queue=WriteQueue(1000, 1_000_000),
             floors=Floors(max_floors),
         )
         self.values = Values(self.parts)
