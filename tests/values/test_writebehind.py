@@ -515,3 +515,8 @@ def test_what_cannot_be_stored_is_said_at_once(world: World) -> None:
 def test_options_that_cannot_work(world: World, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         WriteBehind(world.save, **option)
+
+
+def test_a_writer_is_a_function() -> None:
+    with pytest.raises(TypeError, match="None cannot be a writer"):
+        WriteBehind(None)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
+from tenantcache.values.valuestore import CopyToWrite
 from tests.fakes import FakeClock
 
 
@@ -148,10 +149,10 @@ class FakeRedis:
         await self._messages.pause()
         return found
 
-    async def put(self, key: str, stored: bytes, seconds: float) -> None:
-        self.writes += 1
+    async def put_many(self, copies: Sequence[CopyToWrite]) -> None:
+        self.writes += len(copies)
         await self._messages.pause()
-        self.stored[key] = stored
+        self.stored.update({copy.key: copy.stored for copy in copies})
 
 
 @dataclass
