@@ -244,6 +244,7 @@ class Writes:
                 left[write.target, write.name[0]].append(write)
             for writes in left.values():
                 self._give_up(writes, None)
+            self._settle(())  # those who flush are told now, and not when their time is over
             self._unpin()
             await self.failures.close()
 

@@ -2409,6 +2409,13 @@ MUTANTS += [
         WRITING,
     ),
     Mutant(
+        "writing: a close tells those who flush",
+        WRITES,
+        "            self._settle(())  # those who flush are told now, and not when their time is over\n",
+        "",
+        WRITING,
+    ),
+    Mutant(
         "writing: others are told of what was written",
         WRITES,
         "            await tell_surely(self._tell, [value_name(*name) for name in names])\n",
