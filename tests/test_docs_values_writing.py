@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from tenantcache import WriteBehind
+from tenantcache import Settings, WriteBehind
 from tenantcache.values import writebehind
 from tenantcache.values.core.writequeue import DIVIDED_BY, FIRST_PAUSE, LONGEST_PAUSE
 from tenantcache.values.members import MAX_MEMBERS, MEMBER_BYTES
@@ -23,8 +23,10 @@ def test_the_options_are_those_of_a_write_behind() -> None:
 
 
 def test_its_figures() -> None:
+    settings = Settings.model_fields
     for figure in (
-        f"holds {writebehind.MAX_WRITES:,} values, and {writebehind.MAX_BYTES // 1_000_000} MB",
+        f"`TENANTCACHE_VALUES_MAX_WRITES` values ({settings['values_max_writes'].default:,})",
+        f"`TENANTCACHE_VALUES_MAX_WRITE_BYTES` ({settings['values_max_write_bytes'].default // 1_000_000} MB)",
         f"takes {writebehind.CLOSE_TIMEOUT:g} seconds at most",
         f"after {FIRST_PAUSE:g} to {LONGEST_PAUSE:g} s",
         f"A set has {MAX_MEMBERS:,} members at most",

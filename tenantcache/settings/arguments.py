@@ -46,6 +46,8 @@ class SettingsArguments(TypedDict, total=False):
     values_max_bytes: int
     values_kinds: str | KindTable
     values_format: Literal["json", "msgpack"]
+    values_max_writes: int
+    values_max_write_bytes: int
     warm_up: Literal["auto"] | bool
     redis_ttl: float
     negative_ttl: float

@@ -163,6 +163,12 @@ class Settings(BaseSettings):
     values_format: Annotated[Literal["json", "msgpack"], AfterValidator(check_format)] = Field(
         "json", description="how values are written into Redis: json, or msgpack (smaller; needs msgspec)"
     )
+    values_max_writes: int = Field(
+        10_000, ge=1, le=100_000_000, description="values that may wait to be written later; then `write_later` waits"
+    )
+    values_max_write_bytes: int = Field(
+        16_000_000, ge=10_000, le=1_000_000_000_000, description="their size in the process, in bytes"
+    )
     warm_up: Literal["auto"] | bool = Field(
         "auto", description="fill memory at the start: if it holds all tenants (auto), with those seen last, or not"
     )

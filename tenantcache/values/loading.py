@@ -132,11 +132,7 @@ class Loads:
             flight.seen = seen
         self.loads += len(flights)
         keys = [key for _, key, _ in flights]
-        try:
-            async with asyncio.timeout(terms.hard):
-                values = await load(keys)
-        except TimeoutError as error:
-            raise TimeoutError(f"the loader of {keys[0]!r} took longer than {terms.hard} s, or timed out") from error
+        values = await _call(load, keys, terms.hard)
         entries = {place: self._make(place, values.get(place[1]), terms, seen, read_at) for place in flights}
         for place, flight in flights.items():
             entry = entries[place]
@@ -283,6 +279,25 @@ class Loads:
         """The event loop of those flights has ended, or is the parent's."""
         self._tasks.clear()
         self._flights.clear()
+
+
+async def _call(load: LoadMany, keys: Sequence[str], seconds: float) -> Mapping[str, Any]:
+    """What the application's loader gives. Raises what it raises, `TimeoutError`, and TypeError."""
+    try:
+        async with asyncio.timeout(seconds):
+            values = await load(keys)
+    except TimeoutError as error:
+        raise TimeoutError(f"the loader of {keys[0]!r} took longer than {seconds} s, or timed out") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError(f"the loader of {keys[0]!r} was cancelled") from error
+    if not isinstance(values, Mapping):
+        raise TypeError(f"the loader of {keys[0]!r} gave a {type(values).__qualname__}; it gives a dict, by key")
+    if (other := next((key for key in values if not isinstance(key, str)), None)) is not None:
+        raise TypeError(f"the loader of {keys[0]!r} gave a value of {other!r:.80}; give those keys that it is given")
+    return values
 
 
 def names_of(place: Place, tags: Sequence[str]) -> tuple[str, ...]:

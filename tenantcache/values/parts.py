@@ -14,6 +14,7 @@ from tenantcache.values.core.acceptance import Acceptance, Entry
 from tenantcache.values.core.floors import Floors
 from tenantcache.values.core.kind import KINDS, KindTable, ValueKind, read_kinds
 from tenantcache.values.core.s3fifo import MOST_HITS
+from tenantcache.values.core.writequeue import WriteQueue
 from tenantcache.values.finding import Finder
 from tenantcache.values.loading import Loads
 from tenantcache.values.memory import Place, ValueMemory
@@ -42,6 +43,7 @@ class ValueParts:
         negative_ttl: float,
         clock: Clock,
         server_now: Callable[[], float],
+        write_queue: WriteQueue,
         kinds: KindTable = KINDS,
         codecs: Codecs | None = None,
         floors: Floors | None = None,
@@ -53,7 +55,7 @@ class ValueParts:
         self.acceptance: Acceptance = Acceptance(freshness, self.floors)
         self.loads: Loads = Loads(memory, self.acceptance, sharing, prefix=prefix, clock=clock, server_now=server_now)
         self.finder: Finder = Finder(memory, self.acceptance, self.loads, clock)
-        self.writes: Writes = Writes(memory, self.acceptance, self.tell, clock=clock)
+        self.writes: Writes = Writes(memory, self.acceptance, self.tell, write_queue, clock=clock)
         self.kinds: Mapping[str, ValueKind] = read_kinds(kinds)
         self.codecs: Codecs = codecs or Codecs()
         self.sets: Sets = Sets(freshness.max_staleness, clock)

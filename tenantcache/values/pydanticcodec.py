@@ -27,9 +27,12 @@ class PydanticCodec:
             schema = self._adapter.json_schema(by_alias=False)
         self.fingerprint: str = fingerprint("pydantic", describe(schema))
         self._form = form
+        self._model: type[BaseModel] | None = form if isinstance(form, type) and issubclass(form, BaseModel) else None
         self._is_immutable: bool = is_immutable(form)
 
     def encode(self, value: Any) -> bytes:
+        if self._model is not None and not isinstance(value, self._model):  # with from_attributes it would be written
+            raise TypeError(_other_type(self._model, value))
         try:
             return self._adapter.dump_json(value, round_trip=True, by_alias=False, warnings="error")
         except PydanticSerializationError as error:
@@ -48,8 +51,6 @@ class PydanticCodec:
     def _fault(self, value: object, told: str) -> str:
         """What is wrong with it, without what is in it."""
         form, given = self._form, type(value).__qualname__
-        if isinstance(form, type) and issubclass(form, BaseModel) and not isinstance(value, form):
-            return f"the value is of type {given}, not {form.__name__}; give {form.__name__}.model_validate(...) of it"
         expected = ", ".join(dict.fromkeys(_EXPECTED.findall(told)))
         if "invalid utf-8" in told:
             told = "it has bytes that are not UTF-8; give its model ser_json_bytes and val_json_bytes 'base64'"
@@ -64,6 +65,11 @@ def _adapter(form: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(form)
+
+
+def _other_type(form: type[BaseModel], value: object) -> str:
+    given, wanted = type(value).__qualname__, form.__name__
+    return f"the value is of type {given}, not {wanted}; give {wanted}.model_validate(...) of it"
 
 
 def _place(path: tuple[int | str, ...]) -> str:

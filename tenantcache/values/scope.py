@@ -9,6 +9,8 @@ from tenantcache.tenant import Tenant
 from tenantcache.values.core.keytemplate import KeyTemplate
 from tenantcache.values.core.kind import ValueKind, find_kind
 from tenantcache.values.core.terms import Tags, Terms
+from tenantcache.values.core.valuekey import text_of
+from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 
 
@@ -37,6 +39,10 @@ class Scope:
         if not isinstance(found, str) or not found:
             raise TypeError(f"tenant={found!r:.80} is not possible; give a Tenant or its id")
         return found
+
+    def place(self, key: str, tenant: Tenant | str | None, form: object) -> Place:
+        """That of one value. Raises as `tenant_id` does, and TypeError for a key that is not a text."""
+        return self.tenant_id(tenant), text_of("a key", key), form
 
     def terms(self, kind: ValueKind | str | None, tags: Tags, form: object, options: Mapping[str, object]) -> Terms:
         """`form` is the type of the values, and `options` are parts of the kind. Raises TypeError and ValueError."""

@@ -1,5 +1,8 @@
 """Values in Redis, for other processes: a saving that no caller waits for longer than for a miss.
 
+Copies are written by one task, some at a time. A batch of thousands of values would otherwise wait for connections that
+the limits' counters need, until Redis seems to be gone.
+
 Commands are spared. If they are billed, or in a band that saves them, a key is written when this process has it to
 write for the second time within two lives of it. What is asked for once then costs no write. Without copies nothing is
 read or written.
@@ -8,13 +11,15 @@ read or written.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tenantcache.budget.core.bands import BandInForce
 from tenantcache.errors import StoreError
 from tenantcache.runtime.tasks import stop
 from tenantcache.values.core.stored import Stored, decode, encode
-from tenantcache.values.valuestore import ValueCopies
+from tenantcache.values.valuestore import CopyToWrite, ValueCopies
 
 MAX_REMEMBERED = 10_000
 """Keys that were to be written once: 1 MB. Beyond that the older half is forgotten, and is written one load later."""
@@ -22,6 +27,12 @@ MAX_REMEMBERED = 10_000
 WITHIN_LIVES = 2.0
 """The second load counts if it comes within so many lives of the first. A value that each process loads once in two
 lives is read by others in that time; what is loaded once an hour and lives for minutes would only end unread."""
+
+WRITTEN_AT_ONCE, BYTES_AT_ONCE = 100, 500_000
+"""Copies in one round trip, which takes some milliseconds, and about as many bytes."""
+
+MAX_WAITING, MAX_WAITING_BYTES = 10_000, 16_000_000
+"""Copies that wait to be written. What comes beyond that is not written: a copy is a saving, and no more than that."""
 
 
 class ValueSharing:
@@ -36,7 +47,9 @@ class ValueSharing:
         self._is_billed = is_billed
         self._loaded: dict[int, float] = {}
         self._loaded_before: dict[int, float] = {}
-        self._writing: set[asyncio.Task[None]] = set()
+        self._waiting: deque[CopyToWrite] = deque()
+        self._waiting_bytes = 0
+        self._writer: asyncio.Task[None] | None = None
 
     async def read(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The copies that are there, by key, for one command. Whether to believe them is for the caller to say."""
@@ -59,16 +72,27 @@ class ValueSharing:
         octets = encode(stored)
         if len(octets) > self.max_value_bytes:
             return len(octets)
-        task = asyncio.create_task(self._write(self._store, key, octets, stored.lifetime.whole))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        if len(self._waiting) < MAX_WAITING and self._waiting_bytes + len(octets) <= MAX_WAITING_BYTES:
+            self._waiting.append(CopyToWrite(key, octets, stored.lifetime.whole))
+            self._waiting_bytes += len(octets)
+            if not self.is_writing:
+                self._writer = asyncio.create_task(self._write(self._store), name="tenantcache copies of values")
         return None
 
-    async def _write(self, store: ValueCopies, key: str, octets: bytes, seconds: float) -> None:
-        try:
-            await store.put(key, octets, seconds)
-        except StoreError:
-            return
+    async def _write(self, store: ValueCopies) -> None:
+        while self._waiting:
+            with suppress(StoreError):
+                await store.put_many(self._next_batch())
+
+    def _next_batch(self) -> list[CopyToWrite]:
+        batch: list[CopyToWrite] = []
+        size = 0
+        while self._waiting and len(batch) < WRITTEN_AT_ONCE and size < BYTES_AT_ONCE:
+            copy = self._waiting.popleft()
+            batch.append(copy)
+            size += len(copy.stored)
+        self._waiting_bytes -= size
+        return batch
 
     def _is_first(self, key: str, stored: Stored) -> bool:
         name, at = hash(key), stored.loaded_at
@@ -81,11 +105,14 @@ class ValueSharing:
     @property
     def is_writing(self) -> bool:
         """Whether copies are on their way into Redis."""
-        return bool(self._writing)
+        return self._writer is not None and not self._writer.done()
 
     async def close(self) -> None:
-        await stop(*self._writing)
+        await stop(self._writer)
+        self.forget()
 
     def forget(self) -> None:
-        """The event loop of those tasks has ended, or is the parent's."""
-        self._writing.clear()
+        """The event loop of that task has ended, or is the parent's."""
+        self._writer = None
+        self._waiting.clear()
+        self._waiting_bytes = 0

@@ -22,7 +22,6 @@ from tenantcache.values.core.s3fifo import MOST_HITS
 from tenantcache.values.core.terms import Tags
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tenantcache.values.loading import names_of
-from tenantcache.values.memory import Place
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.scope import Scope
 from tenantcache.values.writing import ValueWriting
@@ -75,7 +74,7 @@ class Values(ValueWriting):
                     entry.hits += 1
                 found: T | None = entry.value if entry.body is None else entry.codec.decode(entry.body)
                 return found
-        place: Place = self._scope.tenant_id(tenant), key, type
+        place = self._scope.place(key, tenant, type)
         terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
         entries = await self.parts.finder.find([place], terms, partial(_load_one, loader))
@@ -124,10 +123,11 @@ class Values(ValueWriting):
     ) -> dict[str, T]:
         """The values of `keys` that exist, by key, in that order. `load_many` is given the keys that are missing, and
         returns those values that exist. The rest is as in `get_or_load`: one MGET, and one load, for all of them."""
-        tenant_id = self._scope.tenant_id(tenant)
+        if isinstance(keys, str):
+            raise TypeError(f"keys={keys!r:.80} is one text; give a list of keys")
         terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
-        places: dict[str, Place] = {key: (tenant_id, key, type) for key in keys}
+        places = {key: self._scope.place(key, tenant, type) for key in keys}
         found = await self.parts.finder.find(places.values(), terms, load_many)
         given = {key: found[place].give() for key, place in places.items()}
         return cast(dict[str, T], {key: value for key, value in given.items() if value is not None})
@@ -150,7 +150,7 @@ class Values(ValueWriting):
         background, and it is not served for longer than `max_staleness`. Raises `StoreUnavailableError` and
         `NotOpenError`. Costs one statement to Postgres and no Redis command.
         """
-        place: Place = (self._scope.tenant_id(tenant), key, type)
+        place = self._scope.place(key, tenant, type)
         terms = self._scope.terms(kind, tags, type, options)
         self.parts.require_open()
         if value is not None:
@@ -184,9 +184,13 @@ class Values(ValueWriting):
         await self._scope.log([expiry_name(tenant_id, tag)])
 
     def explain(self, key: str, *, tenant: Tenant | str | None = None, type: type | None = None) -> Explanation:
-        """What this process knows of a value, and why it would be served or not. No I/O."""
-        place: Place = (self._scope.tenant_id(tenant), key, type)
-        return explain(self._held.get(place), self.parts.acceptance, value_name(place[0], key), self._clock())
+        """What this process knows of a value, and why it would be served or not; without `type` of any type that is
+        held. No I/O."""
+        place = self._scope.place(key, tenant, type)
+        entry = self._held.get(place)
+        if entry is None and type is None:
+            entry = next((held for other, held in self._held.items() if other[:2] == place[:2]), None)
+        return explain(entry, self.parts.acceptance, value_name(place[0], key), self._clock())
 
     def stats(self) -> ValueStats:
         """Counts since the start of this process. No I/O."""

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class CopyToWrite(NamedTuple):
+    """`seconds` is how long the key is kept, at least 1."""
+
+    key: str
+    stored: bytes
+    seconds: float
 
 
 class ValueCopies(Protocol):
@@ -16,8 +24,8 @@ class ValueCopies(Protocol):
         """One command."""
         ...
 
-    async def put(self, key: str, stored: bytes, seconds: float) -> None:
-        """One command; the key ends after `seconds`, at least 1."""
+    async def put_many(self, copies: Sequence[CopyToWrite]) -> None:
+        """One round trip, and one command for each copy. Some may be written although it raises."""
         ...
 
 

@@ -38,10 +38,6 @@ from tenantcache.values.writeline import WriteLine
 
 logger = logging.getLogger(__name__)
 
-MAX_WRITES: Final = 10_000
-MAX_BYTES: Final = 16_000_000
-"""What waits is in memory beside what `values_max_bytes` bounds, and is lost in a crash: so it is not to be much."""
-
 MAX_AT_ONCE: Final = 4
 """Batches at once. A pool of an application often has ten connections, and its requests need them more."""
 
@@ -60,22 +56,15 @@ class _Flush:
 
 
 class Writes:
-    """At most `max_writes` values of `max_bytes` together."""
+    """What waits in `queue` is in memory beside what `values_max_bytes` bounds, and is lost in a crash."""
 
     def __init__(
-        self,
-        memory: ValueMemory,
-        acceptance: Acceptance,
-        tell: Tell,
-        *,
-        clock: Clock,
-        max_writes: int = MAX_WRITES,
-        max_bytes: int = MAX_BYTES,
+        self, memory: ValueMemory, acceptance: Acceptance, tell: Tell, queue: WriteQueue, *, clock: Clock
     ) -> None:
         self.written: int = 0
         self.failures: WriteFailures = WriteFailures(tell)
         self._memory, self._acceptance, self._tell, self._clock = memory, acceptance, tell, clock
-        self._queue = WriteQueue(max_writes, max_bytes)
+        self._queue = queue
         self._pinned: dict[Name, Place] = {}
         self._line = WriteLine(self._queue, self._enter)
         self._flushes: list[_Flush] = []
@@ -255,6 +244,7 @@ class Writes:
                 left[write.target, write.name[0]].append(write)
             for writes in left.values():
                 self._give_up(writes, None)
+            self._settle(())  # those who flush are told now, and not when their time is over
             self._unpin()
             await self.failures.close()
 

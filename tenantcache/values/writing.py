@@ -49,7 +49,7 @@ class ValueWriting:
         Raises TypeError or ValueError for what cannot be stored, `NotOpenError`, and `StoreUnavailableError` if the
         queue is full for too long. Costs one statement to Postgres for each batch, and no Redis command.
         """
-        place: Place = (self._scope.tenant_id(tenant), key, type)
+        place = self._scope.place(key, tenant, type)
         target = writer if isinstance(writer, WriteBehind) else WriteBehind(writer)
         self.parts.require_open()
         await self.parts.writes.add(place, value, self.parts.codecs.of(type), target)
@@ -92,7 +92,7 @@ class ValueWriting:
 
         Raises ValueError if there are more than 50,000 members, or more than a tenth of the values' memory holds.
         """
-        place, text = (self._scope.tenant_id(tenant), key, MEMBERS), text_of(member)
+        place, text = self._scope.place(key, tenant, MEMBERS), text_of(member)
         entry = self.parts.hit(place)
         if entry is None:
             entry = await self._load_members(place, load, kind, tags, options)
@@ -112,7 +112,7 @@ class ValueWriting:
         Raises TypeError or ValueError for what cannot be stored, `StoreUnavailableError` and `NotOpenError`. Costs one
         statement to Postgres and no Redis command.
         """
-        place: Place = (self._scope.tenant_id(tenant), key, type)
+        place = self._scope.place(key, tenant, type)
         self.parts.require_open()
 
         def change(entry: Entry) -> None:
@@ -131,7 +131,7 @@ class ValueWriting:
         members: Sequence[Member],
         tenant: Tenant | str | None,
     ) -> None:
-        place, texts = (self._scope.tenant_id(tenant), key, MEMBERS), [text_of(member) for member in members]
+        place, texts = self._scope.place(key, tenant, MEMBERS), [text_of(member) for member in members]
         if not texts:
             raise TypeError("give at least one member")
         self.parts.require_open()

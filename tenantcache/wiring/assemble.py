@@ -36,6 +36,7 @@ from tenantcache.runtime.eventloops import Home
 from tenantcache.settings.model import Settings
 from tenantcache.tenant import Tenant
 from tenantcache.values.codecs import Codecs
+from tenantcache.values.core.writequeue import WriteQueue
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
@@ -141,6 +142,7 @@ def _make_values(
         server_now=server_now,
         kinds=settings.values_kinds,
         codecs=Codecs(is_packed=settings.values_format == "msgpack"),
+        write_queue=WriteQueue(settings.values_max_writes, settings.values_max_write_bytes),
     )
     return Values(parts)
 

@@ -2355,9 +2355,8 @@ MUTANTS += [
     Mutant(
         "values: what is known is noted before the loader is called",
         VALUE_LOADS,
-        "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n",
-        "            async with asyncio.timeout(terms.hard):\n                values = await load(keys)\n"
-        "            seen = self._acceptance.note()\n",
+        "        values = await _call(load, keys, terms.hard)\n",
+        "        values = await _call(load, keys, terms.hard)\n        seen = self._acceptance.note()\n",
         VALUES,
     ),
     Mutant(
@@ -2407,6 +2406,13 @@ MUTANTS += [
         WRITES,
         "                self._give_up(writes, None)\n",
         "                pass\n",
+        WRITING,
+    ),
+    Mutant(
+        "writing: a close tells those who flush",
+        WRITES,
+        "            self._settle(())  # those who flush are told now, and not when their time is over\n",
+        "",
         WRITING,
     ),
     Mutant(
@@ -2573,6 +2579,27 @@ MUTANTS += [
         VALUE_SHARING,
         "if self._store is None or not keys or not self._in_force.band.has_copies:",
         "if self._store is None or not keys:",
+        ON_SERVERS,
+    ),
+    Mutant(
+        "values: copies are written some at a time",
+        VALUE_SHARING,
+        "len(batch) < WRITTEN_AT_ONCE and size < BYTES_AT_ONCE",
+        "True",
+        RAILS,
+    ),
+    Mutant(
+        "values: copies that wait to be written are bounded",
+        VALUE_SHARING,
+        "len(self._waiting) < MAX_WAITING and self._waiting_bytes + len(octets) <= MAX_WAITING_BYTES",
+        "True",
+        RAILS,
+    ),
+    Mutant(
+        "values: a Redis that refuses writes is not written for a while",
+        "tenantcache/stores/redisvalues.py",
+        "        if not self._writes.allows(clock.now()):",
+        "        if False:",
         ON_SERVERS,
     ),
     Mutant(

@@ -12,11 +12,11 @@ from tenantcache.errors import StoreError
 from tenantcache.freshness.core.freshness import Freshness
 from tenantcache.freshness.log import LogEntry
 from tenantcache.values.core.writebehind import FailedWrites, WriteBatch, WriteBehind
+from tenantcache.values.core.writequeue import WriteQueue
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
-from tenantcache.values.writebehind import Writes
 from tests.fakes import FakeClock
 from tests.freshness.loops import VirtualLoop
 
@@ -59,14 +59,7 @@ class World:
             negative_ttl=60,
             clock=self.clock,
             server_now=self.clock,
-        )
-        self.parts.writes = Writes(
-            self.parts.memory,
-            self.parts.acceptance,
-            self.parts.tell,
-            clock=self.clock,
-            max_writes=max_writes,
-            max_bytes=max_bytes,
+            write_queue=WriteQueue(max_writes, max_bytes),
         )
         self.values = Values(self.parts)
         self.freshness.restart("epoch", self.log[0])

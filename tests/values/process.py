@@ -48,6 +48,11 @@ class Reader:
     async def start(self) -> None:
         self._task = asyncio.create_task(self.read())
 
+    async def see(self, version: int) -> None:
+        """Until it was read, or a newer one."""
+        while not self.reads or self.reads[-1][2] < version:
+            await asyncio.sleep(0.001)
+
     async def stop(self) -> list[Read]:
         assert self._task is not None
         self._task.cancel()
@@ -86,6 +91,7 @@ async def main() -> None:
         todo: dict[str, Callable[..., Awaitable[Any]]] = {
             "get": reader.get,
             "start": reader.start,
+            "see": reader.see,
             "stop": reader.stop,
             "write": reader.write,
         }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypedDict, TypeVar
 
 import msgspec
@@ -243,6 +244,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Plan, {"name": "pro"}, r"of type dict, not Plan; give Plan.model_validate\(...\) of it"),
     (Settings, {"theme": "dark"}, "dict"),
     (Above, Below(a=1, b=2), "of type Below and comes back as Above"),
+    (Plan, SimpleNamespace(**vars(PLAN)), "of type SimpleNamespace, not Plan; give Plan.model_validate"),
     (AnyField, AnyField(found={"at": NOW}), r"the value.found\['at'\] is of type datetime and comes back as str"),
     (Decimal | str, "1.1", "of type str and comes back as Decimal"),
     (Octets, Octets(octets=b"\xff"), "not UTF-8; give its model ser_json_bytes and val_json_bytes 'base64'"),

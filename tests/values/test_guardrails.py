@@ -137,7 +137,7 @@ class TestSecrets:
         await values.get_or_load("a", load, tenant="acme", ttl=60)
         await values.get_or_load("b", load, tenant="acme", ttl=60)
         await values.get_many(["c", "d"], load_many, tenant="acme", ttl=60)
-        await asyncio.wait_for(values.get_or_load("e", load, tenant="acme", ttl=60), 1)
+        await asyncio.wait_for(values.get_or_load("e", load, tenant="acme", ttl=60), 60)
         places = [line.partition(", holds")[0] for line in told()]
         assert len(set(places)) == 4
         assert all(f"{__file__}:" in place for place in places[:3])

@@ -13,6 +13,7 @@ from tenantcache import Settings, StoreUnavailableError, TenantCache
 from tenantcache.budget.core.bands import Band
 from tenantcache.freshness.log import Doubt, LogEntry
 from tenantcache.values.core.valuekey import value_name
+from tenantcache.values.valuestore import CopyToWrite
 from tenantcache.wiring.stores import Stores
 from tests.fakes import FakeClock, FakeCounters, FakeDatabase, make_cache
 from tests.values.test_values import Loader, getter, settle
@@ -203,13 +204,32 @@ async def test_what_was_asked_for_again_outlives_a_scan(cache: TenantCache, chan
 # Ends.
 
 
+async def test_a_loader_that_is_cancelled_says_so(cache: TenantCache) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="the loader of 'a' was cancelled"):
+        await cache.values.get_or_load("a", cancelled, tenant="acme", ttl=60)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [([1], "gave a list"), (None, "gave a NoneType"), ({7: "x"}, "gave a value of 7")]
+)
+async def test_a_loader_of_many_gives_them_by_their_keys(cache: TenantCache, given: Any, told: str) -> None:
+    async def load(_: Sequence[str]) -> Any:
+        return given
+
+    with pytest.raises(TypeError, match=told):
+        await cache.values.get_many(["7"], load, tenant="acme", ttl=60)
+
+
 async def test_closing_ends_the_loads_and_tells_those_who_wait(cache: TenantCache) -> None:
     loader = Gated()
     asking = asyncio.create_task(getter(cache, loader, ttl=60)())  # type: ignore[arg-type]
     await settle()
     await cache.close()
     with pytest.raises(StoreUnavailableError, match="the engine is closing"):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await asking
 
 
@@ -220,7 +240,7 @@ class SilentCopies:
         await asyncio.get_running_loop().create_future()
         return []
 
-    async def put(self, key: str, stored: bytes, seconds: float) -> None: ...
+    async def put_many(self, copies: Sequence[CopyToWrite]) -> None: ...
 
 
 def test_a_load_does_not_outlive_its_event_loop(clock: FakeClock, database: FakeDatabase) -> None:
@@ -235,7 +255,7 @@ def test_a_load_does_not_outlive_its_event_loop(clock: FakeClock, database: Fake
     async def go_on() -> Any:
         async with cache:
             stores.in_force.band = Band.NO_COPIES
-            return await asyncio.wait_for(getter(cache, Loader("new"), ttl=60)(), 1)
+            return await asyncio.wait_for(getter(cache, Loader("new"), ttl=60)(), 60)
 
     first = asyncio.new_event_loop()
     first.run_until_complete(begin())

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from tenantcache.budget.core.bands import Band, BandInForce
+from tenantcache.errors import StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.values.core.lifetime import Lifetime
 from tenantcache.values.core.stored import Stored
-from tenantcache.values.sharing import MAX_REMEMBERED, ValueSharing
+from tenantcache.values.sharing import MAX_REMEMBERED, MAX_WAITING, WRITTEN_AT_ONCE, ValueSharing
+from tenantcache.values.valuestore import CopyToWrite
 
 
 class FakeCopies:
@@ -19,19 +21,25 @@ class FakeCopies:
 
     def __init__(self) -> None:
         self.written: list[str] = []
+        self.batches: list[int] = []
+        self.fails = False
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         return [None for _ in keys]
 
-    async def put(self, key: str, stored: bytes, seconds: float) -> None:
-        self.written.append(key)
+    async def put_many(self, copies: Sequence[CopyToWrite]) -> None:
+        self.batches.append(len(copies))
+        await asyncio.sleep(0)
+        if self.fails:
+            raise StoreError("Redis did not answer in time")
+        self.written += [copy.key for copy in copies]
 
 
 class Process:
-    def __init__(self, *, is_billed: bool = True, band: Band = Band.NORMAL) -> None:
+    def __init__(self, *, is_billed: bool = True, band: Band = Band.NORMAL, max_value_bytes: int = 1_000) -> None:
         self.copies, in_force = FakeCopies(), BandInForce()
         in_force.band = band
-        self.sharing = ValueSharing(self.copies, in_force, is_billed=is_billed, max_value_bytes=1_000)
+        self.sharing = ValueSharing(self.copies, in_force, is_billed=is_billed, max_value_bytes=max_value_bytes)
 
     async def load(self, key: str, at: float, life: float = 60.0, value: bytes = b"1") -> int | None:
         size = self.sharing.write_soon(key, Stored("e", LogMark(1, 1), at, Lifetime(life), (), value))
@@ -110,3 +118,45 @@ async def test_the_size_of_what_is_too_large_is_told() -> None:
     assert await process.load("a", 0.0, value=b"1" * 1_000) == 1_098
     assert await process.load("b", 0.0) is None
     assert process.copies.written == ["b"]
+
+
+def give(process: Process, count: int, size: int = 1) -> None:
+    for number in range(count):
+        process.sharing.write_soon(f"k{number}", Stored("e", LogMark(1, 1), 0.0, Lifetime(60.0), (), b"1" * size))
+
+
+async def written(process: Process) -> None:
+    while process.sharing.is_writing:
+        await asyncio.sleep(0)
+
+
+async def test_many_are_written_one_batch_after_another() -> None:
+    process = Process(is_billed=False)
+    give(process, 2 * WRITTEN_AT_ONCE + 1)
+    await asyncio.sleep(0)
+    assert process.copies.batches == [WRITTEN_AT_ONCE], "the next one waits for the end of this one"
+    await written(process)
+    assert process.copies.batches == [WRITTEN_AT_ONCE, WRITTEN_AT_ONCE, 1]
+    assert process.copies.written == [f"k{number}" for number in range(2 * WRITTEN_AT_ONCE + 1)]
+
+
+async def test_large_ones_are_written_fewer_at_a_time_and_what_waits_is_bounded() -> None:
+    process = Process(is_billed=False, max_value_bytes=300_000)
+    give(process, 100, size=250_000)  # 25 MB of them, and 16 may wait
+    await written(process)
+    assert set(process.copies.batches) == {2, 1}
+    assert len(process.copies.written) == 63
+    give(process, MAX_WAITING + 1)
+    await written(process)
+    assert len(process.copies.written) == 63 + MAX_WAITING
+
+
+async def test_a_batch_that_fails_stops_nothing() -> None:
+    process = Process(is_billed=False)
+    process.copies.fails = True
+    give(process, WRITTEN_AT_ONCE + 1)
+    await written(process)
+    assert process.copies.batches == [WRITTEN_AT_ONCE, 1]
+    process.copies.fails = False
+    await process.load("a", 0.0)
+    assert process.copies.written == ["a"]

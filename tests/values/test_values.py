@@ -381,3 +381,41 @@ async def test_explain(cache: TenantCache, clock: FakeClock) -> None:
 async def test_terms_that_are_not_possible(cache: TenantCache, terms: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         await cache.values.get_or_load("a", Loader("x"), tenant="acme", **terms)
+
+
+async def test_explain_without_a_type_finds_what_is_held_of_any(cache: TenantCache) -> None:
+    values = cache.values
+    await values.get_or_load("a", Loader(7), tenant="acme", ttl=60, type=int)
+    await values.contains("team", 7, Loader([7]), tenant="acme", ttl=60)
+    assert [values.explain(key, tenant="acme").state for key in ("a", "team")] == ["fresh", "fresh"]
+    assert values.explain("a", tenant="acme", type=str).state == "absent"
+    assert values.explain("a", tenant="globex").state == "absent"
+
+
+async def test_keys_and_tags_are_texts(cache: TenantCache) -> None:
+    async def load_many(keys: Sequence[str]) -> Mapping[str, str]:
+        return dict.fromkeys(keys, "x")
+
+    key: Any = 7
+    values, loader = cache.values, Loader("x")
+    for call in (
+        values.get_or_load(key, loader, tenant="acme", ttl=60),
+        values.get_or_load("a", loader, tenant="acme", ttl=60, tags=[key]),
+        values.get_or_load("a", loader, tenant="acme", ttl=60, tags=lambda _: [key]),
+        values.invalidate(key, tenant="acme"),
+        values.invalidate(["a", "b"], tenant="acme"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match="give a text"):
+            await call
+    for call in (
+        values.get_or_load("a", loader, tenant="acme", ttl=60, tags=lambda _: "abc"),
+        values.get_many("abc", load_many, tenant="acme", ttl=60),
+    ):
+        with pytest.raises(TypeError, match="one text; give a list"):
+            await call
+
+
+async def test_tags_that_can_be_read_once_are_kept(cache: TenantCache) -> None:
+    tags: Any = (tag for tag in ("t",))
+    await cache.values.get_or_load("a", Loader("x"), tenant="acme", ttl=60, tags=tags)
+    assert cache.values.explain("a", tenant="acme").tags == ("t",)

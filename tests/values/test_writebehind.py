@@ -446,6 +446,17 @@ def test_a_close_ends_a_writer_that_hangs_and_those_who_wait_for_room() -> None:
         waiting.result()
 
 
+def test_a_close_tells_those_who_flush_of_what_was_given_up() -> None:
+    world = World()
+    world.fault = all_fail
+    world.run(world.write(1))
+    flushing = world.start(world.values.flush_writes(timeout=1000))
+    world.close()
+    assert flushing.done()
+    with pytest.raises(StoreUnavailableError, match="1 values could not be written, and were given up"):
+        flushing.result()
+
+
 def test_an_application_hears_of_a_stop_after_its_values_were_written() -> None:
     """It closes its connections then, which its writers use."""
     clock = FakeClock()
@@ -515,3 +526,8 @@ def test_what_cannot_be_stored_is_said_at_once(world: World) -> None:
 def test_options_that_cannot_work(world: World, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         WriteBehind(world.save, **option)
+
+
+def test_a_writer_is_a_function() -> None:
+    with pytest.raises(TypeError, match="None cannot be a writer"):
+        WriteBehind(None)  # type: ignore[arg-type]

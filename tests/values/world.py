@@ -19,10 +19,12 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry
 from tenantcache.values.core.floors import Floors
 from tenantcache.values.core.valuekey import tag_name, value_name
+from tenantcache.values.core.writequeue import WriteQueue
 from tenantcache.values.memory import ValueMemory
 from tenantcache.values.parts import ValueParts
 from tenantcache.values.sharing import ValueSharing
 from tenantcache.values.values import Values
+from tenantcache.values.valuestore import CopyToWrite
 from tests.fakes import FakeClock
 
 
@@ -147,10 +149,10 @@ class FakeRedis:
         await self._messages.pause()
         return found
 
-    async def put(self, key: str, stored: bytes, seconds: float) -> None:
-        self.writes += 1
+    async def put_many(self, copies: Sequence[CopyToWrite]) -> None:
+        self.writes += len(copies)
         await self._messages.pause()
-        self.stored[key] = stored
+        self.stored.update({copy.key: copy.stored for copy in copies})
 
 
 @dataclass
@@ -181,6 +183,7 @@ class Process:
             negative_ttl=60,
             clock=self.clock,
             server_now=self.clock,
+            write_queue=WriteQueue(1000, 1_000_000),
             floors=Floors(max_floors),
         )
         self.values = Values(self.parts)

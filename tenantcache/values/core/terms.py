@@ -25,8 +25,8 @@ class Terms:
     hard: float = HARD_TIMEOUT
 
     def __post_init__(self) -> None:
-        if isinstance(self.tags, str):
-            raise TypeError(f"tags={self.tags!r} is one text; give a list of tags")
+        if not callable(self.tags):
+            object.__setattr__(self, "tags", _listed(self.tags))  # a generator can be read once
 
     @property
     def known_tags(self) -> tuple[str, ...]:
@@ -37,4 +37,10 @@ class Terms:
         """Those of a value; that there is none has only those that are known beforehand."""
         if value is None or not callable(self.tags):
             return self.known_tags
-        return tuple(self.tags(value))
+        return _listed(self.tags(value))
+
+
+def _listed(tags: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        raise TypeError(f"tags={tags!r:.80} is one text; give a list of tags")
+    return tuple(tags)

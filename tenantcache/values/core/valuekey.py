@@ -19,8 +19,15 @@ _NOT_IN_TENANT = re.compile(rb"[^A-Za-z0-9_.@/=+,-]")
 _NOT_IN_KEY = re.compile(rb"[^A-Za-z0-9_.@/=+,:-]")
 
 
+def text_of(what: str, given: object) -> str:
+    """Raises TypeError for anything but a text: 7 and "7" would be two values in memory, and one in Redis."""
+    if not isinstance(given, str):
+        raise TypeError(f"{given!r:.80} cannot be {what}; give a text")
+    return given
+
+
 def _escape(allowed_not: re.Pattern[bytes], text: str) -> str:
-    octets = text.encode("utf-8", "surrogatepass")
+    octets = text_of("a key or a tag", text).encode("utf-8", "surrogatepass")
     return allowed_not.sub(lambda found: b"%%%02X" % found[0][0], octets).decode("ascii")
 
 

@@ -41,7 +41,7 @@ class WriteBehind(Generic[T]):
     `timeout`: of one call. `give_up_after`: from the first failure of a value. `on_failed` is told of what is given up:
     a coroutine function, or a function, which is called in a thread. `max_wait`: for room in a full queue.
 
-    Raises ValueError.
+    Raises ValueError and TypeError.
     """
 
     write: Callable[[WriteBatch[T]], Awaitable[object]]
@@ -53,6 +53,8 @@ class WriteBehind(Generic[T]):
     max_wait: float = 5.0
 
     def __post_init__(self) -> None:
+        if not callable(self.write):
+            raise TypeError(f"{self.write!r:.80} cannot be a writer; give an async function of a batch")
         if self.delay < 0 or self.give_up_after < 0 or self.max_wait < 0 or self.timeout <= 0:
             raise ValueError("delay=, give_up_after= and max_wait= are seconds, 0 or more; timeout= is over 0")
         if self.max_batch < 1:
