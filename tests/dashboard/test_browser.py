@@ -29,10 +29,10 @@ from tests.servers.databases import Databases
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
-TENANTS = """
+TENANTS = r"""
     insert into tenantcache.tenants (id, name, subdomain) values
-        ('t1', 'Acme', 'acme'), ('t2', '<b onmouseover=alert(1)>Bold</b>', 'bold');
-    insert into tenantcache.usage values ('t1', current_date, 70, now()), ('t2', current_date, 7, now())
+        ('t1', 'Acme', 'acme'), (E't\n2', '<b onmouseover=alert(1)>Bold</b>', 'bold');
+    insert into tenantcache.usage values ('t1', current_date, 70, now()), (E't\n2', current_date, 7, now())
 """
 
 

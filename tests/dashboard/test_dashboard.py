@@ -237,6 +237,13 @@ class TestPages:
         assert page.status_code == 200
         assert not re.search(r"<script>|<img", page.text)
 
+    async def test_a_name_of_blanks_is_told_by_its_id(self, cache: TenantCache, url: str) -> None:
+        await run(url, "update tenantcache.tenants set name = ' ' where id = 't1'")
+        await cache.sync()
+        await cache.resolve("acme.localhost")
+        for path in ("/", "/tenants?search=acme", "/tenant?id=t1"):
+            assert re.search(">t1<", (await get(Dashboard(cache, allow), path)).text), path
+
     async def test_no_page_has_a_password(self, url: str, redis_url: str) -> None:
         settings = Settings(
             database_url=url.replace("postgres@", "postgres:hunter2@"), redis_url="redis://user:hunter2@127.0.0.1:1/0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -157,7 +158,7 @@ class Dashboard:
 
     async def _act(self, request: Request, action: str) -> Response:
         form = await read_form(request)
-        tenant_id = form.get("id", "")
+        tenant_id = unquote(form.get("id", ""))  # browsers would change its line breaks
         if not is_own_form(request) or not self._tokens.is_right(request, form.get("token", ""), action, tenant_id):
             return _plain(403, "This form is not one of this page, or it is an old one. Load the page again.")
         return await self._tenants.act(request, action, tenant_id)
