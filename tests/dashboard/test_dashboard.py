@@ -535,6 +535,12 @@ class TestStream:
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    async def test_it_ends_by_itself(self, cache: TenantCache, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "LIFE", 0.05)
+        reader = Reader(Dashboard(cache, allow))
+        await asyncio.wait_for(reader.task, SOON)
+        assert len(reader.parts) >= 1
+
     async def test_there_is_a_bounded_number(self, cache: TenantCache, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stream, "MAX_STREAMS", 2)
         app = Dashboard(cache, allow)
