@@ -320,6 +320,20 @@ class TestActions:
         assert secure.startswith("__Host-")
         assert "Secure" in secure
 
+    async def test_the_counters_are_asked_what_is_left_of_a_minute(
+        self, app: Dashboard, cache: TenantCache, billed_commands: BilledCommands
+    ) -> None:
+        await cache.tenants.update("t1", limit_per_minute=100)
+        async with client(app) as browser:
+            before = await browser.get("/tenant?id=t1")
+            assert "not known here" in before.text
+            fields, billed = await self.form(browser, "ask"), billed_commands.total()
+            page = await browser.post("/tenant/ask", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
+            assert 1 <= billed_commands.total() - billed <= 2
+        assert "as the counters said at" in page.text
+        assert "at least 100<" in page.text
+        assert (await get(app, "/tenant/ask")).status_code == 405
+
     async def test_what_cannot_be_done_is_said(self, app: Dashboard, cache: TenantCache) -> None:
         async with client(app) as browser:
             fields = await self.form(browser, "suspend", "t2")

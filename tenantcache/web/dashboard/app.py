@@ -20,7 +20,7 @@ from tenantcache.web.dashboard.fleetview import FleetView
 from tenantcache.web.dashboard.forms import read_form
 from tenantcache.web.dashboard.notices import notices_of
 from tenantcache.web.dashboard.stream import Streams
-from tenantcache.web.dashboard.tenantpage import ACTIONS, TenantPages
+from tenantcache.web.dashboard.tenantpage import FORMS, TenantPages
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.problems import UNKNOWN_HOST
 
@@ -95,7 +95,7 @@ class Dashboard:
             except StoreUnavailableError as error:
                 return _plain(503, str(error))
         folder, _, name = path.partition("/")
-        allowed = "POST" if folder == "tenant" and name in ACTIONS else "GET, HEAD"
+        allowed = "POST" if folder == "tenant" and name in FORMS else "GET, HEAD"
         if request.method not in allowed.split(", "):
             return _plain(405, f"This takes {allowed}.", allowed)
         if allowed == "POST":
