@@ -4,7 +4,7 @@
     python -m benchmarks.outages --draw DIRECTORY     draw that again, without a run
     python -m benchmarks.outages --short ...          five minutes, to see that it runs; the pictures mean little
 
-A run takes 37 minutes: alerts wait before they fire, and curves take time to fill. Chromium is the system's own, or the
+A run takes 32 minutes: alerts wait before they fire, and curves take time to fill. Chromium is the system's own, or the
 one that $CHROMIUM names; `prometheus` is Debian's package.
 """
 
