@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-PAGE = (Path(__file__).parents[1] / "docs" / "dashboard.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, OUTAGES = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("dashboard", "outages"))
 
 
 def test_the_example_lets_operators_in_and_no_one_else(
@@ -27,8 +28,7 @@ def test_the_example_lets_operators_in_and_no_one_else(
         assert client.get("/ops/fleet/", headers={"Host": "acme.localhost"}).status_code == 404
 
 
-def test_its_pictures_are_there() -> None:
-    pictures = re.findall(r"!\[[^\]]+\]\((images/[^)]+)\)", PAGE)
-    assert len(pictures) == 3
-    sizes = [(Path(__file__).parents[1] / "docs" / name).stat().st_size for name in pictures]
-    assert max(sizes) < 300_000
+def test_its_pictures_are_there_and_those_of_an_outage() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\((images/[^)]+)\)", PAGE + OUTAGES)
+    assert len(pictures) == 4
+    assert max((DOCS / name).stat().st_size for name in pictures) < 600_000

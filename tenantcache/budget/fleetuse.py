@@ -242,15 +242,14 @@ class FleetUse:
         try:
             await self._report()
         except POSTGRES_FAILURES as error:
-            logger.log(
-                logging.INFO if self._failing else logging.WARNING,
-                "what the fleet uses of Redis is not known, only what this process does: %s",
-                error,
-            )
+            if not self._failing:
+                logger.warning("what the fleet uses of Redis is not known, only what this process does: %s", error)
             self._failing = True
         except Exception:
             logger.exception("reporting what is used of Redis goes on past what failed")
         else:
+            if self._failing:
+                logger.info("what the fleet uses of Redis is known again")
             self._failing = False
         self.on_report()
 

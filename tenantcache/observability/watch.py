@@ -93,10 +93,12 @@ class Watch:
             directory.write(own)
         except OSError as error:
             self._snapshot_failures += 1
-            level = logging.INFO if self._is_failing else logging.ERROR
-            logger.log(level, "metrics of this process are not shared with the other workers: %s", error)
+            if not self._is_failing:
+                logger.error("metrics of this process are not shared with the other workers: %s", error)
             self._is_failing = True
         else:
+            if self._is_failing:
+                logger.info("metrics of this process are shared with the other workers again")
             self._is_failing = False
 
     # Reading.

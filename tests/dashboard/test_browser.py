@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from example_app.site import create_app
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers.server import free_port
 from tenantcache.web.dashboard import Dashboard, fleetreader, from_this_machine, stream
@@ -28,21 +29,25 @@ from tests.servers.databases import Databases
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
-TENANTS = """
+TENANTS = r"""
     insert into tenantcache.tenants (id, name, subdomain) values
-        ('t1', 'Acme', 'acme'), ('t2', '<b onmouseover=alert(1)>Bold</b>', 'bold');
-    insert into tenantcache.usage values ('t1', current_date, 70, now()), ('t2', current_date, 7, now())
+        ('t1', 'Acme', 'acme'), (E't\n2', '<b onmouseover=alert(1)>Bold</b>', 'bold');
+    insert into tenantcache.usage values ('t1', current_date, 70, now()), (E't\n2', current_date, 7, now())
 """
 
 
-@contextmanager
-def served(url: str, redis_url: str) -> Iterator[str]:
-    """The dashboard as an application mounts it, by a uvicorn in a thread."""
+def dashboard(url: str, redis_url: str) -> Starlette:
+    """As an application mounts it."""
     cache = TenantCache(Settings(database_url=url, redis_url=redis_url))
-    app = Starlette(
+    return Starlette(
         routes=[Mount("/ops/fleet", Dashboard(cache, from_this_machine))],
         middleware=[Middleware(TenantMiddleware, cache=cache)],
     )
+
+
+@contextmanager
+def served(app: Starlette) -> Iterator[int]:
+    """The port of a uvicorn in a thread."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -50,7 +55,7 @@ def served(url: str, redis_url: str) -> Iterator[str]:
     while not server.started and thread.is_alive():
         threading.Event().wait(0.01)
     try:
-        yield f"http://localhost:{port}/ops/fleet/"
+        yield port
     finally:
         server.should_exit = server.force_exit = True
         thread.join()
@@ -68,8 +73,9 @@ def site(databases: Databases, redis_server: Any, quick: pytest.MonkeyPatch) -> 
     execute(url, TENANTS)
     quick.setattr(stream, "INTERVAL", 0.2)
     quick.setattr(fleetreader, "MIN_AGE", 0.1)
-    with served(url, redis_server.url) as address:
-        yield SimpleNamespace(url=address, database_url=url)
+    with served(dashboard(url, redis_server.url)) as port:
+        address = f"http://localhost:{port}/ops/fleet/"
+        yield SimpleNamespace(url=address, database_url=url, redis_url=redis_server.url)
     elsewhere(databases.drop, url)
 
 
@@ -133,6 +139,15 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(page: Page, site: SimpleNamesp
     page.emulate_media(color_scheme="dark")
     assert violations(page) == []
     assert page.evaluate(WIDE) == []
+
+
+def test_axe_finds_nothing_in_the_example_app(page: Page, site: SimpleNamespace) -> None:
+    settings = Settings(database_url=site.database_url, redis_url=site.redis_url, base_domains=["localhost"])
+    with served(create_app(settings)) as port:
+        for host in ("localhost", "acme.localhost"):
+            page.goto(f"http://{host}:{port}/")
+            assert violations(page) == []
+        page.goto("about:blank")  # it asks no more
 
 
 def test_a_change_comes_without_a_reload(page: Page, site: SimpleNamespace) -> None:

@@ -237,6 +237,13 @@ class TestPages:
         assert page.status_code == 200
         assert not re.search(r"<script>|<img", page.text)
 
+    async def test_a_name_of_blanks_is_told_by_its_id(self, cache: TenantCache, url: str) -> None:
+        await run(url, "update tenantcache.tenants set name = ' ' where id = 't1'")
+        await cache.sync()
+        await cache.resolve("acme.localhost")
+        for path in ("/", "/tenants?search=acme", "/tenant?id=t1"):
+            assert re.search(">t1<", (await get(Dashboard(cache, allow), path)).text), path
+
     async def test_no_page_has_a_password(self, url: str, redis_url: str) -> None:
         settings = Settings(
             database_url=url.replace("postgres@", "postgres:hunter2@"), redis_url="redis://user:hunter2@127.0.0.1:1/0"
@@ -312,6 +319,20 @@ class TestActions:
         assert "set-cookie" not in again.headers
         assert secure.startswith("__Host-")
         assert "Secure" in secure
+
+    async def test_the_counters_are_asked_what_is_left_of_a_minute(
+        self, app: Dashboard, cache: TenantCache, billed_commands: BilledCommands
+    ) -> None:
+        await cache.tenants.update("t1", limit_per_minute=100)
+        async with client(app) as browser:
+            before = await browser.get("/tenant?id=t1")
+            assert "not known here" in before.text
+            fields, billed = await self.form(browser, "ask"), billed_commands.total()
+            page = await browser.post("/tenant/ask", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
+            assert 1 <= billed_commands.total() - billed <= 2
+        assert "as the counters said at" in page.text
+        assert "at least 100<" in page.text
+        assert (await get(app, "/tenant/ask")).status_code == 405
 
     async def test_what_cannot_be_done_is_said(self, app: Dashboard, cache: TenantCache) -> None:
         async with client(app) as browser:
@@ -527,6 +548,12 @@ class TestStream:
             assert stream.is_stopping()
         finally:
             signal.signal(signal.SIGTERM, before)
+
+    async def test_it_ends_by_itself(self, cache: TenantCache, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "LIFE", 0.05)
+        reader = Reader(Dashboard(cache, allow))
+        await asyncio.wait_for(reader.task, SOON)
+        assert len(reader.parts) >= 1
 
     async def test_there_is_a_bounded_number(self, cache: TenantCache, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stream, "MAX_STREAMS", 2)

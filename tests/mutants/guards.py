@@ -3285,6 +3285,20 @@ MUTANTS += [
         DASHBOARD,
     ),
     Mutant(
+        "dashboard: streams end when a server that drains stops",
+        "tenantcache/web/drain.py",
+        'return getattr(server, "should_exit", False) is True',
+        "return False",
+        DASHBOARD,
+    ),
+    Mutant(
+        "dashboard: a report of a time to come hides no other",
+        "tenantcache/web/dashboard/fleetreader.py",
+        "known.newest = min(newest, stored.now)",
+        "known.newest = newest",
+        DASHBOARD,
+    ),
+    Mutant(
         "dashboard: a slow client's stream ends",
         STREAM,
         "async with asyncio.timeout(SEND_TIMEOUT):",
@@ -3296,6 +3310,16 @@ MUTANTS += [
         "tenantcache/observability/watch.py",
         "metric is not TENANT_REQUESTS or self._tenants is not None",
         "True",
+        METRICS,
+    ),
+    Mutant(
+        "metrics: a directory that was removed is made again",
+        SNAPSHOTS,
+        """            self.forget()
+            self.join()
+""",
+        """            pass
+""",
         METRICS,
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,7 +20,7 @@ from tenantcache.web.dashboard.fleetview import FleetView
 from tenantcache.web.dashboard.forms import read_form
 from tenantcache.web.dashboard.notices import notices_of
 from tenantcache.web.dashboard.stream import Streams
-from tenantcache.web.dashboard.tenantpage import ACTIONS, TenantPages
+from tenantcache.web.dashboard.tenantpage import FORMS, TenantPages
 from tenantcache.web.lifespan import answer, live
 from tenantcache.web.problems import UNKNOWN_HOST
 
@@ -94,7 +95,7 @@ class Dashboard:
             except StoreUnavailableError as error:
                 return _plain(503, str(error))
         folder, _, name = path.partition("/")
-        allowed = "POST" if folder == "tenant" and name in ACTIONS else "GET, HEAD"
+        allowed = "POST" if folder == "tenant" and name in FORMS else "GET, HEAD"
         if request.method not in allowed.split(", "):
             return _plain(405, f"This takes {allowed}.", allowed)
         if allowed == "POST":
@@ -157,7 +158,7 @@ class Dashboard:
 
     async def _act(self, request: Request, action: str) -> Response:
         form = await read_form(request)
-        tenant_id = form.get("id", "")
+        tenant_id = unquote(form.get("id", ""))  # browsers would change its line breaks
         if not is_own_form(request) or not self._tokens.is_right(request, form.get("token", ""), action, tenant_id):
             return _plain(403, "This form is not one of this page, or it is an old one. Load the page again.")
         return await self._tenants.act(request, action, tenant_id)

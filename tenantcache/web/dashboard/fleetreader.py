@@ -101,7 +101,7 @@ class FleetReader:
     def _name_of(self, tenant_id: str) -> str:
         """As memory has it, or had it. One that was never there is called by its id: a name is not worth a query."""
         tenant = self._cache.memory.tenant_of(tenant_id)
-        return self._names.get(tenant_id, tenant_id) if tenant is None else tenant.name
+        return self._names.get(tenant_id, tenant_id) if tenant is None else tenant.name.strip() or tenant_id
 
     async def _look(self) -> None:
         store = self._cache.reports.store

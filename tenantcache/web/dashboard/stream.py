@@ -20,7 +20,9 @@ from starlette.types import Message, Receive, Send
 INTERVAL = 2.0
 """Seconds between two messages."""
 
-LIFE = 60.0
+LIFE = 20.0
+"""Seconds. A server that tells nothing of its stop (granian) waits so long, and Kubernetes kills it after 30."""
+
 SEND_TIMEOUT = 10.0
 MAX_STREAMS = 20
 RETRY = 1_000
@@ -82,7 +84,7 @@ class Streams:
 
 
 def is_stopping() -> bool:
-    """Whether uvicorn was told to stop: its own handler knows, or a `Drain` before it. Other servers cancel streams."""
+    """Whether uvicorn was told to stop: its own handler knows, or a `Drain` before it. hypercorn cancels streams."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return getattr(server, "should_exit", False) is True
 

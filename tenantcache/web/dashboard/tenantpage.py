@@ -16,6 +16,7 @@ from tenantcache.engine import TenantCache
 from tenantcache.errors import POSTGRES_FAILURES, StoreUnavailableError, TenantCacheError
 from tenantcache.fleet.reportstore import LoggedChange
 from tenantcache.ratelimit.calendars import calendar_of
+from tenantcache.ratelimit.core.decision import Quota
 from tenantcache.tenant import Tenant
 from tenantcache.web.dashboard.access import FormTokens
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 ACTIONS = {"suspend": "suspended", "resume": "active again", "reset": "reset"}
 """What a form may do, and what is said afterwards."""
+
+ASK = "ask"
+"""The form that has the counters asked what is left."""
+
+FORMS = (*ACTIONS, ASK)
 
 DAYS = 30
 MAX_CHANGES = 12
@@ -56,10 +62,13 @@ class TenantPages:
     def __init__(self, cache: TenantCache, pages: Pages, tokens: FormTokens) -> None:
         self._cache, self._pages, self._tokens = cache, pages, tokens
 
-    async def show(self, request: Request, fault: str | None = None, status: int = 200) -> Response:
-        tenant_id = request.query_params.get("id", "")
+    async def show(self, request: Request) -> Response:
+        return await self._show(request, request.query_params.get("id", ""))
+
+    async def _show(self, request: Request, tenant_id: str, *, asks: bool = False) -> Response:
         try:
             view = await self._read(tenant_id)
+            asked = await self._cache.peek(view.tenant) if asks and view is not None else None
         except (StoreUnavailableError, *POSTGRES_FAILURES) as error:
             return self._pages.page("missing.html", request, 503, title="Postgres does not answer", text=str(error))
         if view is None:
@@ -69,20 +78,25 @@ class TenantPages:
         page = self._pages.page(
             "tenant.html",
             request,
-            status,
             view=view,
-            held=self._cache.quotas(view.tenant) if self._cache.memory.aliases_of(tenant_id) else (),
-            tokens={action: self._tokens.make(cookie, action, tenant_id) for action in ACTIONS},
+            left={quota.name: quota.remaining for quota in asked or self._known(view.tenant)},
+            asked=asked is not None,
+            tokens={action: self._tokens.make(cookie, action, tenant_id) for action in FORMS},
             now=self._cache.server_now(),
             interval=self._cache.settings.usage_interval,
             done=ACTIONS.get(request.query_params.get("done", "")),
-            fault=fault,
         )
         self._tokens.keep(page, request, cookie)
         return page
 
+    def _known(self, tenant: Tenant) -> Sequence[Quota]:
+        """What is left as this process knows it, if it serves the tenant."""
+        return self._cache.quotas(tenant) if self._cache.memory.aliases_of(tenant.id) else ()
+
     async def act(self, request: Request, action: str, tenant_id: str) -> Response:
-        """Suspend, resume or reset a tenant, as the administrative API does it."""
+        """Suspend, resume or reset a tenant, as the administrative API does it, or ask what is left."""
+        if action == ASK:
+            return await self._show(request, tenant_id, asks=True)
         try:
             if action == "suspend":
                 await self._cache.tenants.suspend(tenant_id)

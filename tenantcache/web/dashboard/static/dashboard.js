@@ -45,7 +45,7 @@
     source = new EventSource(root.dataset.stream);
     source.onmessage = (event) => { show(JSON.parse(event.data)); wait(); say("Live", "on"); };
     source.onerror = () => {
-      // A stream ends after a minute, and begins again by itself.
+      // A stream ends after 20 seconds, and begins again by itself.
       if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source) { source.close(); start(); } }, 5000);
     };
   }
