@@ -20,7 +20,7 @@ from math import floor
 from typing import Literal
 
 from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Reading, Window
 
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
@@ -53,7 +53,7 @@ class FixedEdge:
         """Return what to read with each take."""
         return []
 
-    def see(self, value: int, limit: int | None) -> None:
+    def see(self, value: Reading, limit: int | None) -> None:
         """The previous minute's counter has been read."""
 
     def enter(self, used: int, *, is_next: bool) -> bool:
@@ -94,9 +94,9 @@ class SlidingEdge:
     def reads(self, number: int) -> list[Line]:
         return [Line(Debit(Window("minute", number - 1), 0), 0)]
 
-    def see(self, value: int, limit: int | None) -> None:
-        self.is_assumed = value == OUT_OF_REACH
-        self._previous = value if value != OUT_OF_REACH else limit or 0
+    def see(self, value: Reading, limit: int | None) -> None:
+        self.is_assumed = value is OUT_OF_REACH
+        self._previous = limit or 0 if value is OUT_OF_REACH else value
 
     def enter(self, used: int, *, is_next: bool) -> bool:
         self._previous, self.is_assumed = used if is_next else 0, False
