@@ -22,6 +22,10 @@ from typing import Literal
 from tenantcache.ratelimit.core.ledger import Line
 from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Reading, Window
 
+ROUNDING = 0.05
+"""Milliseconds by which `allowance` may find a token late. Of the highest limit, 2^31 tokens, a float is exact to
+2^-22 of a token. If a single token weighs in a minute, that is 0.014 ms."""
+
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
     """Return the tokens of the current minute that may be out at `elapsed` seconds of it."""
@@ -31,10 +35,10 @@ def allowance(limit: int, previous: int, elapsed: float) -> int:
 def free_at(limit: int, previous: int, used: int, tokens: int) -> float:
     """The seconds of the minute at which `tokens` more than the `used` ones are within the limit, which holds both.
 
-    Up to a millisecond late, so as not to be early.
+    Up to 1.05 ms late, so as not to be early.
     """
     elapsed = MINUTE * (1 - (limit - used - tokens) / previous) if previous else 0.0
-    return (floor(max(0.0, elapsed) * 1000) + 1) / 1000
+    return (floor(max(0.0, elapsed) * 1000 + ROUNDING) + 1) / 1000
 
 
 class FixedEdge:
