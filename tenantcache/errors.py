@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tenantcache.ratelimit.core.windows import Reading
+    from tenantcache.ratelimit.core.windows import CounterValue
 
 
 class TenantCacheError(Exception):
@@ -95,7 +95,7 @@ class StoreError(Exception):
         self.suspended = suspended
         self.refused: bool = refused or suspended
         self.starved = starved
-        self.values: Sequence[Sequence[Reading | None]] = ()
+        self.values: Sequence[Sequence[CounterValue | None]] = ()
 
 
 class RejectedError(StoreError):

@@ -16,7 +16,7 @@ from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN
 from tenantcache.ratelimit.core.rest import Resting
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Calendar, Policy, Reading, Window, minute_at
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Calendar, CounterValue, Policy, Window, minute_at
 from tenantcache.tenant import Limits
 
 BACK = 5.0
@@ -157,7 +157,7 @@ class Holding:
         """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
         return tuple(line for line in (self.minute.quota(now), self.day.quota(now)) if line is not None)
 
-    def observe(self, values: Mapping[Window, Reading], now: float) -> None:
+    def observe(self, values: Mapping[Window, CounterValue], now: float) -> None:
         """Take note of counters that were read."""
         known = {window: value for window, value in values.items() if value is not OUT_OF_REACH}
         self.minute.observe(known, now)
@@ -213,7 +213,7 @@ class Holding:
             cost = min(cost, self.day.held)
         return cost
 
-    def settle(self, take: Take, values: Sequence[Reading | None], now: float, *, is_same: bool) -> list[Line]:
+    def settle(self, take: Take, values: Sequence[CounterValue | None], now: float, *, is_same: bool) -> list[Line]:
         """Enter the counters' new values; return what to send to repair those that were lost.
 
         `is_same`: the take was planned in counters of the version that the current minute has (rule 7).

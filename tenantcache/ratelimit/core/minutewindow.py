@@ -15,7 +15,7 @@ from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.rest import RestingMinute
 from tenantcache.ratelimit.core.sliding import Edge
-from tenantcache.ratelimit.core.windows import MINUTE, Reading, Window, minute_at, minute_end, quarter_of
+from tenantcache.ratelimit.core.windows import MINUTE, CounterValue, Window, minute_at, minute_end, quarter_of
 
 
 class MinuteWindow(MinuteTokens):
@@ -139,7 +139,7 @@ class MinuteWindow(MinuteTokens):
         if (value := values.get(self.window)) is not None:
             self._forecast.usage.see(value + values.get(Window("quarter", quarter_of(self.number)), 0), now)
 
-    def observe_previous(self, values: Mapping[Window, Reading | None]) -> None:
+    def observe_previous(self, values: Mapping[Window, CounterValue | None]) -> None:
         """Take note of what the minute before it held, if that is among what was read."""
         if (value := values.get(Window("minute", self.number - 1))) is not None:
             self._edge.see(value, self.limit)

@@ -20,7 +20,7 @@ from math import floor
 from typing import Literal
 
 from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Reading, Window
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, CounterValue, Debit, Window
 
 ROUNDING = 0.05
 """Milliseconds by which `allowance` may find a token late. Of the highest limit, 2^31 tokens, a float is exact to
@@ -57,7 +57,7 @@ class FixedEdge:
         """Return what to read with each take."""
         return []
 
-    def see(self, value: Reading, limit: int | None) -> None:
+    def see(self, value: CounterValue, limit: int | None) -> None:
         """The previous minute's counter has been read."""
 
     def enter(self, used: int, *, is_next: bool) -> bool:
@@ -98,7 +98,7 @@ class SlidingEdge:
     def reads(self, number: int) -> list[Line]:
         return [Line(Debit(Window("minute", number - 1), 0), 0)]
 
-    def see(self, value: Reading, limit: int | None) -> None:
+    def see(self, value: CounterValue, limit: int | None) -> None:
         self.is_assumed = value is OUT_OF_REACH
         self._previous = limit or 0 if value is OUT_OF_REACH else value
 

@@ -79,7 +79,7 @@ class OutOfReach(Enum):
 
 OUT_OF_REACH: Final = OutOfReach.OUT_OF_REACH
 
-Reading = int | OutOfReach
+CounterValue = int | OutOfReach
 """What a counter held after a debit. Only a past minute that was not debited is out of reach."""
 
 
