@@ -17,7 +17,7 @@ MAX_SECOND_CHANCES = 16
 """Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
 
 
-class Holding:
+class HeldEntries:
     """`room` is how many entries there will be. `live` and `packed` are in the order in which they came or were put
     last; each alias is in one of them at most."""
 
