@@ -28,7 +28,8 @@ class HeldEntries:
         self.by_tenant: Shards[str | tuple[str, ...]] = Shards(room)
         # When those are due that have been live: they have marks.
         self._marked: Shards[float] = Shards(room)
-        self.to_read, self.to_expire = Marks(self._marked), Marks(self._marked)
+        self.to_read: Marks = Marks(self._marked)
+        self.to_expire: Marks = Marks(self._marked)
 
     def __len__(self) -> int:
         return len(self.live) + len(self.packed)

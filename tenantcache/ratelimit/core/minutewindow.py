@@ -21,6 +21,11 @@ from tenantcache.ratelimit.core.windows import MINUTE, CounterValue, Window, min
 class MinuteWindow(MinuteTokens):
     """A minute of UTC. The rules are those of `reservation.py`. `edge` says whether minutes slide."""
 
+    held: int
+    limit: int | None
+    low: int
+    spent: int
+
     __slots__ = ("_counters", "_edge", "_forecast", "refusal")
 
     def __init__(self, limit: int | None, now: float, policy: ReservePolicy, version_of: VersionOf, edge: Edge) -> None:
