@@ -30,7 +30,7 @@ from tenantcache.budget.governor import TICK, Governor
 from tenantcache.lookup.core.copies import thrifty_life
 from tenantcache.lookup.frugalcopies import FrugalCopies
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, THRIFTY_POLICY
-from tenantcache.ratelimit.core.windows import DAY
+from tenantcache.ratelimit.core.windows import DAY, CounterValue
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.testing.bands import MemoryBands
 from tenantcache.testing.redisusage import MemoryRedisUsage
@@ -135,7 +135,7 @@ class GovernedTaker(Taker):
 
     send: Callable[[int], None]
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[CounterValue]]:
         billed = self._counters.bill.total
         try:
             return await super().debit(batch)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tenantcache.ratelimit.core.windows import CounterValue
 
 
 class TenantCacheError(Exception):
@@ -91,7 +95,7 @@ class StoreError(Exception):
         self.suspended = suspended
         self.refused: bool = refused or suspended
         self.starved = starved
-        self.values: Sequence[Sequence[int | None]] = ()
+        self.values: Sequence[Sequence[CounterValue | None]] = ()
 
 
 class RejectedError(StoreError):

@@ -16,7 +16,7 @@ from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import OnChange, Pull
 from tenantcache.lookup.core.snapshot import Snapshot
 from tenantcache.lookup.sources import AliasStream
-from tenantcache.ratelimit.core.windows import Debit, Unit
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Unit
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.ratelimit.slots import GROUP_SIZE, MemorySlots
@@ -130,9 +130,10 @@ class FakeDatabase(MemoryDatabase):
 
 
 async def debit_one(store: CounterStore, owner: str, debits: Sequence[Debit], slot: int = 0) -> list[int]:
-    """Debit one account alone; return the new values in the order of `debits`."""
+    """Debit one account alone; return the new values in the order of `debits`, none of which is out of reach."""
     [values] = await store.debit([AccountDebits(Account(owner, slot), debits)])
-    return values
+    assert OUT_OF_REACH not in values
+    return [value for value in values if value is not OUT_OF_REACH]
 
 
 class FakeCounters(MemoryCounters):

@@ -53,7 +53,7 @@ _WEB = {*_ENGINE, "web", "observability"}
 _FACES = {*_WEB, "faces", "root"}
 MAY_IMPORT = {
     "core": {"core"},
-    "ground": {"ground"},
+    "ground": {*_GROUND},
     "settings": {*_GROUND, "settings"},
     "freshness": {*_GROUND, "freshness"},
     "ratelimit": {*_GROUND, "freshness", "ratelimit"},

@@ -18,7 +18,7 @@ from benchmarks.month.life import LOOK_EVERY, Life
 from benchmarks.month.others import COMMANDS
 from benchmarks.month.run import Options, simulate
 from benchmarks.month.stores import Stores
-from tenantcache.ratelimit.core.windows import DAY, MINUTE
+from tenantcache.ratelimit.core.windows import DAY, MINUTE, CounterValue
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.stores.redis import RedisLink
 from tenantcache.stores.rediscounters import RedisCounters
@@ -95,10 +95,10 @@ def test_what_is_skipped_changes_nothing() -> None:
 async def test_what_it_bills_a_server_bills(
     redis_url: str, billed_commands: BilledCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[Sequence[AccountDebits], list[list[int]]]] = []
+    sent: list[tuple[Sequence[AccountDebits], list[list[CounterValue]]]] = []
     debit = Counters.debit
 
-    def noted(counters: Counters, batch: Sequence[AccountDebits], now: float) -> list[list[int]]:
+    def noted(counters: Counters, batch: Sequence[AccountDebits], now: float) -> list[list[CounterValue]]:
         values = debit(counters, batch, now)
         sent.append((batch, values))
         return values

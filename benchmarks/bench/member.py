@@ -23,6 +23,7 @@ from benchmarks.bench.contenders.plain import bare
 from benchmarks.bench.stores import Env
 from benchmarks.bench.traffic import Zipf, call, scope_of
 from tenantcache import TenantCache, TenantMiddleware
+from tenantcache.ratelimit.core.windows import CounterValue
 from tenantcache.ratelimit.counterstore import AccountDebits
 
 SAMPLE = 0.25
@@ -80,7 +81,7 @@ class Member:
         assert counters is not None
         debit = counters.debit
 
-        async def timed(batch: Sequence[AccountDebits]) -> list[list[int]]:
+        async def timed(batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
             started = time.perf_counter()
             try:
                 return await debit(batch)

@@ -36,7 +36,7 @@ from benchmarks.stops import Stops
 from tenantcache import TenantCache, TenantMiddleware
 from tenantcache.lookup.core.alias import subdomain_alias
 from tenantcache.lookup.sources import RowStream, StreamedRow
-from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Unit, Window
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, CounterValue, Debit, Unit, Window
 from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.tenant import Row
 from tenantcache.testing.database import MemoryDatabase
@@ -100,10 +100,10 @@ class SlotCounters:
     def _zeros(self) -> array[int]:
         return array("Q", bytes(8 * self._slots))
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[CounterValue]]:
         return [[self._add(account.slot, debit) for debit in debits] for account, debits in batch]
 
-    def _add(self, slot: int, debit: Debit) -> int:
+    def _add(self, slot: int, debit: Debit) -> CounterValue:
         (unit, number), amount = debit
         half = number % 2
         held = self._numbers.setdefault((unit, half), number)

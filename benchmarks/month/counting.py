@@ -22,7 +22,7 @@ from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.routing import Routing
-from tenantcache.ratelimit.core.windows import QUARTER, Debit, Window, minute_at
+from tenantcache.ratelimit.core.windows import QUARTER, CounterValue, Debit, Window, minute_at
 from tenantcache.ratelimit.counters import ASKED_FIRST
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.groups import Groups
@@ -59,7 +59,7 @@ class Counters:
         least = {"day": day, "quarter": quarter, "minute": minute_at(now)}
         self._postgres = {key: value for key, value in self._postgres.items() if key[1].number >= least[key[1].unit]}
 
-    def debit(self, batch: Sequence[AccountDebits], now: float) -> list[list[int]]:
+    def debit(self, batch: Sequence[AccountDebits], now: float) -> list[list[CounterValue]]:
         """The counters' new values. `FailoverError` if a store is not there, with the values of the other one."""
         windows = {window for _, debits in batch for window, _ in debits}
         stores = {window: self.stores.store_of(window, now) for window in windows}
@@ -76,7 +76,7 @@ class Counters:
                 routing.enter(store, self._debit_in(store, accounts, now))
         return [[value for value in values if value is not None] for values in routing.values]
 
-    def _unanswered(self, now: float, values: Sequence[Sequence[int | None]]) -> FailoverError:
+    def _unanswered(self, now: float, values: Sequence[Sequence[CounterValue | None]]) -> FailoverError:
         begins = self.stores.begins(now)
         error = FailoverError("no store", until=now + UNAVAILABLE_AFTER if begins is None else begins)
         error.values = values
@@ -200,7 +200,7 @@ class Taker:
 
     # `CounterStore`.
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[CounterValue]]:
         bill = self._counters.bill
         billed, now = bill.total, self._now()
         try:

@@ -105,7 +105,7 @@ class Cleaner:
         self._clock = clock
         self._command = "UNLINK"
         self._began = clock()
-        self.outcome = Outcome()
+        self.outcome: Outcome = Outcome()
 
     async def run(self, start: Place | None = None) -> Outcome:
         """Walk from `start` on, by default from the first key of the first server.

@@ -64,8 +64,8 @@ class Recorder:
         self._bill = bill
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self.port = 0
-        self.opened = 0
+        self.port: int = 0
+        self.opened: int = 0
         self.failures: dict[str, OSError] = {}
 
     async def __aenter__(self) -> Self:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tenantcache.settings.model import Settings
 
-app = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(help="Look into tenants that a query of yours describes.", no_args_is_help=True)
 
 
 @app.command()

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from tenantcache.cli.engine import CommandEngine
     from tenantcache.cli.reader import TenantReader
 
-app = typer.Typer(help="Custom domains of tenants, and the proof that they own them.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(
+    help="Custom domains of tenants, and the proof that they own them.", no_args_is_help=True
+)
 
 TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
 Domain = Annotated[str, typer.Argument(metavar="DOMAIN", help="A host name, like shop.example.com.")]

@@ -18,7 +18,7 @@ from locust import FastHttpUser, constant, events, task
 
 from tenantcache.cli.loadreport import LoadReport, Zipf
 
-report = LoadReport()
+report: LoadReport = LoadReport()
 
 
 def _read_hosts() -> list[str]:
@@ -37,8 +37,8 @@ class Visitor(FastHttpUser):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        self.draw = Zipf(_read_hosts(), float(os.environ.get("LOADTEST_SKEW", "1")), random.random)
-        self.path = os.environ.get("LOADTEST_PATH", "/")
+        self.draw: Zipf = Zipf(_read_hosts(), float(os.environ.get("LOADTEST_SKEW", "1")), random.random)
+        self.path: str = os.environ.get("LOADTEST_PATH", "/")
 
     @task
     def visit(self) -> None:

@@ -32,7 +32,7 @@ from tenantcache.cli.visible import visible
 from tenantcache.cli.watchtable import watch_table
 from tenantcache.errors import StoreError, TenantCacheError, UnknownDomainError, UnknownTenantError, UnreachableError
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Tenant lookup and rate limits for ASGI apps. Everything is set by environment variables: see `settings`.",
     no_args_is_help=True,
     add_completion=False,

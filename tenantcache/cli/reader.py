@@ -43,12 +43,14 @@ class TenantReader:
 
     def __init__(self, settings: Settings, store: PostgresTenants) -> None:
         self.settings = settings
-        self.hosts = HostRules(settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant)
+        self.hosts: HostRules = HostRules(
+            settings.base_domains, settings.reserved_subdomains, settings.base_domain_tenant
+        )
         self._store = store
         registry, unwritten = PostgresRegistry(store), WriteThrough(store, None, _refuse_to_follow)
-        self.tenants = Tenants(registry, unwritten, self.hosts, settings.limit_table, _nothing)
-        self.domains = Domains(registry, unwritten, self.hosts, _nothing)
-        self.usage = Usage(PostgresUsage(store), tuple, server_now=time.time, interval=0)
+        self.tenants: Tenants = Tenants(registry, unwritten, self.hosts, settings.limit_table, _nothing)
+        self.domains: Domains = Domains(registry, unwritten, self.hosts, _nothing)
+        self.usage: Usage = Usage(PostgresUsage(store), tuple, server_now=time.time, interval=0)
 
     async def read_row(self, alias: str) -> Row | None:
         """The columns of the tenant that `alias` leads to."""

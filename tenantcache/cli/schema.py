@@ -26,6 +26,7 @@ from tenantcache.schema.adopt import (
     write_query,
 )
 from tenantcache.schema.inspection import find_conflicts, find_whole_hosts
+from tenantcache.schema.rebuild import rebuild_if_changed
 from tenantcache.settings.model import Settings, variable_of
 from tenantcache.settings.urls import POSTGRES_PORT, address
 from tenantcache.stores.changelog import REBUILD_TIMEOUT
@@ -86,11 +87,7 @@ async def install_at(url: str, variable: str, options: Options = _NO_OPTIONS) ->
 
 async def _finish(connection: asyncpg.Connection, base_domains: Sequence[str]) -> None:
     """Mend what can be mended, and warn of the rest."""
-    fault = await connection.fetchval("select tenantcache.fault()")
-    if fault is not None and fault.startswith("changed"):
-        await connection.fetchval("select tenantcache.rebuild()", timeout=REBUILD_TIMEOUT)
-        fault = await connection.fetchval("select tenantcache.fault()")
-    if fault is not None:
+    if (fault := await rebuild_if_changed(connection, REBUILD_TIMEOUT)) is not None:
         warn(f"changes cannot be followed: {fault}")
     for host in await find_whole_hosts(connection, base_domains):
         warn(

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-PLANS = {
+PLANS: dict[str, dict[str, int | None]] = {
     "free": {"per_minute": 60, "per_day": 5_000},
     "pro": {"per_minute": 600, "per_day": 100_000},
     "enterprise": {"per_minute": 6_000, "per_day": None},

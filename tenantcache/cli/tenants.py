@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenantcache.engine import TenantCache
     from tenantcache.tenant import Tenant
 
-app = typer.Typer(help="List, show and change tenants.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(help="List, show and change tenants.", no_args_is_help=True)
 
 TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -42,8 +42,8 @@ class PostgresServer(DevServer):
     ) -> None:
         super().__init__(port)
         self._account = _account_for(Path(data_dir))
-        self.data_dir = _reachable_data_dir(Path(data_dir).absolute(), self._account)
-        self.log_file = self.data_dir.with_name(self.data_dir.name + ".log")
+        self.data_dir: Path = _reachable_data_dir(Path(data_dir).absolute(), self._account)
+        self.log_file: Path = self.data_dir.with_name(self.data_dir.name + ".log")
         self._options = {
             "listen_addresses": HOST,
             "unix_socket_directories": "",

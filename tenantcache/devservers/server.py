@@ -149,7 +149,7 @@ class DevServer:
 
     def __init__(self, port: int | None = None) -> None:
         self._fixed_port = port is not None
-        self.port = port or free_port()
+        self.port: int = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

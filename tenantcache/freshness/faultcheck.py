@@ -10,6 +10,7 @@ from math import inf
 
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.freshness.core.freshness import NEVER
+from tenantcache.freshness.core.logfault import LogFault, Remedy
 from tenantcache.freshness.log import ChangeLog, Pull
 from tenantcache.runtime.statechange import state_change
 from tenantcache.runtime.tasks import stop
@@ -24,7 +25,7 @@ class FaultCheck:
     """Times are in seconds. `on_rebuilt` is called after each attempt to mend a fault."""
 
     def __init__(self, log: ChangeLog, pull_interval: float, on_rebuilt: Callable[[], None]) -> None:
-        self.fault: str | None = None
+        self.fault: LogFault | None = None
         self.faultless_at: float = NEVER
         """When the last pull was sent that has looked for faults, and found none."""
         self._log = log
@@ -72,15 +73,16 @@ class FaultCheck:
             return
         self.faultless_at = sent_at if pull.fault is None else NEVER
         if pull.fault is not None and pull.fault != self.fault:
-            advice = "" if pull.needs_rebuild else "; run `tenantcache init` again"
-            extra = state_change("schema", self.fault or "sound", pull.fault)
+            advice = f"; {Remedy.INIT.value}" if pull.fault.remedy is Remedy.INIT else ""
+            extra = state_change("schema", str(self.fault or "sound"), str(pull.fault))
             logger.warning(
                 "changes cannot be followed, so tenants are read from Postgres: %s%s", pull.fault, advice, extra=extra
             )
         elif pull.fault is None and self.fault is not None:
-            logger.info("changes are followed again", extra=state_change("schema", self.fault, "sound"))
+            logger.info("changes are followed again", extra=state_change("schema", str(self.fault), "sound"))
         self.fault = pull.fault
-        if pull.needs_rebuild and (self._rebuilder is None or self._rebuilder.done()):
+        is_mended_here = pull.fault is not None and pull.fault.remedy is Remedy.REBUILD
+        if is_mended_here and (self._rebuilder is None or self._rebuilder.done()):
             self._rebuilder = asyncio.create_task(self._rebuild(), name="tenantcache rebuild")
 
     async def _rebuild(self) -> None:

@@ -126,7 +126,7 @@ class Follower:
     @property
     def fault(self) -> str | None:
         """Why changes cannot be followed, if the log cannot be relied on."""
-        return self._checks.fault
+        return None if self._checks.fault is None else str(self._checks.fault)
 
     def stats(self) -> FollowerStats:
         return {

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from tenantcache.budget.core.bands import FIRST_BAND, BandChoice
+from tenantcache.freshness.core.logfault import LogFault
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.ratelimit.core.agreement import StoreChoice
 
@@ -87,12 +88,7 @@ class Pull:
     snapshot: str = ""
     running: frozenset[int] = frozenset()
     checked: bool = True
-    fault: str | None = None
-
-    @property
-    def needs_rebuild(self) -> bool:
-        """Whether `ChangeLog.rebuild` mends the fault: see `fault()` in log.sql."""
-        return self.fault is not None and self.fault.startswith("changed")
+    fault: LogFault | None = None
 
 
 class Publication(Enum):

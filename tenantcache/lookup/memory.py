@@ -35,7 +35,7 @@ from cachetools import TTLCache
 from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Key
-from tenantcache.lookup.holding import Holding, take_used
+from tenantcache.lookup.heldentries import HeldEntries, take_used
 from tenantcache.runtime.clock import Clock
 from tenantcache.stats import MemoryStats
 from tenantcache.tenant import Tenant
@@ -73,7 +73,7 @@ class Memory:
         self.displaced: int = 0
         self._clock, self._max = clock, max_tenants
         self._overtime = max(grace, ttl)
-        self._held = Holding(max_tenants)
+        self._held = HeldEntries(max_tenants)
         self._negatives: TTLCache[str, Entry] = TTLCache(max_negatives, negative_ttl, timer=clock)
         self._to_look_at: Iterator[tuple[str, Entry]] = iter(())
         self._next_look = clock() + PACKING_INTERVAL

@@ -91,11 +91,15 @@ class Resolver:
         deadline: float = 2.0,
         index_patience: float = 1.0,
     ) -> None:
-        self.loads = self.ruled_out = self.copy_hits = self.copies_refused = self.stale_served = 0
+        self.loads: int = 0
+        self.ruled_out: int = 0
+        self.copy_hits: int = 0
+        self.copies_refused: int = 0
+        self.stale_served: int = 0
         self.answers: Answers = Answers()
         self._tracing = Tracing() if tracing is None else tracing
         self._origin = Origin(origin, clock)
-        self.sharing = Sharing(copies)
+        self.sharing: Sharing = Sharing(copies)
         self._memory, self._freshness, self._limits = memory, freshness, limits
         self._on_read = on_read
         self._unknown = UnknownHosts(known, budget, clock, patience=index_patience, most=MAX_WAITING)

@@ -20,7 +20,7 @@ from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
 from tenantcache.ratelimit.core.routing import Routing
-from tenantcache.ratelimit.core.windows import Window, minute_at, minute_end
+from tenantcache.ratelimit.core.windows import CounterValue, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
@@ -125,7 +125,7 @@ class FleetCounters:
 
     # `CounterStore`.
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
         """Raises `FailoverError` while nothing may be taken because another store is about to take over.
 
         If the debits lie in both stores and one of them fails, the error has the `values` of the other. Postgres is
@@ -204,7 +204,7 @@ class FleetCounters:
             raise self._unanswered("the fleet counts in Redis, and this process does not")
         return found
 
-    async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def _debit_in(self, store: Store, batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
         if store == "redis":
             return await self._debit_in_redis(batch)
         try:
@@ -218,7 +218,7 @@ class FleetCounters:
         self.failover.postgres_answered()
         return values
 
-    async def _debit_in_redis(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def _debit_in_redis(self, batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
         redis, asked = self._require("redis"), self._server_now()
         counters = self.failover.version_of(minute_at(asked))
         try:
@@ -234,8 +234,12 @@ class FleetCounters:
         return values
 
     async def _usable(
-        self, batch: Sequence[AccountDebits], found: Sequence[Sequence[int | None]], minute: int, counters: object
-    ) -> Sequence[Sequence[int | None]]:
+        self,
+        batch: Sequence[AccountDebits],
+        found: Sequence[Sequence[CounterValue | None]],
+        minute: int,
+        counters: object,
+    ) -> Sequence[Sequence[CounterValue | None]]:
         """What Redis has answered of `minute`, whose counters were `counters`; nothing if it has been given up since
         (rule 2 of handover.py). The counts of days are noted."""
         if not found or self.failover.version_of(minute) != counters:
@@ -243,7 +247,7 @@ class FleetCounters:
         await self._days.note(batch, found)
         return found if self.failover.version_of(minute) == counters else ()
 
-    def _unanswered(self, why: str, values: Sequence[Sequence[int | None]] = ()) -> StoreError:
+    def _unanswered(self, why: str, values: Sequence[Sequence[CounterValue | None]] = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)
@@ -311,8 +315,8 @@ async def _asked(batch: Iterable[AccountDebits]) -> tuple[set[tuple[Window, bool
 async def _debit_in_each(
     routing: Routing,
     batch: Sequence[AccountDebits],
-    debit_in: Callable[[Store, Sequence[AccountDebits]], Awaitable[list[list[int]]]],
-) -> list[list[int]]:
+    debit_in: Callable[[Store, Sequence[AccountDebits]], Awaitable[Sequence[Sequence[CounterValue]]]],
+) -> Sequence[Sequence[CounterValue]]:
     """One store after the other. Raises `StoreError`, with the `values` that are known."""
     failure: StoreError | None = None
     for store in ASKED_FIRST:

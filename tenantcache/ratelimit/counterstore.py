@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from tenantcache.ratelimit.core.agreement import Proposal
-from tenantcache.ratelimit.core.windows import Debit, Window
+from tenantcache.ratelimit.core.windows import CounterValue, Debit, Window
 
 
 class Account(NamedTuple):
@@ -33,7 +33,7 @@ class CounterStore(Protocol):
     only read may be `OUT_OF_REACH`.
     """
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
         """Add each amount to its window's counter; return the new values, for each account in the same order. An
         account comes once. Raises `StoreError`."""
         ...

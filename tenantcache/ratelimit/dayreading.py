@@ -29,7 +29,7 @@ async def read_days(redis: CounterStore, accounts: Sequence[Account], days: DayM
         found = await redis.debit(batch)
         for (account, _), values in zip(batch, found, strict=True):
             for number, value in zip(numbers, values, strict=True):
-                if value:
+                if isinstance(value, int) and value:
                     days.note_read(account.owner, number, value)
 
 

@@ -19,7 +19,7 @@ from tenantcache.errors import StoreError
 from tenantcache.ratelimit.batch import Batch
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
 from tenantcache.ratelimit.core.packing import pack_debits
-from tenantcache.ratelimit.core.windows import minute_at, quarter_of
+from tenantcache.ratelimit.core.windows import CounterValue, minute_at, quarter_of
 from tenantcache.ratelimit.members import Members
 from tenantcache.ratelimit.meter import Meter
 from tenantcache.ratelimit.opentakes import OpenTakes
@@ -193,7 +193,7 @@ class Group:
             return
         failure: StoreError | None = None
         while takes:
-            values: Sequence[Sequence[int | None]]
+            values: Sequence[Sequence[CounterValue | None]]
             # Once the fleet has changed its counters, what they give back is of those that it left.
             now = self._supply.server_now()
             takes.drop_outdated(self._supply.version_of(minute_at(now)), now)
@@ -209,7 +209,9 @@ class Group:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    async def _settle(self, takes: OpenTakes, owners: Sequence[str], values: Sequence[Sequence[int | None]]) -> None:
+    async def _settle(
+        self, takes: OpenTakes, owners: Sequence[str], values: Sequence[Sequence[CounterValue | None]]
+    ) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
         for number, (owner, found) in enumerate(zip(owners, values, strict=True), start=1):
             if None in found:
@@ -220,7 +222,7 @@ class Group:
             if number % STEP == 0:
                 await asyncio.sleep(0)
 
-    def _settle_one(self, takes: OpenTakes, owner: str, found: Sequence[int | None]) -> None:
+    def _settle_one(self, takes: OpenTakes, owner: str, found: Sequence[CounterValue | None]) -> None:
         if (settled := takes.pop(owner, self)) is None:
             return
         meter, take, is_at_rest = settled

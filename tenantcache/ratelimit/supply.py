@@ -9,7 +9,7 @@ from tenantcache.ratelimit.core.advance import VersionOf
 from tenantcache.ratelimit.core.lease import FastRequests
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import one_version
-from tenantcache.ratelimit.core.windows import Window
+from tenantcache.ratelimit.core.windows import CounterValue, Window
 from tenantcache.ratelimit.counterstore import AccountDebits, CounterStore
 from tenantcache.ratelimit.fallback import LocalShare, OnError
 from tenantcache.ratelimit.outage import Failure, Outage
@@ -50,7 +50,7 @@ class Supply:
         self._store = store
         self._tracing = Tracing() if tracing is None else tracing
 
-    async def debit(self, batch: Sequence[AccountDebits]) -> list[list[int]]:
+    async def debit(self, batch: Sequence[AccountDebits]) -> Sequence[Sequence[CounterValue]]:
         """Send the debits of several accounts; return the counters' new values. Raises `StoreError`."""
         self.takes += 1
         with self._tracing.span("take", size=len(batch)):

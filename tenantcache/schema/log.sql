@@ -296,8 +296,8 @@ begin
 end
 $$;
 
--- Why the log cannot be relied on, null if it can. Every pull asks, so it reads the catalogue alone. `rebuild` mends
--- "changed", and a person everything else.
+-- Why the log cannot be relied on, null if it can. Every pull asks, so it reads the catalogue alone. `rebuild` mends what
+-- begins with "changed" (freshness/core/logfault.py), and a person everything else.
 create or replace function tenantcache.fault() returns text stable language plpgsql
 security definer set search_path = pg_catalog, pg_temp as $$
 begin

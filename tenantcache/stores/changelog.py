@@ -18,6 +18,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from tenantcache.budget.core.bands import Band, BandChoice
 from tenantcache.errors import POSTGRES_FAILURES, SchemaMissingError, StoreError
+from tenantcache.freshness.core.logfault import read_fault
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import LogEntry, OnChange, Publication, Pull
 from tenantcache.ratelimit.core.agreement import StoreChoice
@@ -364,7 +365,7 @@ def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull
         snapshot=first["snapshot"],
         running=frozenset(first["running"]) if len(first["running"]) <= MAX_RUNNING else frozenset(),
         checked=checked,
-        fault=first["fault"] if checked else None,
+        fault=read_fault(first["fault"]) if checked else None,
     )
 
 

@@ -15,7 +15,7 @@ class MemoryBands:
     """`BandStore`. `row` is what a pull of the log would bring."""
 
     def __init__(self, server_now: Callable[[], float]) -> None:
-        self.row = BandChoice()
+        self.row: BandChoice = BandChoice()
         self._server_now = server_now
         self._telling_since = 0.0
 

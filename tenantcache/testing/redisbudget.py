@@ -38,7 +38,7 @@ class RedisBudget:
     def __init__(self, most: int, listeners: list[RedisBudget], redis_url: str | None = None) -> None:
         self.most = most
         self.commands: list[Command] = []
-        self.opening = 0
+        self.opening: int = 0
         self._listeners = listeners
         self._url = redis_url
         self._before: Counter[str] = Counter()

@@ -48,7 +48,8 @@ class Results:
         form: object,
         check: Callable[[object], object],
     ) -> None:
-        self.function, self.call = function, call
+        self.function: Callable[..., Awaitable[Any]] = function
+        self.call: CallKey = call
         self._keeper, self._kind, self._check = keeper, kind, check
         self._given = form
         self._form: object = None

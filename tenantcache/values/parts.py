@@ -48,9 +48,14 @@ class ValueParts:
         codecs: Codecs | None = None,
         floors: Floors | None = None,
     ) -> None:
-        self.memory, self.freshness, self.sharing = memory, freshness, sharing
-        self.log, self.sync, self.require_open = log, sync, require_open
-        self.negative_ttl, self.clock = negative_ttl, clock
+        self.memory: ValueMemory = memory
+        self.freshness: Freshness = freshness
+        self.sharing: ValueSharing = sharing
+        self.log: ValueLog = log
+        self.sync: Callable[[], Awaitable[None]] = sync
+        self.require_open: Callable[[], None] = require_open
+        self.negative_ttl: float = negative_ttl
+        self.clock: Clock = clock
         self.floors: Floors = Floors() if floors is None else floors
         self.acceptance: Acceptance = Acceptance(freshness, self.floors)
         self.loads: Loads = Loads(memory, self.acceptance, sharing, prefix=prefix, clock=clock, server_now=server_now)

@@ -82,7 +82,7 @@ class Admission:
         self._headers = headers
         self._bypass = _prefixes(settings.bypass_paths)
         self._unlimited = _prefixes(settings.unlimited_paths)
-        self.special_paths = self._bypass + self._unlimited
+        self.special_paths: tuple[str, ...] = self._bypass + self._unlimited
         self._limits_preflights = settings.limit_preflights
         self._problems = problems_of(settings.status_codes)
         self._redirects = Redirects(cache.hosts, to_primary=settings.redirect_to_primary)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import Token
 from typing import Any
 
 from tenantcache.lookup.current import serving
 from tenantcache.lookup.fastpath import Serving
 
-begin, end = serving.set, serving.reset
+begin: Callable[[Serving | None], Token[Serving | None]] = serving.set
+end: Callable[[Token[Serving | None]], None] = serving.reset
 
 
 def serving_of(scope: Mapping[str, Any]) -> Serving | None:

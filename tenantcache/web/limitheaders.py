@@ -59,7 +59,7 @@ class LimitHeaders:
     """What the answers of one engine tell, as its settings have it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.shows_standard = settings.rate_limit_headers
+        self.shows_standard: bool = settings.rate_limit_headers
         self._shows_older = settings.x_rate_limit_headers
 
     def of(self, quotas: Sequence[Quota]) -> list[HeaderLine]:

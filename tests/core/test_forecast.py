@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenantcache.ratelimit.core.forecast import Demand, Forecast, Pace, Usage
+from tenantcache.ratelimit.core.forecast import CounterLevel, Demand, Forecast, Pace
 from tenantcache.ratelimit.core.policy import ReservePolicy
 
 START = 20_000 * 86_400
@@ -51,7 +51,7 @@ def test_minutes_without_a_request_count_as_such() -> None:
 
 
 def test_a_counter_is_believed_for_a_moment_and_then_assumed_to_rise() -> None:
-    usage = Usage(START)
+    usage = CounterLevel(START)
     usage.see(100, START + 10)
     assert usage.estimate(START + 13, 600, pressed=True) == 100
     assert usage.estimate(START + 18, 600, pressed=True) == 200
@@ -59,7 +59,7 @@ def test_a_counter_is_believed_for_a_moment_and_then_assumed_to_rise() -> None:
 
 
 def test_a_counter_not_seen_yet_is_assumed_to_rise_as_a_minute_ago() -> None:
-    usage = Usage(START)
+    usage = CounterLevel(START)
     usage.see(300, START + 50)
     usage.close(1, START + 60)
     assert usage.estimate(START + 60 + 20, 600, pressed=False) == 100

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
+from tenantcache.freshness.core.logfault import read_fault
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Doubt, LogEntry, Pull
 from tenantcache.lookup.core.alias import cut, domain_alias, subdomain_alias
@@ -344,7 +345,7 @@ class Database:
             covers=covers,
             snapshot=str(self._ended),
             running=frozenset(transaction.number for transaction in self.open_transactions),
-            fault=self.fault,
+            fault=read_fault(self.fault),
         )
 
     def beat(self, process_id: object) -> None:

@@ -52,6 +52,7 @@ SUITES = {
         "tests/core/test_reservation.py",
         "tests/core/test_forecast.py",
         "tests/core/test_rest.py",
+        "tests/core/test_sliding.py",
     ],
     "walks": ["tests/core/test_reservation_model.py"],
     "postgres": [
@@ -1195,6 +1196,20 @@ MUTANTS = [
         "if _is_of_wrong_type(error) and self._move(commands, replies):",
         "if False:",
         COUNTING,
+    ),
+    Mutant(
+        "limits: no tokens come back for what was admitted without any",
+        "tenantcache/ratelimit/core/holding.py",
+        "        if admitted_at is None:\n            return 0",
+        '        if admitted_at is None:\n            admitted_at = "today"',
+        LIMITS,
+    ),
+    Mutant(
+        "sliding minutes: a refusal ends when there is room, and not before",
+        "tenantcache/ratelimit/core/sliding.py",
+        "* 1000 + ROUNDING)",
+        "* 1000)",
+        RESERVATIONS,
     ),
     Mutant(
         "limits: Postgres is asked before Redis",

@@ -8,11 +8,11 @@ from math import inf
 
 import pytest
 
-from tenantcache.lookup import holding
+from tenantcache.lookup import heldentries
 from tenantcache.lookup.core.packing import Reading
 from tenantcache.lookup.entry import Entry
 from tenantcache.lookup.fastpath import FastPath, Serving
-from tenantcache.lookup.holding import Holding
+from tenantcache.lookup.heldentries import HeldEntries
 from tenantcache.lookup.marks import Marks
 from tenantcache.lookup.memory import MAX_SPELLINGS, PACKING_INTERVAL, STEP, Memory
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -505,7 +505,7 @@ def many(memory: Memory, aliases: int, *, name: str = "Acme", watermark: float =
 def test_a_read_of_a_tenant_of_many_names_unpacks_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = make_memory(FakeClock(), tenants=1_000)
     names = many(memory, 500)
-    monkeypatch.setattr(holding, "unpack", None)
+    monkeypatch.setattr(heldentries, "unpack", None)
     memory.drop_contradicted(Tenant("acme", "Acme"), 2)
     assert sorted(memory.aliases_of("acme")) == sorted(names), "all show the same row"
     assert [tenant.name for tenant in memory.tenants_of("other")] == []
@@ -519,13 +519,13 @@ def test_names_of_one_tenant_are_looked_through_once_when_all_of_them_leave(monk
     memory = make_memory(FakeClock(), tenants=1_000)
     many(memory, 500)
     looks = []
-    aliases_of = Holding.aliases_of
+    aliases_of = HeldEntries.aliases_of
 
-    def counted(held: Holding, tenant_id: str) -> Sequence[str]:
+    def counted(held: HeldEntries, tenant_id: str) -> Sequence[str]:
         looks.append(tenant_id)
         return aliases_of(held, tenant_id)
 
-    monkeypatch.setattr(Holding, "aliases_of", counted)
+    monkeypatch.setattr(HeldEntries, "aliases_of", counted)
     memory.drop_with_siblings("subdomain:acme-7", "acme")
     assert (len(memory), len(looks)) == (0, 2)
 

@@ -29,7 +29,7 @@ class CommandReader:
     """
 
     def __init__(self) -> None:
-        self.broken = False
+        self.broken: bool = False
         self._buffer = bytearray()
         self._arguments: list[bytes] = []
         self._missing = 0  # arguments of the present command that are still to come
@@ -123,7 +123,7 @@ class ReplyReader:
     """
 
     def __init__(self) -> None:
-        self.broken = False
+        self.broken: bool = False
         self._buffer = bytearray()
         self._head = b""
         self._left = 0  # elements of the present reply that are still to come

@@ -68,7 +68,9 @@ class Advance(Ledger):
 
     next_overshoot: int
     next_taken: int
+    overshoot: int
     quarter: int
+    taken: int
 
     __slots__ = ("_asked", "_barred", "_version", "next_overshoot", "next_taken", "quarter")
 

@@ -77,7 +77,7 @@ class Demand:
         return (seen + self.mean / MINUTE * PAST_WEIGHT) / (elapsed + PAST_WEIGHT)
 
 
-class Usage:
+class CounterLevel:
     """The tokens that all processes together took of a minute, as last seen in its counter."""
 
     __slots__ = ("at", "before", "value")
@@ -137,17 +137,17 @@ class Forecast:
     """What is asked of one process and taken by all of them, and the size of a minute's takes that follows."""
 
     demand: Demand
-    usage: Usage
+    usage: CounterLevel
 
     __slots__ = ("demand", "policy", "usage")
 
     def __init__(self, policy: ReservePolicy, now: float) -> None:
         self.policy: ReservePolicy = policy
-        self.demand, self.usage = Demand(now), Usage(now)
+        self.demand, self.usage = Demand(now), CounterLevel(now)
 
     def forget_usage(self, now: float) -> None:
         """The counter is another one, or was reset."""
-        self.usage = Usage(now)
+        self.usage = CounterLevel(now)
 
     def go_back(self, now: float) -> None:
         """An earlier minute is entered; the demand of the past minutes stays."""

@@ -16,7 +16,7 @@ from tenantcache.ratelimit.core.need import Need
 from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN
 from tenantcache.ratelimit.core.rest import Resting
-from tenantcache.ratelimit.core.windows import MINUTE, Calendar, Policy, Window, minute_at
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Calendar, CounterValue, Policy, Window, minute_at
 from tenantcache.tenant import Limits
 
 BACK = 5.0
@@ -157,10 +157,12 @@ class Holding:
         """Return a line for each limit: what is held here and what the counter had left when it was last seen."""
         return tuple(line for line in (self.minute.quota(now), self.day.quota(now)) if line is not None)
 
-    def observe(self, values: Mapping[Window, int], now: float) -> None:
+    def observe(self, values: Mapping[Window, CounterValue], now: float) -> None:
         """Take note of counters that were read."""
-        self.minute.observe(values, now)
-        self.day.observe(values)
+        known = {window: value for window, value in values.items() if value is not OUT_OF_REACH}
+        self.minute.observe(known, now)
+        self.minute.observe_previous(values)
+        self.day.observe(known)
 
     def refund(self, cost: int, now: float, admitted_at: AdmittedAt) -> int:
         """Take back an admission at server time `admitted_at`; return the day's tokens that are held again."""
@@ -211,17 +213,16 @@ class Holding:
             cost = min(cost, self.day.held)
         return cost
 
-    def settle(self, take: Take, values: Sequence[int | None], now: float, *, is_same: bool) -> list[Line]:
+    def settle(self, take: Take, values: Sequence[CounterValue | None], now: float, *, is_same: bool) -> list[Line]:
         """Enter the counters' new values; return what to send to repair those that were lost.
 
         `is_same`: the take was planned in counters of the version that the current minute has (rule 7).
         """
+        read = list(zip(take.lines, values, strict=True))
+        self.minute.observe_previous({line.debit.window: value for line, value in read})
         answered = {
-            line.debit.window: (line, value)
-            for line, value in zip(take.lines, values, strict=True)
-            if value is not None
+            line.debit.window: (line, value) for line, value in read if value is not None and value is not OUT_OF_REACH
         }
-        self.minute.observe_previous({window: value for window, (_, value) in answered.items()})
         repairs = self.minute.settle(answered, now, is_repair=take.repairs) if is_same else []
         if reply := answered.get(self.day.window):
             repairs += self.day.settle(*reply, is_repair=take.repairs)

@@ -6,10 +6,12 @@ from tenantcache.ratelimit.core.windows import UNLIMITED
 
 
 class MinuteTokens:
+    """`limit` is None if there is none."""
+
     __slots__ = ("held", "limit", "low", "spent")
 
     def __init__(self, limit: int | None) -> None:
-        self.limit = limit
+        self.limit: int | None = limit
         self._hold(0)
 
     def _hold(self, tokens: int) -> None:

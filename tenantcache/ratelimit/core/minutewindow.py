@@ -15,11 +15,16 @@ from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.rest import RestingMinute
 from tenantcache.ratelimit.core.sliding import Edge
-from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at, minute_end, quarter_of
+from tenantcache.ratelimit.core.windows import MINUTE, CounterValue, Window, minute_at, minute_end, quarter_of
 
 
 class MinuteWindow(MinuteTokens):
     """A minute of UTC. The rules are those of `reservation.py`. `edge` says whether minutes slide."""
+
+    held: int
+    limit: int | None
+    low: int
+    spent: int
 
     __slots__ = ("_counters", "_edge", "_forecast", "refusal")
 
@@ -138,9 +143,9 @@ class MinuteWindow(MinuteTokens):
         """Take note of counters that were read."""
         if (value := values.get(self.window)) is not None:
             self._forecast.usage.see(value + values.get(Window("quarter", quarter_of(self.number)), 0), now)
-        self.observe_previous(values)
 
-    def observe_previous(self, values: Mapping[Window, int]) -> None:
+    def observe_previous(self, values: Mapping[Window, CounterValue | None]) -> None:
+        """Take note of what the minute before it held, if that is among what was read."""
         if (value := values.get(Window("minute", self.number - 1))) is not None:
             self._edge.see(value, self.limit)
 

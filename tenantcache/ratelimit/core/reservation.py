@@ -57,7 +57,7 @@ from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.rest import Resting
 from tenantcache.ratelimit.core.sliding import FIXED, SlidingEdge
 from tenantcache.ratelimit.core.spending import Spent
-from tenantcache.ratelimit.core.windows import Calendar, Window, minute_at, utc_day
+from tenantcache.ratelimit.core.windows import Calendar, CounterValue, Window, minute_at, utc_day
 from tenantcache.tenant import Limits
 
 T = TypeVar("T")
@@ -225,7 +225,7 @@ class Reservation(LeasedHolding):
         """
         return 0 if self.released else self._enter(now).refund(cost, now, admitted_at)
 
-    def observe(self, values: Mapping[Window, int], now: float) -> None:
+    def observe(self, values: Mapping[Window, CounterValue], now: float) -> None:
         """Take note of counters that were read."""
         if not self.released:
             self._enter(now).observe(values, now)
@@ -273,7 +273,7 @@ class Reservation(LeasedHolding):
         self._state = TRANSITIONS[self._state][Event.SENT]
         return Take(tuple(lines), repairs, self._version_of(self._holding.minute.number))
 
-    def settle(self, take: Take, values: Sequence[int | None], now: float) -> Take | None:
+    def settle(self, take: Take, values: Sequence[CounterValue | None], now: float) -> Take | None:
         """Apply the counters' new `values`, one for each debit, in order; None for one that may not have been made.
 
         Returns a take to send and settle next: it repairs a lost counter, or gives back what must go (all if released).

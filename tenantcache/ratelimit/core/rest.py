@@ -26,7 +26,7 @@ class RestingCounters(NamedTuple):
 
 
 class RestingForecast(NamedTuple):
-    """The fields of `Demand` and `Usage`."""
+    """The fields of `Demand` and `CounterLevel`."""
 
     mean: float | None
     since: float

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tenantcache.ratelimit.core.agreement import Store
-from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit
+from tenantcache.ratelimit.core.windows import OUT_OF_REACH, CounterValue, Debit
 
-Values = list[list[int | None]]
+Values = list[list[CounterValue | None]]
 """The counters' new values: a list for each account, and in it one for each debit; None: not known."""
 
 
@@ -30,13 +30,13 @@ class Routing:
         places = self._places.get(store, {})
         return {account: [self._batch[account][place] for place in found] for account, found in places.items()}
 
-    def enter(self, store: Store, found: Sequence[Sequence[int | None]]) -> None:
+    def enter(self, store: Store, found: Sequence[Sequence[CounterValue | None]]) -> None:
         """The values that `store` has answered: a list for each account of its part."""
         for (account, places), values in zip(self._places.pop(store).items(), found, strict=True):
             for place, value in zip(places, values, strict=True):
                 self.values[account][place] = value
 
-    def fail(self, store: Store, found: Sequence[Sequence[int | None]]) -> None:
+    def fail(self, store: Store, found: Sequence[Sequence[CounterValue | None]]) -> None:
         """`store` has failed, and has answered `found`, or nothing at all. An account that lacks an answer has no use
         for those of the other store, which is not asked for them."""
         self.enter(store, found or [[None] * len(places) for places in self._places[store].values()])
@@ -48,5 +48,5 @@ class Routing:
     @property
     def known(self) -> Values:
         """The values; empty if no debit was made for certain."""
-        known = {value for values in self.values for value in values} - {None, OUT_OF_REACH}
-        return self.values if known else []
+        is_known = any(isinstance(value, int) for values in self.values for value in values)
+        return self.values if is_known else []

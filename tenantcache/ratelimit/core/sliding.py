@@ -20,7 +20,11 @@ from math import floor
 from typing import Literal
 
 from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, CounterValue, Debit, Window
+
+ROUNDING = 0.05
+"""Milliseconds by which `allowance` may find a token late. Of the highest limit, 2^31 tokens, a float is exact to
+2^-22 of a token. If a single token weighs in a minute, that is 0.014 ms."""
 
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
@@ -31,10 +35,10 @@ def allowance(limit: int, previous: int, elapsed: float) -> int:
 def free_at(limit: int, previous: int, used: int, tokens: int) -> float:
     """The seconds of the minute at which `tokens` more than the `used` ones are within the limit, which holds both.
 
-    Up to a millisecond late, so as not to be early.
+    Up to 1.05 ms late, so as not to be early.
     """
     elapsed = MINUTE * (1 - (limit - used - tokens) / previous) if previous else 0.0
-    return (floor(max(0.0, elapsed) * 1000) + 1) / 1000
+    return (floor(max(0.0, elapsed) * 1000 + ROUNDING) + 1) / 1000
 
 
 class FixedEdge:
@@ -53,7 +57,7 @@ class FixedEdge:
         """Return what to read with each take."""
         return []
 
-    def see(self, value: int, limit: int | None) -> None:
+    def see(self, value: CounterValue, limit: int | None) -> None:
         """The previous minute's counter has been read."""
 
     def enter(self, used: int, *, is_next: bool) -> bool:
@@ -94,9 +98,9 @@ class SlidingEdge:
     def reads(self, number: int) -> list[Line]:
         return [Line(Debit(Window("minute", number - 1), 0), 0)]
 
-    def see(self, value: int, limit: int | None) -> None:
-        self.is_assumed = value == OUT_OF_REACH
-        self._previous = value if value != OUT_OF_REACH else limit or 0
+    def see(self, value: CounterValue, limit: int | None) -> None:
+        self.is_assumed = value is OUT_OF_REACH
+        self._previous = limit or 0 if value is OUT_OF_REACH else value
 
     def enter(self, used: int, *, is_next: bool) -> bool:
         self._previous, self.is_assumed = used if is_next else 0, False

@@ -10,8 +10,9 @@ minutes at once (`advance.py`). Times are seconds since the Unix epoch, as float
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Policy = Literal["minute", "day"]
 Unit = Literal["minute", "quarter", "day"]
@@ -70,8 +71,16 @@ def minute_end(number: int) -> int:
     return (number + 1) * MINUTE
 
 
-OUT_OF_REACH = -1
-"""Read in place of a past minute's counter that is in another store, which the fleet has left."""
+class OutOfReach(Enum):
+    """Read in place of a past minute's counter that is in another store, which the fleet has left."""
+
+    OUT_OF_REACH = "out of reach"
+
+
+OUT_OF_REACH: Final = OutOfReach.OUT_OF_REACH
+
+CounterValue = int | OutOfReach
+"""What a counter held after a debit. Only a past minute that was not debited is out of reach."""
 
 
 def quarter_of(minute: int) -> int:

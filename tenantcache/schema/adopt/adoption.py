@@ -21,6 +21,7 @@ from tenantcache.schema.adopt.catalog import AdoptionError
 from tenantcache.schema.adopt.expressions import literal
 from tenantcache.schema.adopt.query import TYPE_OF_COLUMN, AnalysedQuery, ReadTable, analyse
 from tenantcache.schema.adopt.ways import Way, Ways, find_ways
+from tenantcache.schema.rebuild import rebuild_if_changed
 
 MAX_NUMBERS = 1000
 """Ways of one adoption: each number is that of the adoption times this, plus its place."""
@@ -335,10 +336,7 @@ async def is_in_place(connection: asyncpg.Connection, plan: Plan, *, beside: boo
     same = [row["number"] for row in rows if row["kind"] == plan.adoption.kind and row["digest"] == plan.digest]
     if not same or (not beside and len(rows) != 1):
         return False
-    fault = await connection.fetchval("select tenantcache.fault()")
-    if fault is not None and fault.startswith("changed"):
-        await connection.fetchval("select tenantcache.rebuild()")
-        fault = await connection.fetchval("select tenantcache.fault()")
+    fault = await rebuild_if_changed(connection)
     found = dict(
         await connection.fetch(
             "select proname::text, md5(prosrc) from pg_proc where pronamespace = 'tenantcache'::regnamespace"

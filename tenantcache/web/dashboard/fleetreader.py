@@ -62,7 +62,7 @@ class FleetReader:
         self._cache = cache
         self._known = _Known()
         self._names: dict[str, str] = {}
-        self.looked_at = float("-inf")
+        self.looked_at: float = float("-inf")
         """When the last look ended, by the engine's clock."""
         self._looking: asyncio.Task[None] | None = None
 

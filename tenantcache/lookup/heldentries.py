@@ -17,7 +17,7 @@ MAX_SECOND_CHANCES = 16
 """Bounds the work of one eviction. With a working set that fits, the first few candidates hold a stale entry."""
 
 
-class Holding:
+class HeldEntries:
     """`room` is how many entries there will be. `live` and `packed` are in the order in which they came or were put
     last; each alias is in one of them at most."""
 
@@ -28,7 +28,8 @@ class Holding:
         self.by_tenant: Shards[str | tuple[str, ...]] = Shards(room)
         # When those are due that have been live: they have marks.
         self._marked: Shards[float] = Shards(room)
-        self.to_read, self.to_expire = Marks(self._marked), Marks(self._marked)
+        self.to_read: Marks = Marks(self._marked)
+        self.to_expire: Marks = Marks(self._marked)
 
     def __len__(self) -> int:
         return len(self.live) + len(self.packed)
