@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import pytest
@@ -628,7 +628,7 @@ class TestIndexes:
     """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
     COUNT = 10_000
-    KEYS = {
+    KEYS: ClassVar = {
         "integer": "i",
         "numeric": "i",
         "uuid": "md5(i::text)::uuid",
@@ -637,7 +637,7 @@ class TestIndexes:
         "citext": "'key-' || i",
         "our_number": "i",
     }
-    LIKE_ANOTHER = {
+    LIKE_ANOTHER: ClassVar = {
         "smallint": "i % 30000",
         "bigint": "i",
         "varchar(20)": "'key-' || i",

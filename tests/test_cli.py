@@ -406,7 +406,14 @@ def demo_end_leaves_nothing(demo: RunningDemo, end: signal.Signals) -> int:
     return status
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "end",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_demo_serves_and_stops_all_that_it_started(demo_dir: Path, end: signal.Signals) -> None:
     demo = RunningDemo(demo_dir)
     answer = demo.ask()
@@ -462,7 +469,7 @@ def test_demo_uses_the_servers_that_its_command_line_names(
     assert is_alive(redis_server.pid)
 
 
-@pytest.mark.parametrize("prefix", ["", "TENANTCACHE_"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("TENANTCACHE_", marks=pytest.mark.slow)])
 async def test_demo_writes_into_no_database_that_only_a_variable_names(
     demo_dir: Path, empty_database_url: str, redis_url: str, prefix: str
 ) -> None:
@@ -572,6 +579,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_demo_runs_from_the_wheel(installed: Path, demo_dir: Path) -> None:
     (demo_dir / "tiny.py").unlink()
     demo = RunningDemo(demo_dir, python=installed, app=None)

@@ -82,6 +82,7 @@ async def test_hosts_come_from_the_database_those_seen_last_first(database_url: 
     assert await hosts_in_database(settings, 10) == ["b.example.net", "acme.example.com"]
 
 
+@pytest.mark.slow
 def test_a_real_run_counts_what_the_server_admits(database_url: str, redis_url: str, tmp_path: Path) -> None:
     asyncio.run(seed(database_url, 3))
     hosts = tmp_path / "hosts"

@@ -20,6 +20,7 @@ import pytest
 from redis import Redis
 
 from tenantcache.budget.core.keytext import visible as printable
+from tenantcache.cli.main import main
 from tenantcache.cli.recordedurl import RecordedUrl, find_urls
 from tenantcache.devservers import DevServerError, RedisServer, free_port
 from tenantcache.errors import ConfigurationError
@@ -63,20 +64,25 @@ def start(arguments: list[str], environ: Mapping[str, str]) -> subprocess.Popen[
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
-    """Record a program of Python, or a command, and return what was found. The password must not be seen."""
+def record(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, commands: None
+) -> Record:
+    """Record a program of Python, or a command, from this process. The password must not be seen in what was found."""
 
     def run(program: str | list[str], *options: str, **environ: str) -> Run:
         command = program if isinstance(program, list) else [sys.executable, "-c", textwrap.dedent(program)]
         file = tmp_path / "found.json"
         file.unlink(missing_ok=True)
-        process = start(["--out", str(file), *options, "--", *command], environ)
-        out, errors = process.communicate(timeout=60)
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as raised:
+            for name, value in {"COLUMNS": "200", **environ}.items():
+                patch.setenv(name, value)
+            main(["record", "--out", str(file), *options, "--", *command])
+        out, errors = capfd.readouterr()
         assert "Traceback" not in errors
         assert "secret" not in out + errors
         text = file.read_text("utf-8") if file.exists() else ""
         assert "secret" not in text
-        return Run(process.returncode, out, errors, json.loads(text or "{}"))
+        return Run(int(raised.value.code or 0), out, errors, json.loads(text or "{}"))
 
     return run
 

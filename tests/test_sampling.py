@@ -19,7 +19,7 @@ from tests.servers.cluster import RedisCluster
 from tests.servers.scanmodel import ScanModel
 from tests.thorough import effort
 
-SEEDS = effort(20, 100)
+SEEDS = effort(10, 100)
 ENOUGH = 0.95
 MIX = {"user:%d:session": 12_000, "cache:%032x": 6_000, "queue:%d": 1_500, "lock:%d": 450, "report:%d": 50}
 PATTERNS = ["user:{id}:session", "cache:{hash}", "queue:{id}", "lock:{id}", "report:{id}"]

@@ -67,7 +67,7 @@ TRANSACTIONS = {
 
 
 MANY = 50
-"""Of so many orders a short run plays each fourth."""
+"""Of so many orders a short run plays each eighth."""
 
 
 def orders(lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -125,7 +125,7 @@ async def test_whoever_commits_last_is_served(
         await theirs.execute(SCHEMA)
         await adopt(ours)
         each = list(orders([len(statements) + 1 for statements in transactions]))
-        for order in each[:: effort(4, 1) if len(each) > MANY else 1]:
+        for order in each[:: effort(8, 1) if len(each) > MANY else 1]:
             await theirs.execute(RESET)
             expected = [outcome async for outcome in play(their_writers, transactions, order, isolation)]
             await ours.execute(RESET)

@@ -69,12 +69,12 @@ def test_no_minute_is_over_its_limit(seed: int) -> None:
     assert live(seed).over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(8, effort(14, 40)))
+@pytest.mark.parametrize("seed", range(8, effort(11, 40)))
 def test_no_minute_that_is_handed_over_is_over_its_limit(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
 
 
-@settings(max_examples=effort(4, 15), deadline=None)
+@settings(max_examples=effort(2, 15), deadline=None)
 @given(st.integers(min_value=1000))
 def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
@@ -88,7 +88,7 @@ def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
     assert 5 <= handed_over <= left - 5
 
 
-@settings(max_examples=effort(4, 15), deadline=None)
+@settings(max_examples=effort(2, 15), deadline=None)
 @given(st.integers(min_value=1000))
 def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed).over_admitted() == {}
@@ -221,7 +221,7 @@ def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
     assert world.over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(effort(5, 16)))
+@pytest.mark.parametrize("seed", range(effort(3, 16)))
 def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> None:
     """Neither on its own shares, nor on the way there and back."""
     world = World(Random(seed), size=4)
@@ -235,7 +235,7 @@ def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> N
     assert any(process.shares for process in world.processes)
 
 
-@pytest.mark.parametrize("seed", range(effort(4, 12)))
+@pytest.mark.parametrize("seed", range(effort(2, 12)))
 def test_no_take_over_two_stores_exceeds_a_limit(seed: int) -> None:
     """The day is in Postgres and the minutes are in Redis; requests cost up to 5, and some are given back."""
     assert two_stores(seed).over_admitted() == {}

@@ -69,14 +69,14 @@ WALKS = [misfortune, mild_misfortune, cut_off]
 
 @pytest.mark.parametrize(
     ("live_through", "seed"),
-    [(walk, seed) for walk in WALKS for seed in range(8 if walk is cut_off else 0, effort(8, 40))],
+    [(walk, seed) for walk in WALKS for seed in range(8 if walk is cut_off else 0, effort(4, 40))],
 )
 def test_no_minute_is_over_its_limit(seed: int, live_through: Callable[[World], None]) -> None:
     with short_dwell():
         assert live(seed, live_through).over_admitted() == {}
 
 
-@settings(max_examples=effort(4, 30), deadline=None)
+@settings(max_examples=effort(2, 30), deadline=None)
 @given(st.integers(min_value=1000), st.sampled_from(WALKS))
 def test_no_minute_is_over_its_limit_for_any_seed(seed: int, live_through: Callable[[World], None]) -> None:
     with short_dwell():

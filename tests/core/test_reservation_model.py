@@ -661,7 +661,7 @@ class SlidingFleet(Fleet):
         process.reservation = None
 
 
-SETTINGS = settings(max_examples=effort(25, 100), stateful_step_count=60, deadline=None)
+SETTINGS = settings(max_examples=effort(15, 100), stateful_step_count=60, deadline=None)
 
 TestFleet = Fleet.TestCase
 TestFleet.settings = SETTINGS
@@ -683,7 +683,7 @@ TestLosingProcess = LosingProcess.TestCase
 TestLosingProcess.settings = SETTINGS
 
 
-WALKS = effort(300, 4_000)
+WALKS = effort(150, 4_000)
 STEPS = 80
 
 

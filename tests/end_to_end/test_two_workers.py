@@ -26,7 +26,10 @@ some 10 ms."""
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["--workers 2", "two servers"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(1, id="--workers 2"), pytest.param(2, id="two servers", marks=pytest.mark.slow)],
+)
 def ports(request: pytest.FixtureRequest) -> int:
     found: int = request.param
     return found

@@ -15,7 +15,7 @@ from tests.freshness.storm import Storm
 from tests.freshness.truth import Violation
 from tests.thorough import effort
 
-SEEDS = int(os.environ.get("FRESHNESS_SEEDS", effort(150, 700)))
+SEEDS = int(os.environ.get("FRESHNESS_SEEDS", effort(100, 700)))
 FIRST_SEED = int(os.environ.get("FRESHNESS_FIRST_SEED", "0"))
 BATCH = 50
 

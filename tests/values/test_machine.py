@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.fakes import FakeClock
+from tests.thorough import effort
 from tests.values.world import KEYS, NAMES, Database, FakeRedis, Messages, Process
 
 _which = st.integers(0, 1)
@@ -165,5 +166,5 @@ class ValuesMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(rest())
 
 
-ValuesMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+ValuesMachine.TestCase.settings = settings(max_examples=effort(60, 150), stateful_step_count=60, deadline=None)
 TestValues = ValuesMachine.TestCase

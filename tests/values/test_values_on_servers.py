@@ -278,7 +278,10 @@ async def processes(database_url: str, redis_url: str, count: int = 2) -> AsyncI
     assert [await process.end() for process in started] == [0] * count
 
 
-@pytest.mark.parametrize("how", ["transaction", "key", "tag", "set"])
+@pytest.mark.parametrize(
+    "how",
+    ["transaction", "key", pytest.param("tag", marks=pytest.mark.slow), pytest.param("set", marks=pytest.mark.slow)],
+)
 async def test_two_processes_follow_each_change(database_url: str, redis_url: str, how: str) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("create table public.things (key text primary key, version integer not null)")

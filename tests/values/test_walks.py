@@ -5,16 +5,16 @@ A seed that fails is a scenario: the walk is the same each time.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
 import pytest
 
+from tests.thorough import effort
 from tests.values.test_machine import ValuesMachine
 from tests.values.world import KEYS
 
-WALKS = 1500 if os.environ.get("THOROUGH") else 150
+WALKS = effort(90, 1_500)
 STEPS = 150
 
 
