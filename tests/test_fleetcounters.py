@@ -523,7 +523,7 @@ async def test_a_report_that_postgres_did_not_take_is_made_again(fleet: Fleet) -
 
 async def test_a_process_that_decided_by_itself_in_a_minute_does_not_report_it(fleet: Fleet) -> None:
     """What it admitted stands in no counter."""
-    fleet.counters.failover.isolation.lost_minute = fleet.minute().number
+    fleet.counters.failover.isolation.own_minute = fleet.minute().number
     await lose_redis(fleet)
     await asyncio.sleep(0.6)
     assert fleet.choices.reports == []

@@ -9,6 +9,7 @@ import pytest
 
 from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
+from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.windows import Window
 
@@ -400,6 +401,47 @@ def test_a_process_that_was_isolated_until_shortly_before_a_minute_takes_nothing
     fleet.follow(IN_REDIS, HOUR + 124)
     fleet.note_time(HOUR + 120)
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
+
+
+def lost_in_its_course() -> Failover:
+    """The log is back at :30, and the fleet is about to leave Redis."""
+    fleet = isolated(since=HOUR + 22)
+    for second in (20, 24, 25.5):
+        fleet.note_time(HOUR + second)
+    fleet.follow(LEAVING, HOUR + 35)
+    fleet.note_time(HOUR + 30)
+    assert fleet.standing_of(MINUTE) is MinuteStanding.LOST
+    return fleet
+
+
+def test_a_minute_that_was_lost_in_its_course_is_reported_and_goes_on_once_it_is_handed_over() -> None:
+    fleet = lost_in_its_course()
+    assert fleet.has_to_hand_over(HOUR + 31)
+    fleet.handover.give_up(2)
+    fleet.follow(replace(LEAVING, from_minute=MINUTE), HOUR + 37)
+    for second in (32, 59.5):
+        fleet.follow(replace(LEAVING, from_minute=MINUTE), HOUR + second + 5)
+        fleet.note_time(HOUR + second)
+        assert fleet.standing_of(MINUTE) is MinuteStanding.IN_POSTGRES
+
+
+def test_a_minute_that_was_handed_over_is_lost_again_if_postgres_is() -> None:
+    fleet = lost_in_its_course()
+    fleet.handover.give_up(2)
+    fleet.follow(replace(LEAVING, from_minute=MINUTE), HOUR + 37)
+    for second in (32, 36, 37.5):
+        fleet.note_time(HOUR + second)
+    assert fleet.standing_of(MINUTE) is MinuteStanding.LOST
+
+
+def test_a_minute_at_whose_edge_others_may_have_been_isolated_is_not_reported() -> None:
+    fleet = isolated(since=HOUR + 57.5)
+    for second in (57.5, 59, 60):
+        fleet.note_time(HOUR + second)
+    fleet.follow(replace(LEAVING, from_minute=MINUTE + 2), HOUR + 70)
+    fleet.note_time(HOUR + 65)
+    assert fleet.standing_of(MINUTE + 1) is MinuteStanding.LOST
+    assert not fleet.has_to_hand_over(HOUR + 66)
 
 
 def test_a_process_that_sees_one_of_them_is_not_isolated() -> None:

@@ -55,6 +55,19 @@ def mild_misfortune(world: World) -> None:
     world.run(random.uniform(5, 60))
 
 
+def lose_both(world: World) -> None:
+    """Both stores are lost together, often until shortly before or after an edge. Redis may stay away for longer."""
+    random = world.random
+    if max(world.log_away_until, world.redis_away_until) < world.now and random.random() < 0.5:
+        length = random.choice([3.5, 6, 12, 30, 70, 150, 420])
+        back = world.now + length
+        if random.random() < 0.6:
+            back += -back % 60 + random.uniform(-4, 4)
+        world.log_away_until = max(back, world.now + 1)
+        world.redis_away_until = back + random.choice([-3, 0, 1, 20, 90])
+    world.run(random.uniform(3, 40))
+
+
 def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = misfortune) -> World:
     world = World(Random(seed), size=3 + seed % 2)
     world.lose_redis = bool(seed % 3)
@@ -78,6 +91,19 @@ def test_no_minute_that_is_handed_over_is_over_its_limit(seed: int) -> None:
 @given(st.integers(min_value=1000))
 def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed, live_through=mild_misfortune).over_admitted() == {}
+
+
+def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within_a_minute() -> None:
+    handed_over = 0
+    for seed in range(4, 8):
+        world = World(Random(seed), size=3 + seed % 2)
+        world.local, world.lose_redis, world.commits = True, bool(seed % 3), [0.0, 0.1, 0.5]
+        world.run(5)
+        for _ in range(40):
+            lose_both(world)
+        assert world.over_admitted() == {}
+        handed_over += len(world.handed_over)
+    assert handed_over >= 2
 
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:

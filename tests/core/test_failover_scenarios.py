@@ -13,6 +13,7 @@ from tenantcache.ratelimit.core import failover, handover
 from tenantcache.ratelimit.core.agreement import QUIET, Agreement
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import Handover
+from tenantcache.ratelimit.core.isolation import Isolation
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
 from tests.core.fleet_of_stores import World
@@ -137,6 +138,14 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
     "what a process decided by itself is reported": (
         "handover 6",
         lambda patch: patch.setattr(Failover, "has_to_hand_over", reports_what_it_decided),
+    ),
+    "what others may have decided by themselves is handed over": (
+        "handover 6",
+        lambda patch: patch.setattr(Isolation, "has_spent_alone", lambda self, minute: minute == self.own_minute),
+    ),
+    "a minute that is handed over stays lost": (
+        "handover 6",
+        lambda patch: patch.setattr(Isolation, "recover", lambda *_: None),
     ),
 }
 

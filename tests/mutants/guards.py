@@ -242,6 +242,7 @@ COORDINATOR = "tenantcache/ratelimit/coordinator.py"
 FAILOVER = "tenantcache/ratelimit/core/failover.py"
 AGREEMENT, REDIS_HEALTH = "tenantcache/ratelimit/core/agreement.py", "tenantcache/ratelimit/core/redishealth.py"
 HANDOVER = "tenantcache/ratelimit/core/handover.py"
+ISOLATION = "tenantcache/ratelimit/core/isolation.py"
 REDIS_COUNTERS, POSTGRES_COUNTERS = "tenantcache/stores/rediscounters.py", "tenantcache/stores/counters.py"
 CONVERSATION, RESP = "tenantcache/budget/core/conversation.py", "tenantcache/budget/core/resp.py"
 SQL = "tenantcache/schema/schema.sql"
@@ -1567,9 +1568,23 @@ MUTANTS = [
     Mutant(
         "handing over: who decided alone does not report",
         FAILOVER,
-        "if self.isolation.standing_of(minute) is not None:",
+        "if self.isolation.has_spent_alone(minute):",
         "if False:",
         COUNTERS,
+    ),
+    Mutant(
+        "handing over: nor does who may not have been the only one that was isolated",
+        ISOLATION,
+        "return minute == self.lost_minute and minute not in self._connected",
+        "return False",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "handing over: a minute that was lost in its course goes on",
+        FAILOVER,
+        "if is_handed_over and self.handover.has_given_up(choice.version):",
+        "if False:",
+        OF_FAILOVER,
     ),
     Mutant(
         "handing over: a minute that begins again is not handed over",
@@ -1700,7 +1715,7 @@ MUTANTS = [
     ),
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
-        "tenantcache/ratelimit/core/isolation.py",
+        ISOLATION,
         "max(self._since + ISOLATED_FOR, known_until)",
         "known_until",
         OF_FAILOVER,

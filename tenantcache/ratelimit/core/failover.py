@@ -47,13 +47,14 @@ Rules
    outage may be over when the log is lost. A budget can make the fleet leave a Redis that answers (rule 8), and that
    would reach no process without the log. So answers vouch for DWELL seconds after the last pull at most, and for
    nothing if that has told of a band in which the fleet may leave Redis next (rule 2 of `budget/core/bands.py`).
-7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is
-   there. It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which
-   it lost the last store, others may have been granted all of the limit, so it spends what it holds. When a store
-   comes back, it asks that store from the next minute on. A minute is its own only if it has been isolated for
-   ISOLATED_FOR seconds before it: processes that notice a little later are then isolated at the edge as well. If a
-   process was isolated until shortly before an edge, it spends only what it holds in that minute too: others may have
-   been isolated at the edge. So a fleet that loses everything together, and gets it back, exceeds no limit.
+7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is there.
+   It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which it lost
+   the last store, others may have been granted all of the limit, so it spends what it holds. When a store comes back,
+   it asks that store from the next minute on, or once the minute is handed over (`handover.py`). A minute is its own
+   only if it has been isolated for ISOLATED_FOR seconds before it: processes that notice a little later are then
+   isolated at the edge as well. If a process was isolated until shortly before an edge, it spends only what it holds in
+   that minute too: others may have been isolated at the edge. So a fleet that loses everything together, and gets it
+   back, exceeds no limit.
 8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
    the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
    Redis is not asked whether it counts, since that is billed: PING alone tells of it.
@@ -141,9 +142,12 @@ class Failover:
         """Take in what a pull has brought. `settled_until` is None if the row was being changed. Returns whether it has
         another version."""
         is_news = choice.version != self.choice.version
+        is_handed_over = not is_news and choice.from_minute < self.choice.from_minute
         self.band = band
         if self.agreement.follow(choice, settled_until):
             self.handover.start_anew()
+        if is_handed_over and self.handover.has_given_up(choice.version):
+            self.isolation.recover(choice.from_minute)
         if settled_until is not None:
             self._vouch()
         return is_news
@@ -259,7 +263,7 @@ class Failover:
         choice, minute = self.choice, minute_at(now)
         if self.agreement.phase(now) is not Phase.LEAVING_REDIS or minute < choice.previous_from:
             return False
-        if self.isolation.standing_of(minute) is not None:
+        if self.isolation.has_spent_alone(minute):
             return False  # rule 6 there
         if not self.band.may_count and self.redis.answers:
             return False  # rule 8

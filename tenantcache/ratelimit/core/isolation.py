@@ -14,6 +14,10 @@ SURE_AFTER, ISOLATED_FOR = 1.0, 3.0
 """Seconds of isolation after which it is not a pause of this process, and after which all others know of theirs too:
 they pull the log at other times of the second."""
 
+SEEN_BEFORE = 1.0
+"""Seconds before a minute. A process that saw a store then is not isolated when the minute begins, nor are others: they
+would have been for ISOLATED_FOR seconds."""
+
 
 class Isolation:
     """Both minutes are -1 until there is one."""
@@ -21,7 +25,7 @@ class Isolation:
     lost_minute: int
     own_minute: int
 
-    __slots__ = ("_last", "_since", "lost_minute", "own_minute")
+    __slots__ = ("_connected", "_last", "_since", "lost_minute", "own_minute")
 
     def __init__(self) -> None:
         self.own_minute = self.lost_minute = -1
@@ -29,6 +33,8 @@ class Isolation:
         self._since: float | None = None
         # When it last was isolated.
         self._last = -inf
+        # The last two minutes at whose edges neither this process nor another one was isolated.
+        self._connected = (-1, -1)
 
     def note(self, now: float, *, isolated: bool, known_until: float) -> None:
         """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
@@ -36,8 +42,9 @@ class Isolation:
         minute = minute_at(now)
         if not isolated:
             self._since = None
-            if minute * MINUTE <= self._last + ISOLATED_FOR and self.own_minute != minute:
+            if minute * MINUTE <= self._last + ISOLATED_FOR and minute not in (self.own_minute, *self._connected):
                 self.lost_minute = minute
+            self._note_connected(minute_at(now + SEEN_BEFORE))
             return
         if self._since is None:
             self._since = now
@@ -46,11 +53,29 @@ class Isolation:
         elif now >= self._since + SURE_AFTER:
             self.lost_minute, self._last = minute, now
 
+    def _note_connected(self, minute: int) -> None:
+        if minute * MINUTE > self._last + ISOLATED_FOR and minute != self._connected[1]:
+            self._connected = self._connected[1], minute
+
     def standing_of(self, minute: int) -> MinuteStanding | None:
         """None if the row decides."""
         if minute == self.own_minute:
             return MinuteStanding.OWN
         return MinuteStanding.LOST if minute == self.lost_minute else None
+
+    def has_spent_alone(self, minute: int) -> bool:
+        """Whether this process, or another one, may have admitted tokens of `minute` that no counter has.
+
+        If it was lost after it had begun, each has spent of it what was granted.
+        """
+        if minute == self.own_minute:
+            return True
+        return minute == self.lost_minute and minute not in self._connected
+
+    def recover(self, minute: int) -> None:
+        """`minute` was handed over, and the report of this process is in it: it is not lost any more."""
+        if minute == self.lost_minute and minute in self._connected:
+            self.lost_minute = -1
 
     def clock_moved(self, seconds: float) -> None:
         """The server's clock was set by so much."""

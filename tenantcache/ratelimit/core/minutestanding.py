@@ -24,7 +24,8 @@ class MinuteStanding(Enum):
     GIVEN_UP = "given up"
     """Redis counted it, and what it granted here is reported. Nothing is taken before Postgres begins."""
     LOST = "lost"
-    """The process lost the last store in it. What is held is spent, and nothing is taken to its end."""
+    """The process lost the last store in it. What is held is spent, and nothing is taken to its end, unless all others
+    hand it over."""
     OWN = "its own"
     """The process decides by itself, to the minute's end."""
 
@@ -54,7 +55,7 @@ BECOMES: Mapping[MinuteStanding, Mapping[MinuteStanding, str]] = {
         MinuteStanding.LOST: "isolated",
     },
     MinuteStanding.IN_POSTGRES: {MinuteStanding.LOST: "isolated, or Postgres does not count"},
-    MinuteStanding.LOST: {},
+    MinuteStanding.LOST: {MinuteStanding.IN_POSTGRES: "handed over"},
     MinuteStanding.OWN: {},
 }
 """What a minute can become, and why."""
