@@ -18,12 +18,14 @@ from benchmarks.values.memories import MEMORIES, hit_rate
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.timeout(300)  # it starts an engine for each figure, which a busy machine takes long for
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     into = tmp_path_factory.mktemp("values") / "results.json"
     command = [sys.executable, "-m", "benchmarks.values", "--short", "--into", str(into)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(into.read_text(encoding="utf-8"))
     return found

@@ -71,6 +71,35 @@ class Row:
 
 @asynccontextmanager
 async def open_ours(env: Env, load: Load, *, type: type[Any] | None = None, **settings: Any) -> AsyncIterator[Cached]:
+    async with engine_of(env, **settings) as cache:
+        values = cache.values
+
+        async def get(key: str) -> Any:
+            async def loader() -> Any:
+                found = await load(key)
+                return found if type is None else type(**found)
+
+            return await values.get_or_load(key, loader, tenant=TENANT, ttl=TTL, type=type)
+
+        async def invalidate(key: str) -> None:
+            await values.invalidate(key, tenant=TENANT)
+
+        yield Cached(get, invalidate)
+
+
+@asynccontextmanager
+async def open_ours_decorated(env: Env, load: Load) -> AsyncIterator[Cached]:
+    async with engine_of(env) as cache:
+
+        @cache.values.cached("{key}", ttl=TTL)
+        async def get(key: str, tenant: str = TENANT) -> dict[str, Any]:
+            return await load(key)
+
+        yield Cached(get, get.invalidate)
+
+
+@asynccontextmanager
+async def engine_of(env: Env, **settings: Any) -> AsyncIterator[TenantCache]:
     cache = TenantCache(
         Settings(
             database_url=env.database_url,
@@ -82,22 +111,10 @@ async def open_ours(env: Env, load: Load, *, type: type[Any] | None = None, **se
             **settings,
         )
     )
-    values = cache.values
-
-    async def get(key: str) -> Any:
-        async def loader() -> Any:
-            found = await load(key)
-            return found if type is None else type(**found)
-
-        return await values.get_or_load(key, loader, tenant=TENANT, ttl=TTL, type=type)
-
-    async def invalidate(key: str) -> None:
-        await values.invalidate(key, tenant=TENANT)
-
     async with cache:
         while cache.state != "ready":
             await asyncio.sleep(0.01)
-        yield Cached(get, invalidate)
+        yield cache
 
 
 @asynccontextmanager
@@ -244,6 +261,7 @@ OURS, FLOOR = "tenantcache", "cachetools alone"
 CONTENDERS = (
     Contender(FLOOR, open_cachetools, "in the process", "nothing"),
     Contender(OURS, open_ours, "in the process, then Redis", "the log in Postgres"),
+    Contender("tenantcache, a function", open_ours_decorated, "in the process, then Redis", "the log in Postgres"),
     Contender("tenantcache, a frozen type", open_ours_frozen, "in the process, then Redis", "the log in Postgres"),
     Contender("tenantcache, Redis not billed", open_ours_flat, "in the process, then Redis", "the log in Postgres"),
     Contender("the guide's pattern", open_guide, "in Redis", "Redis"),

@@ -94,7 +94,8 @@ class Cached(Generic[P, T]):
         functools.update_wrapper(self, results.function)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return cast(T, await self._results.get((*self._receiver, *args), kwargs))
+        receiver = self._receiver
+        return cast(T, await self._results.get((*receiver, *args) if receiver else args, kwargs))
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Never serve again what a call with these arguments was given before. Arguments that the key does not name may

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tenantcache.values.core.keytemplate import KeyTemplate
+from tenantcache.values.core.keytemplate import BoundTemplate, KeyTemplate
 from tenantcache.values.core.terms import Tags
 
 TENANT: Final = "tenant"
@@ -15,6 +15,18 @@ TENANT: Final = "tenant"
 
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class CallTags:
+    """The tags of a call, which a hit does not need: they are made when they are read."""
+
+    __slots__ = ("_arguments", "_templates")
+
+    def __init__(self, templates: Sequence[BoundTemplate], arguments: Sequence[object]) -> None:
+        self._templates, self._arguments = templates, arguments
+
+    def __iter__(self) -> Iterator[str]:
+        return (template.tag(self._arguments) for template in self._templates)
 
 
 class CallKey:
@@ -29,19 +41,28 @@ class CallKey:
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters
         self._places: dict[str, int] = {name: place for place, name in enumerate(parameters)}
+        self._names: Sequence[str] = tuple(parameters)
         kinds = [one.kind for one in parameters.values()]
         self._positional: int = kinds.count(_EITHER) if set(kinds) <= {_EITHER, inspect.Parameter.KEYWORD_ONLY} else -1
+        self._whole: int = -1 if self._positional < len(kinds) else len(kinds)
         self._defaults: list[tuple[str, object]] = [(name, one.default) for name, one in parameters.items()]
         self.template: KeyTemplate = KeyTemplate(key)
-        self._key = self.template, self._find(self.template.names, "the key")
+        self.key: Callable[[Sequence[object]], str] = self._bind(self.template, "the key").key
         if tenant is not None and tenant not in parameters and tenant != TENANT:
             self._find([tenant], "tenant=")
         self._tenant = None if tenant is None else self._places.get(tenant)
-        self._tags = tags if callable(tags) else self._read_tags(tags)
+        self._tags: list[BoundTemplate] | Tags = tags if callable(tags) else self._read_tags(tags) or ()
         self._check_ignored(ignore, tenant)
 
     def arguments(self, args: Sequence[object], kwargs: Mapping[str, object], *, is_whole: bool) -> Sequence[object]:
         """Those of a call, in the order of the parameters; `is_whole`: none may be missing. Raises TypeError."""
+        if not kwargs and len(args) == self._whole:
+            return args
+        if len(args) + len(kwargs) == len(self._names) and len(args) <= self._positional:
+            try:
+                return [*args, *map(kwargs.__getitem__, self._names[len(args) :])]
+            except KeyError:  # one that is not a parameter, or is given twice
+                pass
         if (found := self._bind_fast(args, kwargs)) is not None:
             return found
         bind = self._signature.bind if is_whole else self._signature.bind_partial
@@ -67,24 +88,21 @@ class CallKey:
                 found.append(default)
         return found if named == len(kwargs) else None
 
-    def key(self, arguments: Sequence[object]) -> str:
-        template, places = self._key
-        return template.fill(places, arguments, is_key=True)
-
     def tags(self, arguments: Sequence[object]) -> Tags:
-        if callable(self._tags):
-            return self._tags
-        return [template.fill(places, arguments, is_key=False) for template, places in self._tags]
+        return CallTags(self._tags, arguments) if isinstance(self._tags, list) else self._tags
 
     def tenant(self, arguments: Sequence[object]) -> Any:
         """What the call names; None: the current tenant counts."""
         return None if self._tenant is None else arguments[self._tenant]
 
-    def _read_tags(self, tags: Sequence[str]) -> list[tuple[KeyTemplate, list[int]]]:
+    def _read_tags(self, tags: Iterable[str]) -> list[BoundTemplate]:
         if isinstance(tags, str):
             raise TypeError(f"tags={tags!r} is one text; give a list of tags")
         templates = [KeyTemplate(tag) for tag in tags]
-        return [(template, self._find(template.names, f"the tag {template.text!r}")) for template in templates]
+        return [self._bind(template, f"the tag {template.text!r}") for template in templates]
+
+    def _bind(self, template: KeyTemplate, what: str) -> BoundTemplate:
+        return BoundTemplate(template, self._find(template.names, what))
 
     def _find(self, names: Sequence[str], what: str) -> list[int]:
         for name in names:

@@ -1,4 +1,5 @@
-"""A hit of a value may not grow, and costs at most 1.5 times what a bare `cachetools.TTLCache.get` costs.
+"""A hit of a value may not grow, and costs at most 1.5 times what a bare `cachetools.TTLCache.get` costs. That of a
+function makes its key besides.
 
 Counted as in `test_hot_request.py`: a budget is what was measured on CPython 3.11, which stands beside it, and a tenth
 more.
@@ -77,6 +78,29 @@ async def test_at_most_half_more_than_a_bare_cachetools_get(
     with acting_as(TENANT, "example.com"):
         _, instructions, _ = count_instructions(await hit_of(cache, value, tenant))
     assert instructions <= 1.5 * least  # 61 to 103 of 135
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "most_instructions", "most_calls"),
+    [
+        pytest.param(("7", "acme"), {}, 253, 8, id="positions"),  # 230, 8
+        pytest.param(("7",), {"tenant": "acme"}, 290, 8, id="a name"),  # 264, 8
+        pytest.param(("7",), {}, 389, 11, id="the current tenant"),  # 354, 11
+    ],
+)
+async def test_a_hit_of_a_function(
+    cache: TenantCache, args: tuple[str, ...], kwargs: dict[str, str], most_instructions: int, most_calls: int
+) -> None:
+    @cache.values.cached("profile:{user_id}", ttl=3600, tags=["user:{user_id}"])
+    async def profile(user_id: str, tenant: str | None = None) -> str:
+        return user_id
+
+    with acting_as(TENANT, "example.com"):
+        assert await profile(*args, **kwargs) == "7"
+        steps, instructions, calls = count_instructions(partial(profile, *args, **kwargs))
+    assert steps == 1
+    assert calls <= most_calls
+    assert 0 < instructions <= most_instructions
 
 
 async def test_bytes_under_way(cache: TenantCache) -> None:

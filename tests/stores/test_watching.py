@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tenantcache.schema import install as schema
 from tenantcache.schema.adopt import AdoptionError, plan_uninstall
 from tenantcache.schema.watching import TableWatch, find_faults, install, prepare, remove, watched
-from tenantcache.values.core.keytemplate import KeyTemplate
+from tenantcache.values.core.keytemplate import BoundTemplate, KeyTemplate
 from tenantcache.values.core.valuekey import expiry_name, tag_name, value_name
 from tests.servers.publishing import publish
 from tests.thorough import effort
@@ -99,7 +99,7 @@ class TestNames:
         keys = ("profile:{ID}:{Kind}", "all{{}}")
         await watch(db, TableWatch("profiles", None, keys, (), ("user:{id}", "{city}:x")))
         row, tags = "insert into profiles values (7, 'a:b%', 'c:d')", {"tag::user:7", "tag::c:d:x"}
-        key = KeyTemplate("profile:{a}:{b}").fill([0, 1], [7, "a:b%"], is_key=True)
+        key = BoundTemplate(KeyTemplate("profile:{a}:{b}"), [0, 1]).key([7, "a:b%"])
         assert key == "profile:7:a%3Ab%25"
         assert await logged(db, row) == {value_name(None, key), "value::all%7B%7D", *tags}
         assert await logged(db, "insert into profiles values (8, null, null)") == {"value::all%7B%7D", "tag::user:8"}

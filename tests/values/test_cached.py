@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from tenantcache import NotOpenError, TenantCache
 from tenantcache.testing import acting_as
 from tenantcache.values.callkey import CallKey
-from tenantcache.values.core.keytemplate import KeyTemplate
+from tenantcache.values.core.keytemplate import BoundTemplate, KeyTemplate
 from tests.fakes import FakeClock, FakeDatabase, make_cache, row
 
 
@@ -184,7 +184,7 @@ TEXTS = st.text(st.sampled_from("ab:%3A-2}"), max_size=4) | st.sampled_from(["%n
 @given(st.tuples(TEXTS, TEXTS), st.tuples(TEXTS, TEXTS))
 def test_different_arguments_have_different_keys(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
     template = KeyTemplate("x:{a}:{b}")
-    keys = [template.fill([0, 1], arguments, is_key=True) for arguments in (one, other)]
+    keys = [BoundTemplate(template, [0, 1]).key(arguments) for arguments in (one, other)]
     assert (keys[0] == keys[1]) is (one == other)
 
 
@@ -203,7 +203,7 @@ def test_different_arguments_have_different_keys(one: tuple[Any, Any], other: tu
     ],
 )
 def test_an_argument_is_a_text_in_the_key(argument: object, key: str) -> None:
-    assert KeyTemplate("x:{a}").fill([0], [argument], is_key=True) == key
+    assert BoundTemplate(KeyTemplate("x:{a}"), [0]).key([argument]) == key
 
 
 @dataclasses.dataclass
@@ -214,19 +214,19 @@ class User:
 @pytest.mark.parametrize("argument", [[1], (1,), {"a": 1}, b"a", User(1), Profile(name="a"), object()])
 def test_what_has_no_text_is_refused(argument: object) -> None:
     with pytest.raises(TypeError, match=r"a is of type \w+, which has no text .* name a part of it, like \{a.id\}"):
-        KeyTemplate("x:{a}").fill([0], [argument], is_key=True)
+        BoundTemplate(KeyTemplate("x:{a}"), [0]).key([argument])
 
 
 def test_braces_that_are_meant() -> None:
     template = KeyTemplate("a{{b}}:{x}:{{{y}}}")
-    assert template.fill([0, 1], ["1", "2"], is_key=True) == "a{b}:1:{2}"
+    assert BoundTemplate(template, [0, 1]).key(["1", "2"]) == "a{b}:1:{2}"
     assert template.renamed({"x": "u", "y": "v"}) == "a{{b}}:{u}:{{{v}}}"
 
 
 def test_a_part_of_an_argument_and_a_tag_as_it_is() -> None:
     template = KeyTemplate("user:{user.id}")
-    assert template.fill([0], [User(7)], is_key=True) == "user:7"
-    assert template.fill([0], [User("a:b")], is_key=False) == "user:a:b"  # type: ignore[arg-type]
+    assert BoundTemplate(template, [0]).key([User(7)]) == "user:7"
+    assert BoundTemplate(template, [0]).tag([User("a:b")]) == "user:a:b"  # type: ignore[arg-type]
 
 
 # What is refused at once.

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypedDict, TypeVar
 
 import msgspec
+import pydantic.dataclasses
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Secret, SecretStr, computed_field
 
@@ -399,6 +400,15 @@ def test_prose_does_not_count_and_a_field_of_its_name_does(made: Codecs) -> None
     other = _model({}, {"a": int, "description": int})
     assert made.of(plain).fingerprint == made.of(told).fingerprint
     assert len({made.of(form).fingerprint for form in (plain, named, other)}) == 3
+
+
+def test_a_version_in_the_schema_of_a_model_counts(made: Codecs) -> None:
+    """For what the schema does not show, such as validators (docs/values.md)."""
+    versions: list[Any] = [ConfigDict(json_schema_extra={"version": number}) for number in (1, 2)]
+    models = [_model({}, {"a": int}), *(_model({"model_config": version}, {"a": int}) for version in versions)]
+    own = [pydantic.dataclasses.dataclass(_made(object, {}, {"a": int}), config=version) for version in versions]
+    for forms in (models, own, [list[model] for model in models], [_model({}, {"a": model}) for model in models]):  # type: ignore[valid-type]
+        assert len({made.of(form).fingerprint for form in forms}) == len(forms)
 
 
 def test_each_form_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,20 @@ async def test_a_process_that_starts_later_knows_what_was_invalidated(database_u
             assert two.values.stats()["redis_refused"] == 1
 
 
+async def test_a_person_may_say_that_everything_has_changed(database_url: str, redis_url: str) -> None:
+    async with make(database_url, redis_url) as one, make(database_url, redis_url) as two:
+        await one.values.get_or_load("a", Loader("lost"), tenant="acme", ttl=60)
+        await written(one)
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("select tenantcache.log_change(null, null)")
+        await connection.close()
+        for cache in (one, two):
+            await cache.sync()
+        assert await two.values.get_or_load("a", Loader("there"), tenant="acme", ttl=60) == "there"
+        assert two.values.stats()["redis_refused"] == 1
+        assert await one.values.get_or_load("a", Loader("there"), tenant="acme", ttl=60) == "there"
+
+
 async def test_what_is_stored_can_be_read_by_a_person(database_url: str, redis_url: str) -> None:
     async with make(database_url, redis_url) as cache:
         await cache.values.get_or_load("a:b", Loader({"theme": "dark"}), tenant="ac:me", fresh=60, stale=5, tags=["t"])

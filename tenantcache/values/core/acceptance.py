@@ -18,7 +18,9 @@ Rules
 
 What no rule sees: a load may have read a commit that the log does not have yet. A crash, or a storage snapshot that is
 put back, may undo that commit and leave the timeline and its newest entry as they were. Then what was read is served
-until its time ends or one of its names changes. A crash undoes no commit unless `synchronous_commit` is off.
+until its time ends or one of its names changes. A crash undoes no commit unless `synchronous_commit` is off. A person
+says then that everything may have changed (docs/values.md). To drop what was loaded before the follower's session ended
+would not do: a pooler hides that end, copies in Redis outlive it, and each reconnection would load all values again.
 """
 
 from __future__ import annotations

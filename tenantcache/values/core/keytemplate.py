@@ -17,7 +17,6 @@ NONE: Final = "%none"
 """In place of None. No text can be that, since its `%` is escaped."""
 
 _TEXTS = (str, int, float)
-_PLAIN = frozenset({str, int})
 
 
 class KeyTemplate:
@@ -60,21 +59,46 @@ class KeyTemplate:
         texts = [f"{_braces(literal)}{{{names[name]}}}" for literal, name, _ in self.parts]
         return "".join(texts) + _braces(self.end)
 
-    def fill(self, places: Sequence[int], arguments: Sequence[object], *, is_key: bool) -> str:
-        """`places`: which of `arguments` each name stands for. Raises TypeError for what has no text."""
-        found: list[str] = []
-        for (literal, name, path), place in zip(self.parts, places, strict=True):
-            argument = arguments[place]
-            for attribute in path:
-                argument = getattr(argument, attribute)
-            if argument is None and is_key:
-                found += literal, NONE
-                continue
-            text = str(argument) if type(argument) in _PLAIN else _text(argument, name)
-            if is_key and ("%" in text or ":" in text):
+
+class BoundTemplate:
+    """A template of a function's calls. `places` says which of their arguments each name stands for.
+
+    Both methods raise TypeError for what has no text.
+    """
+
+    __slots__ = ("_end", "_fields")
+
+    def __init__(self, template: KeyTemplate, places: Sequence[int]) -> None:
+        self._fields: list[tuple[str, int, str, tuple[str, ...]]] = [
+            (literal, place, name, path) for (literal, name, path), place in zip(template.parts, places, strict=True)
+        ]
+        self._end = template.end
+
+    def key(self, arguments: Sequence[object]) -> str:
+        """That of a call. A hit makes it: it is counted in tests/regressions/test_hot_values.py."""
+        found = ""
+        for literal, place, name, path in self._fields:
+            text = arguments[place]
+            if type(text) is not str or path:
+                given = _read(text, path)
+                if given is None:
+                    found += literal + NONE
+                    continue
+                text = _text(given, name)
+            if "%" in text or ":" in text:
                 text = text.replace("%", "%25").replace(":", "%3A")
-            found += literal, text
-        return "".join(found) + self.end
+            found += literal + text
+        return found + self._end
+
+    def tag(self, arguments: Sequence[object]) -> str:
+        fields = self._fields
+        return "".join(lit + _text(_read(arguments[at], path), name) for lit, at, name, path in fields) + self._end
+
+
+def _read(argument: object, path: Sequence[str]) -> object:
+    for attribute in path:
+        argument = getattr(argument, attribute)
+    return argument
 
 
 def _braces(literal: str) -> str:

@@ -3,7 +3,8 @@
 Code of two releases runs side by side during a deployment. A field that was added with a default would be read from
 the old form without complaint, and have the default. So the fingerprint is part of the key in Redis, and each release
 reads its own. It depends on the names and types of fields, on what is nested, and on defaults. It does not depend on
-what is written for people, nor on what validators do.
+what is written for people, nor on what validators do. An application says that by a version in the model's schema
+(`json_schema_extra`), which counts as all else there.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from tenantcache.values.core.codec import Codec
 from tenantcache.values.core.kind import HARD_TIMEOUT
 from tenantcache.values.core.lifetime import Lifetime
 
-Tags = Sequence[str] | Callable[[Any], Sequence[str]]
+Tags = Iterable[str] | Callable[[Any], Iterable[str]]
 """Names under which values can be invalidated together, or what gives them for a value that was loaded."""
 
 
@@ -40,7 +40,7 @@ class Terms:
         return _listed(self.tags(value))
 
 
-def _listed(tags: Sequence[str]) -> tuple[str, ...]:
+def _listed(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r:.80} is one text; give a list of tags")
     return tuple(tags)
