@@ -26,6 +26,8 @@ from tenantcache.observability.opentelemetry import TenantSpan, instrument, unin
 from tests.asgi import get
 from tests.fakes import until
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 
 class Telemetry:
     def __init__(self) -> None:
