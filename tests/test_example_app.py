@@ -23,6 +23,8 @@ from tenantcache import Settings
 from tenantcache.devservers import PostgresServer
 from tenantcache.schema import install as schema
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 PLANS = {"free": {"per_minute": 5, "per_day": 50}, "pro": {"per_minute": 600, "per_day": 7_000}}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 SCRIPT = "<script>alert('x')</script>"
@@ -53,7 +55,7 @@ def execute(url: str, sql: str) -> None:
     asyncio.run(run())
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 3) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

@@ -21,6 +21,9 @@ from benchmarks.outages.recording import Alert, Recording
 BIN = 10
 """Seconds of one step of the curve."""
 
+ROOM = 150
+"""Seconds that a bar has to be long to hold its label."""
+
 BECAME = {
     "served": ("#93b7f0", "served"),
     "limited": ("#f4b860", "429: beyond a limit"),
@@ -32,6 +35,7 @@ MEANINGS = {
     "RedisBreakerOpen": "Redis is not asked any more",
     "CountersInPostgres": "they stay there for long",
     "LimitsDegraded": "tokens cannot be taken",
+    "CounterStoreIsolated": "no store counts limits",
     "LogNotFollowed": "changes are not followed",
     "StaleAnswers": "known tenants are served as they were",
     "LookupsFail": "tenants cannot be looked up",
@@ -117,12 +121,14 @@ def _draw_alerts(axes: Axes, recording: Recording, names: list[str]) -> None:
 
 
 def _labels(recording: Recording, names: list[str]) -> Iterator[tuple[int, float, str]]:
-    """On each bar that has room for it: how long after the stop it began to fire."""
+    """On each bar that has room for it: how long after the stop, or the start, it began to fire."""
+    turns = [(outage.begin, False) for outage in recording.outages] + [(each.end, True) for each in recording.outages]
     for alert in recording.alerts:
         for begin, end in alert.spans if alert.state == "firing" else ():
-            stops = [outage.begin for outage in recording.outages if outage.begin <= begin]
-            if stops and end - begin >= 100:
-                yield names.index(alert.name), _minute(recording, begin) + 0.12, f"after {_span(begin - stops[-1])}"
+            turn, is_back = max((turn for turn in turns if turn[0] <= begin), default=(begin, False))
+            if end - begin >= ROOM:
+                text = f"{_span(begin - turn)} after the start" if is_back else f"after {_span(begin - turn)}"
+                yield names.index(alert.name), _minute(recording, begin) + 0.12, text
 
 
 def _span(seconds: float) -> str:

@@ -39,7 +39,7 @@ SAID = {
         "events": "Each step, with its time and its reason. Both processes saw it.",
     },
     "postgres": {
-        "notices": "Since when, and for how long known tenants are still served. Limits go on in Redis.",
+        "notices": "Since when, and for how long known tenants are still served.",
         "traffic": "Requests go on. Postgres is tried again, in vain: these are the lookups outside memory.",
         "events": "The outage before is still told, and how it ended.",
     },

@@ -138,6 +138,11 @@ class TestAuth:
         ):
             async with client(Dashboard(cache, from_this_machine), client=address) as browser:
                 assert (await browser.get("/", headers={"Host": host, **headers})).status_code == status
+        old = {**http_scope(b"localhost", "/"), "client": here, "http_version": "1.0"}  # as nginx asks by default
+        assert [from_this_machine(Request({**old, "http_version": version})) for version in ("1.0", "1.1")] == [
+            False,
+            True,
+        ]
 
 
 class TestPages:

@@ -10,7 +10,7 @@ from tenantcache.budget.core.budget import Budget
 from tenantcache.fleet.core.events import Event, events_between
 from tenantcache.fleet.core.history import SLOT, SLOTS, Counts, History, counts_of
 from tenantcache.fleet.reportstore import Identity, LoggedChange
-from tenantcache.stats import Stats
+from tenantcache.stats import CounterStats, Stats
 from tenantcache.testing import MemoryCache
 from tenantcache.web.dashboard.figures import rate, share, span
 from tenantcache.web.dashboard.fleetview import FleetView
@@ -35,6 +35,20 @@ NOTHING: Counts = {
     "in_postgres": 0,
     "stale_served": 0,
     "commands": 0,
+}
+
+
+COUNTERS: CounterStats = {
+    "store": "redis",
+    "alone": False,
+    "known": True,
+    "since": 0,
+    "why": "",
+    "changes_to": None,
+    "changes_at": None,
+    "changes": 0,
+    "postgres": "answering",
+    "redis": "answering",
 }
 
 
@@ -200,18 +214,7 @@ class TestNotices:
 
     def test_an_outage_of_redis_from_its_beginning_to_its_end(self) -> None:
         told = stats()
-        counters = told["limits"]["counters"] = {
-            "store": "redis",
-            "alone": False,
-            "known": True,
-            "since": 0,
-            "why": "",
-            "changes_to": None,
-            "changes_at": None,
-            "changes": 0,
-            "postgres": "answering",
-            "redis": "failing",
-        }
+        counters = told["limits"]["counters"] = {**COUNTERS, "redis": "failing"}
         found: list[Notice] = []
         for change in (
             {},
@@ -232,6 +235,14 @@ class TestNotices:
             ("good", "All is well"),
         ]
         assert found[1].text.startswith("From 13:46:49 on limits are counted in Postgres.")
+
+    def test_no_store_counts(self) -> None:
+        away = fleet(process(1), fault="refused", fault_since=NOW - 10)
+        for view, change in ((away, {"store": "postgres", "redis": "gone"}), (fleet(process(1)), {"alone": True})):
+            told = stats()
+            told["limits"]["counters"] = {**COUNTERS, **change}  # type: ignore[typeddict-item]
+            assert "No store counts limits" in titles(view, told)
+            assert "Redis does not answer" not in titles(view, told)
 
     def test_the_worst_comes_first(self) -> None:
         unavailable = ProcessView(

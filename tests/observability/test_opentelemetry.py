@@ -26,6 +26,8 @@ from tenantcache.observability.opentelemetry import TenantSpan, instrument, unin
 from tests.asgi import get
 from tests.fakes import until
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 
 class Telemetry:
     def __init__(self) -> None:
@@ -130,7 +132,7 @@ async def test_a_redis_that_does_not_answer_is_an_error(cache: TenantCache, tele
     link = cache._parts.stores.link
     assert link is not None
     with pytest.raises(StoreError):
-        await link.run(Purpose.PROBE, "BLPOP", "nothing", 5, timeout=0.02)
+        await link.run(Purpose.PROBE, "BLPOP", "nothing", 0, timeout=0.02)
     assert (named(telemetry.spans(), "BLPOP").attributes or {})["error.type"] == "TimeoutError"
     failed = [point for point in telemetry.durations() if "error.type" in point.attributes]
     assert [point.count for point in failed] == [1]

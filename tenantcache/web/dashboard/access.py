@@ -31,9 +31,10 @@ def from_this_machine(request: Request) -> bool:
     """Whether the browser runs on this machine, and was given a name of this machine. For development.
 
     The name counts because a page of another site may have its own name lead here. What came through a proxy is another
-    machine's, wherever the proxy runs.
+    machine's, wherever the proxy runs. One that speaks HTTP/1.1 and adds no header cannot be told from a browser.
     """
-    if request.client is None or any(name in request.headers for name in PROXY_HEADERS):
+    is_proxied = request.scope.get("http_version") == "1.0" or any(name in request.headers for name in PROXY_HEADERS)
+    if request.client is None or is_proxied:
         return False
     return _is_loopback(request.client.host) and _is_local_name(request.url.hostname or "")
 

@@ -74,7 +74,14 @@ def _counters(fleet: FleetView, counters: CounterStats | None) -> Iterator[Notic
         return
     title = REDIS_STATES.get(counters["redis"])
     changes_at, changes_to = counters["changes_at"], counters["changes_to"]
-    if changes_at is not None and changes_to == "postgres":
+    is_away = fleet.fault is not None and not fleet.is_schema_old
+    if counters["alone"] or (is_away and counters["store"] == "postgres"):
+        text = (
+            "Which one does is agreed upon in Postgres. Until that answers, each process admits what it has reserved,"
+            " and then goes by TENANTCACHE_ON_LIMITER_ERROR."
+        )
+        yield Notice("bad", "No store counts limits", text)
+    elif changes_at is not None and changes_to == "postgres":
         text = (
             f"From {clock(changes_at)} on limits are counted in Postgres. Until then each process admits what it has"
             " reserved, so no limit is exceeded. Lookups go on."
