@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.bench.report import put_between_markers
+from benchmarks.pages import fill
 from tenantcache import Settings, TenantCache, TenantCacheError
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.schema import install as schema
@@ -70,7 +70,7 @@ async def main() -> None:
                 logger.removeHandler(lines)
     text = "\n".join(lines.lines)
     print(text)
-    put_between_markers(PAGE, f"```\n{text}\n```")
+    fill(PAGE, "bench", f"```\n{text}\n```")
 
 
 async def _seed(url: str) -> None:
