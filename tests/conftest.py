@@ -124,6 +124,7 @@ def session_redis_cluster() -> Iterator[RedisCluster]:
         tempfile.TemporaryDirectory(prefix="tenantcache-cluster-") as directory,
         RedisCluster(Path(directory)) as found,
     ):
+        found.expect_no_failure()
         yield found
 
 
