@@ -44,6 +44,8 @@ check: install-bench
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python tests/typing
+	$(VENV)/bin/python -m tests.typing.complete
 	$(VENV)/bin/python -m pytest -q tests/test_layers.py
 
 # Faults between real processes, about eight minutes; writes its table into README.md and docs/consistency.md.

@@ -24,9 +24,9 @@ from benchmarks.bench import fleet
 from benchmarks.bench.commands import COUNTING
 from benchmarks.bench.stats import percentile
 from benchmarks.bench.stores import Stores
+from benchmarks.pages import fill
 
 PAGE = Path(__file__).parents[1] / "docs" / "limits.md"
-BEGIN, END = "<!-- counters -->", "<!-- /counters -->"
 
 STORES = ("redis", "postgres")
 
@@ -128,11 +128,7 @@ def main() -> int:
     for fault in faults:
         print(f"FAILED: {fault}")
     if options.write:
-        before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not (begin and end):
-            raise ValueError(f"{PAGE.name} has no place for the table: {BEGIN} {END}")
-        PAGE.write_text(f"{before}{BEGIN}\n{written}\n{END}{after}", encoding="utf-8")
+        fill(PAGE, "counters", written)
     return 1 if faults else 0
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from benchmarks.pages import fill
 from benchmarks.simulate_limits.fleet import EPOCH, MINUTE, Fleet
 from benchmarks.simulate_limits.patterns import spread, zipf
 from benchmarks.simulate_limits.report import over_admitted
@@ -25,7 +26,6 @@ from tenantcache.budget.core.prices import PER_COMMAND
 from tenantcache.tenant import Limits
 
 PAGE = Path(__file__).parents[1] / "docs" / "costs.md"
-BEGIN, END = "<!-- fleets -->", "<!-- /fleets -->"
 
 SIZES = (2, 4, 8, 16)
 FLEETS = ((2_000, 50.0, 40),)
@@ -125,8 +125,7 @@ def main() -> None:
         text = table(list(pool.map(_measure, *zip(*jobs, strict=True))))
     print(text)
     if not options.no_write:
-        before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        fill(PAGE, "fleets", text)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,13 @@ import redis
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.flood_http import HttpPhase, http_table, measure_http
+from benchmarks.pages import fill
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.schema import install as schema
 
 DOCUMENT = Path(__file__).parents[1] / "docs/flood.md"
 RESULTS = Path(__file__).with_suffix(".json")
-BEGIN, END = "<!-- flood -->", "<!-- /flood -->"
-BEGIN_HTTP, END_HTTP = "<!-- flood over HTTP -->", "<!-- /flood over HTTP -->"
 
 TENANTS = 1_000
 COLD = 50
@@ -325,11 +324,8 @@ def table(results: dict[bool, list[Phase]]) -> str:
 
 
 def write(results: dict[bool, list[Phase]], over_http: dict[bool, list[HttpPhase]]) -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for begin, end, shown in ((BEGIN, END, table(results)), (BEGIN_HTTP, END_HTTP, http_table(over_http))):
-        head, rest = text.split(begin)
-        text = head + begin + "\n" + shown + "\n" + end + rest.split(end)[1]
-    DOCUMENT.write_text(text, encoding="utf-8")
+    fill(DOCUMENT, "flood", table(results))
+    fill(DOCUMENT, "flood over HTTP", http_table(over_http))
     told = {
         "python": platform.python_version(),
         "cores": os.cpu_count(),

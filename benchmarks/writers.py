@@ -25,6 +25,7 @@ from pathlib import Path
 
 import asyncpg
 
+from benchmarks.pages import fill
 from tenantcache import Settings, TenantCache
 from tenantcache.devservers import PostgresServer
 from tenantcache.schema import install as schema
@@ -32,7 +33,6 @@ from tenantcache.schema import install as schema
 ROWS = 10_000
 WRITERS = 8
 PAGE = Path(__file__).parents[1] / "docs" / "adopting.md"
-BEGIN, END = "<!-- writers -->", "<!-- /writers -->"
 
 PLAIN = "create table plain (like tenantcache.tenants including all);"
 
@@ -231,13 +231,6 @@ def table(by_durability: dict[str, list[Figures]]) -> list[str]:
     return lines
 
 
-def write(lines: list[str]) -> None:
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if begin and end:
-        PAGE.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")
-
-
 async def run(rounds: int, seconds: float) -> dict[str, list[Figures]]:
     found = {}
     for durability, durable in (("on", True), ("off", False)):
@@ -259,7 +252,7 @@ def main() -> None:
         return
     lines = table(asyncio.run(run(options.rounds, options.seconds)))
     print(*lines, sep="\n")
-    write(lines)
+    fill(PAGE, "writers", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
+from benchmarks import pages
 from benchmarks.bench import enforce, report
 from benchmarks.bench.contenders import CONTENDERS, OURS, Contender
 from benchmarks.bench.contenders.limiters import LimitMiddleware
@@ -116,11 +117,12 @@ def test_the_report_has_every_part_and_every_name(short_run: Path) -> None:
 def test_tables_go_between_the_markers(results: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("before\n\n<!-- bench -->\nold\n<!-- /bench -->\n\nafter\n")
-    assert report.put_between_markers(page, report.summary_table(results))
+    pages.fill(page, "bench", report.summary_table(results))
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| **tenantcache** |" in text and "| the guide's pattern |" in text
-    assert not report.put_between_markers(tmp_path / "none.md", "text")
+    with pytest.raises(ValueError, match=r"README\.md has no place for the tables: <!-- flood --> <!-- /flood -->"):
+        pages.fill(page, "flood", "text")
 
 
 def env_of(database_url: str, redis_url: str) -> Env:

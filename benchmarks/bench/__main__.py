@@ -21,6 +21,7 @@ from benchmarks.bench import coldstart, commands, http, inprocess, machine, plot
 from benchmarks.bench.contenders import CONTENDERS, LEFT_OUT, OURS
 from benchmarks.bench.plan import FULL, SHORT, Plan
 from benchmarks.bench.stores import Stores
+from benchmarks.pages import fill
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,8 +150,8 @@ def _write(results: dict[str, Any], into: Path | None, results_file: Path) -> No
     if into is not None:
         (into / "benchmarks.md").write_text(report.document(results) + "\n", encoding="utf-8")
         return
-    report.put_between_markers(ROOT / "docs" / "benchmarks.md", report.document(results))
-    report.put_between_markers(ROOT / "README.md", report.summary_table(results))
+    fill(ROOT / "docs" / "benchmarks.md", "bench", report.document(results))
+    fill(ROOT / "README.md", "bench", report.summary_table(results))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ def run(
                 "awaits_warm_up": awaits_warm_up,
                 "seed": seed,
             }
-            command = [sys.executable, "-m", "benchmarks.bench.member", json.dumps(options)]
-            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            started.append(_start_member(options))
         for process in started:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
@@ -49,10 +48,19 @@ def run(
             process.stdin.flush()
         return [json.loads(process.communicate(timeout=seconds + 60)[0]) for process in started]
     finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        _end(started)
+
+
+def _end(started: list[subprocess.Popen[str]]) -> None:
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _start_member(options: dict[str, Any]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.bench.member", json.dumps(options)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def total(found: list[dict[str, Any]], *path: str) -> int:

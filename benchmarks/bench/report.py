@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmarks.bench import fleet
 from benchmarks.bench.coldstart import AWAITED
 from benchmarks.bench.contenders import BARE, FLOOR_WITH_BOTH, FLOOR_WITHOUT, OURS, PASSING, QUIET
 from benchmarks.bench.prices import PRICES, RATES
+from benchmarks.pages import table
 
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 PLOTS = "bench"
 """The directory of the plots, as seen from the document."""
 
@@ -215,7 +214,20 @@ def _best_rate(results: Results) -> float:
 
 def _commands(results: Results) -> str:
     commands = results["commands"]
-    alternatives = [
+    parts = [
+        f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
+        _of_alternatives(commands["alternatives"]),
+        f"tenantcache on four processes, counted over {commands[OURS]['busy']['seconds']:.0f} s from a cold start, "
+        "with all tenants new, and at the orderly stop, which gives unused tokens back. Each denied request: "
+        f"{commands[OURS]['per_denied']:g}.",
+        _counted_of_ours(commands[OURS]),
+        *_simulated(commands),
+    ]
+    return "\n\n".join([*parts, _prices(results)])
+
+
+def _of_alternatives(found_by_name: Results) -> str:
+    rows = [
         (
             name,
             f"{found['per_request']:g}",
@@ -223,9 +235,13 @@ def _commands(results: Results) -> str:
             _by_name(found["statuses"]),
             _by_name(found["by_command"]),
         )
-        for name, found in commands["alternatives"].items()
+        for name, found in found_by_name.items()
     ]
-    counted = [
+    return table(("", "a request", "a denied request", "answers", "counted in 500 requests"), rows)
+
+
+def _counted_of_ours(ours: Results) -> str:
+    rows = [
         (
             f"{name}: {found['tenants']:,} tenants",
             _by_name(found["statuses"]),
@@ -236,33 +252,24 @@ def _commands(results: Results) -> str:
             f"{found['own_meter']:,}",
             _by_name(found["by_command"]),
         )
-        for name, found in commands[OURS].items()
+        for name, found in ours.items()
         if isinstance(found, dict)
     ]
-    seconds = commands[OURS]["busy"]["seconds"]
-    parts = [
-        f"## (c) Billed Redis commands\n\n![Commands per request]({PLOTS}/commands.svg)",
-        table(("", "a request", "a denied request", "answers", "counted in 500 requests"), alternatives),
-        f"tenantcache on four processes, counted over {seconds:.0f} s from a cold start, with all tenants new, and at "
-        f"the orderly stop, which gives unused tokens back. Each denied request: {commands[OURS]['per_denied']:g}.",
-        table(
-            ("", "answers", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which"),
-            counted,
-        ),
-    ]
+    head = ("", "answers", "commands", "at the stop", "a request before", "for limits", "its own meter", "of which")
+    return table(head, rows)
+
+
+def _simulated(commands: Results) -> Iterator[str]:
     if minute := commands.get("simulated_minute"):
         told = "; ".join(f"{row['load']}: {row['per_request']:.4f}" for row in minute)
-        parts.append(f"The first minute in virtual time, for limits, a request: {told}.")
+        yield f"The first minute in virtual time, for limits, a request: {told}."
     if simulated := commands.get("simulated"):
         rows = [
             (row["load"], str(row["hour"]), f"{row['requests']:,}", f"{row['commands']:,}", f"{row['per_request']:.4f}")
             for row in simulated
         ]
-        parts += [
-            "Whole hours, in virtual time (`make limits`), for limits alone:",
-            table(("load", "hour", "requests", "commands", "a request"), rows),
-        ]
-    return "\n\n".join([*parts, _prices(results)])
+        yield "Whole hours, in virtual time (`make limits`), for limits alone:"
+        yield table(("load", "hour", "requests", "commands", "a request"), rows)
 
 
 def _prices(results: Results) -> str:
@@ -375,11 +382,6 @@ def _on_redis(results: Results) -> list[str]:
     return [name for name, found in results["contenders"].items() if found["on_redis"]]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _spread(found: Results, style: str) -> str:
     """Median, and the quartiles around it."""
     return f"{found['median']:{style}} ({found['q1']:{style}} to {found['q3']:{style}})"
@@ -395,14 +397,3 @@ def _dollars(amount: float) -> str:
 
 def _by_name(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
-
-
-def put_between_markers(path: Path, text: str) -> bool:
-    """Replace what stands between the markers in `path`; False if they are missing."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        return False
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-    return True

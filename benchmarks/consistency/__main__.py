@@ -14,6 +14,7 @@ from benchmarks.consistency import report
 from benchmarks.consistency.faults import FAULTS, STALE_IF_ERROR_FAULT
 from benchmarks.consistency.fleet import Fleet
 from benchmarks.consistency.scene import Row, Scene
+from benchmarks.pages import fill
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
@@ -64,8 +65,8 @@ async def _play(names: Sequence[str], settings: dict[str, str], seed: int) -> li
 def _write(rows: Sequence[Row], stale: Row | None) -> None:
     text = report.markdown(rows, stale, WORKERS, MAX_STALENESS)
     for path in (ROOT / "docs" / "consistency.md", ROOT / "README.md"):
-        if report.put_between_markers(path, text):
-            print(f"written into {path.relative_to(ROOT)}")
+        fill(path, "consistency", text)
+        print(f"written into {path.relative_to(ROOT)}")
     (Path(__file__).parent / "results.json").write_text(
         report.as_json(rows, stale, MAX_STALENESS) + "\n", encoding="utf-8"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -16,7 +15,6 @@ from benchmarks.consistency.faults import FAULTS
 from benchmarks.consistency.judge import Verdict
 from benchmarks.consistency.scene import Row
 
-BEGIN, END = "<!-- consistency -->", "<!-- /consistency -->"
 CALM = next(iter(FAULTS))
 P99_BOUND = 0.010
 TABLE_WIDTH = 100
@@ -164,14 +162,3 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "backwards": verdict.backwards_count,
         "beyond_bound": len(verdict.beyond),
     }
-
-
-def put_between_markers(path: Path, text: str) -> bool:
-    """Replace what stands between the markers in `path`; False if they are missing."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        return False
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-    return True

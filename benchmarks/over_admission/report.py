@@ -11,8 +11,7 @@ from benchmarks.over_admission.faults import Outcome, row
 from benchmarks.over_admission.fleet import GENERATORS
 from benchmarks.over_admission.plan import TenantLoad
 from benchmarks.over_admission.scenes import FLUSH_MINUTE, WORKERS, Run
-
-BEGIN, END = "<!-- over-admission -->", "<!-- /over-admission -->"
+from benchmarks.pages import fill
 
 HEADINGS = ("limit a minute", "offered a minute", "admitted, by minute", "most", "over", "use of the limit")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "over-admission.md"
@@ -117,10 +116,7 @@ def faults(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome])
 
 
 def write(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome]) -> None:
-    old = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(run, tenants, outcomes)}\n{END}{after}", encoding="utf-8")
+    fill(DOCUMENT, "over-admission", markdown(run, tenants, outcomes))
     found = {tenant.name: {"limit": tenant.limit, **run.counts[tenant.name].as_json()} for tenant in tenants} | {
         "first_minute": run.first,
         "stores": run.stores,

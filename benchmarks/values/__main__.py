@@ -15,8 +15,8 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.bench import machine
-from benchmarks.bench.report import put_between_markers
 from benchmarks.bench.stores import Stores
+from benchmarks.pages import fill
 from benchmarks.values import measures, report
 from benchmarks.values.contenders import CONTENDERS
 from benchmarks.values.memories import MEMORIES, hit_rate
@@ -81,7 +81,7 @@ def main() -> int:
     if options.into is not None:
         options.into.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     elif not options.short:
-        put_between_markers(PAGE, report.document(found))
+        fill(PAGE, "bench", report.document(found))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.bench.report import table
+from benchmarks.pages import table
 
 Results = dict[str, Any]
 

@@ -101,9 +101,8 @@ class Resolver:
         self._origin = Origin(origin, clock)
         self.sharing: Sharing = Sharing(copies)
         self._memory, self._freshness, self._limits = memory, freshness, limits
-        self._on_read = on_read
         self._unknown = UnknownHosts(known, budget, clock, patience=index_patience, most=MAX_WAITING)
-        self._on_timeline, self._clock = on_timeline, clock
+        self._on_read, self._on_timeline, self._clock = on_read, on_timeline, clock
         self._flights = Flights(self._load, deadline=deadline, at_once=LOADS_AT_ONCE, most=LOAD_BATCH, room=MAX_WAITING)
 
     def peek(self, alias: str) -> Entry | None:

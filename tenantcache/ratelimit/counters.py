@@ -45,6 +45,9 @@ PULL_WAIT = 0.6
 
 ASKED_FIRST: tuple[Store, ...] = ("postgres", "redis")
 
+Found = Sequence[Sequence[CounterValue | None]]
+"""What stores have answered, by account and debit; None: nothing of that one."""
+
 
 class FleetCounters:
     """`CounterStore`. `redis` and `probe` are None if no Redis is configured; then Postgres counts."""
@@ -233,13 +236,7 @@ class FleetCounters:
             raise self._unanswered("this minute has been given up since Redis was asked")
         return values
 
-    async def _usable(
-        self,
-        batch: Sequence[AccountDebits],
-        found: Sequence[Sequence[CounterValue | None]],
-        minute: int,
-        counters: object,
-    ) -> Sequence[Sequence[CounterValue | None]]:
+    async def _usable(self, batch: Sequence[AccountDebits], found: Found, minute: int, counters: object) -> Found:
         """What Redis has answered of `minute`, whose counters were `counters`; nothing if it has been given up since
         (rule 2 of handover.py). The counts of days are noted."""
         if not found or self.failover.version_of(minute) != counters:
@@ -247,7 +244,7 @@ class FleetCounters:
         await self._days.note(batch, found)
         return found if self.failover.version_of(minute) == counters else ()
 
-    def _unanswered(self, why: str, values: Sequence[Sequence[CounterValue | None]] = ()) -> StoreError:
+    def _unanswered(self, why: str, values: Found = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)

@@ -52,7 +52,7 @@ Finder = Callable[[MutableMapping[str, Any]], str | Awaitable[str | None] | None
 """A strategy of one's own: from a scope to an alias, or None. It may be a coroutine function."""
 
 
-Found = tuple[Key | None, Scope, Callable[[], "Name"]]
+Found = tuple[Key | None, MutableMapping[str, Any], Callable[[], "Name"]]
 """A name that a request contains: its key, the scope to go on with, and a function that reads it.
 
 The key stands for the name on the fast path, and equal keys read alike in all middlewares. None: slow path only. It is
