@@ -11,9 +11,10 @@ from hypothesis import given, settings
 
 from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.ledger import Take
+from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Window, minute_at
-from tests.core.fleet_of_stores import World
+from tests.core.fleet_of_stores import STEP, World
 from tests.thorough import effort
 
 
@@ -150,6 +151,31 @@ def test_a_fleet_that_is_all_there_goes_on_in_the_running_minute(second: int) ->
     world.run(60 - world.now % 60)
     assert [world.admitted[Window("minute", minute)] for minute in world.handed_over] == [40]
     assert world.over_admitted() == {}
+
+
+def test_a_fleet_leaves_redis_at_once_however_short_after_an_outage_of_the_log() -> None:
+    """It is away over an edge. Processes stand still for a second now and then, though not over the edge itself: one
+    that does cannot tell whether it was isolated."""
+    before: set[MinuteStanding] = set()
+    for offset in range(0, 121, 10):
+        world = World(Random(offset), size=2, limit=400)
+        world.demand, world.delays, world.commits = (1,), [0.0, 0.01, 0.2], [0.0, 0.1]
+        world.run(120 - world.now % 60 + 45)
+        world.log_away_until = world.now + 25
+        while world.log_away_until > world.now:
+            for process in world.processes:
+                if world.random.random() < 0.02 and world.now % 60 < 57:
+                    process.paused_until = world.now + 1.5
+            world.run(STEP)
+        world.run(offset)
+        minute = minute_at(world.now)
+        before |= {process.failover.standing_of(minute) for process in world.processes}
+        world.redis_away_until = world.now + 1000
+        world.run(5)
+        standings = {process.failover.standing_of(minute_at(world.now)) for process in world.processes}
+        assert standings == {MinuteStanding.IN_POSTGRES}, offset
+        assert world.over_admitted() == {}
+    assert MinuteStanding.LOST in before
 
 
 def test_a_minute_is_not_handed_over_without_a_process_that_was_killed() -> None:

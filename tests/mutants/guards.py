@@ -1573,7 +1573,7 @@ MUTANTS = [
         COUNTERS,
     ),
     Mutant(
-        "handing over: nor does who may not have been the only one that was isolated",
+        "handing over: a minute that others may have decided by themselves is not reported",
         ISOLATION,
         "return minute == self.lost_minute and minute not in self._connected",
         "return False",
