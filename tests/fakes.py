@@ -62,7 +62,7 @@ def limited(tenant_id: str = "acme", per_minute: int | None = None, per_day: int
     return Tenant(tenant_id, tenant_id, limits=Limits(per_minute, per_day))
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
     """Wait for what happens in the background; AssertionError if it does not."""
     for _ in range(int(seconds / 0.005)):
         if condition():

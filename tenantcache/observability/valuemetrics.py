@@ -58,7 +58,7 @@ VALUES = Section(
         counter("tenantcache_values_copies", "Copies of values in Redis, by what came of them.", _copies, "result"),
         counter(
             "tenantcache_values_too_large",
-            "Values that were not stored in Redis because of their size.",
+            "Values that were not stored in Redis, or not kept in memory, because of their size.",
             lambda reading: reading.stats["values"]["too_large"],
         ),
         counter("tenantcache_values_writes", "Values of `write_later`, by what came of them.", _writes, "result"),

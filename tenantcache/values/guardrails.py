@@ -37,6 +37,10 @@ _LARGE = (
     "%s is not stored in Redis, so each process loads it: it has %d bytes, and TENANTCACHE_MAX_VALUE_BYTES is %d;"
     " cache pages or single items in place of whole results"
 )
+_UNHELD = (
+    "%s is not kept in memory, so each call asks for it again: it takes %d bytes there, and one value may take %d, a"
+    " tenth of TENANTCACHE_VALUES_MAX_BYTES; cache pages or single items in place of whole results"
+)
 _SECRET_IN_VALUE = "%s holds a secret (%s), and anyone who may read Redis may read it; leave it out of what is cached"
 _SECRET_IN_KEY = (
     "%s holds a secret in its key (%s), and keys are shown by many tools; use an id, or the SHA-256 of the secret"
@@ -159,6 +163,11 @@ class Guardrails:
         """A value has `size` bytes, and `most` may be stored in Redis."""
         self.too_large += 1
         self._tell(place, _LARGE, size, most)
+
+    def note_unheld(self, place: Place, size: int, most: int) -> None:
+        """A value takes `size` bytes in memory, where one may take `most`."""
+        self.too_large += 1
+        self._tell(place, _UNHELD, size, most)
 
     def _tell(self, place: Place, text: str, *facts: object) -> None:
         """Report it when the caller who waits goes on, since a load has a task and a stack of its own."""

@@ -139,6 +139,8 @@ class Loads:
             if self._acceptance.state(entry, self._clock()) in (State.FRESH, State.EARLY, State.STALE):
                 flight.is_kept = True
                 self._memory.put(place, entry)
+                if entry.size > (most := self._memory.most_for_one):
+                    self.rails.note_unheld(place, entry.size, most)
                 self._share(place, entry, terms, loaded_at)
             self._land(place, flight, entry)
 

@@ -2612,6 +2612,13 @@ MUTANTS += [
         ON_SERVERS,
     ),
     Mutant(
+        "values: what memory has no room for is reported",
+        VALUE_LOADS,
+        "if entry.size > (most := self._memory.most_for_one):",
+        "if (most := 0):",
+        RAILS,
+    ),
+    Mutant(
         "values: copies are written some at a time",
         VALUE_SHARING,
         "len(batch) < WRITTEN_AT_ONCE and size < BYTES_AT_ONCE",

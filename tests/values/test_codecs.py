@@ -15,12 +15,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypedDict, TypeVar
 
 import msgspec
 import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Secret, SecretStr, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, Secret, SecretStr, computed_field
 
 from tenantcache.values import codecs
 from tenantcache.values.codecs import Codecs
@@ -69,6 +69,10 @@ class Strict(BaseModel):
 
     since: datetime
     marks: tuple[int, ...]
+
+
+class Loud(BaseModel):
+    name: Annotated[str, AfterValidator(lambda name: f"{name}!")]
 
 
 class Page(BaseModel, Generic[T]):
@@ -245,6 +249,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Plan, {"name": "pro"}, r"of type dict, not Plan; give Plan.model_validate\(...\) of it"),
     (Settings, {"theme": "dark"}, "dict"),
     (Above, Below(a=1, b=2), "of type Below and comes back as Above"),
+    (Loud, Loud(name="a"), "the value.name comes back as another str; a validator must not change it each time"),
     (Plan, SimpleNamespace(**vars(PLAN)), "of type SimpleNamespace, not Plan; give Plan.model_validate"),
     (AnyField, AnyField(found={"at": NOW}), r"the value.found\['at'\] is of type datetime and comes back as str"),
     (Decimal | str, "1.1", "of type str and comes back as Decimal"),

@@ -216,3 +216,15 @@ class TestOneTimeKeys:
         await self.ask(cache, clock, again=2)
         assert told() == []
         assert cache.stats()["values"]["one_time_keys"] == 0
+
+
+async def test_a_value_that_memory_has_no_room_for_is_reported_once(clock: FakeClock, told: Told) -> None:
+    async with make_cache(FakeDatabase(clock), clock, values_max_bytes=20_000) as cache:
+        for _ in range(2):
+            assert await give(cache, "a", "x" * 2_000) == "x" * 2_000
+            await give(cache, "b", "x")
+        stats = cache.values.stats()
+    assert (stats["loads"], stats["entries"], stats["too_large"]) == (3, 1, 2)
+    [line] = told()
+    assert line.startswith(f"the value a, asked for at {SITE}, is not kept in memory, so each call asks for it again")
+    assert "one value may take 2000, a tenth of TENANTCACHE_VALUES_MAX_BYTES" in line

@@ -40,7 +40,7 @@ def make(database_url: str, redis_url: str, **settings: Any) -> TenantCache:
 
 
 async def written(cache: TenantCache) -> None:
-    await until(lambda: not cache.values.parts.sharing.is_writing, seconds=30)
+    await until(lambda: not cache.values.parts.sharing.is_writing)
 
 
 class Loader:

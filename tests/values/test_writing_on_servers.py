@@ -103,7 +103,7 @@ async def test_others_see_it_after_its_batch_which_costs_one_entry_of_the_log(
     assert one.values.parts.freshness.applied == entries + 1
     assert billed_commands.by_command() == {}
     assert {key: await one.seen(key) for key in keys} == dict.fromkeys(keys, 3)
-    await until(lambda: other.values.parts.freshness.applied > entries, seconds=30)
+    await until(lambda: other.values.parts.freshness.applied > entries)
     assert {key: await other.seen(key) for key in keys} == dict.fromkeys(keys, 3)
 
 
@@ -147,9 +147,9 @@ async def test_a_member_costs_at_most_one_command_and_then_none(
     await one.join("ann")
     entry = one.values.parts.freshness.applied
     # Only then may what it loads be shared: it could read the row before the entry that tells of it.
-    await until(lambda: other.values.parts.freshness.applied >= entry, seconds=30)
+    await until(lambda: other.values.parts.freshness.applied >= entry)
     await other.agrees("ann", True)
-    await until(lambda: not other.values.parts.sharing.is_writing, seconds=30)
+    await until(lambda: not other.values.parts.sharing.is_writing)
     billed_commands.reset()
     assert await one.has("ann")
     assert billed_commands.by_command() == {"get": 1}

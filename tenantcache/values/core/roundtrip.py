@@ -14,6 +14,7 @@ from typing import Any
 from tenantcache.values.core.codec import Codec
 
 _SEQUENCES = (list, tuple)
+_ADVICE = "; give type=, or the field, a type that says what it is"
 
 
 def stored_form(codec: Codec[Any], value: Any) -> tuple[bytes, Any]:
@@ -24,7 +25,7 @@ def stored_form(codec: Codec[Any], value: Any) -> tuple[bytes, Any]:
     except ValueError as error:
         raise TypeError(f"the value cannot be read back from its stored form: {error}") from None
     if change := first_change(value, back, "the value"):
-        raise TypeError(f"{change}; give type=, or the field, a type that says what it is")
+        raise TypeError(change)
     return body, back
 
 
@@ -37,11 +38,12 @@ def first_change(before: Any, after: Any, place: str) -> str | None:
     if isinstance(before, _SEQUENCES) and isinstance(after, _SEQUENCES) and len(before) == len(after):
         return _first(first_change(*pair, f"{place}[{n}]") for n, pair in enumerate(zip(before, after, strict=True)))
     if type(before) is not type(after):
-        return f"{place} is of type {type(before).__qualname__} and comes back as {type(after).__qualname__}"
+        return f"{place} is of type {type(before).__qualname__} and comes back as {type(after).__qualname__}{_ADVICE}"
     names = _fields(type(before))
     if names is None:
         is_comparable = any("__eq__" in vars(one) for one in type(before).__mro__[:-1])
-        return f"{place} comes back as another {type(before).__qualname__}" if is_comparable else None
+        told = f"{place} comes back as another {type(before).__qualname__}; a validator must not change it each time"
+        return told if is_comparable else None
     return _first(first_change(getattr(before, n), getattr(after, n), f"{place}.{n}") for n in names)
 
 
@@ -50,7 +52,7 @@ def _changes_of_keys(before: Mapping[Any, Any], after: Mapping[Any, Any], place:
         if key in after:
             yield first_change(before[key], after[key], f"{place}[{key!r:.60}]")
         else:
-            yield f"{place} has the key {key!r:.60}, which does not come back: keys of a JSON object are texts"
+            yield f"{place} has the key {key!r:.60}, which does not come back: keys of a JSON object are texts{_ADVICE}"
 
 
 def _first(changes: Iterator[str | None]) -> str | None:
