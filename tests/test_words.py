@@ -1,7 +1,8 @@
 """The documents and the code read as those of the field do: their words stay below measured rates (`tests/words.py`).
 
-For comparison, in a thousand words of docstrings and comments: httpcore has "where" 0.8, "nobody" 0.0, "is no" 0.0 and
-4.0 sentences over 25 words; starlette 0.4, 0.0, 0.0 and 4.4.
+For comparison, in a thousand words, by the same count. Documents: structlog has "where" 0.7, "nobody" 0.0, "is no" 0.0
+and 7.1 sentences over 25 words; httpcore 0.8, 0.0, 0.0 and 5.3. Docstrings and comments: structlog 0.2, 0.0, 0.0 and
+2.6; httpcore 0.8, 0.0, 0.0 and 3.7.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ async def engine(cache: TenantCache) -> None:
     assert_type(await cache.check_named(tenant, "exports", Limits(5)), Decision)
     assert_type(cache.quotas(tenant), tuple[Quota, ...])
     assert_type(await cache.peek(tenant), tuple[Quota, ...])
+    assert_type(decision.at, float | None)
     assert_type(cache.refund(tenant, admitted_at=decision.at), int)
+    cache.refund(tenant, admitted_at="now")  # type: ignore[arg-type]
     assert_type(cache.is_open, bool)
     assert_type(cache.settings, Settings)
     await cache.check("acme")  # type: ignore[arg-type]
