@@ -19,8 +19,8 @@ from __future__ import annotations
 from math import floor
 from typing import Literal
 
-from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Debit, Window
+from tenantcache.ratelimit.core.ledger import Line, reading
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, Window
 
 
 def allowance(limit: int, previous: int, elapsed: float) -> int:
@@ -92,7 +92,7 @@ class SlidingEdge:
         return start + MINUTE + free_at(limit, used, 0, max(cost, step))
 
     def reads(self, number: int) -> list[Line]:
-        return [Line(Debit(Window("minute", number - 1), 0), 0)]
+        return [reading(Window("minute", number - 1))]
 
     def see(self, value: int, limit: int | None) -> None:
         self.is_assumed = value == OUT_OF_REACH
