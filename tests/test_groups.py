@@ -12,8 +12,8 @@ import pytest
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.decision import Decision
 from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.ratelimit.core.windows import Unit
-from tenantcache.ratelimit.counterstore import AccountDebits
+from tenantcache.ratelimit.core.windows import Debit, Unit, Window, minute_at
+from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.fallback import OnError
 from tenantcache.ratelimit.group import MAX_IN_FLIGHT, STEP
 from tenantcache.ratelimit.limiter import Limiter
@@ -194,6 +194,26 @@ async def test_first_tokens_of_all_are_a_command_a_group(clock: FakeClock, count
     await limiter.close()
     assert [len(batch) for batch in counters.batches[2:]] == [GROUP_SIZE, 10], "a command a group gives all back"
     assert counters.total("minute") + counters.total("quarter") == counters.total("day") == len(many[::100])
+
+
+async def test_a_start_takes_at_once_what_the_other_processes_have_needed(
+    clock: FakeClock, counters: StepwiseCounters
+) -> None:
+    slots = FakeSlots()
+    limiter = make(clock, counters, slots)
+    acme, *quiet = tenants(5)
+    clock.set_server(125 - clock.server_time() % 900)  # in the third minute of a quarter of an hour
+    [slot] = await slots.assign([acme.id])
+    before = Window("minute", minute_at(clock.server_time()) - 1)
+    await counters.debit([AccountDebits(Account(acme.id, slot), [Debit(before, 100)])])
+    await limiter.warm([acme, *quiet])
+    _, first, second = counters.batches
+    assert (len(first), [account.owner for account, _ in second]) == (5, [acme.id])
+    for _ in range(60):
+        assert (await limiter.check(acme)).allowed
+    assert len(counters.batches) == 3
+    await limiter.close()
+    assert counters.total("minute") + counters.total("quarter") == 100 + 60
 
 
 # What waits for what.

@@ -14,7 +14,9 @@ from benchmarks.month.fleets import EPOCH, FLEETS, HOUR, PLANS, Course, Fleet, S
 from benchmarks.month.life import Life
 from benchmarks.month.spans import LEAD, SPANS, Span
 
-DEPLOYED_AFTER, BETWEEN_STOPS = HOUR / 2, 30.0
+DEPLOYED_AFTER, BETWEEN_STOPS = HOUR / 2 + 10, 30.0
+"""Seconds. None stops in the first second of a minute: what is reserved in advance would not go back then."""
+
 LOST_AFTER, LOST_FOR = HOUR / 4 + 20, 300.0
 """Seconds from the start of the span."""
 

@@ -171,7 +171,8 @@ class Group:
             await self._plan_along(members, takes, ahead=ahead, day=day)
         else:
             await self._plan_along(self.members.busy(minute_at(now)), takes, ahead=False, day=False)
-        self.members.note_busy(takes)
+        for meter, take in takes.live.items():
+            self.members.note_busy(meter, take)
 
     def _note_reserved(self, now: float, *, ahead: bool) -> None:
         """All members are asked now, if there is time for the replies. What was noted of the next quarter stays."""
@@ -181,7 +182,12 @@ class Group:
     async def _plan_along(self, members: Iterable[Meter], takes: OpenTakes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
-            if (take := meter.reservation.plan_along(now, processes, ahead=ahead, day=day)) is not None:
+            reservation = meter.reservation
+            if takes.are_first:
+                take = reservation.plan_first(now, processes)
+            else:
+                take = reservation.plan_along(now, processes, ahead=ahead, day=day)
+            if take is not None:
                 self.members.open(meter, take, takes)
             if number % STEP == 0:
                 await asyncio.sleep(0)
@@ -227,12 +233,16 @@ class Group:
             return
         meter, take, is_at_rest = settled
         more = meter.reservation.settle(take, found, self._supply.server_now())
+        if more is None and takes.are_first:
+            more = meter.reservation.plan_second(self._supply.server_now(), self._supply.processes())
         if is_at_rest:
             self.members.close(meter, more, takes)
         elif more is None:
             meter.answer()
         else:
             takes.add(meter, more)
+        if more is not None:
+            self.members.note_busy(meter, more)
         if more is not None and more.repairs:
             self._supply.on_lost(owner, more.debits[0].window)
 
@@ -240,7 +250,7 @@ class Group:
 
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
-        open_takes = OpenTakes(self._resting)
+        open_takes = OpenTakes(self._resting, are_first=True)
         self._note_reserved(self._supply.server_now(), ahead=False)
         failure: Failure | None = None
         try:

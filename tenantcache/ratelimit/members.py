@@ -73,10 +73,10 @@ class Members:
         self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
         return [self.live[owner] for owner in self._busy if owner in self.live]
 
-    def note_busy(self, takes: OpenTakes) -> None:
-        for meter, take in takes.live.items():
-            if _takes_of_minute(take):
-                self._busy[meter.owner] = take.lines[0].debit.window.number
+    def note_busy(self, meter: Meter, take: Take) -> None:
+        """`take` is to be sent for it."""
+        if _takes_of_minute(take):
+            self._busy[meter.owner] = take.lines[0].debit.window.number
 
     # Taken for along with others.
 

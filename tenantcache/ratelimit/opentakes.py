@@ -27,9 +27,10 @@ class OpenTake(NamedTuple):
 
 
 class OpenTakes:
-    """`resting` are all meters at rest."""
+    """`resting` are all meters at rest. `are_first`: the process has just started."""
 
-    def __init__(self, resting: RestingMeters) -> None:
+    def __init__(self, resting: RestingMeters, *, are_first: bool = False) -> None:
+        self.are_first: bool = are_first
         self.asked: dict[Meter, None] = {}
         """The live ones of which there was a take, settled or not."""
         self._live: dict[str, tuple[Meter, Take]] = {}

@@ -49,6 +49,7 @@ SUITES = {
     "groups": ["tests/test_groups.py", "tests/test_upkeep.py", "tests/test_resting.py"],
     "reservations": [
         "tests/core/test_advance.py",
+        "tests/core/test_first_takes.py",
         "tests/core/test_reservation.py",
         "tests/core/test_forecast.py",
         "tests/core/test_rest.py",
@@ -236,6 +237,7 @@ LIMITER = "tenantcache/ratelimit/limiter.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 MINUTE_WINDOW, ADVANCE = "tenantcache/ratelimit/core/minutewindow.py", "tenantcache/ratelimit/core/advance.py"
 MINUTE_COUNTERS = "tenantcache/ratelimit/core/minutecounters.py"
+FORECAST = "tenantcache/ratelimit/core/forecast.py"
 GROUP, UPKEEP = "tenantcache/ratelimit/group.py", "tenantcache/ratelimit/upkeep.py"
 FLEET_COUNTERS = "tenantcache/ratelimit/counters.py"
 COORDINATOR = "tenantcache/ratelimit/coordinator.py"
@@ -1266,6 +1268,20 @@ MUTANTS = [
         MINUTE_WINDOW,
         "self._forecast.policy.pool(self.limit)",
         "self.limit",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "starts: nothing is expected of a tenant near its limit",
+        FORECAST,
+        "max(peak, mean * processes) > policy.learns_below * limit",
+        "False",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "starts: what the others are asked for is learned once",
+        FORECAST,
+        "not mean or not self.demand.is_new or",
+        "not mean or",
         RESERVATIONS,
     ),
     Mutant(

@@ -11,7 +11,10 @@ from tenantcache.ratelimit.core.policy import ReservePolicy
 from tenantcache.ratelimit.core.refusal import OPEN, Refusal
 from tenantcache.ratelimit.core.rest import RestingDay
 from tenantcache.ratelimit.core.spending import Spending, Spent
-from tenantcache.ratelimit.core.windows import UNLIMITED, Calendar, Day, Window
+from tenantcache.ratelimit.core.windows import MINUTE, UNLIMITED, Calendar, Day, Window
+
+HELD_OF_DAY = 3600.0
+"""Seconds of demand that processes may hold of a day beyond what they have spent."""
 
 
 class DayWindow:
@@ -121,6 +124,13 @@ class DayWindow:
     def observe(self, values: Mapping[Window, int]) -> None:
         """Take note of counters that were read."""
         self._used = values.get(self.window, self._used)
+
+    def demand(self, now: float, processes: int, policy: ReservePolicy) -> float:
+        """Return the tokens a minute that each process was asked for since the day began, at least, by its counter."""
+        if self.limit is None:
+            return 0.0
+        spent = self._used - self._ledger.taken - policy.reserve_of_day * self.limit
+        return max(0.0, spent) * MINUTE / (now - self.today.start + HELD_OF_DAY) / processes
 
     def quota(self, now: float) -> Quota | None:
         """What is held here and what the counter had left; None if there is no limit."""

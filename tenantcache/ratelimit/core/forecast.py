@@ -50,7 +50,7 @@ class Demand:
 
     @property
     def is_new(self) -> bool:
-        """Whether no minute has ended since the process first saw the tenant."""
+        """Whether no minute has ended since the process first saw the tenant, and the counters told it of no demand."""
         return self.mean is None
 
     def close(self, spent: int, minutes: int, start: int) -> None:
@@ -158,6 +158,16 @@ class Forecast:
         """End the minute, with `spent` tokens admitted here; the next one seen begins at `start`, `minutes` later."""
         self.demand.close(spent, minutes, start)
         self.usage.close(minutes, start)
+
+    def learn(self, of_day: float, limit: int, processes: int) -> bool:
+        """Expect what other processes are asked for, if nothing else is known here, nor is the tenant near its limit;
+        return whether that is so. `of_day`: tokens a minute of each process, by the day's counter."""
+        policy, peak = self.policy, self.usage.peak()
+        mean = max(of_day, policy.demand_behind(self.usage.before / processes))
+        if not mean or not self.demand.is_new or max(peak, mean * processes) > policy.learns_below * limit:
+            return False
+        self.demand.mean = mean
+        return True
 
     def rest(self) -> RestingForecast | None:
         """What is known, if nothing was denied in this minute."""

@@ -202,6 +202,10 @@ class Holding:
         minute = self.minute.plan(need, self.day.held if self.day.refusal.is_used_up else None)
         return minute + self.day.plan(need, self.minute.mean(need.now), self.policy, is_along=bool(minute))
 
+    def learn(self, now: float, processes: int) -> bool:
+        """Expect the demand that the counters tell of, if nothing else is known; return whether that is so."""
+        return self.minute.learn(self.day.demand(now, processes, self.policy), processes)
+
     def _affordable(self, need: Need) -> int:
         """What of the cost a take can still make possible."""
         cost = need.cost

@@ -25,6 +25,11 @@ class Line(NamedTuple):
     claim: int
 
 
+def reading(window: Window) -> Line:
+    """Claim nothing, so that the reply tells the counter's value."""
+    return Line(Debit(window, 0), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Take:
     """What to send to the counters in one go. Hand it back to `settle` with the reply, or to `fail`, exactly once.

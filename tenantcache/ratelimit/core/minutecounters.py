@@ -16,22 +16,24 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tenantcache.ratelimit.core.advance import Advance, VersionOf, has_begun, is_settled
-from tenantcache.ratelimit.core.ledger import Ledger, Line
+from tenantcache.ratelimit.core.ledger import Ledger, Line, reading
 from tenantcache.ratelimit.core.rest import RestingCounters
-from tenantcache.ratelimit.core.windows import Window
+from tenantcache.ratelimit.core.windows import Window, quarter_of
 
 Answered = Mapping[Window, tuple[Line, int]]
 """The lines of a take that were answered, with the counters' new values."""
 
 
 class Settled(NamedTuple):
-    """What a reply grants: `granted` tokens, of this minute at least. `level` is what both counters hold."""
+    """What a reply grants: `granted` tokens, of this minute at least. `level` is what both counters hold, and `before`
+    what others took of the minute before; None if that was not read."""
 
     granted: int
     is_used_up: bool
     level: int
     claim: int
     repairs: list[Line]
+    before: int | None = None
 
 
 class MinuteCounters:
@@ -149,6 +151,11 @@ class MinuteCounters:
         line = self._minute.claim(self.window, tokens)
         return [line] if self._slides else [line, self._quarter.plan(target)]
 
+    def reads_before(self) -> list[Line]:
+        """Read the minute before, if it lies in the same key: that is in the same command."""
+        before = self.number - 1
+        return [reading(Window("minute", before))] if quarter_of(before) == self._quarter.quarter else []
+
     def claim_next(self, target: int) -> list[Line]:
         """Reserve `target` tokens of the next quarter, unless that has been asked for."""
         return self._quarter.plan_next(target)
@@ -180,7 +187,9 @@ class MinuteCounters:
         room = 0 if settled.repairs else min(pool, ceiling - of_minute[1])
         reserved = self._quarter.settle_reserved(line, value, room, is_late=is_late)
         repairs = settled.repairs + self._quarter.return_overshoot() if settled.repairs else []
-        return settled._replace(granted=settled.granted + reserved, repairs=repairs)
+        before = answered.get(Window("minute", self.number - 1))
+        others = None if before is None else max(0, before[1] + value - line.claim)
+        return settled._replace(granted=settled.granted + reserved, repairs=repairs, before=others)
 
     def _settle_minute(self, line: Line, value: int, ceiling: int, other: int, *, is_repair: bool) -> Settled:
         """`other` is the counter of the quarter."""

@@ -171,7 +171,14 @@ class MinuteWindow(MinuteTokens):
         lines = self._counters.claim_next(target) if need.ahead and is_next_due(now) else []
         if tokens > 0 or (need.is_along and self._counters.lacks(target)):
             lines = self._counters.claim(max(0, tokens), target) + lines + self._edge.reads(self.number)
+            if need.is_first and not self._edge.slides:
+                lines += self._counters.reads_before()
         return lines
+
+    def learn(self, of_day: float, processes: int) -> bool:
+        """Expect what the other processes are asked for, if nothing else is known; return whether that is so. `of_day`:
+        tokens a minute, by the day's counter."""
+        return self.limit is not None and self._forecast.learn(of_day, self.limit, processes)
 
     def _left(self, limit: int, now: float) -> float:
         """The tokens that the counter is expected to have left."""
@@ -188,6 +195,8 @@ class MinuteWindow(MinuteTokens):
             return []
         self.held += settled.granted
         self._forecast.usage.see(settled.level, now)
+        if settled.before is not None:
+            self._forecast.usage.before = settled.before
         self.refusal = self.refusal.used_up(settled.is_used_up or (self.refusal.is_used_up and not settled.claim))
         return settled.repairs
 

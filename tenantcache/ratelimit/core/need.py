@@ -13,6 +13,8 @@ class Need(NamedTuple):
 
     `is_along`: a command is sent for another tenant anyway, so a debit costs nothing if that command touches its
     counter. `ahead` and `day` say whether it touches those of the next quarter of an hour and of the day.
+
+    `is_first`: the process has just started, and the reply is to tell what the other processes are asked for.
     """
 
     now: float
@@ -22,3 +24,4 @@ class Need(NamedTuple):
     is_along: bool = False
     ahead: bool = False
     day: bool = False
+    is_first: bool = False

@@ -23,6 +23,10 @@ class ReservePolicy:
     day_ahead: float = 20.0
     """Minutes of demand below which a day's tokens are topped up along with those of other tenants."""
 
+    learns_below: float = 0.5
+    """Use of the limit up to which a process that starts expects what the others are asked for. All may come to one of
+    them: then what it takes goes back after some seconds, and must not be missed meanwhile."""
+
     pressure: float = 0.9
     """Use of the limit above which nothing is reserved in advance: there an idle token is a refused request."""
 
@@ -80,6 +84,13 @@ class ReservePolicy:
             return 0
         wanted = max(self.least_in_advance, ceil(mean + self.margin_in_advance * sqrt(mean)))
         return min(int(self.reserve * limit / processes), wanted)
+
+    def demand_behind(self, tokens: float) -> float:
+        """Return the demand a minute behind so many: the reverse of `in_advance`. 0 if any process has as many."""
+        if tokens <= self.least_in_advance:
+            return 0.0
+        margin = self.margin_in_advance
+        return ((sqrt(margin * margin + 4 * tokens) - margin) / 2) ** 2
 
     def slide_step(self, limit: int) -> int:
         return max(1, int(self.slide * limit))

@@ -262,6 +262,16 @@ class Reservation(LeasedHolding):
         """
         return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
 
+    def plan_first(self, now: float, processes: int) -> Take | None:
+        """The same for a process that has just started. The reply tells what the other ones are asked for."""
+        return self._plan(Need(now, 0, processes, is_along=True, day=True, is_first=True))
+
+    def plan_second(self, now: float, processes: int) -> Take | None:
+        """Return what will be needed soon by what that reply has told."""
+        if self.is_taking or self.released or not self._enter(now).learn(now, processes):
+            return None
+        return self.plan_along(now, processes, day=True)
+
     def _plan(self, need: Need) -> Take | None:
         if self.is_taking or self.released:
             return None

@@ -19,8 +19,8 @@ from __future__ import annotations
 from math import floor
 from typing import Literal
 
-from tenantcache.ratelimit.core.ledger import Line
-from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, CounterValue, Debit, Window
+from tenantcache.ratelimit.core.ledger import Line, reading
+from tenantcache.ratelimit.core.windows import MINUTE, OUT_OF_REACH, CounterValue, Window
 
 ROUNDING = 0.05
 """Milliseconds by which `allowance` may find a token late. Of the highest limit, 2^31 tokens, a float is exact to
@@ -96,7 +96,7 @@ class SlidingEdge:
         return start + MINUTE + free_at(limit, used, 0, max(cost, step))
 
     def reads(self, number: int) -> list[Line]:
-        return [Line(Debit(Window("minute", number - 1), 0), 0)]
+        return [reading(Window("minute", number - 1))]
 
     def see(self, value: CounterValue, limit: int | None) -> None:
         self.is_assumed = value is OUT_OF_REACH
