@@ -12,6 +12,7 @@ from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisLink
 from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.redisvalues import RedisValues
+from tenantcache.wiring import inloop
 
 PATIENCE = 30.0
 """Seconds. The defaults lie between 0.03 and 2: a machine with other things to do takes longer now and then."""
@@ -30,6 +31,7 @@ TIMEOUTS = (
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer of a store comes too late in this test."""
+    monkeypatch.setattr(inloop, "SYNC_TIMEOUT", PATIENCE)
     for kind, name in TIMEOUTS:
         init = vars(kind)["__init__"]
         assert isinstance(init, FunctionType)
