@@ -31,8 +31,9 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS)
 test: install-bench
 	$(PYTEST) -m 'not slow'
 
-# What is marked as slow, a minute and a half: each benchmark in short, fleets of processes that are killed, cut off and
-# paused, a fleet in all bands of its budget, a day of it in virtual time, and two searches through all orders.
+# What is marked as slow, two minutes: each benchmark in short, fleets of processes that are killed, cut off and paused,
+# a fleet in all bands of its budget, a day of it in virtual time, searches through all orders, and second variants.
+# CONTRIBUTING lists it, and what make test has in place of each.
 test-slow: install-bench
 	$(PYTEST) -m slow
 

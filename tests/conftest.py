@@ -32,7 +32,14 @@ from tests.servers.databases import Databases
 from tests.servers.ramdisk import ramdisk
 from tests.thorough import effort
 
-pytest_plugins = ["tests.commandline", "tests.connections", "tests.hangs", "tests.patience", "tests.schedule"]
+pytest_plugins = [
+    "tests.commandline",
+    "tests.connections",
+    "tests.garbage",
+    "tests.hangs",
+    "tests.patience",
+    "tests.schedule",
+]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
 settings.register_profile(

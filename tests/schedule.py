@@ -24,6 +24,7 @@ TOGETHER = {
     "tests/test_loadtest.py": "commands",
     "tests/end_to_end/test_servers.py": "HTTP servers",
     "tests/end_to_end/test_proxies.py": "proxies",
+    "tests/adoption/test_applications": "applications",
     "tests/test_words.py": "texts",
     "tests/test_layers.py": "texts",
 }

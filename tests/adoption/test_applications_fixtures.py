@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,6 +24,7 @@ from tests.adoption.applications import (
     polar,
     zulip,
 )
+from tests.servers.databases import Databases
 
 APPLICATIONS = [
     polar.APPLICATION,
@@ -45,6 +47,37 @@ LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_database_url)
     yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def loaded_databases() -> dict[str, str]:
+    """By application the URL of the database in which its rows are."""
+    return {}
+
+
+@pytest.fixture
+def loaded_url(databases: Databases, loaded_databases: dict[str, str], application: Application) -> str:
+    async def fill(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await load(connection, application)
+        await connection.close()
+
+    if application.name not in loaded_databases:
+        url = databases.create(template="template1")
+        asyncio.run(fill(url))
+        loaded_databases[application.name] = url
+    return loaded_databases[application.name]
+
+
+@pytest.fixture
+async def loaded(loaded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """In a transaction that is rolled back, so that all tests of an application have one database."""
+    connection = await asyncpg.connect(loaded_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
     await connection.close()
 
 
@@ -166,12 +199,12 @@ async def test_the_columns_have_our_names(db: asyncpg.Connection, application: A
     ],
 )
 async def test_a_write_changes_these_tenants_alone(
-    db: asyncpg.Connection, application: Application, write: Write
+    loaded: asyncpg.Connection, application: Application, write: Write
 ) -> None:
-    await load(db, application)
-    before = await read(db, application)
-    await db.execute(write.sql)
-    after = await read(db, application)
+    before = await read(loaded, application)
+    await loaded.execute(write.sql)
+    await loaded.execute("set constraints all immediate")
+    after = await read(loaded, application)
     assert_gives(look_up(after), write.becomes)
     then, now = rows_by_tenant(before), rows_by_tenant(after)
     assert {tenant for tenant in then.keys() | now.keys() if then.get(tenant) != now.get(tenant)} == write.tenant_ids

@@ -45,7 +45,11 @@ async def play(scene: Scene, action: FaultAction) -> Row:
 async def test_no_answer_is_older_than_the_bound_while_postgres_stalls() -> None:
     """The fault that teaches most, in each run; the others are slow."""
     async with scene(STRICT) as opened:
-        assert faults_of(await play(opened, faults.stall_postgres), BOUND) == []
+        for _ in range(3):  # busy workers may answer nothing right after a commit, which shows nothing
+            found = faults_of(await play(opened, faults.stall_postgres), BOUND)
+            if not any("nothing was measured" in fault for fault in found):
+                break
+    assert found == []
 
 
 @pytest.mark.slow
