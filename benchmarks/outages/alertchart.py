@@ -146,4 +146,4 @@ def _by_first_sight(alerts: Sequence[Alert]) -> list[str]:
     for alert in alerts:
         if alert.name in fired:
             first[alert.name] = min(first[alert.name], alert.spans[0][0])
-    return sorted(first, key=lambda name: first[name])
+    return sorted(first, key=lambda name: (first[name], name))
