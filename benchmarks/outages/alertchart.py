@@ -85,7 +85,7 @@ def _draw_answers(axes: Axes, recording: Recording) -> None:
 
 
 def _draw_alerts(axes: Axes, recording: Recording, names: list[str]) -> None:
-    for alert in recording.alerts:
+    for alert in (each for each in recording.alerts if each.name in names):
         row, is_firing = names.index(alert.name), alert.state == "firing"
         spans = [(_minute(recording, begin), (end - begin) / 60) for begin, end in alert.spans]
         colour = SEVERITIES[alert.severity] if is_firing else PENDING
@@ -140,8 +140,10 @@ def _minute(recording: Recording, at: float) -> float:
 
 
 def _by_first_sight(alerts: Sequence[Alert]) -> list[str]:
-    """Their names, in the order in which they came up."""
-    first: dict[str, float] = {}
+    """The names of those that have fired, in the order in which they came up."""
+    fired = {alert.name for alert in alerts if alert.state == "firing"}
+    first = dict.fromkeys(fired, inf)
     for alert in alerts:
-        first[alert.name] = min(first.get(alert.name, inf), alert.spans[0][0])
-    return sorted(first, key=lambda name: first[name])
+        if alert.name in fired:
+            first[alert.name] = min(first[alert.name], alert.spans[0][0])
+    return sorted(first, key=lambda name: (first[name], name))
