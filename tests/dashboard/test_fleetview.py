@@ -177,7 +177,7 @@ class TestNotices:
         told = stats()
         counters = told["limits"]["counters"] = {
             "store": "redis",
-            "alone": False,
+            "isolated": False,
             "known": True,
             "since": 0,
             "why": "",
