@@ -93,7 +93,7 @@ class CounterStats(TypedDict):
     """Which store counts limits. `since` and `changes_at` are server times, in seconds since the Unix epoch."""
 
     store: StoreName | None
-    alone: bool
+    isolated: bool
     known: bool
     since: int
     why: str

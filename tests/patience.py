@@ -30,11 +30,11 @@ TIMEOUTS = (
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of a store comes too late in this test, and `sync` waits for the log."""
+    """No answer of a store comes too late in this test."""
+    monkeypatch.setattr(inloop, "SYNC_TIMEOUT", PATIENCE)
     for kind, name in TIMEOUTS:
         init = vars(kind)["__init__"]
         assert isinstance(init, FunctionType)
         defaults = init.__kwdefaults__
         assert defaults is not None and name in defaults, f"{kind.__name__} has no {name} any more"
         monkeypatch.setitem(defaults, name, PATIENCE)
-    monkeypatch.setattr(inloop, "SYNC_TIMEOUT", PATIENCE)

@@ -132,9 +132,9 @@ async def test_a_log_that_is_lost_after_the_clock_was_set_is_missed_as_soon(flee
     fleet.log_is_away = True
     fleet.counters.failover.redis_failed(RedisEvent.SILENT, "gone", fleet.clock.server_time())
     fleet.clock.advance(2.9)
-    assert not fleet.counters.stats()["alone"]
+    assert not fleet.counters.stats()["isolated"]
     fleet.clock.advance(0.2)
-    assert fleet.counters.stats()["alone"]
+    assert fleet.counters.stats()["isolated"]
 
 
 async def test_minutes_are_not_known_for_longer_because_the_clock_was_set_back(fleet: Fleet) -> None:

@@ -614,7 +614,7 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet.pull()
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == meter.granted - 1
     fleet.later(4)
-    await let(lambda: fleet.counters.stats()["alone"] and fleet.counters.failover.isolation._since is not None)
+    await let(lambda: fleet.counters.stats()["isolated"] and fleet.counters.failover.isolation._since is not None)
     fleet.later(2)
     await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)

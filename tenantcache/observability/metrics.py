@@ -280,7 +280,7 @@ COUNTERS = Section(
         gauge(
             "tenantcache_counter_store_isolated",
             "Processes that see no store that counts.",
-            lambda reading: None if (counters := _counters(reading)) is None else counters["alone"],
+            lambda reading: None if (counters := _counters(reading)) is None else counters["isolated"],
         ),
         gauge(
             "tenantcache_counter_store_state",

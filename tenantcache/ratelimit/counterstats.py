@@ -12,7 +12,7 @@ def counter_stats(failover: Failover, changes: int, now: float) -> CounterStats:
     choice, begins = failover.choice, failover.begins(now)
     return {
         "store": choice.store if begins is None else choice.previous,
-        "alone": failover.is_isolated(now),
+        "isolated": failover.is_isolated(now),
         "known": failover.store_of(minute_at(now)) is not None,
         "since": (choice.from_minute if begins is None else choice.previous_from) * MINUTE,
         "why": choice.why,

@@ -218,7 +218,7 @@ class Group:
     async def _settle(
         self, takes: OpenTakes, owners: Sequence[str], values: Sequence[Sequence[CounterValue | None]]
     ) -> None:
-        """Enter the replies; leave in `takes` what is to be sent next: repairs, and what was debited in vain."""
+        """Enter the replies; leave in `takes` what is to be sent next: repairs, and overshoot."""
         for number, (owner, found) in enumerate(zip(owners, values, strict=True), start=1):
             if None in found:
                 self._failing.add(owner)

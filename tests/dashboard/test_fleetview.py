@@ -40,7 +40,7 @@ NOTHING: Counts = {
 
 COUNTERS: CounterStats = {
     "store": "redis",
-    "alone": False,
+    "isolated": False,
     "known": True,
     "since": 0,
     "why": "",
@@ -238,7 +238,7 @@ class TestNotices:
 
     def test_no_store_counts(self) -> None:
         away = fleet(process(1), fault="refused", fault_since=NOW - 10)
-        for view, change in ((away, {"store": "postgres", "redis": "gone"}), (fleet(process(1)), {"alone": True})):
+        for view, change in ((away, {"store": "postgres", "redis": "gone"}), (fleet(process(1)), {"isolated": True})):
             told = stats()
             told["limits"]["counters"] = {**COUNTERS, **change}  # type: ignore[typeddict-item]
             assert "No store counts limits" in titles(view, told)

@@ -11,7 +11,7 @@ Rules:
 * All processes together reserve a part of the limit, the pool. Nothing is granted at a position above it.
 * The next quarter is reserved in the last minutes of this one, once. Its counter is in another key, which costs
   another command.
-* A quarter that grants less than was asked for, or does not answer, is not asked again. What it has debited in vain
+* A quarter that grants less than was asked for, or does not answer, is not asked again. Its overshoot
   goes back at once: it would be missing in each of the minutes.
 * Tokens are lost if their counters are of another version than the minute's, or if the server's clock was set. A clock
   that was set back may have been in later minutes before: their quarter is not reserved any more.

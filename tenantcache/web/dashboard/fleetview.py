@@ -137,7 +137,7 @@ class FleetView:
 
     @property
     def outage_since(self) -> float | None:
-        """When Postgres was last heard of, as far as it is known here; None: it is not away."""
+        """When Postgres was last heard of, as far as it is known here; None: it answers."""
         if self.fault is None or self.fault_since is None:
             return None
         lost = [event.at for event in self.own.events if event.what == "log" and event.after == "lost"]

@@ -85,7 +85,7 @@ def read_process(identity: Identity, at: float, document: Json) -> ProcessView:
         last_error=_text(freshness.get("last_error")),
         store=_text(counters.get("store")),
         redis=_text(counters.get("redis")),
-        is_isolated=counters.get("alone") is True,
+        is_isolated=counters.get("isolated") is True,
         is_degraded=limits.get("degraded") is True,
         tenants=int(_number(_part(document, "stats", "memory").get("tenants"))),
         commands=int(_number(_part(document, "stats", "redis").get("billed_commands"))),
