@@ -75,7 +75,7 @@ def _counters(fleet: FleetView, counters: CounterStats | None) -> Iterator[Notic
     title = REDIS_STATES.get(counters["redis"])
     changes_at, changes_to = counters["changes_at"], counters["changes_to"]
     is_away = fleet.fault is not None and not fleet.is_schema_old
-    if counters["alone"] or (is_away and counters["store"] == "postgres"):
+    if counters["isolated"] or (is_away and counters["store"] == "postgres"):
         text = (
             "Which one does is agreed upon in Postgres. Until that answers, each process admits what it has reserved,"
             " and then goes by TENANTCACHE_ON_LIMITER_ERROR."
