@@ -50,8 +50,9 @@ def test_what_is_reserved_of_each_minute_is_demand_of_the_minute_before(counters
 
 
 def test_it_is_learned_once(counters: Counters) -> None:
+    """Else each reply would take half of a part of the day that is left, until none is."""
     counters.values[minute(0)] = 200
-    r = first(counters)
+    r = first(counters, Limits(600, 1_000))
     take = planned(r.plan_second(START, PROCESSES))
     r.settle(take, counters.send(take), START)
     assert r.plan_second(START, PROCESSES) is None
