@@ -22,7 +22,7 @@ from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
 from tenantcache.ratelimit.core.routing import Routing
 from tenantcache.ratelimit.core.windows import CounterValue, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
-from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore, Found
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
@@ -44,9 +44,6 @@ PULL_WAIT = 0.6
 
 
 ASKED_FIRST: tuple[Store, ...] = ("postgres", "redis")
-
-Found = Sequence[Sequence[CounterValue | None]]
-"""What stores have answered, by account and debit; None: nothing of that one."""
 
 
 class FleetCounters:

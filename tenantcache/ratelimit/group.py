@@ -20,6 +20,7 @@ from tenantcache.ratelimit.batch import Batch
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
 from tenantcache.ratelimit.core.packing import pack_debits
 from tenantcache.ratelimit.core.windows import CounterValue, minute_at, quarter_of
+from tenantcache.ratelimit.counterstore import Found
 from tenantcache.ratelimit.members import Members
 from tenantcache.ratelimit.meter import Meter
 from tenantcache.ratelimit.opentakes import OpenTakes
@@ -105,17 +106,15 @@ class Group:
         """Send one command for those that are in no other one; the others come when that is answered."""
         self._delayed.update(meter.owner for meter in due if meter.reservation.is_taking)
         due = [meter for meter in due if not meter.reservation.is_taking]
-        open_takes = OpenTakes(self._resting)
+        takes = OpenTakes(self._resting)
         failure = self._supply.outage.paused(self.number, self._supply.server_now())
         is_asked = is_answered = False
         try:
             for meter in due:
                 meter.answer()
-            await self._plan(
-                [meter for meter in due if failure is None or meter.owner not in self._failing], open_takes
-            )
-            is_asked = bool(open_takes)
-            await self._send(open_takes)
+            await self._plan([meter for meter in due if failure is None or meter.owner not in self._failing], takes)
+            is_asked = bool(takes)
+            await self._send(takes)
             is_answered = True
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
@@ -124,15 +123,10 @@ class Group:
         finally:
             if is_asked or failure is not None:  # else no store was asked
                 self._is_cautious = not is_answered or failure is not None
-            self._conclude(due, open_takes, failure, is_broken=failure is None and not is_answered)
+            self._conclude(due, takes, failure, is_broken=failure is None and not is_answered)
 
     def _conclude(
-        self,
-        due: Iterable[Meter],
-        open_takes: OpenTakes,
-        failure: Failure | None,
-        *,
-        is_broken: bool = False,
+        self, due: Iterable[Meter], takes: OpenTakes, failure: Failure | None, *, is_broken: bool = False
     ) -> None:
         """Serve the lines. What was asked for may not have been enough; without an answer there is nothing to wait for.
 
@@ -140,8 +134,8 @@ class Group:
         command was planned, to a meter for which nothing was asked, is due: no store has failed it. `is_broken`: the
         command was not sent, or not settled, and no store is to blame.
         """
-        self._failing.update(open_takes.fail(self._supply.server_now()))
-        for meter in dict.fromkeys([*due, *open_takes.asked]):
+        self._failing.update(takes.fail(self._supply.server_now()))
+        for meter in dict.fromkeys([*due, *takes.asked]):
             if meter.reservation.is_taking:
                 continue
             meter.answer()
@@ -199,7 +193,7 @@ class Group:
             return
         failure: StoreError | None = None
         while takes:
-            values: Sequence[Sequence[CounterValue | None]]
+            values: Found
             # Once the fleet has changed its counters, what they give back is of those that it left.
             now = self._supply.server_now()
             takes.drop_outdated(self._supply.version_of(minute_at(now)), now)
@@ -215,9 +209,7 @@ class Group:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    async def _settle(
-        self, takes: OpenTakes, owners: Sequence[str], values: Sequence[Sequence[CounterValue | None]]
-    ) -> None:
+    async def _settle(self, takes: OpenTakes, owners: Sequence[str], values: Found) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and overshoot."""
         for number, (owner, found) in enumerate(zip(owners, values, strict=True), start=1):
             if None in found:

@@ -1073,8 +1073,8 @@ MUTANTS = [
     Mutant(
         "groups: an account whose take failed is paused",
         GROUP,
-        "        self._failing.update(open_takes.fail(self._supply.server_now()))\n",
-        "        list(open_takes.fail(self._supply.server_now()))\n",
+        "        self._failing.update(takes.fail(self._supply.server_now()))\n",
+        "        list(takes.fail(self._supply.server_now()))\n",
         (*LIMITS, *GROUPS),
     ),
     Mutant(

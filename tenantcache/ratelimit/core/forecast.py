@@ -89,8 +89,11 @@ class CounterLevel:
         self.before: int = 0
         """The last value seen of the previous minute; 0 when none was."""
 
-    def see(self, value: int, now: float) -> None:
+    def see(self, value: int, now: float, before: int | None = None) -> None:
+        """`before` is the value of the previous minute, if it was read."""
         self.value, self.at = value, now
+        if before is not None:
+            self.before = before
 
     def close(self, minutes: int, start: int) -> None:
         self.before = self.value if minutes == 1 else 0

@@ -176,8 +176,7 @@ class MinuteWindow(MinuteTokens):
         return lines
 
     def learn(self, of_day: float, processes: int) -> bool:
-        """Expect what the other processes are asked for, if nothing else is known; return whether that is so. `of_day`:
-        tokens a minute, by the day's counter."""
+        """Expect `of_day` tokens a minute, or more by the counters, if nothing else is known; return whether it is."""
         return self.limit is not None and self._forecast.learn(of_day, self.limit, processes)
 
     def _left(self, limit: int, now: float) -> float:
@@ -194,9 +193,7 @@ class MinuteWindow(MinuteTokens):
         if settled is None:
             return []
         self.held += settled.granted
-        self._forecast.usage.see(settled.level, now)
-        if settled.before is not None:
-            self._forecast.usage.before = settled.before
+        self._forecast.usage.see(settled.level, now, settled.before)
         self.refusal = self.refusal.used_up(settled.is_used_up or (self.refusal.is_used_up and not settled.claim))
         return settled.repairs
 
