@@ -121,8 +121,9 @@ async def test_a_fleet_that_starts_anew_while_redis_is_away_goes_on_at_once(
             admitted += (await first.check(tenant)).allowed + (await second.check(tenant)).allowed
         minute = await connection.fetchval("select from_minute from tenantcache.counter_store")
         assert minute == int(began // 60)
-    # The 20 of before are known; should a minute have begun meanwhile, it has a limit of its own.
-    assert admitted == 80 or int(time.time() // 60) > minute
+    # The 20 of before are known. What was debited while a store was not known to count is spent, and not granted: nine
+    # tenths are left for use. Should a minute have begun meanwhile, it has a limit of its own.
+    assert 72 <= admitted <= 80 or int(time.time() // 60) > minute
     await connection.close()
 
 
