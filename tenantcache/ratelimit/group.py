@@ -165,8 +165,7 @@ class Group:
             await self._plan_along(members, takes, ahead=ahead, day=day)
         else:
             await self._plan_along(self.members.busy(minute_at(now)), takes, ahead=False, day=False)
-        for meter, take in takes.live.items():
-            self.members.note_busy(meter, take)
+        self.members.note_busy(takes.live)
 
     def _note_reserved(self, now: float, *, ahead: bool) -> None:
         """All members are asked now, if there is time for the replies. What was noted of the next quarter stays."""
@@ -176,11 +175,7 @@ class Group:
     async def _plan_along(self, members: Iterable[Meter], takes: OpenTakes, *, ahead: bool, day: bool) -> None:
         now, processes = self._supply.server_now(), self._supply.processes()
         for number, meter in enumerate(members, start=1):
-            reservation = meter.reservation
-            if takes.are_first:
-                take = reservation.plan_first(now, processes)
-            else:
-                take = reservation.plan_along(now, processes, ahead=ahead, day=day)
+            take = meter.reservation.plan_along(now, processes, ahead=ahead, day=day, is_first=takes.are_first)
             if take is not None:
                 self.members.open(meter, take, takes)
             if number % STEP == 0:
@@ -234,7 +229,7 @@ class Group:
         else:
             takes.add(meter, more)
         if more is not None:
-            self.members.note_busy(meter, more)
+            self.members.note_busy({meter: more})
         if more is not None and more.repairs:
             self._supply.on_lost(owner, more.debits[0].window)
 

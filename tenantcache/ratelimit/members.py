@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.meter import Meter, Worker
@@ -73,10 +73,11 @@ class Members:
         self._busy = {owner: last for owner, last in self._busy.items() if last >= minute - BUSY_MINUTES}
         return [self.live[owner] for owner in self._busy if owner in self.live]
 
-    def note_busy(self, meter: Meter, take: Take) -> None:
-        """`take` is to be sent for it."""
-        if _takes_of_minute(take):
-            self._busy[meter.owner] = take.lines[0].debit.window.number
+    def note_busy(self, takes: Mapping[Meter, Take]) -> None:
+        """`takes` are to be sent for live ones."""
+        for meter, take in takes.items():
+            if _takes_of_minute(take):
+                self._busy[meter.owner] = take.lines[0].debit.window.number
 
     # Taken for along with others.
 

@@ -26,7 +26,7 @@ def counters() -> Counters:
 def first(counters: Counters, limits: Limits = LIMITS) -> Reservation:
     """A process that starts, after the reply to its first take."""
     r = Reservation(limits, START)
-    take = planned(r.plan_first(START, PROCESSES))
+    take = planned(r.plan_along(START, PROCESSES, day=True, is_first=True))
     assert r.settle(take, counters.send(take), START) is None
     return r
 
@@ -81,13 +81,13 @@ def test_nor_if_so_much_is_taken_of_this_minute(counters: Counters) -> None:
 
 def test_a_minute_before_in_another_key_is_not_read(counters: Counters) -> None:
     now = NOON + 10
-    take = planned(Reservation(LIMITS, now).plan_first(now, PROCESSES))
+    take = planned(Reservation(LIMITS, now).plan_along(now, PROCESSES, day=True, is_first=True))
     assert [debit.window for debit in take.debits] == [minute(0), QUARTER]
 
 
 def test_nothing_is_asked_for_of_minutes_that_slide() -> None:
     r = Reservation(Limits(600, 100_000), START, slides=True)
-    take = planned(r.plan_first(START, PROCESSES))
+    take = planned(r.plan_along(START, PROCESSES, day=True, is_first=True))
     assert [debit.window.unit for debit in take.debits] == ["day"]
 
 

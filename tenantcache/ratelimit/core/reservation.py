@@ -254,20 +254,19 @@ class Reservation(LeasedHolding):
             self._holding.refill = False
         return self._plan(Need(now, cost, processes, self._state is State.CAUTIOUS, ahead=ahead))
 
-    def plan_along(self, now: float, processes: int, *, ahead: bool = False, day: bool = False) -> Take | None:
+    def plan_along(
+        self, now: float, processes: int, *, ahead: bool = False, day: bool = False, is_first: bool = False
+    ) -> Take | None:
         """Return what to ask for in a command that is sent for another tenant, by a store that answers: what will be
         needed soon.
 
-        `ahead` and `day`: that command touches the counters of the next quarter of an hour, and of the day.
+        `ahead` and `day`: that command touches the counters of the next quarter of an hour, and of the day. `is_first`:
+        the process has just started, and the reply is to tell what the other ones are asked for.
         """
-        return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day))
-
-    def plan_first(self, now: float, processes: int) -> Take | None:
-        """The same for a process that has just started. The reply tells what the other ones are asked for."""
-        return self._plan(Need(now, 0, processes, is_along=True, day=True, is_first=True))
+        return self._plan(Need(now, 0, processes, is_along=True, ahead=ahead, day=day, is_first=is_first))
 
     def plan_second(self, now: float, processes: int) -> Take | None:
-        """Return what will be needed soon by what that reply has told."""
+        """Return what will be needed soon by what the reply to the first take of a process has told."""
         if self.is_taking or self.released or not self._enter(now).learn(now, processes):
             return None
         return self.plan_along(now, processes, day=True)
