@@ -96,7 +96,7 @@ async def test_requests_cost_nothing_for_it(url: str, redis_url: str, billed_com
     async with make(url, redis_url) as cache:
         app = TenantMiddleware(PlainTextResponse("hello"), cache=cache)
         await get(app, b"unlimited.example.com")
-        await until(lambda: billed_commands.by_command().get("set") == 1)
+        await until(lambda: billed_commands.by_command().get("set") == 1 and cache.indexer.is_ready)
         billed_commands.reset()
         queries = cache.stats()["postgres"]["queries"]
         for _ in range(1000):
@@ -231,6 +231,7 @@ async def test_get_many_is_one_mget_and_one_query(url: str, redis_url: str, bill
         await until(lambda: billed_commands.by_command().get("set") == 2)
     async with make(url, redis_url) as second:
         await second.resolve("minute.example.com")
+        await until(lambda: second.indexer.is_ready)  # it asks Postgres as well
         billed_commands.reset()
         queries = second.stats()["postgres"]["queries"]
         found = await second.get_many(["both", "day", "unlimited", "few", "nobody"])

@@ -237,17 +237,17 @@ class Group:
 
     async def take_for_all(self) -> None:
         """Take the first tokens of all members, so that no request waits for them. Raises `StoreError`."""
-        open_takes = OpenTakes(self._resting, are_first=True)
+        takes = OpenTakes(self._resting, are_first=True)
         self._note_reserved(self._supply.server_now(), ahead=False)
         failure: Failure | None = None
         try:
-            await self._plan_along(self.members, open_takes, ahead=False, day=True)
-            await self._send(open_takes)
+            await self._plan_along(self.members, takes, ahead=False, day=True)
+            await self._send(takes)
         except StoreError as error:
             failure = self._supply.note_error(self.number, error)
             raise
         finally:
-            self._conclude([], open_takes, failure)
+            self._conclude([], takes, failure)
             self._start()
         await self._let_rest()
 
