@@ -60,9 +60,10 @@ MAX_RUNNING = 100
 MAX_PAGE_BYTES = 1_000_000
 """Bytes of names that one answer may hold, unless its first entry alone has more: 200 names of 253 octets each."""
 
+# As text: the driver has to ask Postgres what an array of numbers is.
 _SNAPSHOT = f"""pg_current_snapshot()::text as snapshot,
             array(
-                select x::text::bigint from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
+                select x::text from pg_snapshot_xip(pg_current_snapshot()) x limit {MAX_RUNNING + 1}
             ) as running"""
 
 _WHOLE = f"""
@@ -363,7 +364,7 @@ def _pull(records: Sequence[asyncpg.Record], *, truncated: bool = False) -> Pull
         pending=first["pending"],
         covers=first["covers"],
         snapshot=first["snapshot"],
-        running=frozenset(first["running"]) if len(first["running"]) <= MAX_RUNNING else frozenset(),
+        running=frozenset(map(int, first["running"])) if len(first["running"]) <= MAX_RUNNING else frozenset(),
         checked=checked,
         fault=read_fault(first["fault"]) if checked else None,
     )

@@ -89,6 +89,14 @@ class TestReading:
         assert plan.count('"Index Name": "tenants_subdomain_key"') == 1
         assert plan.count('"Index Name": "tenants_pkey"') == 2
 
+    async def test_the_driver_asks_for_no_type(
+        self, log: PostgresLog, tenants: PostgresTenants, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would on each new connection of a follower: another statement, which takes Postgres 6 ms."""
+        monkeypatch.delattr(asyncpg.Connection, "_introspect_types")
+        await log.pull(await head(log), BOUND, PAGE)
+        await tenants.read(["subdomain:acme"])
+
     async def test_without_the_schema_it_says_what_to_do(self, empty_database_url: str) -> None:
         store = PostgresTenants(empty_database_url)
         await store.open()
