@@ -26,10 +26,12 @@ class Fetcher(Protocol):
 # Rows are locked in one order, so that two statements cannot wait for each other in a circle, and until the statement
 # ends, so that the debits of one account are applied together. A row that is only read is locked as well. A row that is
 # not there yet starts at 0 if its debit is negative. Only such debits are in $5: what `excluded` has is not below 0.
+# Numbers are sent as texts: the driver would ask, on each new connection, what an array of numbers is.
 _DEBIT = """
     insert into tenantcache.counters as c (tenant_id, policy, number, value)
         select d.tenant_id, d.policy, d.number, d.amount
-        from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) as d (tenant_id, policy, number, amount)
+        from unnest($1::text[], $2::text[], $3::text[]::bigint[], $4::text[]::bigint[])
+            as d (tenant_id, policy, number, amount)
         order by d.tenant_id, d.policy, d.number
     on conflict (tenant_id, policy, number) do update set value = greatest(0, c.value + coalesce(
         ($5::jsonb ->> concat_ws(' ', excluded.policy, excluded.number, excluded.tenant_id))::bigint, excluded.value))
@@ -39,7 +41,8 @@ _DEBIT = """
 _RESET = """
     with locked as materialized (
         select c.policy, c.number
-        from tenantcache.counters c join unnest($2::text[], $3::bigint[]) as w (policy, number) using (policy, number)
+        from tenantcache.counters c
+        join unnest($2::text[], $3::text[]::bigint[]) as w (policy, number) using (policy, number)
         where c.tenant_id = $1 order by c.policy, c.number for update of c
     )
     delete from tenantcache.counters c using locked
@@ -77,15 +80,15 @@ class PostgresCounters:
             _DEBIT,
             [owner for _, _, owner in sums],
             [unit for unit, _, _ in sums],
-            [number for _, number, _ in sums],
-            [max(0, amount) for amount in sums.values()],
+            [str(number) for _, number, _ in sums],
+            [str(max(0, amount)) for amount in sums.values()],
             json.dumps({" ".join(map(str, key)): amount for key, amount in sums.items() if amount < 0}),
         )
         values = {(row["policy"], row["number"], row["tenant_id"]): row["value"] for row in rows}
         return [[values[*debit.window, account.owner] for debit in debits] for account, debits in batch]
 
     async def reset(self, account: Account, windows: Sequence[Window]) -> None:
-        units, numbers = [window.unit for window in windows], [window.number for window in windows]
+        units, numbers = [window.unit for window in windows], [str(window.number) for window in windows]
         await self._postgres.fetch("resetting a limit", _RESET, account.owner, units, numbers)
 
 
