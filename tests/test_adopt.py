@@ -627,7 +627,7 @@ class TestReaders:
 class TestIndexes:
     """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
-    COUNT = 10_000
+    COUNT = 20_000
     KEYS: ClassVar = {
         "integer": "i",
         "numeric": "i",

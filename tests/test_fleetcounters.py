@@ -541,6 +541,16 @@ async def test_a_process_that_leaves_reports_what_it_has_spent(clock: FakeClock)
     assert fleet.choices.left == 1
 
 
+async def test_a_process_that_has_decided_by_itself_does_not_leave_in_order(clock: FakeClock) -> None:
+    """The minute would be handed over without what it admitted."""
+    fleet = Fleet(clock)
+    await fleet.open()
+    await fleet.debit(fleet.minute())
+    fleet.counters.failover.isolation.own_minute = fleet.minute().number
+    await fleet.counters.close()
+    assert (fleet.choices.reports, fleet.choices.left) == ([], 0)
+
+
 async def test_a_process_that_postgres_does_not_know_takes_nothing_from_redis(clock: FakeClock) -> None:
     fleet = Fleet(clock)
     fleet.choices.registers_none = True

@@ -87,11 +87,11 @@ class Holder:
         return done
 
     async def leave(self, server_now: Callable[[], float]) -> None:
-        """Rule 5. It counts again if a minute has just begun."""
+        """Rules 5 and 6. It counts again if a minute has just begun."""
         report = None
         if self._place is not None or self._failover.handover.through >= 0:
             report = self._count(server_now) or self._count(server_now)
-        if report is not None:
+        if report is not None and not self._failover.isolation.has_spent_alone(report.minute):
             await self.report(report, leaves=True)
         self._failover.handover.start_anew()
         self.start_anew(self._failover)

@@ -450,6 +450,7 @@ class World:
         """It is restarted in order: what it has spent of this minute is told, what it holds unspent is lost here."""
         name, reservation, minute = process.name, process.reservation, minute_at(self.now)
         is_out = process.paused_until > self.now or max(process.log_away_until, self.log_away_until) > self.now
+        is_out = is_out or process.failover.isolation.has_spent_alone(minute)
         self.crash(process)
         if is_out:
             return

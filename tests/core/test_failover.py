@@ -403,9 +403,13 @@ def test_a_process_that_was_isolated_until_shortly_before_a_minute_takes_nothing
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
 
 
-def lost_in_its_course() -> Failover:
-    """The log is back at :30, and the fleet is about to leave Redis."""
-    fleet = isolated(since=HOUR + 22)
+def lost_in_its_course(*, last_read: float = -0.5, woke: float = -0.25) -> Failover:
+    """The log was read shortly before the minute, and after that at :20. It is back at :30, and the fleet is about to
+    leave Redis."""
+    fleet = following(IN_REDIS, read_at=HOUR + last_read)
+    fleet.note_time(HOUR + woke)
+    fleet.follow(IN_REDIS, HOUR + 25)
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR + 22)
     for second in (20, 24, 25.5):
         fleet.note_time(HOUR + second)
     fleet.follow(LEAVING, HOUR + 35)
@@ -423,6 +427,24 @@ def test_a_minute_that_was_lost_in_its_course_is_reported_and_goes_on_once_it_is
         fleet.follow(replace(LEAVING, from_minute=MINUTE), HOUR + second + 5)
         fleet.note_time(HOUR + second)
         assert fleet.standing_of(MINUTE) is MinuteStanding.IN_POSTGRES
+
+
+def test_a_process_that_stood_still_before_a_minute_does_not_report_it() -> None:
+    """All stores may have been lost meanwhile, and others have decided by themselves."""
+    assert not lost_in_its_course(last_read=-1.5).has_to_hand_over(HOUR + 31)
+
+
+def test_a_minute_that_may_come_again_is_not_known_to_have_begun_with_a_store() -> None:
+    fleet = following(IN_REDIS, read_at=HOUR - 0.75)
+    fleet.note_time(HOUR - 0.5)
+    fleet.clock_moved(-5, HOUR - 5.5)
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR - 5.5)
+    for second in (-3.5, -2, -0.5):
+        fleet.note_time(HOUR + second)
+    fleet.follow(IN_REDIS, HOUR + 4.75)
+    fleet.note_time(HOUR - 0.25)
+    fleet.note_time(HOUR)
+    assert fleet.standing_of(MINUTE) is MinuteStanding.LOST
 
 
 def test_a_minute_that_was_handed_over_is_lost_again_if_postgres_is() -> None:

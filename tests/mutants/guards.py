@@ -1596,6 +1596,27 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "handing over: what stood still does not know that a store was there",
+        ISOLATION,
+        "minute = minute_at(seen + SEEN_BEFORE)\n        if minute_at(seen) < minute != ",
+        "minute = minute_at(seen + SEEN_BEFORE) + 1\n        if minute != ",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "handing over: a minute that may come again is not known to have begun with a store",
+        ISOLATION,
+        "if seconds < 0:",
+        "if False:",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "handing over: who decided alone does not leave in order",
+        "tenantcache/ratelimit/holder.py",
+        "if report is not None and not self._failover.isolation.has_spent_alone(report.minute):",
+        "if report is not None:",
+        COUNTERS,
+    ),
+    Mutant(
         "handing over: a minute that was lost in its course goes on",
         FAILOVER,
         "if is_handed_over and self.handover.has_given_up(choice.version):",

@@ -188,7 +188,8 @@ class Failover:
         """Rule 7; to be called several times a second."""
         # A minute of Postgres may be known. What was reserved of it counts in the process's own share.
         known_until = -inf if self._postgres_is_broken(now) else self.agreement.settled_until
-        self.isolation.note(now, isolated=self.is_isolated(now), known_until=known_until)
+        seen = max(self.redis.asked, self.agreement.pulled)
+        self.isolation.note(now, isolated=self.is_isolated(now), known_until=known_until, seen=seen)
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's clock was set by so much, to `now`: what happened here, and what is due, has other times by it.

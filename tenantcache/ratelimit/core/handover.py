@@ -29,9 +29,10 @@ Rules
 5. A process that leaves in order reports what it has spent of the running minute, and is not a holder any more.
 6. A process that has decided by itself in this minute (rule 7 there) admitted tokens that no counter has: it does not
    report. Nor does one that was isolated when the minute began, or shortly before: others may have decided by
-   themselves. One that lost the last store later has spent no more than it held. It reports, and the minute is not lost
-   to it any more once it is handed over. A minute that begins again because the server's clock was set back is not
-   reported: a process knows only what it was granted the second time.
+   themselves. Neither leaves in order: it stays a holder until its lease ends. One that lost the last store later has
+   spent no more than it held. It reports, and the minute is not lost to it any more once it is handed over. A minute
+   that begins again because the server's clock was set back is not reported: a process knows only what it was granted
+   the second time.
 
 What remains are two faults at once: a process could not reach Postgres for more than LEASE minutes, while Redis
 answered it, and Redis is lost before it has reached Postgres again. The others do not wait for it then, and what it

@@ -15,8 +15,9 @@ SURE_AFTER, ISOLATED_FOR = 1.0, 3.0
 they pull the log at other times of the second."""
 
 SEEN_BEFORE = 1.0
-"""Seconds before a minute. A process that saw a store then is not isolated when the minute begins, nor are others: they
-would have been for ISOLATED_FOR seconds."""
+"""Seconds before a minute. A store that answered what it was asked then was there for other processes too: none of them
+is isolated for ISOLATED_FOR seconds when the minute begins. That a process does not know itself to be isolated proves
+nothing: it may have stood still."""
 
 
 class Isolation:
@@ -36,15 +37,15 @@ class Isolation:
         # The last two minutes at whose edges neither this process nor another one was isolated.
         self._connected = (-1, -1)
 
-    def note(self, now: float, *, isolated: bool, known_until: float) -> None:
+    def note(self, now: float, *, isolated: bool, known_until: float, seen: float) -> None:
         """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
-        have been taken in advance."""
+        have been taken in advance. `seen`: when a store was last asked what it has answered."""
         minute = minute_at(now)
         if not isolated:
             self._since = None
             if minute * MINUTE <= self._last + ISOLATED_FOR and minute not in (self.own_minute, *self._connected):
                 self.lost_minute = minute
-            self._note_connected(minute_at(now + SEEN_BEFORE))
+            self._note_connected(seen)
             return
         if self._since is None:
             self._since = now
@@ -53,8 +54,9 @@ class Isolation:
         elif now >= self._since + SURE_AFTER:
             self.lost_minute, self._last = minute, now
 
-    def _note_connected(self, minute: int) -> None:
-        if minute * MINUTE > self._last + ISOLATED_FOR and minute != self._connected[1]:
+    def _note_connected(self, seen: float) -> None:
+        minute = minute_at(seen + SEEN_BEFORE)
+        if minute_at(seen) < minute != self._connected[1] and minute * MINUTE > self._last + ISOLATED_FOR:
             self._connected = self._connected[1], minute
 
     def standing_of(self, minute: int) -> MinuteStanding | None:
@@ -80,5 +82,7 @@ class Isolation:
     def clock_moved(self, seconds: float) -> None:
         """The server's clock was set by so much."""
         self._last += seconds
+        if seconds < 0:
+            self._connected = (-1, -1)  # those minutes may come again
         if self._since is not None:
             self._since += seconds

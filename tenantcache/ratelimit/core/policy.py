@@ -24,8 +24,8 @@ class ReservePolicy:
     """Minutes of demand below which a day's tokens are topped up along with those of other tenants."""
 
     learns_below: float = 0.5
-    """Use of the limit up to which a process that starts expects what the others are asked for. All may come to one of
-    them: then what it takes goes back after some seconds, and must not be missed meanwhile."""
+    """Use of the limit up to which a process that starts expects what the others are asked for. If all requests come to
+    another one from then on, what it took is missing there, often to the end of the minute."""
 
     pressure: float = 0.9
     """Use of the limit above which nothing is reserved in advance: there an idle token is a refused request."""

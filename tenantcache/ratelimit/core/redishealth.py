@@ -84,7 +84,7 @@ TRANSITIONS: Mapping[RedisState, Mapping[RedisEvent, RedisState]] = {
 class RedisHealth:
     """`has_redis`: whether this process may count in Redis."""
 
-    __slots__ = ("_answering_since", "_asked", "_failing_since", "_failing_until", "_heard", "reason", "state")
+    __slots__ = ("_answering_since", "_failing_since", "_failing_until", "_heard", "asked", "reason", "state")
 
     def __init__(self, *, has_redis: bool) -> None:
         self.state = RedisState.ANSWERING if has_redis else RedisState.ABSENT
@@ -93,7 +93,7 @@ class RedisHealth:
         # Redis has answered without a gap since then, and the last of these answers was asked for at `_heard`.
         self._answering_since = self._heard = -inf
         # The last answer was asked for then, however long ago.
-        self._asked = -inf
+        self.asked = -inf
         self._failing_since = self._failing_until = -inf
 
     def answered(self, event: RedisEvent, asked: float, now: float) -> None:
@@ -101,7 +101,7 @@ class RedisHealth:
         self.state = TRANSITIONS[self.state].get(event, self.state)
         if self.state is not RedisState.ANSWERING:
             return
-        self._asked = max(self._asked, asked)
+        self.asked = max(self.asked, asked)
         if asked > self._heard + WITNESS_GAP:
             self._answering_since = now
         self._heard = max(self._heard, asked)
@@ -119,7 +119,7 @@ class RedisHealth:
         """The server's clock was set by so much: what happened here has other times by it."""
         self._answering_since += seconds
         self._heard += seconds
-        self._asked += seconds
+        self.asked += seconds
         self._failing_since += seconds
         self._failing_until += seconds
 
@@ -142,7 +142,7 @@ class RedisHealth:
         """Rule 2 of `failover.py`. It stays so until Redis has answered."""
         if self.state in (RedisState.ABSENT, RedisState.ANSWERING, RedisState.SUSPENDED):
             return self.state is RedisState.SUSPENDED
-        if now < self._asked + UNAVAILABLE_AFTER:
+        if now < self.asked + UNAVAILABLE_AFTER:
             return False
         return self._failing_until > self._failing_since + FAILING_FOR
 
