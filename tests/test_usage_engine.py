@@ -174,7 +174,7 @@ async def test_a_refund_is_no_usage(url: str) -> None:
 
 
 async def test_who_waits_for_a_token_at_the_stop_is_counted(url: str) -> None:
-    settings = Settings(database_url=url, base_domains=["example.com"], usage_interval=NEVER)
+    settings = make(url).settings
     stores = Stores.from_settings(settings)
     stores.counters = counters = FakeCounters()
     cache = TenantCache(settings, stores=stores)
