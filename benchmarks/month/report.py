@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.month.bill import (
@@ -20,9 +20,9 @@ from benchmarks.month.bill import (
 from benchmarks.month.fleets import Fleet
 from benchmarks.month.others import COMMANDS, GUIDE
 from benchmarks.month.run import Results
+from benchmarks.pages import fill, table
 
 ROOT = Path(__file__).parents[2]
-BEGIN, END = "<!-- month -->", "<!-- /month -->"
 
 
 def document(months: Sequence[Results]) -> str:
@@ -49,7 +49,7 @@ def headline(months: Sequence[Results]) -> str:
         f"A free plan of metered Redis ends at {FREE_COMMANDS:,} commands a month. At the {guide:g} commands a request "
         f"of {GUIDE}, it carries {_rate(free_rate(guide))} requests/s. With tenantcache, a deployment a day, a Redis "
         "failover and a bad tenant included ([what a fleet pays](docs/bill.md)):\n\n"
-        f"{_table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}, pay as you go."
+        f"{table(head, rows)}\n\nPrices: Upstash's of {PRICES_OF}, pay as you go."
     )
 
 
@@ -64,8 +64,8 @@ def faults(months: Sequence[Results]) -> list[str]:
 
 
 def write(months: Sequence[Results]) -> None:
-    _put_between_markers(ROOT / "docs" / "bill.md", document(months))
-    _put_between_markers(ROOT / "README.md", headline(months))
+    fill(ROOT / "docs" / "bill.md", "month", document(months))
+    fill(ROOT / "README.md", "month", headline(months))
 
 
 # Tables.
@@ -93,7 +93,7 @@ def _costs(months: Sequence[Results]) -> str:
                 (f"{name}, {results.fleet.name}", f"{commands:g}", _many(total), *prices, _rate(free_rate(commands)))
             )
     head = ("", "commands a served request", "a month", "pay as you go", "cheapest plan", "the free plan carries, /s")
-    return _table(head, rows) + (
+    return table(head, rows) + (
         f"\n\nPay as you go: ${PER_COMMAND * 100_000:.2f} per 100,000 commands, all of them once a month has more than "
         f"{FREE_COMMANDS:,}. A plan of ${LEAST_FIXED_PLAN:g} a month does not bill commands, if its 250 MB and 50 GB "
         f"of traffic suffice. Prices: Upstash's of {PRICES_OF}."
@@ -107,7 +107,7 @@ def _purposes(months: Sequence[Results]) -> str:
         parts = (*(month.commands[purpose] for purpose in Purpose), month.starts, month.stops)
         rows.append((_name(results.fleet), *(_many(part) for part in parts)))
     head = ("commands a month", *(purpose.value for purpose in Purpose), "in first minutes", "at stops")
-    return _table(head, rows) + (
+    return table(head, rows) + (
         "\n\nThe last two columns are parts of the others. They are what processes send in the minute after their "
         "start, and when they stop."
     )
@@ -126,7 +126,7 @@ def _by_processes(months: Sequence[Results]) -> str:
         for results in months
         if results.by_processes
     ]
-    return _table(("a usual day, commands a served request", *(f"{size} processes" for size in sizes)), rows)
+    return table(("a usual day, commands a served request", *(f"{size} processes" for size in sizes)), rows)
 
 
 def _answers(months: Sequence[Results]) -> str:
@@ -137,7 +137,7 @@ def _answers(months: Sequence[Results]) -> str:
             counts = (found.requests, found.admitted, found.below, found.unused, found.unavailable, found.over)
             rows.append((_name(results.fleet), kind, f"{day.per_request:.4f}", *(f"{count:,}" for count in counts)))
     head = ("", "day", "commands", "requests", "served", "refused below", "unused", "503", "over")
-    return _table(head, rows) + (
+    return table(head, rows) + (
         "\n\n*Refused below*: 429 although the tenant had asked for no more than its limits. *Unused*: what of a limit "
         "was left although more was asked for. *503*: no store could be asked. *Over*: served beyond a limit."
     )
@@ -161,17 +161,3 @@ def _rate(per_second: float) -> str:
 
 def _dollars(amount: float) -> str:
     return "free" if amount == 0 else f"${amount:,.2f}" if amount < 10 else f"${amount:,.0f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _put_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers in `path`. ValueError if they are missing."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{path.name} has no place for the tables: {BEGIN} {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
