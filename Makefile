@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 
-.PHONY: install install-bench demo test test-slow test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission month
+.PHONY: install install-bench demo test test-slow test-again test-thorough check consistency mutants mutants-short limits bench bench-short loadtest flood overadmission month
 
 install: $(INSTALLED)
 
@@ -25,7 +25,7 @@ demo: install
 # Many tests wait for servers of their own, so that four at a time suit two cores. Compiled code is kept, whatever the
 # environment says: some two hundred processes would each compile the package.
 WORKERS ?= 4
-PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest --cache-clear -n $(WORKERS)
 
 # All but what is marked as slow: for each of those, there is something shorter here that its promise rests on.
 test: install-bench
@@ -36,6 +36,10 @@ test: install-bench
 # CONTRIBUTING lists it, and what make test has in place of each.
 test-slow: install-bench
 	$(PYTEST) -m slow
+
+# What failed in the last run, if that is at most three tests: one at a time, on processors that nothing else uses.
+test-again: install-bench
+	$(VENV)/bin/python -m tests.again
 
 # Both, with every seed, example and order of the searches: a quarter of an hour.
 test-thorough: install-bench
