@@ -2,7 +2,7 @@
 
 Hundreds of tests start servers and processes of their own, on processors that others use as well. One that fails among
 them and passes alone is still at fault: it depends on how fast a machine is. It is named, so that it is mended, but it
-does not hold up a change that has nothing to do with it. More than a few failures are no matter of a busy machine.
+does not hold up a change that has nothing to do with it. More than a few failures do not come from a busy machine.
 """
 
 from __future__ import annotations
