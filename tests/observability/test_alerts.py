@@ -134,6 +134,11 @@ CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
     ("no index is wanted", {series("host_index_ready"): "0x100", series("host_index_loads_total"): "0x100"}, "60m",
      set()),
     ("memory was not filled", {series("warm_up", state="failed"): "1x100"}, "60m", {"TenantcacheWarmUpFailed"}),
+    ("1.1 % are answered 503", {UNAVAILABLE: "0+67x100"}, "60m", {"TenantcacheRequestsUnavailable"}),
+    ("0.9 % are", {UNAVAILABLE: "0+55x100"}, "60m", set()),
+    ("the night has one request a minute, and all are answered 503", {
+        MEMORY: "0x100", POSTGRES: "0x100", UNAVAILABLE: "0+1x100",
+    }, "60m", {"TenantcacheRequestsUnavailable"}),
     ("11 % are beyond limits", {series("refusals_total", reason="limit"): "0+742x100"}, "60m",
      {"TenantcacheRefusalsHigh"}),
     ("9 % are", {series("refusals_total", reason="limit"): "0+593x100"}, "60m", set()),
