@@ -39,6 +39,12 @@ logger = logging.getLogger(__name__)
 
 NO_EVICTION = "noeviction"
 
+OPEN_TIMEOUT = 1.0
+"""Seconds in which Redis is to answer a process that starts."""
+
+STARVED_ATTEMPTS = 2
+"""How often such a process asks once more because it did not run itself."""
+
 LATE = 0.1
 """Seconds by which a timeout ends late if this process did not run meanwhile: its event loop was blocked, or it was
 stopped. The answer may have been there all along."""
@@ -115,7 +121,7 @@ class RedisLink:
     async def open(self) -> None:
         """Connect once, so that the first request need not. Raises `StoreError`."""
         try:
-            await self._call([_PING], timeout=1.0)
+            await self._connect()
         except StoreError as error:
             if isinstance(error.__cause__, TimeoutError) and self._url.startswith("rediss:"):
                 # One without TLS takes the handshake for the beginning of a command, and waits for the rest.
@@ -125,6 +131,16 @@ class RedisLink:
         self.server_version = info.get("redis_version")
         if warning := eviction_warning(info):
             logger.warning("%s", warning)
+
+    async def _connect(self) -> None:
+        """A process that starts may stand still, and a deadline that passes meanwhile tells nothing about Redis."""
+        for _ in range(STARVED_ATTEMPTS):
+            try:
+                return await self._call([_PING], timeout=OPEN_TIMEOUT)
+            except StoreError as error:
+                if not error.starved:
+                    raise
+        await self._call([_PING], timeout=OPEN_TIMEOUT)
 
     async def info(self) -> Mapping[str, Any]:
         """What Redis says of itself; nothing if this user may not run INFO. Free. Never raises."""

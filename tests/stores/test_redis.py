@@ -25,7 +25,7 @@ from tenantcache.ratelimit.counterstore import Account, AccountDebits
 from tenantcache.ratelimit.slots import GROUP_SIZE
 from tenantcache.stores import rediscounters
 from tenantcache.stores.packingconnection import packing_in_c
-from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.redis import OPEN_TIMEOUT, RedisLink
 from tenantcache.stores.rediscopies import MAX_REPORTED, RedisCopies
 from tenantcache.stores.rediscounters import MAX_OPERATIONS, RedisCounters
 from tests.fakes import debit_one
@@ -710,6 +710,16 @@ async def test_a_timeout_that_ends_late_is_no_fault_of_redis() -> None:
             await link.run(Purpose.LOOKUP, "GET", "a")
         assert not caught.value.starved
         await link.close()
+
+
+async def test_a_process_that_stands_still_at_its_start_asks_once_more(redis_url: str) -> None:
+    link = RedisLink(redis_url, timeout=5.0)
+    opening = asyncio.create_task(link.open())
+    await asyncio.sleep(0)
+    time.sleep(OPEN_TIMEOUT + 0.2)  # noqa: ASYNC251 - that is what is tried
+    await opening
+    assert link.server_version is not None
+    await link.close()
 
 
 async def test_debits_of_a_whole_group_let_other_tasks_run(
