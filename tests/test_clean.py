@@ -20,8 +20,11 @@ from tests.commandline import Run
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 
-TODAY = datetime.now(UTC).strftime("%Y%m%d")
 LIVE = LiveKeys("tenantcache", frozenset({"20261126"}))
+
+
+def today() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d")
 
 
 def fill(client: Redis, temp: int, other: int) -> None:
@@ -50,7 +53,7 @@ def test_patterns_of_nearly_all_keys_are_refused(run: Run, pattern: str) -> None
         "tenantcache:*",
         "tenantcache:ratelimit:*",
         "*ratelimit*",
-        f"*:{TODAY}:*",
+        "*:{today}:*",
         "*:day",
         "tenantcache:tenant:*",
         "tenantcach[d-f]:*",
@@ -58,6 +61,7 @@ def test_patterns_of_nearly_all_keys_are_refused(run: Run, pattern: str) -> None
     ],
 )
 def test_patterns_of_our_live_keys_are_refused(run: Run, pattern: str) -> None:
+    pattern = pattern.format(today=today())
     status, out, errors = run("clean", pattern, "--redis-url", "redis://127.0.0.1:1", "--yes")
     assert (status, out) == (2, "")
     assert "matches live keys of tenantcache, like tenantcache:" in errors
@@ -104,7 +108,7 @@ def test_live_keys_are_those_of_today_and_copies() -> None:
 
 
 def test_counters_of_a_fleet_below_another_prefix_are_left_alone(run: Run, client: Redis, redis_url: str) -> None:
-    live = f"shop:ratelimit:0:{TODAY}:1015"
+    live = f"shop:ratelimit:0:{today()}:1015"
     client.mset({live: 1, "shop:cart": 1})
     status, out, _ = run("clean", "shop:*", "--redis-url", redis_url, "--yes", "--json")
     assert (status, json.loads(out)["removed"], client.keys("shop:*")) == (0, 1, [live.encode()])
@@ -145,7 +149,7 @@ def test_with_yes_all_that_match_are_removed(
 ) -> None:
     fill(client, 2_500, 700)
     client.set("tenantcache:ratelimit:0:20200101:day", 1)
-    client.set(f"tenantcache:ratelimit:5:{TODAY}:temp", 1)
+    client.set(f"tenantcache:ratelimit:5:{today()}:temp", 1)
     billed_commands.reset()
     status, out, errors = run("clean", "temp:*", "--redis-url", redis_url, "--json", "--yes")
     found = json.loads(out)
@@ -159,7 +163,7 @@ def test_with_yes_all_that_match_are_removed(
     status, out, errors = run("clean", "*temp", "--redis-url", redis_url, "--json", "--yes")
     assert (status, json.loads(out)["removed"]) == (0, 0)
     assert "1 more match and were left alone" in errors
-    assert client.exists(f"tenantcache:ratelimit:5:{TODAY}:temp")
+    assert client.exists(f"tenantcache:ratelimit:5:{today()}:temp")
     assert run("clean", "tenantcache:ratelimit:*:20200101:*", "--redis-url", redis_url, "--yes")[0] == 0
     assert not client.exists("tenantcache:ratelimit:0:20200101:day")
 
