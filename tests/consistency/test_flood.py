@@ -42,9 +42,9 @@ async def _tenants(database_url: str) -> None:
 @asynccontextmanager
 async def warm_app(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[TenantMiddleware]:
     """The middleware with every tenant in memory and with its index loaded, if it keeps one."""
-    chosen = Settings(
-        _environ={}, database_url=database_url, redis_url=redis_url, limits="off", usage_interval=0, **settings
-    )
+    # A process that stands still for some seconds under a flood still knows its index to be valid.
+    bounds: dict[str, Any] = {"limits": "off", "usage_interval": 0, "max_staleness": 60}
+    chosen = Settings(_environ={}, database_url=database_url, redis_url=redis_url, **bounds, **settings)
     async with TenantCache(chosen) as cache:
         app = TenantMiddleware(application, cache)
         async with asyncio.timeout(60):
