@@ -53,7 +53,7 @@ check: install-bench
 	$(VENV)/bin/python -m tests.typing.complete
 	$(VENV)/bin/python -m pytest -q tests/test_layers.py
 
-# Faults between real processes, about eight minutes; writes its table into README.md and docs/consistency.md.
+# Faults between real processes, four to eight minutes; writes its table into README.md and docs/consistency.md.
 consistency: install
 	$(VENV)/bin/python -m benchmarks.consistency
 

@@ -34,7 +34,7 @@ import redis
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.flood_http import HttpPhase, http_table, measure_http
-from benchmarks.pages import fill
+from benchmarks.pages import fill, table
 from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.devservers import PostgresServer, RedisServer
 from tenantcache.schema import install as schema
@@ -304,8 +304,8 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def table(results: dict[bool, list[Phase]]) -> str:
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|" + "---:|" * (len(HEADINGS) - 2)]
+def markdown(results: dict[bool, list[Phase]]) -> str:
+    rows = []
     for index, phases in results.items():
         for phase in phases:
             rate = f"{phase.asked / phase.seconds:,.0f}" if phase.asked else ""
@@ -314,17 +314,17 @@ def table(results: dict[bool, list[Phase]]) -> str:
             cells += [f"{value:,}" for value in (phase.lookups, phase.commands, phase.evictions, phase.negatives)]
             cells += [f"{phase.grown / 2**20:+.1f} MiB"]
             cells += [f"{phase.percentile(percent) * 1e3:.2f}" for percent in (50, 99, 99.9)]
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append(cells)
     served = ", ".join(
         f"{phases[3].cold_served} of {COLD} {'with' if index else 'without'} the index"
         for index, phases in results.items()
     )
-    lines += ["", f"Tenants that were not in memory, and were served during the last flood: {served}."]
-    return "\n".join(lines)
+    summary = f"Tenants that were not in memory, and were served during the last flood: {served}."
+    return f"{table(HEADINGS, rows, left=2)}\n\n{summary}"
 
 
 def write(results: dict[bool, list[Phase]], over_http: dict[bool, list[HttpPhase]]) -> None:
-    fill(DOCUMENT, "flood", table(results))
+    fill(DOCUMENT, "flood", markdown(results))
     fill(DOCUMENT, "flood over HTTP", http_table(over_http))
     told = {
         "python": platform.python_version(),
@@ -356,7 +356,7 @@ def main() -> int:
                 results[index] = asyncio.run(measure(scene, options.unknown_hosts, index))
             for index in (True, False):
                 over_http[index] = measure_http(scene.environment(index), known_hosts, TENANTS, unknown_hosts())
-    print(f"{table(results)}\n\nOver HTTP:\n\n{http_table(over_http)}")
+    print(f"{markdown(results)}\n\nOver HTTP:\n\n{http_table(over_http)}")
     if not options.dry_run:
         write(results, over_http)
     faults = [fault for index, phases in results.items() for fault in faults_of(index, phases)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.consistency.fleet import Worker
+from benchmarks.pages import table
 from tenantcache.devservers import HOST
 
 REAL_RATE, FLOOD_RATE = 200, 2_000
@@ -117,11 +118,11 @@ def measure_http(
 
 
 def http_table(results: dict[bool, list[HttpPhase]]) -> str:
-    lines = ["| index | beside | 200 | 404 | 503 | p50 | p99 | p99.9 |", "|---|---|" + "---:|" * 6]
+    rows = []
     for index, phases in results.items():
         for phase in phases:
             cells = ["yes" if index else "no", phase.beside]
             cells += [f"{phase.answers.get(status, 0):,}" for status in (200, 404, 503)]
             cells += [f"{phase.percentile(percent) * 1e3:.2f}" for percent in (50, 99, 99.9)]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            rows.append(cells)
+    return table(("index", "beside", "200", "404", "503", "p50", "p99", "p99.9"), rows, left=2)

@@ -6,12 +6,12 @@ object, say what was wrong and what would be right, and never hold a password or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tenantcache.ratelimit.core.windows import CounterValue
+    from tenantcache.ratelimit.core.windows import CounterValues
 
 
 class TenantCacheError(Exception):
@@ -95,7 +95,7 @@ class StoreError(Exception):
         self.suspended = suspended
         self.refused: bool = refused or suspended
         self.starved = starved
-        self.values: Sequence[Sequence[CounterValue | None]] = ()
+        self.values: CounterValues = ()
 
 
 class RejectedError(StoreError):

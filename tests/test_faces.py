@@ -313,8 +313,9 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[int]:
         await task
 
 
+# Before uvicorn 0.50 `websockets` was what `auto` chose. It says that it is deprecated, and so does what it imports.
 @pytest.mark.parametrize("implementation", ["websockets", "websockets-sansio", "wsproto"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The `websockets` implementation is deprecated", "ignore::DeprecationWarning")
 async def test_websockets_on_a_server(implementation: str) -> None:
     cache = MemoryCache()
     table = TenantTable(cache)

@@ -252,7 +252,7 @@ class TestPending:
             bench.answer("pull")
             assert bench.process.freshness.applied == 2
             bench.process.freshness.extend(bench.now)
-            assert bench.process._indexer.rules_out(UNKNOWN)
+            assert bench.process.indexer.rules_out(UNKNOWN)
             assert not bench.find(UNKNOWN).done()
 
     def test_an_index_is_not_taken_from_a_snapshot_with_changes_pending(self) -> None:
@@ -261,15 +261,15 @@ class TestPending:
             backup = bench.database.back_up()
             bench.database.is_publisher_held = True
             bench.database.commit(delete("t2"))
-            bench.process._indexer.flush()
+            bench.process.indexer.flush()
             bench.settle(2.5)
-            assert not bench.process._indexer.is_ready
+            assert not bench.process.indexer.is_ready
             bench.database.restore(backup, same_storage=True)
             bench.database.is_publisher_held = False
             bench.settle(4.0)
-            assert bench.process._indexer.is_ready
-            assert not bench.process._indexer.rules_out("subdomain:b")
-            assert bench.process._indexer.rules_out(UNKNOWN)
+            assert bench.process.indexer.is_ready
+            assert not bench.process.indexer.rules_out("subdomain:b")
+            assert bench.process.indexer.rules_out(UNKNOWN)
 
 
 class TestAnotherTimeline:
@@ -302,7 +302,7 @@ class TestAnotherTimeline:
         with Bench(has_index=True) as bench:
             bench.settle(2.0)
             backup = bench.database.back_up()
-            bench.process._indexer.flush()
+            bench.process.indexer.flush()
             while not bench.waiting("stream"):
                 bench.advance(0.1)
                 for flight in list(bench.network.flights):
@@ -316,8 +316,8 @@ class TestAnotherTimeline:
             bench.rename("other")
             for _ in range(40):
                 bench.settle(0.1)
-                assert not bench.process._indexer.rules_out("subdomain:b")
-            assert bench.process._indexer.rules_out(UNKNOWN)
+                assert not bench.process.indexer.rules_out("subdomain:b")
+            assert bench.process.indexer.rules_out(UNKNOWN)
 
     def test_an_answer_from_before_it_is_read_again(self) -> None:
         with Bench() as bench:

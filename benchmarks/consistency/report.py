@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.consistency.faults import FAULTS
 from benchmarks.consistency.judge import Verdict
 from benchmarks.consistency.scene import Row
+from benchmarks.pages import table
 
 CALM = next(iter(FAULTS))
 P99_BOUND = 0.010
@@ -93,15 +94,15 @@ def _cells_of_values(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _show(rows: Sequence[Sequence[str]], title: str) -> None:
-    table = Table(*HEADINGS, title=title, box=box.SIMPLE)
-    table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
+    shown = Table(*HEADINGS, title=title, box=box.SIMPLE)
+    shown.columns[0].no_wrap = True
+    for column in shown.columns[1:]:
         column.justify = "right"
     for cells in rows:
-        table.add_row(*cells)
+        shown.add_row(*cells)
     console = Console()
     # A log has 80 columns for rich; names that are cut off are worse than lines that are.
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+    console.print(shown, width=max(console.width, TABLE_WIDTH), crop=False)
 
 
 def markdown(rows: Sequence[Row], served_stale: Row | None, workers: int, bound: float) -> str:
@@ -109,19 +110,13 @@ def markdown(rows: Sequence[Row], served_stale: Row | None, workers: int, bound:
         f"{workers} uvicorn workers with a real Postgres and a real Redis behind a proxy, `max_staleness` {bound:g} s, "
         "`stale_if_error` 0. Times are in milliseconds:",
         "",
-        *_table([_cells(row.fault, row.commits, row.verdict) for row in rows]),
+        table(HEADINGS, [_cells(row.fault, row.commits, row.verdict) for row in rows]),
     ]
     if of_values := _cells_of_values(rows):
-        lines += ["", "Values and tags of an application, in the same run:", "", *_table(of_values)]
+        lines += ["", "Values and tags of an application, in the same run:", "", table(HEADINGS, of_values)]
     if served_stale is not None:
         lines += ["", f"With the default `stale_if_error`, {served_stale.fault}: {beyond(served_stale, bound)}"]
     return "\n".join(lines)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = (HEADINGS, *rows)
-    head, *rest = (f"| {' | '.join(cells)} |" for cells in lines)
-    return [head, "|---|" + "---:|" * (len(HEADINGS) - 1), *rest]
 
 
 def as_json(rows: Sequence[Row], served_stale: Row | None, bound: float) -> str:

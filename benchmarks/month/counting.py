@@ -22,7 +22,7 @@ from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.routing import Routing
-from tenantcache.ratelimit.core.windows import QUARTER, CounterValue, Debit, Window, minute_at
+from tenantcache.ratelimit.core.windows import QUARTER, CounterValue, CounterValues, Debit, Window, minute_at
 from tenantcache.ratelimit.counters import ASKED_FIRST
 from tenantcache.ratelimit.counterstore import AccountDebits
 from tenantcache.ratelimit.groups import Groups
@@ -76,7 +76,7 @@ class Counters:
                 routing.enter(store, self._debit_in(store, accounts, now))
         return [[value for value in values if value is not None] for values in routing.values]
 
-    def _unanswered(self, now: float, values: Sequence[Sequence[CounterValue | None]]) -> FailoverError:
+    def _unanswered(self, now: float, values: CounterValues) -> FailoverError:
         begins = self.stores.begins(now)
         error = FailoverError("no store", until=now + UNAVAILABLE_AFTER if begins is None else begins)
         error.values = values

@@ -11,7 +11,7 @@ from benchmarks.over_admission.faults import Outcome, row
 from benchmarks.over_admission.fleet import GENERATORS
 from benchmarks.over_admission.plan import TenantLoad
 from benchmarks.over_admission.scenes import FLUSH_MINUTE, WORKERS, Run
-from benchmarks.pages import fill
+from benchmarks.pages import fill, table
 
 HEADINGS = ("limit a minute", "offered a minute", "admitted, by minute", "most", "over", "use of the limit")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "over-admission.md"
@@ -50,20 +50,15 @@ def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome
         f"{WORKERS} uvicorn workers and {GENERATORS} load generators, one Postgres, one Redis. Admitted requests are",
         "counted from the workers' own answers, by the minute of the database server's clock.",
         "",
-        "| minute | what happens | counted in, as the workers said at its end |",
-        "|---:|---|---|",
-        *(
-            f"| {minute} | {happens} | {', '.join(sorted({str(store) for store in run.stores[run.first + minute]}))} |"
-            for minute, happens in enumerate(HAPPENS)
-        ),
+        table(("minute", "what happens", "counted in, as the workers said at its end"), _minutes(run), left=3),
         "",
         f"Minutes 0 to {FLUSH_MINUTE - 1}:",
         "",
-        *_table(HEADINGS, rows(run, tenants, calm)),
+        table(HEADINGS, rows(run, tenants, calm), left=0),
         "",
         f"Minute {FLUSH_MINUTE}, with the FLUSHALL. The promised bound is one more limit in that minute:",
         "",
-        *_table(HEADINGS, rows(run, tenants, [FLUSH_MINUTE])),
+        table(HEADINGS, rows(run, tenants, [FLUSH_MINUTE]), left=0),
         "",
         _remainder(run, tenants),
         "",
@@ -71,16 +66,16 @@ def markdown(run: Run, tenants: Sequence[TenantLoad], outcomes: Sequence[Outcome
         "limit that was admitted in a minute. It also shows what was above the bound. Other tenants stay below their",
         "limits, so each refusal of theirs is wrong. The table shows how many there were, and for how long at most.",
         "",
-        *_table(OUTCOME_HEADINGS, [row(outcome) for outcome in outcomes]),
+        table(OUTCOME_HEADINGS, [row(outcome) for outcome in outcomes]),
     ]
     return "\n".join(lines)
 
 
-def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+def _minutes(run: Run) -> list[list[str]]:
+    stores = [run.stores[run.first + minute] for minute in range(len(HAPPENS))]
     return [
-        "| " + " | ".join(headings) + " |",
-        "|" + "---:|" * len(headings),
-        *("| " + " | ".join(row) + " |" for row in cells),
+        [str(minute), happens, ", ".join(sorted({str(store) for store in stores[minute]}))]
+        for minute, happens in enumerate(HAPPENS)
     ]
 
 

@@ -1,1 +1,1 @@
-"""What operations sees: log records."""
+"""What operations sees: metrics, traces, alerts and log records."""

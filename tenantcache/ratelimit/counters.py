@@ -20,9 +20,9 @@ from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.redishealth import UNAVAILABLE_AFTER, RedisEvent
 from tenantcache.ratelimit.core.routing import Routing
-from tenantcache.ratelimit.core.windows import CounterValue, Window, minute_at, minute_end
+from tenantcache.ratelimit.core.windows import CounterValue, CounterValues, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
-from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore, Found
+from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.holder import Holder
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
@@ -233,7 +233,9 @@ class FleetCounters:
             raise self._unanswered("this minute has been given up since Redis was asked")
         return values
 
-    async def _usable(self, batch: Sequence[AccountDebits], found: Found, minute: int, counters: object) -> Found:
+    async def _usable(
+        self, batch: Sequence[AccountDebits], found: CounterValues, minute: int, counters: object
+    ) -> CounterValues:
         """What Redis has answered of `minute`, whose counters were `counters`; nothing if it has been given up since
         (rule 2 of handover.py). The counts of days are noted."""
         if not found or self.failover.version_of(minute) != counters:
@@ -241,7 +243,7 @@ class FleetCounters:
         await self._days.note(batch, found)
         return found if self.failover.version_of(minute) == counters else ()
 
-    def _unanswered(self, why: str, values: Found = ()) -> StoreError:
+    def _unanswered(self, why: str, values: CounterValues = ()) -> StoreError:
         """What to raise if the store of this minute does not answer: nothing may be taken, until when?"""
         now = self._server_now()
         self.failover.note_time(now)

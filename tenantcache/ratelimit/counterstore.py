@@ -22,10 +22,6 @@ class AccountDebits(NamedTuple):
     debits: Sequence[Debit]
 
 
-Found = Sequence[Sequence[CounterValue | None]]
-"""What stores have answered, by account and debit; None: nothing of that one."""
-
-
 class CounterStore(Protocol):
     """Counters that many processes debit.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from tenantcache.ratelimit.core.failover import MIRROR_INTERVAL
-from tenantcache.ratelimit.core.windows import CounterValue
+from tenantcache.ratelimit.core.windows import CounterValues
 from tenantcache.ratelimit.counterstore import AccountDebits, CounterChoices
 
 PAGE = 2_000
@@ -36,7 +36,7 @@ class DayMirror:
         """The server's clock was set by so much."""
         self._next += seconds
 
-    async def note(self, batch: Sequence[AccountDebits], found: Sequence[Sequence[CounterValue | None]]) -> None:
+    async def note(self, batch: Sequence[AccountDebits], found: CounterValues) -> None:
         """Redis has counted so much; None: it has not answered that."""
         for place, ((account, debits), values) in enumerate(zip(batch, found, strict=True), start=1):
             for (window, _), value in zip(debits, values, strict=True):

@@ -19,8 +19,7 @@ from tenantcache.errors import StoreError
 from tenantcache.ratelimit.batch import Batch
 from tenantcache.ratelimit.core.advance import is_next_due, may_reserve
 from tenantcache.ratelimit.core.packing import pack_debits
-from tenantcache.ratelimit.core.windows import CounterValue, minute_at, quarter_of
-from tenantcache.ratelimit.counterstore import Found
+from tenantcache.ratelimit.core.windows import CounterValue, CounterValues, minute_at, quarter_of
 from tenantcache.ratelimit.members import Members
 from tenantcache.ratelimit.meter import Meter
 from tenantcache.ratelimit.opentakes import OpenTakes
@@ -188,7 +187,7 @@ class Group:
             return
         failure: StoreError | None = None
         while takes:
-            values: Found
+            values: CounterValues
             # Once the fleet has changed its counters, what they give back is of those that it left.
             now = self._supply.server_now()
             takes.drop_outdated(self._supply.version_of(minute_at(now)), now)
@@ -204,7 +203,7 @@ class Group:
             raise failure
         self._supply.outage.end(self.number, self._supply.server_now(), fails=bool(self._failing))
 
-    async def _settle(self, takes: OpenTakes, owners: Sequence[str], values: Found) -> None:
+    async def _settle(self, takes: OpenTakes, owners: Sequence[str], values: CounterValues) -> None:
         """Enter the replies; leave in `takes` what is to be sent next: repairs, and overshoot."""
         for number, (owner, found) in enumerate(zip(owners, values, strict=True), start=1):
             if None in found:

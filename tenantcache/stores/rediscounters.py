@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 MAX_OPERATIONS = 3_072
 """Operations of one BITFIELD: a start needs three for each of a group's slots, which are two commands then. So many
-keep redis-server 7.0 from other clients for 1.1 ms, half of which it reads and parses, and are 120 to 170 kB to send:
+keep redis-server 7.0 from other clients for 1.1 ms, half of which it reads and parses, and are 120 to 180 kB to send:
 providers accept at least 1 MB. 5,000 would keep it for 1.8 ms."""
 
 STEP = 200

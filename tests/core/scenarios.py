@@ -27,7 +27,8 @@ from tenantcache.budget.core.bands import Band
 from tenantcache.ratelimit.core.agreement import StoreChoice
 from tenantcache.ratelimit.core.redishealth import RedisState
 from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at
-from tests.core.fleet_of_stores import START, STEP, Process, World
+from tests.core.fleet_of_stores import START, STEP, World
+from tests.core.fleet_process import Process
 from tests.recorded import named, replay
 
 FILES = sorted((Path(__file__).parent / "failover").glob("*.txt"))
@@ -42,17 +43,13 @@ class Certain(Random):
 
 
 class Fleet(World):
-    """A world in which each process has a demand of its own."""
+    """A world without chance."""
 
     def __init__(self, size: int, at: float, **options: int) -> None:
         super().__init__(Certain(), size=size, limit=options["limit"], per_day=options.get("per_day"))
         self.now = FIRST_MINUTE * MINUTE + at
-        self.delays, self.commits = [0.0], [0.0]
-        self.demands = [1] * size
-
-    def _serve(self, process: Process) -> None:
-        self.demand = (self.demands[self.processes.index(process)],)
-        super()._serve(process)
+        self.delays = self.postgres.commits = [0.0]
+        self.demand = (1,)
 
 
 class Scenario:
@@ -84,9 +81,9 @@ class Scenario:
             case "register", [who, "off"]:
                 self._process(who).next_hold = inf
             case "demand", [who, requests]:  # in a quarter second
-                self._fleet.demands[int(who[1:]) - 1] = int(requests)
+                self._process(who).demand = (int(requests),)
             case "band", band:
-                self._fleet.change_band(Band(" ".join(band)))
+                self._fleet.postgres.change_band(Band(" ".join(band)))
             case "counters", []:
                 return list(self._counters())
             case _:
@@ -135,7 +132,7 @@ class Scenario:
                 yield f"{time_of(fleet.now)} minute {time_of(window.start)} has admitted {fleet.admitted[window]}"
 
     def _news(self, now: float) -> Iterator[str]:
-        row, before = self._fleet.row, self._row
+        row, before = self._fleet.postgres.row, self._row
         begins = "at once" if row.from_minute == 0 else f"from {time_of(row.from_minute * MINUTE)} on"
         if row.version != before.version:
             self._has_reported = False

@@ -98,20 +98,20 @@ def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within
     handed_over = 0
     for seed in range(4, 8):
         world = World(Random(seed), size=3 + seed % 2)
-        world.local, world.lose_redis, world.commits = True, bool(seed % 3), [0.0, 0.1, 0.5]
+        world.local, world.lose_redis, world.postgres.commits = True, bool(seed % 3), [0.0, 0.1, 0.5]
         world.run(5)
         for _ in range(40):
             lose_both(world)
         assert world.over_admitted() == {}
-        handed_over += len(world.handed_over)
+        handed_over += len(world.postgres.handed_over)
     assert handed_over >= 2
 
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
     worlds = [live(seed, live_through=mild_misfortune) for seed in range(8)]
     assert [world.over_admitted() for world in worlds] == [{}] * 8
-    left = sum(change.store == "postgres" for world in worlds for change in world.changes)
-    handed_over = sum(len(world.handed_over) for world in worlds)
+    left = sum(change.store == "postgres" for world in worlds for change in world.postgres.changes)
+    handed_over = sum(len(world.postgres.handed_over) for world in worlds)
     assert 5 <= handed_over <= left - 5
 
 
@@ -125,7 +125,7 @@ def test_the_walks_lead_there_and_back() -> None:
     """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
     worlds = [live(seed) for seed in range(8)]
     assert [world.over_admitted() for world in worlds] == [{}] * 8
-    ways = [(change.previous, change.store) for world in worlds for change in world.changes]
+    ways = [(change.previous, change.store) for world in worlds for change in world.postgres.changes]
     assert ways.count(("redis", "postgres")) >= 8
     assert ways.count(("postgres", "redis")) >= 8
     assert sum(max(world.admitted.values()) == 40 for world in worlds) >= 6
@@ -141,15 +141,15 @@ def quiet_fleet() -> World:
 def test_a_fleet_that_is_all_there_goes_on_in_the_running_minute(second: int) -> None:
     """Within 3 s, whenever Redis dies, with messages as quick as those of a healthy Postgres."""
     world = World(Random(second), size=4)
-    world.delays, world.commits = [0.0], [0.0]
+    world.delays, world.postgres.commits = [0.0], [0.0]
     world.run(60)
     world.run(60 - world.now % 60 + second)
     gone_at, world.redis_away_until = world.now, world.now + 1000
     world.run(3)
-    assert world.row.store == "postgres"
-    assert world.row.from_minute * 60 <= gone_at + 3
+    assert world.postgres.row.store == "postgres"
+    assert world.postgres.row.from_minute * 60 <= gone_at + 3
     world.run(60 - world.now % 60)
-    assert [world.admitted[Window("minute", minute)] for minute in world.handed_over] == [40]
+    assert [world.admitted[Window("minute", minute)] for minute in world.postgres.handed_over] == [40]
     assert world.over_admitted() == {}
 
 
@@ -159,7 +159,7 @@ def test_a_fleet_leaves_redis_at_once_however_short_after_an_outage_of_the_log()
     before: set[MinuteStanding] = set()
     for offset in range(0, 121, 10):
         world = World(Random(offset), size=2, limit=400)
-        world.demand, world.delays, world.commits = (1,), [0.0, 0.01, 0.2], [0.0, 0.1]
+        world.demand, world.delays, world.postgres.commits = (1,), [0.0, 0.01, 0.2], [0.0, 0.1]
         world.run(120 - world.now % 60 + 45)
         world.log_away_until = world.now + 25
         while world.log_away_until > world.now:
@@ -180,20 +180,20 @@ def test_a_fleet_leaves_redis_at_once_however_short_after_an_outage_of_the_log()
 
 def test_a_minute_is_not_handed_over_without_a_process_that_was_killed() -> None:
     world = World(Random(3), size=4)
-    world.delays, world.commits = [0.0], [0.0]
+    world.delays, world.postgres.commits = [0.0], [0.0]
     world.run(120 - world.now % 60)
     world.crash(world.processes[0])
     world.redis_away_until = world.now + 1000
     world.run(30)
-    assert (world.row.store, world.handed_over) == ("postgres", [])
-    assert world.row.from_minute * 60 > world.now
+    assert (world.postgres.row.store, world.postgres.handed_over) == ("postgres", [])
+    assert world.postgres.row.from_minute * 60 > world.now
     assert world.over_admitted() == {}
 
 
 def test_a_minute_is_handed_over_without_processes_that_left_in_order() -> None:
     """A deployment that drops Redis, or a restart while Redis is away."""
     world = World(Random(3), size=4)
-    world.delays, world.commits = [0.0], [0.0]
+    world.delays, world.postgres.commits = [0.0], [0.0]
     world.run(130 - world.now % 60)
     before = world.admitted[Window("minute", minute_at(world.now))]
     assert before > 0
@@ -201,15 +201,15 @@ def test_a_minute_is_handed_over_without_processes_that_left_in_order() -> None:
     for process in world.processes:
         world.leave(process)
     world.run(3)
-    assert world.handed_over == [minute_at(world.now)]
+    assert world.postgres.handed_over == [minute_at(world.now)]
     world.run(60 - world.now % 60)
-    assert world.admitted[Window("minute", world.handed_over[0])] == 40
+    assert world.admitted[Window("minute", world.postgres.handed_over[0])] == 40
 
 
 def cut_off_before_it_is_known(seed: int) -> World:
     """A process that has just started loses Postgres before it could register; then Redis dies."""
     world = World(Random(seed), size=2, limit=300)
-    world.delays, world.commits = [0.0], [0.0]
+    world.delays, world.postgres.commits = [0.0], [0.0]
     world.run(125 - world.now % 60)
     new = world.processes[0]
     world.leave(new)
@@ -217,7 +217,7 @@ def cut_off_before_it_is_known(seed: int) -> World:
     world.run(3)
     new.log_away_until, world.redis_away_until = world.now + 1000, world.now + 1000
     world.run(50 - world.now % 60)
-    assert world.handed_over == [minute_at(world.now)]
+    assert world.postgres.handed_over == [minute_at(world.now)]
     return world
 
 
@@ -233,9 +233,9 @@ def test_a_fleet_moves_within_a_minute_and_the_limit_stays_usable() -> None:
     world.redis_away_until = world.now + 1000
     gone_at = world.now
     world.run(90)
-    assert [change.store for change in world.changes] == ["redis", "postgres"]
+    assert [change.store for change in world.postgres.changes] == ["redis", "postgres"]
     # Found gone (at once, and 2 s), announced (0.4 s), committed (8 s), and the next edge 5 s later at the earliest.
-    assert gone_at + 5 < world.row.from_minute * 60 <= gone_at + 2.75 + 0.5 + 8 + 5 + 60
+    assert gone_at + 5 < world.postgres.row.from_minute * 60 <= gone_at + 2.75 + 0.5 + 8 + 5 + 60
     world.run(180)
     minutes = sorted(world.admitted)[-4:-1]
     assert [world.admitted[minute] for minute in minutes] == [40, 40, 40]
@@ -247,8 +247,8 @@ def test_a_fleet_comes_back_after_a_minute_of_quiet_and_not_before() -> None:
     world.run(200)
     back_at = world.now
     world.run(200)
-    assert [change.store for change in world.changes] == ["redis", "postgres", "redis"]
-    assert back_at + 48 <= world.changes[-1].changed_at <= back_at + 62  # the last report is up to 12 s older
+    assert [change.store for change in world.postgres.changes] == ["redis", "postgres", "redis"]
+    assert back_at + 48 <= world.postgres.changes[-1].changed_at <= back_at + 62  # the last report is up to 12 s older
     world.run(120)
     assert max(world.admitted[minute] for minute in sorted(world.admitted)[-3:]) == 40
 
@@ -268,7 +268,7 @@ def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
     for _ in range(30):
         world.redis_away_until = world.now + 20
         world.run(100)
-    changes = len(world.changes) - 1
+    changes = len(world.postgres.changes) - 1
     assert 2 <= changes <= 6  # of 30 failures in 50 minutes
     assert world.over_admitted() == {}
 
@@ -284,7 +284,7 @@ def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> N
         world.redis_away_until = world.log_away_until = world.now + seconds
         world.run(seconds + world.random.uniform(5, 90))
     assert world.over_admitted() == {}
-    assert any(process.shares for process in world.processes)
+    assert any(process.meter.shares for process in world.processes)
 
 
 @pytest.mark.parametrize("seed", range(effort(2, 12)))
@@ -295,7 +295,7 @@ def test_no_take_over_two_stores_exceeds_a_limit(seed: int) -> None:
 
 def two_stores(seed: int, minutes: int = 15) -> World:
     world = World(Random(seed), size=3, per_day=400)
-    world.row = StoreChoice(1, "redis", int(world.now // 60), "postgres")
+    world.postgres.row = StoreChoice(1, "redis", int(world.now // 60), "postgres")
     world.costs, world.silent = (1, 1, 2, 5), 0.1
     world.run(5)
     for _ in range(minutes):
@@ -325,7 +325,7 @@ def test_the_walks_find_what_was_granted_without_an_answer(monkeypatch: pytest.M
 
 
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_of_stores.NOTICE_GIVEN", 0.0),
+    "an announcement gives no notice": lambda patch: patch.setattr("tests.core.fleet_postgres.NOTICE_GIVEN", 0.0),
     "a later minute's tokens are spent whatever their version": lambda patch: patch.setattr(
         "tenantcache.ratelimit.core.failover.Failover.version_of", lambda *_: 0
     ),
@@ -339,7 +339,7 @@ SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a minute is handed over without some": lambda patch: patch.setattr(
-        "tests.core.fleet_of_stores.WAITS_FOR_ALL", False
+        "tests.core.fleet_postgres.WAITS_FOR_ALL", False
     ),
     "a process takes after its report": lambda patch: patch.setattr(
         "tenantcache.ratelimit.core.handover.Handover.has_given_up", lambda *_: False

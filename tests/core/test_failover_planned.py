@@ -31,16 +31,16 @@ UP = {Band.NORMAL: Band.THRIFT, Band.THRIFT: Band.NO_COPIES, Band.NO_COPIES: Ban
 def short_dwell() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenantcache.ratelimit.core.failover.DWELL", SHORT_DWELL)
-        patch.setattr("tests.core.fleet_of_stores.DWELL_GIVEN", SHORT_DWELL)
+        patch.setattr("tests.core.fleet_postgres.DWELL_GIVEN", SHORT_DWELL)
         yield patch  # a second one would be undone later, and leave what this one has set
 
 
 def change_band(world: World) -> None:
-    band = world.band.band
+    band = world.postgres.band.band
     if world.random.random() < 0.7 and band in UP:
-        world.change_band(UP[band])
+        world.postgres.change_band(UP[band])
     elif world.random.random() < 0.4:
-        world.change_band(Band.NORMAL)
+        world.postgres.change_band(Band.NORMAL)
 
 
 def cut_off(world: World) -> None:
@@ -87,7 +87,7 @@ def test_the_walks_lead_there_and_back() -> None:
     with short_dwell():
         worlds = [live(seed, cut_off) for seed in range(8)]
     assert [world.over_admitted() for world in worlds] == [{}] * 8
-    ways = [(change.previous, change.store) for world in worlds for change in world.changes]
+    ways = [(change.previous, change.store) for world in worlds for change in world.postgres.changes]
     assert ways.count(("redis", "postgres")) >= 8
     assert ways.count(("postgres", "redis")) >= 8
     assert sum(max(world.admitted.values()) == 40 for world in worlds) >= 6
@@ -96,7 +96,7 @@ def test_the_walks_lead_there_and_back() -> None:
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "Redis vouches for any time": lambda patch: patch.setattr("tenantcache.ratelimit.core.failover.DWELL", 1e9),
     "Redis vouches in the band before": lambda patch: patch.setattr(Band, "has_copies", True),
-    "the band before is short": lambda patch: patch.setattr("tests.core.fleet_of_stores.DWELL_GIVEN", 0.0),
+    "the band before is short": lambda patch: patch.setattr("tests.core.fleet_postgres.DWELL_GIVEN", 0.0),
 }
 
 
@@ -112,10 +112,10 @@ def test_the_walks_find_each_rule_that_is_left_out(name: str) -> None:
 
 def governed_fleet(limit: int = 40, size: int = 4) -> World:
     world = World(Random(5), size=size, limit=limit)
-    world.delays, world.commits = [0.0], [0.0]
+    world.delays, world.postgres.commits = [0.0], [0.0]
     world.run(60)
-    world.change_band(Band.THRIFT)
-    world.change_band(Band.NO_COPIES)
+    world.postgres.change_band(Band.THRIFT)
+    world.postgres.change_band(Band.NO_COPIES)
     world.run(DWELL + 1)
     return world
 
@@ -126,11 +126,11 @@ def test_a_planned_move_takes_the_next_edge_and_loses_nothing(second: int) -> No
     world.demand = (2,)  # more than the limit
     world.run(60 - world.now % 60 + second)
     begun, minute = world.now, minute_at(world.now)
-    world.change_band(Band.NO_REDIS)
+    world.postgres.change_band(Band.NO_REDIS)
     world.run(3)
-    assert world.row.store == "postgres"
-    assert begun + 5 < world.row.from_minute * MINUTE <= begun + 5 + 3 + MINUTE
-    assert world.handed_over == []
+    assert world.postgres.row.store == "postgres"
+    assert begun + 5 < world.postgres.row.from_minute * MINUTE <= begun + 5 + 3 + MINUTE
+    assert world.postgres.handed_over == []
     world.run(200)
     minutes = [world.admitted[Window("minute", number)] for number in range(minute, minute + 4)]
     assert minutes == [40, 40, 40, 40]
@@ -139,14 +139,14 @@ def test_a_planned_move_takes_the_next_edge_and_loses_nothing(second: int) -> No
 def test_redis_is_sent_nothing_after_the_edge_until_the_band_is_left() -> None:
     world = governed_fleet()
     sent: list[tuple[Store, Debit]] = []
-    count = world._debit
+    count = world.debit
 
     def watched(store: Store, debit: Debit) -> int:
         sent.append((store, debit))
         return count(store, debit)
 
-    world._debit = watched  # type: ignore[method-assign]
-    world.change_band(Band.NO_REDIS)
+    world.debit = watched  # type: ignore[method-assign]
+    world.postgres.change_band(Band.NO_REDIS)
     world.run(70)
     sent.clear()
     world.run(600)
@@ -155,28 +155,28 @@ def test_redis_is_sent_nothing_after_the_edge_until_the_band_is_left() -> None:
     world.run(600)
     assert len(sent) > 200
     assert {store for store, _ in sent} == {"postgres"}
-    world.change_band(Band.NORMAL)
+    world.postgres.change_band(Band.NORMAL)
     world.run(130)
-    assert world.row.store == "redis"
+    assert world.postgres.row.store == "redis"
     assert world.over_admitted() == {}
 
 
 def test_a_minute_is_handed_over_all_the_same_if_redis_is_lost_on_the_way() -> None:
     world = governed_fleet()
     world.run(70 - world.now % 60)
-    world.change_band(Band.NO_REDIS)
+    world.postgres.change_band(Band.NO_REDIS)
     world.run(2)
     world.redis_away_until = world.now + 1000
     minute = minute_at(world.now)
     world.run(5)
-    assert world.handed_over == [minute]
+    assert world.postgres.handed_over == [minute]
     assert world.over_admitted() == {}
 
 
 def test_a_process_that_starts_in_the_last_band_counts_in_postgres() -> None:
     world = World(Random(5), size=1)
-    world.delays, world.commits = [0.0], [0.0]
-    world.band = BandChoice(3, Band.NO_REDIS)
+    world.delays, world.postgres.commits = [0.0], [0.0]
+    world.postgres.band = BandChoice(3, Band.NO_REDIS)
     world.run(30)
-    assert [change.store for change in world.changes] == ["postgres"]
+    assert [change.store for change in world.postgres.changes] == ["postgres"]
     assert world.counters["redis"].total() == 0

@@ -132,7 +132,7 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
     ),
     "a minute is handed over without some": (
         "handover 4",
-        lambda patch: patch.setattr("tests.core.fleet_of_stores.WAITS_FOR_ALL", False),
+        lambda patch: patch.setattr("tests.core.fleet_postgres.WAITS_FOR_ALL", False),
     ),
     "a process that leaves says nothing": ("handover 5", lambda patch: patch.setattr(World, "leave", World.crash)),
     "what a process decided by itself is reported": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,8 @@ from tenantcache.ratelimit.core.minutestanding import BECOMES, MinuteStanding
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
 from tests.core.diagrams import PAGES, filled, mermaid
-from tests.core.fleet_of_stores import Process, World
+from tests.core.fleet_of_stores import World
+from tests.core.fleet_process import Process
 from tests.core.test_failover import HOUR, IN_REDIS, MINUTE, following
 from tests.core.test_failover_fleet import mild_misfortune, misfortune
 
@@ -104,13 +106,13 @@ class Watched(World):
         self.ways: set[Way] = set()
         self._last: dict[int, tuple[Failover, int, MinuteStanding]] = {}
 
-    def _deliver(self, process: Process, fleet: Failover, work: object) -> None:
-        super()._deliver(process, fleet, work)  # type: ignore[arg-type]
+    def deliver(self, process: Process, fleet: Failover, work: Callable[[], None]) -> None:
+        super().deliver(process, fleet, work)
         self._note(process)
 
-    def _step(self, process: Process) -> None:
+    def step(self, process: Process) -> None:
         self._note(process)
-        super()._step(process)
+        super().step(process)
         self._note(process)
 
     def _note(self, process: Process) -> None:

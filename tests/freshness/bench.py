@@ -12,7 +12,7 @@ from tenantcache.lookup.core import copies as codec
 from tenantcache.tenant import Tenant
 from tests.freshness.database import Change, Named, set_columns
 from tests.freshness.network import Flight
-from tests.freshness.process import Sizes
+from tests.freshness.parts import Sizes
 from tests.freshness.world import World
 
 T = TypeVar("T")

@@ -5,54 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypedDict
+from typing import Unpack
 
 from tenantcache.errors import StoreError, StoreUnavailableError
-from tenantcache.freshness.core.freshness import Freshness, State
-from tenantcache.freshness.core.servertime import ServerTime
-from tenantcache.freshness.follower import Follower
+from tenantcache.freshness.core.freshness import State
 from tenantcache.freshness.log import Doubt, LogEntry
 from tenantcache.lifecycle import REFRESH_INTERVAL
 from tenantcache.lookup.core.alias import id_in
-from tenantcache.lookup.core.lookupbudget import LookupBudget
 from tenantcache.lookup.fastpath import Serving
-from tenantcache.lookup.fastpaths import FastPaths
-from tenantcache.lookup.indexer import Indexer
-from tenantcache.lookup.memory import Memory
-from tenantcache.lookup.resolver import Resolver
-from tenantcache.ratelimit.core.reservation import Reservation
-from tenantcache.tenant import Limits, Tenant
-from tests.freshness.database import LIMITS, Database
+from tenantcache.tenant import Tenant
+from tests.freshness.database import Database
 from tests.freshness.loops import VirtualLoop
-from tests.freshness.network import Link, Network, Redis, SimulatedCopies, SimulatedLog, SimulatedTenants
+from tests.freshness.network import Link, Network, Redis
+from tests.freshness.parts import Parts, Servers, Sizes
 from tests.freshness.truth import Truth, Violation, Watch
 
-MAX_STALENESS = 3.0
-REDIS_TTL = 20.0
 START_TIMEOUT = 5.0
 
 
-class Sizes(TypedDict, total=False):
-    """Small ones bring out what otherwise happens once in a million requests.
-
-    `has_refresher`: entries past `memory_ttl` are read again in the background, as the engine does it; without it only
-    a test does that. `hot_only`: what is in memory is looked at as hot requests do, who never touch the cache.
-    """
-
-    max_tenants: int
-    memory_ttl: float
-    negative_ttl: float
-    redis_ttl: float
-    max_floors: int
-    has_index: bool
-    stale_if_error: float
-    lookups: float
-    has_refresher: bool
-    hot_only: bool
-
-
 class Process:
-    """`clock` gives seconds, also while the machine is suspended. Wired as the engine does it."""
+    """`clock` gives seconds, also while the machine is suspended."""
 
     def __init__(
         self,
@@ -63,84 +35,39 @@ class Process:
         *,
         redis: Redis,
         truth: Truth,
-        max_tenants: int = 100,
-        memory_ttl: float = 300.0,
-        negative_ttl: float = 60.0,
-        redis_ttl: float = REDIS_TTL,
-        max_floors: int = 50_000,
-        has_index: bool = False,
-        stale_if_error: float = 0.0,
-        lookups: float = 1000.0,
-        has_refresher: bool = False,
-        hot_only: bool = False,
+        **sizes: Unpack[Sizes],
     ) -> None:
         self.name = name
         self.inbox: list[Callable[[], None]] = []
         self.wakes_at = 0.0
         self.suspended = 0.0
-        self._is_suspended = False
-        self._stops = False
         self.refusals = 0
         self.is_exact = False
         """Whether an answer must be as new as what was applied when it is given. Not so if more updates than it waits
         for may overtake a read."""
         self.unfinished = 0
-        self._requests: set[asyncio.Task[None]] = set()
-        self._clock = clock
-        self._truth = truth
-        self._has_refresher = has_refresher
-        self._hot_only = hot_only
         self.violation: Violation | None = None
         self.watch = Watch(truth, name)
         self.loop = VirtualLoop(lambda: clock() - self.suspended)
         self.links = {
             server: Link(network, self.loop, self.inbox, f"{name} {server}") for server in ("log", "tenants", "redis")
         }
-        self.freshness = Freshness(max_staleness=MAX_STALENESS, stale_if_error=stale_if_error, max_floors=max_floors)
-        self.memory = Memory(
-            max_tenants=max_tenants,
-            ttl=memory_ttl,
-            grace=stale_if_error,
-            negative_ttl=negative_ttl,
-            clock=clock,
-            max_negatives=4,
-        )
-        tenants = SimulatedTenants(self.links["tenants"], database)
-        self._indexer = Indexer(tenants, self.freshness, clock=clock, max_hosts=1000 if has_index else 0)
-        self.resolver = Resolver(
-            tenants,
-            SimulatedCopies(self.links["redis"], redis),
-            self.memory,
-            self.freshness,
-            LIMITS,
-            on_read=lambda _tenant: None,
-            known=self._indexer,
-            budget=LookupBudget(lookups, lookups),
-            on_timeline=self._wake_follower,
-            clock=clock,
-        )
-        self.server_time = ServerTime(0.0)
-        unlimited = Reservation(Limits(), 0.0)
-        self.fast_paths = FastPaths(
-            self.memory,
-            self.freshness,
-            self.server_time,
-            reservation_of=lambda _tenant: unlimited,
-            is_elsewhere=lambda: False,
-        )
-        self.follower = Follower(
-            SimulatedLog(self.links["log"], database),
-            self.freshness,
-            self.server_time,
-            self,
-            clock=clock,
-            tail_age=redis_ttl + 60.0,
-        )
+        parts = Parts(Servers(database, redis, self.links), self, clock, **sizes)
+        self.freshness, self.memory, self.server_time = parts.freshness, parts.memory, parts.server_time
+        self.resolver, self.indexer, self.follower = parts.resolver, parts.indexer, parts.follower
+        self._fast_paths = parts.fast_paths
+        self._is_suspended = False
+        self._stops = False
+        self._requests: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._truth = truth
+        self._has_refresher = sizes.get("has_refresher", False)
+        self._hot_only = sizes.get("hot_only", False)
         self._start = self.loop.create_task(self._open())
 
     async def _open(self) -> None:
         await self.follower.start(START_TIMEOUT)
-        self._indexer.open()
+        self.indexer.open()
         if self._has_refresher:
             self._refresher = self.loop.create_task(self._refresh())
 
@@ -150,22 +77,18 @@ class Process:
             with suppress(StoreError):
                 await self.resolver.refresh_due()
 
-    # The follower is made last, of parts that need this one.
-    def _wake_follower(self) -> None:
-        self.follower.wake()
-
     # What the follower calls.
 
     def changed(self, entry: LogEntry) -> None:
         self.resolver.changed(entry)
-        self._indexer.changed(entry)
+        self.indexer.changed(entry)
 
     def doubted(self, doubt: Doubt) -> None:
         self.resolver.evict(doubt.tenant_id, doubt.aliases)
 
     def flush(self) -> None:
         self.resolver.flush()
-        self._indexer.flush()
+        self.indexer.flush()
 
     def clock_moved(self) -> None:
         """Nothing here has windows."""
@@ -278,7 +201,7 @@ class Process:
             return found, not self.freshness.is_valid(self._clock())
         entry = await self.resolver.find(alias)
         if entry.tenant is not None:
-            self.fast_paths.open(alias.encode(), entry, Serving(entry.tenant, None))
+            self._fast_paths.open(alias.encode(), entry, Serving(entry.tenant, None))
         state = self.freshness.state(self._clock(), entry.watermark, entry.read_at)
         return entry.tenant, entry.tenant is not None and state is not State.VALID
 

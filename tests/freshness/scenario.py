@@ -41,7 +41,7 @@ from tenantcache.tenant import Tenant
 from tests.freshness.bench import Bench
 from tests.freshness.database import Backup, delete, set_columns
 from tests.freshness.network import Flight
-from tests.freshness.process import Sizes
+from tests.freshness.parts import Sizes
 from tests.recorded import named, replay
 
 
@@ -200,7 +200,7 @@ class Player:
         ]
 
     def _rules_out(self, alias: str) -> list[str]:
-        return ["yes" if self._bench.process._indexer.rules_out(alias) else "no"]
+        return ["yes" if self._bench.process.indexer.rules_out(alias) else "no"]
 
     def _log(self) -> list[str]:
         freshness = self._bench.process.freshness

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 
 from tests.freshness.database import Flaws, Transaction
-from tests.freshness.process import Process, Sizes
+from tests.freshness.parts import Sizes
+from tests.freshness.trouble import Trouble
 from tests.freshness.truth import Violation
 from tests.freshness.world import ALIASES, World
 
@@ -45,31 +46,7 @@ class Storm:
         }
         self.world = World(processes, flaws=flaws, **sizes)
         self.mischief = self.rng.choice((0.0, 0.02, 0.1))
-        self.faults = self._choose_faults()
-
-    def _choose_faults(self) -> list[Callable[[], str]]:
-        """Each seed has its own few kinds of trouble: all at once would mostly be trouble, and little else."""
-        kinds = [
-            self._pause,
-            self._suspend,
-            self._cut,
-            self._swallow,
-            self._flush_redis,
-            self._write_old_value,
-            self._repeat,
-            self._lose,
-            self._restart,
-            self._restore_dump,
-            self._restore_storage,
-            self._restore_while_all_are_down,
-            self._terminate,
-            self._truncate,
-            self._set_server_clock,
-            self._prune,
-            self._hold_publisher,
-            self._crash,
-        ]
-        return self.rng.sample(kinds, self.rng.randrange(1, 6))
+        self.faults = Trouble(self.world, self.rng).choose()
 
     def run(self) -> int:
         """Return how many answers were checked. Raises `Violation`."""
@@ -161,119 +138,6 @@ class Storm:
         else:
             self._note(f"= commit {transaction.number}")
             database.finish(transaction)
-
-    # Faults: each does itself and says what it did.
-
-    def _process(self) -> Process:
-        return self.rng.choice(self.world.processes)
-
-    def _pause(self) -> str:
-        process, seconds = self._process(), self.rng.choice((0.5, 2.0, 5.0, 40.0))
-        process.pause(seconds)
-        return f"pause {process.name} for {seconds} s"
-
-    def _suspend(self) -> str:
-        process, seconds = self._process(), self.rng.choice((0.5, 5.0, 40.0))
-        process.suspend(seconds)
-        return f"suspend {process.name} for {seconds} s"
-
-    def _cut(self) -> str:
-        link = self.rng.choice(list(self._process().links.values()))
-        if link.state == "up":
-            link.cut()
-        else:
-            link.heal()
-        return f"{link.name} {link.state}"
-
-    def _swallow(self) -> str:
-        link = self.rng.choice(list(self._process().links.values()))
-        if link.state == "up":
-            link.swallow()
-        else:
-            link.heal()
-        return f"{link.name} {link.state}"
-
-    def _flush_redis(self) -> str:
-        self.world.redis.flush_all()
-        return "FLUSHALL"
-
-    def _write_old_value(self) -> str:
-        if not self.world.redis.graveyard:
-            return "no old value yet"
-        alias, value = self.rng.choice(self.world.redis.graveyard)
-        target = alias if self.rng.random() < 0.8 else self.rng.choice(ALIASES)
-        self.world.redis.write(target, value)
-        return f"write by hand {target} {value!r}"
-
-    def _repeat(self) -> str:
-        repeatable = [flight for flight in self.world.network.flights if flight.repeatable]
-        if not repeatable:
-            return "nothing to repeat"
-        flight = self.rng.choice(repeatable)
-        self.world.network.send(flight)
-        return f"repeat {flight.label}"
-
-    def _lose(self) -> str:
-        if not self.world.network.flights:
-            return "nothing to lose"
-        flight = self.rng.choice(self.world.network.flights)
-        self.world.network.flights.remove(flight)
-        return f"lose {flight.label}"
-
-    def _restart(self) -> str:
-        process = self._process()
-        self.world.restart(process)
-        return f"restart {process.name}"
-
-    def _restore_dump(self) -> str:
-        return self._restore(same_storage=False)
-
-    def _restore_storage(self) -> str:
-        return self._restore(same_storage=True)
-
-    def _restore(self, *, same_storage: bool) -> str:
-        if self.rng.random() < 0.5:
-            self.world.backups.append(self.world.database.back_up())
-            return "back up"
-        backup = self.rng.choice(self.world.backups)
-        self.world.database.restore(backup, same_storage=same_storage)
-        return f"restore {'storage' if same_storage else 'dump'} of {backup.last_seq}"
-
-    def _restore_while_all_are_down(self) -> str:
-        if self.rng.random() < 0.5:
-            self.world.backups.append(self.world.database.back_up())
-            return "back up"
-        backup, changes = self.rng.choice(self.world.backups), self.rng.randrange(4)
-        self.world.restore_while_all_are_down(backup, changes)
-        return f"all down, restore storage of {backup.last_seq}, and {changes} changes"
-
-    def _hold_publisher(self) -> str:
-        database = self.world.database
-        database.is_publisher_held = not database.is_publisher_held
-        return f"publisher {'held' if database.is_publisher_held else 'free'}"
-
-    def _crash(self) -> str:
-        self.world.database.crash()
-        return "crash"
-
-    def _terminate(self) -> str:
-        self.world.database.terminate_backends()
-        return "terminate backends"
-
-    def _truncate(self) -> str:
-        if self.world.database.open_transactions:
-            return "truncate would wait"
-        self.world.truncate()
-        return "truncate"
-
-    def _set_server_clock(self) -> str:
-        self.world.database.clock_offset += self.rng.choice((-100.0, -1.0, 1.0, 100.0))
-        return f"server clock {self.world.database.clock_offset:+}"
-
-    def _prune(self) -> str:
-        age = self.rng.choice((0.0, 10.0))
-        self.world.database.prune(age)
-        return f"prune entries older than {age} s"
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 from tenantcache.freshness.log import Doubt
 from tests.freshness.database import nothing, set_columns, set_domain
 from tests.freshness.network import Flight, Link
-from tests.freshness.process import MAX_STALENESS, Process, Sizes
+from tests.freshness.parts import MAX_STALENESS, Sizes
+from tests.freshness.process import Process
 from tests.freshness.world import ALIASES, DOMAINS, LABELS, TENANTS, World
 from tests.thorough import effort
 

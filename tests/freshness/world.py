@@ -19,7 +19,8 @@ from tests.freshness.database import (
     set_domain,
 )
 from tests.freshness.network import Network, Redis
-from tests.freshness.process import MAX_STALENESS, REDIS_TTL, Process, Sizes
+from tests.freshness.parts import MAX_STALENESS, REDIS_TTL, Sizes
+from tests.freshness.process import Process
 from tests.freshness.truth import Truth, Violation
 
 TENANTS = ("t1", "t2", "t3")

@@ -228,9 +228,14 @@ async def test_a_redis_that_refuses_writes_is_read_and_seldom_written(
 async def test_without_copies_redis_is_not_asked(
     database_url: str, redis_url: str, billed_commands: BilledCommands
 ) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "update tenantcache.counter_store set band = 'no copies', band_version = 1, band_period = now()"
+    )
+    await connection.close()
     async with make(database_url, redis_url) as cache:
+        assert cache._parts.stores.in_force.band is Band.NO_COPIES
         billed_commands.reset()
-        cache._parts.stores.in_force.band = Band.NO_COPIES
         await cache.values.get_or_load("a", Loader("x"), tenant="acme", ttl=60)
         await written(cache)
         assert billed_commands.by_command() == {}

@@ -9,7 +9,7 @@ minutes at once (`advance.py`). Times are seconds since the Unix epoch, as float
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
@@ -81,6 +81,9 @@ OUT_OF_REACH: Final = OutOfReach.OUT_OF_REACH
 
 CounterValue = int | OutOfReach
 """What a counter held after a debit. Only a past minute that was not debited is out of reach."""
+
+CounterValues = Sequence[Sequence[CounterValue | None]]
+"""What stores have answered to a batch, by account and debit; None: it is not known."""
 
 
 def quarter_of(minute: int) -> int:
