@@ -30,6 +30,9 @@ PLACED = 50
 MADE = 64
 """Meters that are made of those at rest between two breaths of the event loop: a millisecond."""
 
+ENTERED = 500
+"""Meters that enter their windows between two breaths of the event loop: 3 ms."""
+
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""
 
@@ -127,6 +130,13 @@ class Meters:
         for meter in self:
             meter.reservation.clock_moved(seconds, now)
         self.resting.clock_moved(seconds, now)
+
+    async def enter_windows(self) -> None:
+        """Bring the live ones into the minute and the day of now, with what was reserved of them. Leases end."""
+        for number, meter in enumerate(self, start=1):
+            meter.reservation.enter(self._supply.server_now())
+            if number % ENTERED == 0:
+                await asyncio.sleep(0)
 
     def all_of(self, tenant_id: str) -> list[Meter]:
         """The tenant's own, and those of its named limits."""

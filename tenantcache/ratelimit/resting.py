@@ -11,9 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tenantcache.ratelimit.core.advance import SKEW
 from tenantcache.ratelimit.core.ledger import Take
@@ -29,6 +28,9 @@ from tenantcache.tenant import Limits
 ROOM = 1_000_000
 """Meters for which there are parts enough; more make them larger."""
 
+STEP = 4_000
+"""Meters whose tokens are counted in one step: 2 ms."""
+
 
 class Taking(Protocol):
     """The takes of one command, some of them for meters at rest."""
@@ -36,6 +38,14 @@ class Taking(Protocol):
     def wake(self, meter: Meter) -> None: ...
 
     def drop(self, owner: str) -> None: ...
+
+
+class Count(NamedTuple):
+    """Of the tokens of a minute, which has counters of that `version`, by owner."""
+
+    minute: int
+    version: object
+    granted: dict[str, int]
 
 
 class RestingMeters:
@@ -50,6 +60,7 @@ class RestingMeters:
         self._records: Shards[bytes] = Shards(ROOM)
         self._groups: dict[int, dict[str, None]] = {}
         self._moves: list[tuple[float, float]] = []
+        self._count: Count | None = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -143,7 +154,9 @@ class RestingMeters:
     def forget(self, meter: Meter) -> None:
         if (taking := self._taking.pop(meter.owner, None)) is not None:
             taking.drop(meter.owner)
-        self._records.pop(meter.owner)
+        record = self._records.pop(meter.owner)
+        if record is not None and self._count is not None:
+            self._note_granted(self._count, meter.owner, record)
         del self._groups[group_of(meter.slot)][meter.owner]
 
     def has(self, owner: str, limits: Limits, calendar: Calendar) -> bool:
@@ -159,15 +172,26 @@ class RestingMeters:
         if abs(seconds) >= SKEW and self._records:
             self._moves.append((seconds, now))
 
-    def hand_over(self, now: float) -> Counter[str]:
-        """The tokens of this minute that the counters have granted here, by owner."""
+    def count_granted(self, now: float, granted: dict[str, int]) -> Iterator[None]:
+        """Enter in `granted` the tokens of this minute that the counters have granted here, by owner, in the steps that
+        are returned. What leaves from now on, before its turn has come, is counted as well."""
         minute = minute_at(now)
-        version = self._supply.version_of(minute)
-        found: Counter[str] = Counter()
-        for owner, record in self._records.items():
-            if tokens := self.packing.granted_in(record, minute, version):
-                found[owner] = tokens
-        return found
+        self._count = Count(minute, self._supply.version_of(minute), granted)
+        return self._steps(self._count)
+
+    def _steps(self, count: Count) -> Iterator[None]:
+        try:
+            for number, (owner, record) in enumerate(self._records.items(), start=1):
+                self._note_granted(count, owner, record)
+                if number % STEP == 0:
+                    yield
+        finally:
+            if self._count is count:  # else it was begun anew
+                self._count = None
+
+    def _note_granted(self, count: Count, owner: str, record: bytes) -> None:
+        if tokens := self.packing.granted_in(record, count.minute, count.version):
+            count.granted[owner] = tokens
 
     def clear(self) -> None:
         self._records.clear()

@@ -184,6 +184,11 @@ class Reservation(LeasedHolding):
                 self._holding.minute.clock_was_set(seconds, now)
             self._enter(now)
 
+    def enter(self, now: float) -> None:
+        """Be in the windows of `now`. What is leased is asked for again."""
+        if not self.released:
+            self._enter(now)
+
     # Deciding.
 
     def spend(self, now: float, cost: int) -> bool:
