@@ -5,7 +5,7 @@ Rules:
 * A tenant has a meter that is live, or one at rest, or none. One at rest is made live by what it is needed for.
 * What is kept for each is bytes and texts in dicts that hold nothing else (`shards.py`): the garbage collector looks
   for no more than the meters of the tenants that are asked for.
-* If the server's clock is set, that is noted once, and done to each as soon as it is made anew.
+* If the server's clock is set, each follows as soon as it is made anew.
 * One may rest while a take for it is in flight, and is then made in that state (`opentakes.py`).
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from tenantcache.ratelimit.core.advance import SKEW
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.packing import Packed, Packing, asking, cautious, is_of
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -59,7 +58,6 @@ class RestingMeters:
         """Those for which a take is in flight."""
         self._records: Shards[bytes] = Shards(ROOM)
         self._groups: dict[int, dict[str, None]] = {}
-        self._moves: list[tuple[float, float]] = []
         self._count: Count | None = None
 
     def __len__(self) -> int:
@@ -83,7 +81,7 @@ class RestingMeters:
         """Keep what is left of it; false if it cannot rest now. It is dead afterwards."""
         record = meter.reservation.rest(
             self._supply.server_now(),
-            lambda resting: self.packing.pack(Packed(meter.slot, len(self._moves), resting)),
+            lambda resting: self.packing.pack(Packed(meter.slot, self._supply.moves.count, resting)),
         )
         if record is None:
             return False
@@ -100,7 +98,7 @@ class RestingMeters:
     def begin_take(self, meter: Meter, take: Take, taking: Taking) -> bool:
         """`take` is planned for `meter`, which was made of one at rest; false if that cannot rest meanwhile."""
         record = self._records.get(meter.owner)
-        if record is not None and is_of(record, minute_at(self._supply.server_now()), len(self._moves)):
+        if record is not None and is_of(record, minute_at(self._supply.server_now()), self._supply.moves.count):
             self._records.put(meter.owner, asking(record, take))
         elif not self._keep(meter):
             return False
@@ -127,9 +125,11 @@ class RestingMeters:
             return None
         slot, moves, resting = self.packing.unpack(record)
         supply, is_taking = self._supply, owner in self._taking
-        reservation = Reservation.resumed(resting, supply.version_of, supply.policy, supply.fast, is_taking=is_taking)
-        for seconds, now in self._moves[moves:]:
-            reservation.clock_moved(seconds, now)
+        reservation = Reservation.resumed(
+            *(resting, supply.version_of, supply.policy, supply.fast, supply.moves),
+            is_taking=is_taking,
+            followed=moves,
+        )
         meter = Meter(owner, reservation, self._supply, worker)
         meter.slot = slot
         return meter
@@ -167,11 +167,6 @@ class RestingMeters:
         resting = self.packing.unpack(record).resting
         return resting.limits == limits and resting.calendar is calendar
 
-    def clock_moved(self, seconds: float, now: float) -> None:
-        """As `Reservation.clock_moved`. A move that is no more than windows that begin a little later needs no note."""
-        if abs(seconds) >= SKEW and self._records:
-            self._moves.append((seconds, now))
-
     def count_granted(self, now: float, granted: dict[str, int]) -> Iterator[None]:
         """Enter in `granted` the tokens of this minute that the counters have granted here, by owner, in the steps that
         are returned. What leaves from now on, before its turn has come, is counted as well."""
@@ -196,5 +191,4 @@ class RestingMeters:
     def clear(self) -> None:
         self._records.clear()
         self._groups.clear()
-        self._moves.clear()
         self._taking.clear()

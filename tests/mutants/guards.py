@@ -49,6 +49,7 @@ SUITES = {
     "groups": ["tests/test_groups.py", "tests/test_upkeep.py", "tests/test_resting.py", "tests/test_handing_over.py"],
     "reservations": [
         "tests/core/test_advance.py",
+        "tests/core/test_clockmoves.py",
         "tests/core/test_first_takes.py",
         "tests/core/test_reservation.py",
         "tests/core/test_forecast.py",
@@ -234,6 +235,7 @@ INDEXER = "tenantcache/lookup/indexer.py"
 FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
+LEASED = "tenantcache/ratelimit/core/leasedholding.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 MINUTE_WINDOW, ADVANCE = "tenantcache/ratelimit/core/minutewindow.py", "tenantcache/ratelimit/core/advance.py"
 MINUTE_COUNTERS = "tenantcache/ratelimit/core/minutecounters.py"
@@ -1911,9 +1913,44 @@ MUTANTS += [
     Mutant(
         "a clock that was set is told to what is at rest",
         "tenantcache/ratelimit/resting.py",
-        "        for seconds, now in self._moves[moves:]:\n            reservation.clock_moved(seconds, now)\n",
-        "",
+        "followed=moves",
+        "followed=supply.moves.count",
         GROUPS,
+    ),
+    Mutant(
+        "a clock that was set ends what is leased",
+        "tenantcache/ratelimit/meters.py",
+        "            meter.reservation.hot_until = NEVER\n",
+        "            pass\n",
+        LIMITS,
+    ),
+    Mutant(
+        "a clock that was set is followed before anything is leased",
+        LEASED,
+        "self._holding.until if self._followed == self._moves.count else 0.0",
+        "self._holding.until",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before windows are entered",
+        LEASED,
+        "        self.follow_clock()\n        self._collect()",
+        "        self._collect()",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before an answer is entered",
+        "tenantcache/ratelimit/core/reservation.py",
+        "        self.follow_clock()\n        is_outdated",
+        "        is_outdated",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before a rest",
+        "tenantcache/ratelimit/core/reservation.py",
+        "        self.follow_clock()\n        if self._state in (State.OUTDATED",
+        "        if self._state in (State.OUTDATED",
+        RESERVATIONS,
     ),
     Mutant(
         "closing gives back what is at rest",
