@@ -88,6 +88,15 @@ def test_nothing_is_leased_before_it_has_followed() -> None:
     assert reservation.until == START - MINUTE
 
 
+def test_one_whose_take_is_of_a_clock_that_was_set_since_does_not_rest() -> None:
+    """Its answer would be believed."""
+    moves = ClockMoves()
+    reservation = Reservation(Limits(600, 10_000), START, moves=moves)
+    assert reservation.plan_along(START, 3, day=True) is not None
+    moves.note(20.0, START)
+    assert reservation.rest(START, lambda resting: resting) is None
+
+
 def test_one_that_is_made_later_knows_the_time() -> None:
     moves = ClockMoves()
     moves.note(-90.0, START)
