@@ -43,8 +43,9 @@ ADMITTED = Decision(True)
 STEP = 100
 """Tenants that are unpacked between two breaths of the event loop: 2 ms."""
 
-PAGE = 500
-"""Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them."""
+PAGE = 2_000
+"""Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them. For
+10,000 tenants that is 5 queries, and 13 ms of Postgres' CPU time; with pages of 500 it was 20, and 22 ms or more."""
 
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""
