@@ -24,6 +24,7 @@ from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, debit_one, limited, until
+from tests.handingover import counting
 
 IN_REDIS = StoreChoice(1, "redis")
 OWNER = "acme"
@@ -422,7 +423,7 @@ async def lose_redis(fleet: Fleet) -> None:
 
 
 async def test_where_all_report_the_minute_goes_on_in_postgres(fleet: Fleet) -> None:
-    fleet.counters.holder.count_granted = lambda: {OWNER: 3}
+    fleet.counters.holder.count_granted = counting({OWNER: 3})
     fleet.choices.others_report = True
     await fleet.debit(fleet.minute(), fleet.day(), amount=3)
     await lose_redis(fleet)
@@ -535,7 +536,7 @@ async def test_a_process_that_leaves_reports_what_it_has_spent(clock: FakeClock)
     fleet = Fleet(clock)
     await fleet.open()
     await fleet.debit(fleet.minute())
-    fleet.counters.holder.count_granted = lambda: {OWNER: 1}
+    fleet.counters.holder.count_granted = counting({OWNER: 1})
     await fleet.counters.close()
     assert fleet.choices.reports == [(fleet.minute().number, {OWNER: 1})]
     assert fleet.choices.left == 1

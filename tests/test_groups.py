@@ -185,7 +185,7 @@ async def test_first_tokens_of_all_are_a_command_a_group(clock: FakeClock, count
     limiter = make(clock, counters, slots)
     many = tenants(GROUP_SIZE + 10, per_day=100_000)
     await limiter.warm(many)
-    assert len(slots.questions) == 5, "one for each 500"
+    assert len(slots.questions) == 2, "one for each 2,000"
     assert [len(batch) for batch in counters.batches] == [GROUP_SIZE, 10]
     assert {debit.window.unit for _, debits in counters.batches[0] for debit in debits} == {"minute", "quarter", "day"}
     for tenant in many[::100]:

@@ -22,6 +22,7 @@ from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock, FakeCounters, FakeSlots, limited
+from tests.handingover import handed_over
 
 MakeLimiter = Callable[..., Limiter]
 
@@ -393,9 +394,9 @@ async def test_what_was_spent_in_a_loop_that_has_ended_is_handed_over(
         limiter.leave_loop()
         stuck.cancel()
         counters.gate.set()
-        assert limiter.hand_over() == {tenant.id: spent}
+        assert handed_over(limiter) == {tenant.id: spent}
     clock.advance(60)
-    assert limiter.hand_over() == {}
+    assert handed_over(limiter) == {}
 
 
 async def test_a_local_share_is_of_the_day_as_well(

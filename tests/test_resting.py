@@ -16,6 +16,7 @@ from tenantcache.ratelimit.meter import Meter, Worker
 from tenantcache.ratelimit.meters import IDLE
 from tenantcache.tenant import Limits, Tenant
 from tests.fakes import FakeClock, FakeCounters, FakeSlots, limited
+from tests.handingover import handed_over
 
 PER_MINUTE, PER_DAY = 600, 100_000
 MANY = [limited(f"t{number}", PER_MINUTE, PER_DAY) for number in range(50)]
@@ -122,11 +123,11 @@ async def test_those_at_rest_are_asked_once_in_a_quarter(
 
 async def test_they_are_handed_over_with_the_others(limiter: Limiter, clock: FakeClock) -> None:
     tokens = held(limiter, FIRST)
-    assert limiter.hand_over() == {tenant.id: tokens for tenant in MANY}
+    assert handed_over(limiter) == {tenant.id: tokens for tenant in MANY}
     clock.advance(60)
-    assert limiter.hand_over() == {tenant.id: tokens for tenant in MANY}
+    assert handed_over(limiter) == {tenant.id: tokens for tenant in MANY}
     clock.advance(QUARTER)
-    assert limiter.hand_over() == {}
+    assert handed_over(limiter) == {}
 
 
 @pytest.mark.parametrize("seconds", [-90.0, 90.0])
@@ -310,7 +311,7 @@ async def test_they_rest_though_no_usage_is_written(counters: FakeCounters, cloc
 
 async def test_a_fork_holds_nothing(limiter: Limiter) -> None:
     limiter.forget()
-    assert (len(limiter), at_rest(limiter), limiter.hand_over()) == (0, 0, {})
+    assert (len(limiter), at_rest(limiter), handed_over(limiter)) == (0, 0, {})
 
 
 async def test_a_fast_path_that_was_left_behind_spends_nothing(limiter: Limiter, clock: FakeClock) -> None:

@@ -147,7 +147,7 @@ class Coordinator:
         """
         if self._failover.redis.answers and await self._choices.misses_a_holder():
             return
-        if (report := self.holder.give_up(self._server_now)) is not None:
+        if (report := await self.holder.give_up(self._server_now)) is not None:
             await self.days.write(self._server_now())
             if await self.holder.report(report):
                 self._ask_log()

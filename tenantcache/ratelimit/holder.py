@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -22,12 +23,18 @@ class Report(NamedTuple):
     granted: Mapping[str, int]
 
 
+async def _do_nothing() -> None:
+    pass
+
+
 class Holder:
     """`register`, `report` and `leave` raise `StoreError` if Postgres does not answer."""
 
     def __init__(self, failover: Failover, choices: CounterChoices) -> None:
-        self.count_granted: Callable[[], Mapping[str, int]] = dict
-        """Counts the tokens of this minute that were granted here, and forgets the overshoot."""
+        self.count_granted: Callable[[dict[str, int]], Iterator[None]] = lambda granted: iter(())
+        """Counts the tokens of this minute that were granted here, in steps, and forgets the overshoot."""
+        self.enter_windows: Callable[[], Awaitable[None]] = _do_nothing
+        """Enters this minute with what was reserved of it."""
         self._choices = choices
         self.start_anew(failover)
 
@@ -64,18 +71,30 @@ class Holder:
         self._next = now + INTERVAL
         return True
 
-    def give_up(self, server_now: Callable[[], float]) -> Report | None:
+    async def give_up(self, server_now: Callable[[], float]) -> Report | None:
         """Take nothing more from Redis before the change that is announced begins, and say what it has granted
-        (rule 2). None if a minute began meanwhile: then it is not known which one was counted."""
-        report = self._count(server_now)
-        if report is not None:
-            self._failover.handover.give_up(report.version)
-        return report
+        (rule 2). None if that is not to be reported any more, or a minute began meanwhile: then it is not known which
+        one was counted."""
+        await self.enter_windows()
+        if not self._failover.has_to_hand_over(server_now()):
+            return None
+        return await self._count(server_now, lambda: self._failover.has_to_hand_over(server_now()))
 
-    def _count(self, server_now: Callable[[], float]) -> Report | None:
-        minute = minute_at(server_now())
-        granted = self.count_granted()
-        return Report(self._failover.choice.version, minute, granted) if minute_at(server_now()) == minute else None
+    async def _count(
+        self, server_now: Callable[[], float], goes_on: Callable[[], bool] = lambda: True
+    ) -> Report | None:
+        """Give up first, so that nothing is granted while requests are served between two steps. None if the minute, or
+        which counters it has, became another meanwhile, or it does not go on."""
+        agreement, minute = self._failover.agreement, minute_at(server_now())
+        version, counters = agreement.choice.version, agreement.version_of(minute)
+        granted: dict[str, int] = {}
+        steps = self.count_granted(granted)  # it looks at the minute's version, which is not known afterwards
+        self._failover.handover.give_up(version)
+        for _ in steps:
+            await asyncio.sleep(0)
+            if minute_at(server_now()) != minute or agreement.version_of(minute) != counters or not goes_on():
+                return None
+        return Report(version, minute, granted) if minute_at(server_now()) == minute else None
 
     async def report(self, report: Report, *, leaves: bool = False) -> bool:
         """Tell Postgres; return whether it was the last report that the minute waited for."""
@@ -90,7 +109,7 @@ class Holder:
         """Rules 5 and 6. It counts again if a minute has just begun."""
         report = None
         if self._place is not None or self._failover.handover.through >= 0:
-            report = self._count(server_now) or self._count(server_now)
+            report = await self._count(server_now) or await self._count(server_now)
         if report is not None and not self._failover.isolation.has_spent_alone(report.minute):
             await self.report(report, leaves=True)
         self._failover.handover.start_anew()

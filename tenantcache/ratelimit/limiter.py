@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -29,6 +28,7 @@ from tenantcache.ratelimit.core.windows import Day, Debit, Window, minute_at, qu
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterStore
 from tenantcache.ratelimit.decisioncount import TENANT, DecisionCount
 from tenantcache.ratelimit.fallback import LocalShare, OnError, limited_windows
+from tenantcache.ratelimit.granted import count_granted
 from tenantcache.ratelimit.meter import Meter, owner_of
 from tenantcache.ratelimit.meters import Meters
 from tenantcache.ratelimit.slots import Slots
@@ -43,8 +43,9 @@ ADMITTED = Decision(True)
 STEP = 100
 """Tenants that are unpacked between two breaths of the event loop: 2 ms."""
 
-PAGE = 500
-"""Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them."""
+PAGE = 2_000
+"""Tenants whose slots are asked for at once. They are unpacked meanwhile, and garbage collection looks at them. For
+10,000 tenants that is 5 queries, and 13 ms of Postgres' CPU time; with pages of 500 it was 20, and 22 ms or more."""
 
 ENDLESS = Day(0, 0.0, math.inf)
 """The day of tenants that need no reservation of their own."""
@@ -143,14 +144,14 @@ class Limiter:
         self.upkeep.note_departed(busy)
         self.upkeep.abandon()
 
-    def hand_over(self) -> dict[str, int]:
-        """The tokens of this minute that the counters have granted here, by owner, for other counters to go on from."""
-        now = self._server_now()
-        granted: Counter[str] = Counter()
-        for meter in (*self._meters, *self._left, *self._released):
-            granted[meter.owner] += meter.reservation.hand_over(now)
-        granted.update(self._meters.resting.hand_over(now))
-        return {owner: tokens for owner, tokens in granted.items() if tokens}
+    def hand_over(self, granted: dict[str, int]) -> Iterator[None]:
+        """Enter in `granted` the tokens of this minute that the counters have granted here, by owner: other counters go
+        on from them. In steps; requests may be served between them once nothing more is granted of the minute."""
+        return count_granted(self._meters, (*self._left, *self._released), self._server_now, granted)
+
+    async def enter_windows(self) -> None:
+        """Bring what is live into the minute and the day of now."""
+        await self._meters.enter_windows()
 
     @property
     def degraded(self) -> bool:

@@ -5,17 +5,15 @@ Rules:
 * A tenant has a meter that is live, or one at rest, or none. One at rest is made live by what it is needed for.
 * What is kept for each is bytes and texts in dicts that hold nothing else (`shards.py`): the garbage collector looks
   for no more than the meters of the tenants that are asked for.
-* If the server's clock is set, that is noted once, and done to each as soon as it is made anew.
+* If the server's clock is set, each follows as soon as it is made anew.
 * One may rest while a take for it is in flight, and is then made in that state (`opentakes.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from tenantcache.ratelimit.core.advance import SKEW
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.packing import Packed, Packing, asking, cautious, is_of
 from tenantcache.ratelimit.core.reservation import Reservation
@@ -29,6 +27,9 @@ from tenantcache.tenant import Limits
 ROOM = 1_000_000
 """Meters for which there are parts enough; more make them larger."""
 
+STEP = 4_000
+"""Meters whose tokens are counted in one step: 2 ms."""
+
 
 class Taking(Protocol):
     """The takes of one command, some of them for meters at rest."""
@@ -36,6 +37,14 @@ class Taking(Protocol):
     def wake(self, meter: Meter) -> None: ...
 
     def drop(self, owner: str) -> None: ...
+
+
+class Count(NamedTuple):
+    """Of the tokens of a minute, which has counters of that `version`, by owner."""
+
+    minute: int
+    version: object
+    granted: dict[str, int]
 
 
 class RestingMeters:
@@ -49,7 +58,7 @@ class RestingMeters:
         """Those for which a take is in flight."""
         self._records: Shards[bytes] = Shards(ROOM)
         self._groups: dict[int, dict[str, None]] = {}
-        self._moves: list[tuple[float, float]] = []
+        self._count: Count | None = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,7 +81,7 @@ class RestingMeters:
         """Keep what is left of it; false if it cannot rest now. It is dead afterwards."""
         record = meter.reservation.rest(
             self._supply.server_now(),
-            lambda resting: self.packing.pack(Packed(meter.slot, len(self._moves), resting)),
+            lambda resting: self.packing.pack(Packed(meter.slot, self._supply.moves.count, resting)),
         )
         if record is None:
             return False
@@ -89,7 +98,7 @@ class RestingMeters:
     def begin_take(self, meter: Meter, take: Take, taking: Taking) -> bool:
         """`take` is planned for `meter`, which was made of one at rest; false if that cannot rest meanwhile."""
         record = self._records.get(meter.owner)
-        if record is not None and is_of(record, minute_at(self._supply.server_now()), len(self._moves)):
+        if record is not None and is_of(record, minute_at(self._supply.server_now()), self._supply.moves.count):
             self._records.put(meter.owner, asking(record, take))
         elif not self._keep(meter):
             return False
@@ -116,9 +125,11 @@ class RestingMeters:
             return None
         slot, moves, resting = self.packing.unpack(record)
         supply, is_taking = self._supply, owner in self._taking
-        reservation = Reservation.resumed(resting, supply.version_of, supply.policy, supply.fast, is_taking=is_taking)
-        for seconds, now in self._moves[moves:]:
-            reservation.clock_moved(seconds, now)
+        reservation = Reservation.resumed(
+            *(resting, supply.version_of, supply.policy, supply.fast, supply.moves),
+            is_taking=is_taking,
+            followed=moves,
+        )
         meter = Meter(owner, reservation, self._supply, worker)
         meter.slot = slot
         return meter
@@ -143,7 +154,9 @@ class RestingMeters:
     def forget(self, meter: Meter) -> None:
         if (taking := self._taking.pop(meter.owner, None)) is not None:
             taking.drop(meter.owner)
-        self._records.pop(meter.owner)
+        record = self._records.pop(meter.owner)
+        if record is not None and self._count is not None:
+            self._note_granted(self._count, meter.owner, record)
         del self._groups[group_of(meter.slot)][meter.owner]
 
     def has(self, owner: str, limits: Limits, calendar: Calendar) -> bool:
@@ -154,23 +167,28 @@ class RestingMeters:
         resting = self.packing.unpack(record).resting
         return resting.limits == limits and resting.calendar is calendar
 
-    def clock_moved(self, seconds: float, now: float) -> None:
-        """As `Reservation.clock_moved`. A move that is no more than windows that begin a little later needs no note."""
-        if abs(seconds) >= SKEW and self._records:
-            self._moves.append((seconds, now))
-
-    def hand_over(self, now: float) -> Counter[str]:
-        """The tokens of this minute that the counters have granted here, by owner."""
+    def count_granted(self, now: float, granted: dict[str, int]) -> Iterator[None]:
+        """Enter in `granted` the tokens of this minute that the counters have granted here, by owner, in the steps that
+        are returned. What leaves from now on, before its turn has come, is counted as well."""
         minute = minute_at(now)
-        version = self._supply.version_of(minute)
-        found: Counter[str] = Counter()
-        for owner, record in self._records.items():
-            if tokens := self.packing.granted_in(record, minute, version):
-                found[owner] = tokens
-        return found
+        self._count = Count(minute, self._supply.version_of(minute), granted)
+        return self._steps(self._count)
+
+    def _steps(self, count: Count) -> Iterator[None]:
+        try:
+            for number, (owner, record) in enumerate(self._records.items(), start=1):
+                self._note_granted(count, owner, record)
+                if number % STEP == 0:
+                    yield
+        finally:
+            if self._count is count:  # else it was begun anew
+                self._count = None
+
+    def _note_granted(self, count: Count, owner: str, record: bytes) -> None:
+        if tokens := self.packing.granted_in(record, count.minute, count.version):
+            count.granted[owner] = tokens
 
     def clear(self) -> None:
         self._records.clear()
         self._groups.clear()
-        self._moves.clear()
         self._taking.clear()

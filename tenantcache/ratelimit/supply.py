@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tenantcache.errors import StoreError
 from tenantcache.ratelimit.core.advance import VersionOf
+from tenantcache.ratelimit.core.clockmoves import ClockMoves
 from tenantcache.ratelimit.core.lease import FastRequests
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import one_version
@@ -44,6 +45,8 @@ class Supply:
         self.policy: ReservePolicy = DEFAULT_POLICY
         """By which takes are sized."""
         self.fast: FastRequests = FastRequests()
+        self.moves: ClockMoves = ClockMoves()
+        """Of the server's clock."""
         self.slots = slots
         self.takes: int = 0
         self.errors: int = 0

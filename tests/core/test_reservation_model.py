@@ -22,7 +22,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tenantcache.freshness.core.freshness import NEVER
 from tenantcache.ratelimit.core.advance import HEARD, VersionOf
+from tenantcache.ratelimit.core.clockmoves import ClockMoves
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.policy import DEFAULT_POLICY, THRIFTY_POLICY, ReservePolicy
 from tenantcache.ratelimit.core.reservation import Reservation, one_version
@@ -133,6 +135,7 @@ class Fleet(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = float(MIDNIGHT)
+        self.moves = ClockMoves()
         self.counters = Counters()
         self.admitted: Counter[Window] = Counter()
         self.ceiling = Ceiling()
@@ -171,7 +174,9 @@ class Fleet(RuleBasedStateMachine):
         if process.reservation is None:
             now = self._time(number)
             process.reservation = Reservation(
-                process.limits, now, self.policy, process.calendar, self.version_of, slides=self.slides
+                *(process.limits, now, self.policy, process.calendar, self.version_of),
+                slides=self.slides,
+                moves=self.moves,
             )
             process.admitted.clear()
         return process.reservation
@@ -471,6 +476,7 @@ def _key_of(window: Window) -> int:
 
 class FleetOnASetClock(FleetOfTwoStores):
     """The database server's clock is set forward and back, and each process hears of it before it does anything else.
+    Its reservation follows when it is asked next, which is at once if requests spend what it has leased.
 
     A process stays in its windows when the clock was set back by a few seconds: what it admits then is of those.
     """
@@ -489,9 +495,10 @@ class FleetOnASetClock(FleetOfTwoStores):
     def set_back(self, seconds: float) -> None:
         self.now -= seconds
         self.set_back_by, self.until = -seconds, self.now + seconds + HEARD + QUARTER
+        self.moves.note(-seconds, self.now)
         for process in self.processes:
             if process.reservation is not None:
-                process.reservation.clock_moved(-seconds, self.now)
+                process.reservation.hot_until = NEVER
         self._see_limits()
 
     @rule(number=pick, other=pick, seconds=st.sampled_from([20.0, 61.0]), limited=st.booleans())

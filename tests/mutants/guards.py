@@ -46,9 +46,10 @@ SUITES = {
         "tests/test_limits.py",
     ],
     "recording": ["tests/core/test_conversation.py", "tests/core/test_resp.py"],
-    "groups": ["tests/test_groups.py", "tests/test_upkeep.py", "tests/test_resting.py"],
+    "groups": ["tests/test_groups.py", "tests/test_upkeep.py", "tests/test_resting.py", "tests/test_handing_over.py"],
     "reservations": [
         "tests/core/test_advance.py",
+        "tests/core/test_clockmoves.py",
         "tests/core/test_first_takes.py",
         "tests/core/test_reservation.py",
         "tests/core/test_forecast.py",
@@ -70,7 +71,7 @@ SUITES = {
     "watching": ["tests/stores/test_watching.py"],
     "telling": ["tests/test_on_change.py"],
     "keys": ["tests/test_sampling.py", "tests/test_clean.py", "tests/core/test_keylives.py"],
-    "counters": ["tests/test_fleetcounters.py", "tests/test_clock_set.py"],
+    "counters": ["tests/test_holder.py", "tests/test_fleetcounters.py", "tests/test_clock_set.py"],
     "failover": ["tests/core/test_failover.py", "tests/core/test_failover_scenarios.py"],
     "handing over": ["tests/core/test_failover_fleet.py", "tests/stores/test_choices.py"],
     "counting": [
@@ -234,6 +235,7 @@ INDEXER = "tenantcache/lookup/indexer.py"
 FAST_PATHS = "tenantcache/lookup/fastpaths.py"
 ENGINE = "tenantcache/engine.py"
 LIMITER = "tenantcache/ratelimit/limiter.py"
+LEASED = "tenantcache/ratelimit/core/leasedholding.py"
 RESERVATION = "tenantcache/ratelimit/core/reservation.py"
 MINUTE_WINDOW, ADVANCE = "tenantcache/ratelimit/core/minutewindow.py", "tenantcache/ratelimit/core/advance.py"
 MINUTE_COUNTERS = "tenantcache/ratelimit/core/minutecounters.py"
@@ -1610,6 +1612,48 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "handing over: nothing is taken while it is counted",
+        "tenantcache/ratelimit/holder.py",
+        "        self._failover.handover.give_up(version)\n        for _ in steps:",
+        "        for _ in steps:",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: a count is void if it is not known what was counted",
+        "tenantcache/ratelimit/holder.py",
+        "if minute_at(server_now()) != minute or agreement.version_of(minute) != counters or not goes_on():",
+        "if minute_at(server_now()) != minute:",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: a count is void if a minute begins",
+        "tenantcache/ratelimit/holder.py",
+        "if minute_at(server_now()) != minute or agreement.version_of(minute) != counters or not goes_on():",
+        "if agreement.version_of(minute) != counters:",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: what was reserved of the minute is entered before it is given up",
+        "tenantcache/ratelimit/holder.py",
+        "        await self.enter_windows()\n",
+        "",
+        COUNTERS,
+    ),
+    Mutant(
+        "handing over: what leaves its rest before its turn is counted",
+        "tenantcache/ratelimit/resting.py",
+        "if record is not None and self._count is not None:",
+        "if False:",
+        GROUPS,
+    ),
+    Mutant(
+        "handing over: what was live when the minute was given up is counted",
+        "tenantcache/ratelimit/granted.py",
+        "_steps(resting, [*meters], ",
+        "_steps(resting, meters, ",
+        GROUPS,
+    ),
+    Mutant(
         "handing over: who decided alone does not leave in order",
         "tenantcache/ratelimit/holder.py",
         "if report is not None and not self._failover.isolation.has_spent_alone(report.minute):",
@@ -1633,8 +1677,8 @@ MUTANTS = [
     Mutant(
         "handing over: what was spent in a loop that has ended",
         LIMITER,
-        "(*self._meters, *self._left, *self._released)",
-        "(*self._meters, *self._released)",
+        "(*self._left, *self._released)",
+        "self._released",
         LIMITS,
     ),
     Mutant(
@@ -1861,17 +1905,52 @@ MUTANTS += [
     ),
     Mutant(
         "what is at rest is handed over",
-        LIMITER,
-        "        granted.update(self._meters.resting.hand_over(now))\n",
+        "tenantcache/ratelimit/granted.py",
+        "    yield from resting\n",
         "",
         GROUPS,
     ),
     Mutant(
         "a clock that was set is told to what is at rest",
         "tenantcache/ratelimit/resting.py",
-        "        for seconds, now in self._moves[moves:]:\n            reservation.clock_moved(seconds, now)\n",
-        "",
+        "followed=moves",
+        "followed=supply.moves.count",
         GROUPS,
+    ),
+    Mutant(
+        "a clock that was set ends what is leased",
+        "tenantcache/ratelimit/meters.py",
+        "            meter.reservation.hot_until = NEVER\n",
+        "            pass\n",
+        LIMITS,
+    ),
+    Mutant(
+        "a clock that was set is followed before anything is leased",
+        LEASED,
+        "self._holding.until if self._followed == self._moves.count else 0.0",
+        "self._holding.until",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before windows are entered",
+        LEASED,
+        "        self.follow_clock()\n        self._collect()",
+        "        self._collect()",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before an answer is entered",
+        "tenantcache/ratelimit/core/reservation.py",
+        "        self.follow_clock()\n        is_outdated",
+        "        is_outdated",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set is followed before a rest",
+        "tenantcache/ratelimit/core/reservation.py",
+        "        self.follow_clock()\n        if self._state in (State.OUTDATED",
+        "        if self._state in (State.OUTDATED",
+        RESERVATIONS,
     ),
     Mutant(
         "closing gives back what is at rest",

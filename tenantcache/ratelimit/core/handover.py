@@ -17,9 +17,10 @@ Rules
    which minutes are handed over. So either the hand-over waits for it, or it learns that the row is another one. It
    renews that each minute. A minute that only Redis vouches for (rule 6 there: the log is unavailable) needs no
    renewal: it is not known whether any process can be told.
-2. A process gives up before it reports, in one step: it counts what it was granted, and from then on takes nothing
-   from Redis for any minute before the change begins. An answer of Redis that arrives afterwards is not used, neither
-   for the minute nor for the day. What is held, and was reported, is spent as before.
+2. A process gives up before it counts what it was granted: from then on it takes nothing from Redis for any minute
+   before the change begins. An answer of Redis that arrives afterwards is not used, neither for the minute nor for the
+   day. What is held is spent as before. So what is counted can only become less while it is counted, in steps, between
+   which requests are served. A count is void if another minute begins before its end, or the row is another one then.
 3. A report names the version of the change and the minute. If it is made again (its answer was lost), it replaces
    itself.
 4. A holder that does not report, because it was killed, stopped or cut off, keeps the minute from being handed over:
@@ -82,7 +83,7 @@ class Handover:
         return self._given_up == version
 
     def give_up(self, version: int) -> None:
-        """Rule 2. What was granted of the running minute has just been counted."""
+        """Rule 2. What was granted of the running minute is counted next."""
         self._given_up = version
 
     def report(self, version: int, minute: int) -> None:

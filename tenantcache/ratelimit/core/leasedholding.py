@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenantcache.ratelimit.core.clockmoves import ClockMoves
 from tenantcache.ratelimit.core.holding import Holding
 from tenantcache.ratelimit.core.lease import FastRequests, Lease
 from tenantcache.ratelimit.core.windows import Calendar, Window
@@ -12,12 +13,14 @@ class LeasedHolding(Lease):
     """It is the lease itself, so that the fast path reads one object. What that has spent is collected before anything
     else is done to the holding, and counted in `fast`."""
 
-    __slots__ = ("_fast", "_holding")
+    __slots__ = ("_fast", "_followed", "_holding", "_moves")
 
-    def __init__(self, holding: Holding, fast: FastRequests) -> None:
+    def __init__(self, holding: Holding, fast: FastRequests, moves: ClockMoves) -> None:
         super().__init__()
         self._holding = holding
         self._fast = fast
+        self._moves = moves
+        self._followed = moves.count
 
     @property
     def limits(self) -> Limits:
@@ -34,8 +37,9 @@ class LeasedHolding(Lease):
 
     @property
     def until(self) -> float:
-        """The server time at which the first of them ends; 0 after `release`."""
-        return self._holding.until
+        """The server time at which the first of them ends; 0 after `release`, and if they may be other ones because the
+        server's clock was set."""
+        return self._holding.until if self._followed == self._moves.count else 0.0
 
     @property
     def minute(self) -> int:
@@ -82,8 +86,19 @@ class LeasedHolding(Lease):
             self._holding.minute.spend(spent)
             self._holding.day.spend(spent)
 
+    def follow_clock(self) -> None:
+        """Note each move of the server's clock, before anything else is done."""
+        if self._followed != self._moves.count:
+            moves, self._followed = self._moves.since(self._followed), self._moves.count
+            for seconds, now in moves:
+                self.clock_moved(seconds, now)
+
+    def clock_moved(self, seconds: float, now: float) -> None:
+        raise NotImplementedError
+
     def _enter(self, now: float) -> Holding:
         """End the lease, and enter the windows of `now`."""
+        self.follow_clock()
         self._collect()
         self.end()
         self._holding.enter(now)

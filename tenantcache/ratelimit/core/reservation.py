@@ -45,6 +45,7 @@ from enum import Enum
 from typing import TypeVar
 
 from tenantcache.ratelimit.core.advance import SKEW, VersionOf
+from tenantcache.ratelimit.core.clockmoves import ClockMoves
 from tenantcache.ratelimit.core.daywindow import DayWindow
 from tenantcache.ratelimit.core.decision import AdmittedAt, Decision, Quota
 from tenantcache.ratelimit.core.holding import Holding
@@ -121,10 +122,11 @@ class Reservation(LeasedHolding):
         *,
         slides: bool = False,
         fast: FastRequests | None = None,
+        moves: ClockMoves | None = None,
     ) -> None:
         minute = MinuteWindow(limits.per_minute, now, policy, version_of, SlidingEdge() if slides else FIXED)
         holding = Holding(limits, minute, DayWindow(limits.per_day, now, calendar), policy)
-        super().__init__(holding, FastRequests() if fast is None else fast)
+        super().__init__(holding, FastRequests() if fast is None else fast, ClockMoves() if moves is None else moves)
         self._version_of = version_of
         self._state = State.HOLDING
 
@@ -147,6 +149,7 @@ class Reservation(LeasedHolding):
         The reservation is dead afterwards, as after `release`, and gives nothing back. None if it cannot rest now; then
         it goes on, as it does if `keep` raises.
         """
+        self.follow_clock()
         if self._state in (State.OUTDATED, State.RELEASED):
             return None
         resting = self._enter(now).rest()
@@ -164,11 +167,15 @@ class Reservation(LeasedHolding):
         version_of: VersionOf,
         policy: ReservePolicy = DEFAULT_POLICY,
         fast: FastRequests | None = None,
+        moves: ClockMoves | None = None,
         *,
         is_taking: bool = False,
+        followed: int = 0,
     ) -> Reservation:
-        """The reservation that has gone to rest, in the windows that it was in. `is_taking`: its take is in flight."""
-        made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of, fast=fast)
+        """The reservation that has gone to rest, in the windows that it was in. `is_taking`: its take is in flight.
+        `followed`: how many of the `moves` it has followed."""
+        made = cls(resting.limits, resting.day.start, policy, resting.calendar, version_of, fast=fast, moves=moves)
+        made._followed = followed
         made._holding.resume(resting)
         made._state = State.TAKING if is_taking else State.CAUTIOUS if resting.is_cautious else State.HOLDING
         return made
@@ -182,6 +189,11 @@ class Reservation(LeasedHolding):
                 if self._state is State.TAKING:
                     self._state = TRANSITIONS[self._state][Event.CLOCK_SET]
                 self._holding.minute.clock_was_set(seconds, now)
+            self._enter(now)
+
+    def enter(self, now: float) -> None:
+        """Be in the windows of `now`. What is leased is asked for again."""
+        if not self.released:
             self._enter(now)
 
     # Deciding.
@@ -207,6 +219,7 @@ class Reservation(LeasedHolding):
 
     def idle(self, now: float) -> float:
         """Seconds since the end of the last minute in which anything was decided here."""
+        self.follow_clock()
         return max(0.0, now - self._holding.minute.end)
 
     def drain(self) -> list[Spent]:
@@ -287,6 +300,7 @@ class Reservation(LeasedHolding):
 
         Returns a take to send and settle next: it repairs a lost counter, or gives back what must go (all if released).
         """
+        self.follow_clock()
         is_outdated = self._state is State.OUTDATED
         self._state = TRANSITIONS[self._state][Event.FAILED if None in values else Event.ANSWERED]
         if self.released:
