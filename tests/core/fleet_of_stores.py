@@ -145,10 +145,10 @@ class World:
             if max(process.log_away_until, self.log_away_until) > self.now:
                 return
             row, settled = self.row, self.now + NOTICE if self.now > self.locked_until else None
-            band = self.band
+            band, read_at = self.band, self.now
             self.at(
                 self.now + self._delay(),
-                lambda: self._deliver(process, fleet, lambda: _follow(process, row, settled, band)),
+                lambda: self._deliver(process, fleet, lambda: _follow(process, row, settled, band, read_at)),
             )
 
         self.at(self.now + self._delay(), read)
@@ -477,11 +477,11 @@ class World:
         return {window: count for window, count in counted.items() if count > limits[window.unit]}
 
 
-def _follow(process: Process, row: StoreChoice, settled: float | None, band: BandChoice) -> None:
+def _follow(process: Process, row: StoreChoice, settled: float | None, band: BandChoice, read_at: float) -> None:
     # Pulls of one process come one after the other; an older one is not heard after a newer.
     known = process.failover.choice
     if band.version < process.band_version:
         return
     if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
         process.band_version = band.version
-        process.failover.follow(row, settled, band.band)
+        process.failover.follow(row, settled, band.band, read_at=read_at)

@@ -403,6 +403,48 @@ def test_a_process_that_was_isolated_until_shortly_before_a_minute_takes_nothing
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
 
 
+def test_a_redis_that_is_back_does_not_end_isolation_before_the_log() -> None:
+    """Others may not have known the running minute to be in Redis: they stay isolated, and decide by themselves."""
+    fleet = following(IN_REDIS, read_at=HOUR - 4)
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR - 3)
+    for second in (-1.0, 0.0, 1.0, 2.0, 39.0):
+        fleet.note_time(HOUR + second)
+    fleet.redis_answered(HOUR + 40, HOUR + 40)
+    for second in (40.0, 50.0, 58.0):
+        fleet.note_time(HOUR + second)
+        assert fleet.store_of(MINUTE) == "redis"
+    for second in (58.5, 59.5, 60.5):
+        fleet.follow(IN_REDIS, HOUR + second + 5)
+        fleet.note_time(HOUR + second)
+    assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
+
+
+def test_half_a_second_without_either_store_is_not_isolation() -> None:
+    fleet = vouched_for(49.5, *(50.4 + number * 0.9 for number in range(6)))
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR + 55)
+    for second in (55, 55.5):
+        fleet.note_time(HOUR + second)
+    fleet.redis_answered(HOUR + 55.6, HOUR + 55.7)
+    for second in (55.75, 56.75, 58):
+        fleet.note_time(HOUR + second)
+    assert fleet.isolation.lost_minute == -1
+
+
+def test_a_process_that_finds_the_row_being_changed_does_not_decide_by_itself() -> None:
+    """Others may have read it just before, and take tokens of the minute from its store."""
+    fleet = isolated(since=HOUR + 22)
+    for second in (25.0, 54.0):
+        fleet.note_time(HOUR + second)
+    for read_at in range(55, 66):
+        fleet.follow(IN_REDIS, None, read_at=HOUR + read_at)
+        fleet.note_time(HOUR + read_at + 0.5)
+        assert fleet.isolation.own_minute == -1
+    assert fleet.standing_of(MINUTE + 1) is MinuteStanding.UNKNOWN
+    for second in (68.5, 70.0, 119.0, 120.0):
+        fleet.note_time(HOUR + second)
+    assert fleet.isolation.own_minute == MINUTE + 2
+
+
 def lost_in_its_course(*, last_read: float = -0.5, woke: float = -0.25) -> Failover:
     """The log was read shortly before the minute, and after that at :20. It is back at :30, and the fleet is about to
     leave Redis."""

@@ -1758,6 +1758,27 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "failover: a Redis that is back does not end isolation before the log",
+        ISOLATION,
+        "if not isolated and (has_log or not is_sure):",
+        "if not isolated:",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: half a second without either store is not isolation",
+        ISOLATION,
+        "(has_log or not is_sure)",
+        "has_log",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a row that is being changed is heard of",
+        FAILOVER,
+        "return now < self.agreement.heard + ISOLATED_AFTER",
+        "return now < self.agreement.pulled + ISOLATED_AFTER",
+        OF_FAILOVER,
+    ),
+    Mutant(
         "failover: no tokens of a day are taken just before a change",
         FAILOVER,
         "if begins is not None and now >= begins - GUARD:",

@@ -37,11 +37,16 @@ class Isolation:
         # The last two minutes at whose edges neither this process nor another one was isolated.
         self._connected = (-1, -1)
 
-    def note(self, now: float, *, isolated: bool, known_until: float, seen: float) -> None:
+    def note(self, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float) -> None:
         """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
-        have been taken in advance. `seen`: when a store was last asked what it has answered."""
+        have been taken in advance. `seen`: when a store was last asked what it has answered.
+
+        Once it is sure, isolation lasts until the log is back. A Redis that answers again ends it only for processes
+        that knew the running minute to be in Redis. The others may be isolated for much longer.
+        """
         minute = minute_at(now)
-        if not isolated:
+        is_sure = self._since is not None and now >= self._since + SURE_AFTER
+        if not isolated and (has_log or not is_sure):
             self._since = None
             if minute * MINUTE <= self._last + ISOLATED_FOR and minute not in (self.own_minute, *self._connected):
                 self.lost_minute = minute
