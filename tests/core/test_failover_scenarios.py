@@ -125,6 +125,10 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
         "failover 7",
         lambda patch: patch.setattr(Isolation, "note", hearing_the_log),
     ),
+    "a process that stood still knows that it was isolated": (
+        "failover 7",
+        lambda patch: patch.setattr(Isolation, "_notice_pause", lambda *_: None),
+    ),
     "a row that is being changed is not heard of": (
         "failover 7",
         lambda patch: patch.setattr(Failover, "_has_log", lambda self, now: now < self.agreement.pulled + 3),

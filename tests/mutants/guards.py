@@ -1753,7 +1753,7 @@ MUTANTS = [
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
         ISOLATION,
-        "max(self._since + ISOLATED_FOR, known_until)",
+        "max(self._since + ISOLATED_FOR, self._awake_since + ISOLATED_FOR, known_until)",
         "known_until",
         OF_FAILOVER,
     ),
@@ -1762,6 +1762,20 @@ MUTANTS = [
         ISOLATION,
         "if not isolated and (has_log or not is_sure):",
         "if not isolated:",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a process that stood still does not decide by itself",
+        ISOLATION,
+        "self._awake_since + ISOLATED_FOR, ",
+        "",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: an isolated process that stood still was isolated until it woke",
+        ISOLATION,
+        "                self._last = now\n        self._looked",
+        "                pass\n        self._looked",
         OF_FAILOVER,
     ),
     Mutant(

@@ -56,7 +56,9 @@ Rules
    that minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
    log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. A row that is
    being changed does end it, although it does not say what counts: others may have read it just before, and the commit
-   may take any time. So a fleet that loses everything together, and gets it back, exceeds no limit.
+   may take any time. A process that stood still while it was isolated does not know what came back meanwhile: it may
+   have been isolated until it woke, and does not decide by itself soon after. So a fleet that loses everything
+   together, and gets it back, exceeds no limit.
 8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
    the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
    Redis is not asked whether it counts, since that is billed: PING alone tells of it.
