@@ -61,7 +61,11 @@ class Coordinator:
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(work(), name=f"tenantcache {name}")
-            for name, work in (("counter stores", self._coordinate), ("Redis watch", self._watch_redis))
+            for name, work in (
+                ("counter stores", self._coordinate),
+                ("Redis watch", self._watch_redis),
+                ("isolation", self._look),
+            )
         ]
 
     async def close(self) -> None:
@@ -118,7 +122,6 @@ class Coordinator:
         while True:
             await set_within(self._news, TICK)
             self._news.clear()
-            self._failover.note_time(self._server_now())
             try:
                 await self._do_what_is_due()
             except POSTGRES_FAILURES:
@@ -160,6 +163,12 @@ class Coordinator:
             nothing = Debit(Window("minute", minute_at(now)), 0)
             await self._postgres.debit([AccountDebits(Account("", 0), [nothing])])
             self._failover.postgres_answered()
+
+    async def _look(self) -> None:
+        """Waits for no store: a gap between two looks means that this process stood still."""
+        while True:
+            self._failover.note_time(self._server_now())
+            await asyncio.sleep(TICK)
 
     async def _watch_redis(self) -> None:
         """Not in the same task: a Postgres that does not answer must not keep this waiting."""

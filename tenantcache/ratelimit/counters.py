@@ -93,7 +93,8 @@ class FleetCounters:
         if pull.choice is None:
             return
         before = self.failover.choice
-        if self.failover.follow(pull.choice, pull.settled_until, pull.band.band) and pull.choice.version > 1:
+        is_news = self.failover.follow(pull.choice, pull.settled_until, pull.band.band, read_at=pull.server_time)
+        if is_news and pull.choice.version > 1:
             self._changes += 1
             _log_change(before, pull.choice)
             self._days.hasten()

@@ -68,19 +68,19 @@ class Process:
         def read() -> None:
             if self.is_cut_off_from("postgres"):
                 return
-            row, settled, band = postgres.row, postgres.settled, postgres.band
-            world.send(lambda: world.deliver(self, fleet, lambda: self._follow(row, settled, band)))
+            row, settled, band, read_at = postgres.row, postgres.settled, postgres.band, world.now
+            world.send(lambda: world.deliver(self, fleet, lambda: self._follow(row, settled, band, read_at)))
 
         world.send(read)
 
-    def _follow(self, row: StoreChoice, settled: float | None, band: BandChoice) -> None:
+    def _follow(self, row: StoreChoice, settled: float | None, band: BandChoice, read_at: float) -> None:
         # Pulls of one process come one after the other; an older one is not heard after a newer.
         known = self.failover.choice
         if band.version < self._band_version:
             return
         if row.version > known.version or (row.version == known.version and row.from_minute <= known.from_minute):
             self._band_version = band.version
-            self.failover.follow(row, settled, band.band)
+            self.failover.follow(row, settled, band.band, read_at=read_at)
 
     def _watch_redis(self) -> None:
         world, fleet, now = self._world, self.failover, self._world.now

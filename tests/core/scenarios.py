@@ -13,6 +13,7 @@ The commands:
     register p1 off               it cannot tell Postgres that it may be granted tokens by Redis
     demand p1 0
     band no Redis                 the fleet's budget
+    commit 8                      seconds that each change of the row takes from now on
     counters                      what each store has counted
 """
 
@@ -74,16 +75,16 @@ class Scenario:
                 self._break_log(fault, who)
             case (("pause" | "resume"), [who]):
                 self._process(who).paused_until = inf if name == "pause" else 0.0
-            case "kill", [who]:
-                self._fleet.crash(self._process(who))
-            case "leave", [who]:
-                self._fleet.leave(self._process(who))
+            case (("kill" | "leave"), [who]):
+                (self._fleet.crash if name == "kill" else self._fleet.leave)(self._process(who))
             case "register", [who, "off"]:
                 self._process(who).next_hold = inf
             case "demand", [who, requests]:  # in a quarter second
                 self._process(who).demand = (int(requests),)
             case "band", band:
                 self._fleet.postgres.change_band(Band(" ".join(band)))
+            case "commit", [seconds]:
+                self._fleet.postgres.commits = [float(seconds)] * 3
             case "counters", []:
                 return list(self._counters())
             case _:

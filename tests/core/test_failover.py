@@ -355,6 +355,12 @@ def isolated(*, since: float) -> Failover:
     return fleet
 
 
+def look_on(fleet: Failover, since: int, until: int) -> None:
+    """As a process does all the time. It stood still if it does not."""
+    for second in range(since, until + 1):
+        fleet.note_time(HOUR + second)
+
+
 def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minute_on() -> None:
     fleet = isolated(since=HOUR + 22)
     for second in range(22, 60):
@@ -367,17 +373,16 @@ def test_a_process_that_sees_neither_store_decides_by_itself_from_the_next_minut
 
 def test_a_minute_that_began_when_others_may_not_have_been_isolated_is_lost() -> None:
     fleet = isolated(since=HOUR + 22)
-    for second in (57.1, 58, 60, 61):
+    for second in (57.1, 58, 59, 60, 61):
         fleet.note_time(HOUR + second)
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
-    fleet.note_time(HOUR + 120)
+    look_on(fleet, 61, 120)
     assert fleet.isolation.own_minute == MINUTE + 2
 
 
 def test_to_the_end_of_the_minute_it_stays_with_that() -> None:
     fleet = isolated(since=HOUR + 22)
-    for second in (25, 60, 61):
-        fleet.note_time(HOUR + second)
+    look_on(fleet, 25, 61)
     fleet.follow(IN_REDIS, HOUR + 67)
     fleet.redis_answered(HOUR + 62, HOUR + 62)
     fleet.note_time(HOUR + 63)
@@ -401,6 +406,46 @@ def test_a_process_that_was_isolated_until_shortly_before_a_minute_takes_nothing
     fleet.follow(IN_REDIS, HOUR + 124)
     fleet.note_time(HOUR + 120)
     assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
+
+
+def test_a_redis_that_is_back_does_not_end_isolation_before_the_log() -> None:
+    """Others may not have known the running minute to be in Redis: they stay isolated, and decide by themselves."""
+    fleet = following(IN_REDIS, read_at=HOUR - 4)
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR - 3)
+    for second in (-1.0, 0.0, 1.0, 2.0, 39.0):
+        fleet.note_time(HOUR + second)
+    fleet.redis_answered(HOUR + 40, HOUR + 40)
+    for second in (40.0, 50.0, 58.0):
+        fleet.note_time(HOUR + second)
+        assert fleet.store_of(MINUTE) == "redis"
+    for second in (58.5, 59.5, 60.5):
+        fleet.follow(IN_REDIS, HOUR + second + 5)
+        fleet.note_time(HOUR + second)
+    assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (-1, MINUTE + 1)
+
+
+def test_half_a_second_without_either_store_is_not_isolation() -> None:
+    fleet = vouched_for(49.5, *(50.4 + number * 0.9 for number in range(6)))
+    fleet.redis_failed(RedisEvent.SILENT, "gone", HOUR + 55)
+    for second in (55, 55.5):
+        fleet.note_time(HOUR + second)
+    fleet.redis_answered(HOUR + 55.6, HOUR + 55.7)
+    for second in (55.75, 56.75, 58):
+        fleet.note_time(HOUR + second)
+    assert fleet.isolation.lost_minute == -1
+
+
+def test_a_process_that_finds_the_row_being_changed_does_not_decide_by_itself() -> None:
+    """Others may have read it just before, and take tokens of the minute from its store."""
+    fleet = isolated(since=HOUR + 22)
+    look_on(fleet, 25, 54)
+    for read_at in range(55, 66):
+        fleet.follow(IN_REDIS, None, read_at=HOUR + read_at)
+        fleet.note_time(HOUR + read_at + 0.5)
+        assert fleet.isolation.own_minute == -1
+    assert fleet.standing_of(MINUTE + 1) is MinuteStanding.UNKNOWN
+    look_on(fleet, 66, 120)
+    assert fleet.isolation.own_minute == MINUTE + 2
 
 
 def lost_in_its_course(*, last_read: float = -0.5, woke: float = -0.25) -> Failover:
@@ -493,7 +538,8 @@ def test_a_postgres_that_does_not_count_is_no_store() -> None:
     fleet = following(StoreChoice(1, "postgres"), read_at=HOUR + 58)
     fleet.postgres_failed(HOUR + 20)
     fleet.postgres_failed(HOUR + 25)
-    for second, own, lost in ((22, -1, -1), (24, -1, -1), (25, -1, MINUTE), (60, MINUTE + 1, MINUTE)):
+    for second in range(22, 61):
+        own, lost = MINUTE + 1 if second == 60 else -1, MINUTE if second >= 24 else -1
         fleet.follow(StoreChoice(1, "postgres"), HOUR + second + 5)
         fleet.note_time(HOUR + second)
         assert (fleet.isolation.own_minute, fleet.isolation.lost_minute) == (own, lost)
@@ -501,10 +547,30 @@ def test_a_postgres_that_does_not_count_is_no_store() -> None:
     assert not fleet.is_isolated(HOUR + 61)
 
 
+@pytest.mark.parametrize("woke", [58, 75])
+def test_an_isolated_process_that_stood_still_does_not_decide_by_itself(woke: int) -> None:
+    """The stores may have been back for the others meanwhile."""
+    fleet = isolated(since=HOUR + 22)
+    look_on(fleet, 22, 50)
+    look_on(fleet, woke, 80)
+    assert fleet.standing_of(MINUTE + 1) is MinuteStanding.LOST
+    look_on(fleet, 81, 120)
+    assert fleet.standing_of(MINUTE + 2) is MinuteStanding.OWN
+
+
+def test_an_isolated_process_that_stood_still_over_an_edge_takes_nothing_even_if_a_store_is_back() -> None:
+    """Others may have been isolated at the edge, and decide by themselves."""
+    fleet = isolated(since=HOUR + 22)
+    look_on(fleet, 22, 50)
+    for second in (75, 76):
+        fleet.follow(IN_REDIS, HOUR + second + 5)
+        fleet.note_time(HOUR + second)
+    assert fleet.standing_of(MINUTE + 1) is MinuteStanding.LOST
+
+
 def test_what_stands_for_a_minute_and_a_share_of_it_are_not_both_spent() -> None:
     fleet = isolated(since=HOUR + 22)
     fleet.agreement.settled_until = HOUR + 60.5
-    for second in (25, 60):
-        fleet.note_time(HOUR + second)
+    look_on(fleet, 25, 60)
     assert fleet.store_of(MINUTE + 1) == "redis"
     assert fleet.isolation.own_minute == -1

@@ -43,6 +43,15 @@ def reports_what_it_decided(self: Failover, now: float) -> bool:
     return is_leaving and self.handover.has_to_report(self.choice.version, minute)
 
 
+note = Isolation.note
+
+
+def hearing_the_log(
+    self: Isolation, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float
+) -> None:
+    note(self, now, isolated=isolated, has_log=True, known_until=known_until, seen=seen)
+
+
 def change(patch: Patch, state: RedisState, event: RedisEvent, becomes: RedisState) -> None:
     changed = {**TRANSITIONS, state: {**TRANSITIONS[state], event: becomes}}
     patch.setattr(f"{CORE}.redishealth.TRANSITIONS", changed)
@@ -111,6 +120,18 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
     "a minute is its own at once": (
         "failover 7",
         lambda patch: patch.setattr(f"{CORE}.isolation.ISOLATED_FOR", -100.0),
+    ),
+    "a Redis that is back ends isolation": (
+        "failover 7",
+        lambda patch: patch.setattr(Isolation, "note", hearing_the_log),
+    ),
+    "a process that stood still knows that it was isolated": (
+        "failover 7",
+        lambda patch: patch.setattr(Isolation, "_notice_pause", lambda *_: None),
+    ),
+    "a row that is being changed is not heard of": (
+        "failover 7",
+        lambda patch: patch.setattr(Failover, "_has_log", lambda self, now: now < self.agreement.pulled + 3),
     ),
     "a holder is not registered": (
         "handover 1",

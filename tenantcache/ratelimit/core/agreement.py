@@ -108,7 +108,7 @@ STORE_OF_CHANGE: Mapping[Phase, Store] = {
 class Agreement:
     """The row as one process knows it."""
 
-    __slots__ = ("_timeline", "choice", "pulled", "settled_until")
+    __slots__ = ("_timeline", "choice", "heard", "pulled", "settled_until")
 
     def __init__(self) -> None:
         self.choice: StoreChoice = StoreChoice(0, None)
@@ -116,19 +116,23 @@ class Agreement:
         """Minutes that start before this are known (rules 1 and 6 of `failover.py`)."""
         self.pulled: float = -inf
         """When the row was read that is known here."""
+        self.heard: float = -inf
+        """When the row was last read, also if it was being changed then."""
         self._timeline = 0
 
-    def follow(self, choice: StoreChoice, settled_until: float | None) -> bool:
-        """Take in what a pull has brought. `settled_until` is None if the row was being changed. Returns whether the
-        row is of another timeline, in which the same numbers mean other changes."""
+    def follow(self, choice: StoreChoice, settled_until: float | None, *, read_at: float = -inf) -> bool:
+        """Take in what a pull has brought, which was read at `read_at`. `settled_until` is None if the row was being
+        changed. Returns whether the row is of another timeline, in which the same numbers mean other changes."""
         is_other_timeline = choice.version < self.choice.version
         if is_other_timeline:
             self._timeline += 1
-            self.settled_until = self.pulled = -inf
+            self.settled_until = self.pulled = self.heard = -inf
         self.choice = choice
+        self.heard = max(self.heard, read_at)
         if settled_until is not None:
             self.settled_until = max(self.settled_until, settled_until)
             self.pulled = max(self.pulled, settled_until - NOTICE)
+            self.heard = max(self.heard, self.pulled)
         return is_other_timeline
 
     def settle(self, until: float) -> None:
@@ -140,6 +144,7 @@ class Agreement:
         change may have been announced before that."""
         self.settled_until += min(0.0, seconds)
         self.pulled += seconds
+        self.heard += seconds
 
     def store_of(self, minute: int) -> Store | None:
         """The store that counts `minute` by the row; None if that is not known."""

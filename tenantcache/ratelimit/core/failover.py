@@ -53,8 +53,12 @@ Rules
    it asks that store from the next minute on, or once the minute is handed over (`handover.py`). A minute is its own
    only if it has been isolated for ISOLATED_FOR seconds before it: processes that notice a little later are then
    isolated at the edge as well. If a process was isolated until shortly before an edge, it spends only what it holds in
-   that minute too: others may have been isolated at the edge. So a fleet that loses everything together, and gets it
-   back, exceeds no limit.
+   that minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
+   log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. A row that is
+   being changed does end it, although it does not say what counts: others may have read it just before, and the commit
+   may take any time. A process that stood still while it was isolated does not know what came back meanwhile: it may
+   have been isolated until it woke, and does not decide by itself soon after. So a fleet that loses everything
+   together, and gets it back, exceeds no limit.
 8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
    the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
    Redis is not asked whether it counts, since that is billed: PING alone tells of it.
@@ -138,13 +142,20 @@ class Failover:
 
     # What is learned.
 
-    def follow(self, choice: StoreChoice, settled_until: float | None, band: Band = Band.NORMAL) -> bool:
-        """Take in what a pull has brought. `settled_until` is None if the row was being changed. Returns whether it has
-        another version."""
+    def follow(
+        self,
+        choice: StoreChoice,
+        settled_until: float | None,
+        band: Band = Band.NORMAL,
+        *,
+        read_at: float = -inf,
+    ) -> bool:
+        """Take in what a pull has brought. `settled_until` is None if the row was being changed; then `read_at` says
+        when it was read. Returns whether it has another version."""
         is_news = choice.version != self.choice.version
         is_handed_over = not is_news and choice.from_minute < self.choice.from_minute
         self.band = band
-        if self.agreement.follow(choice, settled_until):
+        if self.agreement.follow(choice, settled_until, read_at=read_at):
             self.handover.start_anew()
         if is_handed_over and self.handover.has_given_up(choice.version):
             self.isolation.recover(choice.from_minute)
@@ -188,8 +199,9 @@ class Failover:
         """Rule 7; to be called several times a second."""
         # A minute of Postgres may be known. What was reserved of it counts in the process's own share.
         known_until = -inf if self._postgres_is_broken(now) else self.agreement.settled_until
-        seen = max(self.redis.asked, self.agreement.pulled)
-        self.isolation.note(now, isolated=self.is_isolated(now), known_until=known_until, seen=seen)
+        seen = max(self.redis.asked, self.agreement.heard)
+        isolated, has_log = self.is_isolated(now), self._has_log(now)
+        self.isolation.note(now, isolated=isolated, has_log=has_log, known_until=known_until, seen=seen)
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's clock was set by so much, to `now`: what happened here, and what is due, has other times by it.
@@ -251,7 +263,11 @@ class Failover:
         if self._postgres_is_broken(now):
             return True
         sees_redis = self.redis.answers and self.store_of(minute_at(now)) == "redis"
-        return now >= self.agreement.pulled + ISOLATED_AFTER and not sees_redis
+        return not self._has_log(now) and not sees_redis
+
+    def _has_log(self, now: float) -> bool:
+        """Also while the row is being changed: others may have read it before."""
+        return now < self.agreement.heard + ISOLATED_AFTER
 
     def _postgres_is_broken(self, now: float) -> bool:
         since = self._postgres_failing_since

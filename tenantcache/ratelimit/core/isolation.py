@@ -19,6 +19,10 @@ SEEN_BEFORE = 1.0
 is isolated for ISOLATED_FOR seconds when the minute begins. That a process does not know itself to be isolated proves
 nothing: it may have stood still."""
 
+STOOD_STILL = 1.0
+"""Seconds between two looks after which a process does not know whether it was isolated all the time. It is less than
+ISOLATED_FOR by what it takes to hear of a store that is back."""
+
 
 class Isolation:
     """Both minutes are -1 until there is one."""
@@ -26,7 +30,7 @@ class Isolation:
     lost_minute: int
     own_minute: int
 
-    __slots__ = ("_connected", "_last", "_since", "lost_minute", "own_minute")
+    __slots__ = ("_awake_since", "_connected", "_last", "_looked", "_since", "lost_minute", "own_minute")
 
     def __init__(self) -> None:
         self.own_minute = self.lost_minute = -1
@@ -34,14 +38,22 @@ class Isolation:
         self._since: float | None = None
         # When it last was isolated.
         self._last = -inf
+        # When it last looked, and since when it has done so several times a second.
+        self._looked = self._awake_since = -inf
         # The last two minutes at whose edges neither this process nor another one was isolated.
         self._connected = (-1, -1)
 
-    def note(self, now: float, *, isolated: bool, known_until: float, seen: float) -> None:
+    def note(self, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float) -> None:
         """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
-        have been taken in advance. `seen`: when a store was last asked what it has answered."""
+        have been taken in advance. `seen`: when a store was last asked what it has answered.
+
+        Once it is sure, isolation lasts until the log is back. A Redis that answers again ends it only for processes
+        that knew the running minute to be in Redis. The others may be isolated for much longer.
+        """
         minute = minute_at(now)
-        if not isolated:
+        self._notice_pause(now)
+        is_sure = self._since is not None and now >= self._since + SURE_AFTER
+        if not isolated and (has_log or not is_sure):
             self._since = None
             if minute * MINUTE <= self._last + ISOLATED_FOR and minute not in (self.own_minute, *self._connected):
                 self.lost_minute = minute
@@ -49,10 +61,18 @@ class Isolation:
             return
         if self._since is None:
             self._since = now
-        if minute * MINUTE >= max(self._since + ISOLATED_FOR, known_until):
+        if minute * MINUTE >= max(self._since + ISOLATED_FOR, self._awake_since + ISOLATED_FOR, known_until):
             self.own_minute, self._last = minute, now
         elif now >= self._since + SURE_AFTER:
             self.lost_minute, self._last = minute, now
+
+    def _notice_pause(self, now: float) -> None:
+        """A process that was isolated when it stood still may have been isolated until now, and so may others."""
+        if now > self._looked + STOOD_STILL:
+            self._awake_since = now
+            if self._since is not None:
+                self._last = now
+        self._looked = now
 
     def _note_connected(self, seen: float) -> None:
         minute = minute_at(seen + SEEN_BEFORE)
@@ -82,6 +102,8 @@ class Isolation:
     def clock_moved(self, seconds: float) -> None:
         """The server's clock was set by so much."""
         self._last += seconds
+        self._looked += seconds
+        self._awake_since += seconds
         if seconds < 0:
             self._connected = (-1, -1)  # those minutes may come again
         if self._since is not None:
