@@ -627,10 +627,10 @@ class TestReaders:
 class TestIndexes:
     """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
-    COUNT = 20_000
+    COUNT = 10_000
+    """With 4,000, reading a table to its end is what the planner thinks cheaper; from 7,000 on it takes the index."""
     KEYS: ClassVar = {
         "integer": "i",
-        "numeric": "i",
         "uuid": "md5(i::text)::uuid",
         "text": "'key-' || i",
         "char(12)": "'key-' || i",
@@ -639,6 +639,7 @@ class TestIndexes:
     }
     LIKE_ANOTHER: ClassVar = {
         "smallint": "i % 30000",
+        "numeric": "i",
         "bigint": "i",
         "varchar(20)": "'key-' || i",
         "our_text": "'key-' || i",
@@ -699,10 +700,10 @@ class TestIndexes:
         ("owner", "key", "value"),
         [
             ("integer", "integer", "i"),
-            ("integer", "bigint", "i"),
+            pytest.param("integer", "bigint", "i", marks=pytest.mark.slow),
             ("varchar(20)", "text", "'key-' || i"),
             ("citext", "citext", "'key-' || i"),
-            ("our_number", "our_number", "i"),
+            pytest.param("our_number", "our_number", "i", marks=pytest.mark.slow),
         ],
     )
     async def test_a_change_over_two_hops(self, db: asyncpg.Connection, owner: str, key: str, value: str) -> None:

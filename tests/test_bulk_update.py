@@ -44,6 +44,7 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> Bursts:
     return bursts
 
 
+@pytest.mark.slow
 async def test_nobody_is_refused_nothing_is_too_old_and_the_loop_goes_on(
     database_url: str, applied: Bursts, patience: None
 ) -> None:

@@ -89,7 +89,10 @@ def test_a_server_that_takes_no_writes(fail: Fail, command: str, empty_database_
         assert "takes no writes (a standby, or read-only); give the URL of the primary" in errors
 
 
-@pytest.mark.parametrize("command", ["init --dry-run", "settings", "check", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    ["init --dry-run", "check", *(pytest.param(each, marks=pytest.mark.slow) for each in ("settings", "--help"))],
+)
 def test_a_pipe_that_is_closed(command: str, empty_database_url: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -101,7 +104,9 @@ def test_a_pipe_that_is_closed(command: str, empty_database_url: str) -> None:
     assert process.returncode == 1
 
 
-@pytest.mark.parametrize("command", CONNECTING)
+@pytest.mark.parametrize(
+    "command", [CONNECTING[0], *(pytest.param(each, marks=pytest.mark.slow) for each in CONNECTING[1:])]
+)
 def test_an_interrupt(command: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -117,7 +122,7 @@ def test_an_interrupt(command: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
-@pytest.mark.parametrize("command", ["settings", "init --dry-run"])
+@pytest.mark.parametrize("command", ["settings", pytest.param("init --dry-run", marks=pytest.mark.slow)])
 def test_a_full_disk(command: str) -> None:
     with open("/dev/full", "w") as full:
         process = start(command, {"DATABASE_URL": "postgresql://h/d"}, stdout=full.fileno())

@@ -392,7 +392,14 @@ def test_unknown_plan_and_no_server(run: Run, redis_url: str) -> None:
     assert run("doctor", "--redis-url", redis_url, "--fail-on", "never") == 2
 
 
-@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["status"], ["watch", "--count", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor"],
+        ["watch", "--count", "3"],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (["doctor", "--json"], ["status"])),
+    ],
+)
 def test_a_closed_pipe_is_no_error(redis_url: str, arguments: list[str]) -> None:
     code = f"from tenantcache.cli.main import main; main({[*arguments, '--redis-url', redis_url]!r})"
     process = subprocess.Popen(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 import pytest
 
 from tenantcache.errors import SchemaMissingError, StoreError, StoreUnavailableError
 from tenantcache.freshness import puller
+from tenantcache.freshness.core.freshness import Freshness
+from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.housekeeping import LOG_RETENTION, PRUNE_INTERVAL
 from tenantcache.freshness.log import LogEntry, Pull
 from tests.freshness.bench import Bench
@@ -80,6 +83,23 @@ class TestPulling:
             assert len(applied) == 1, "the others belong to a timeline that is not believed any more"
             assert freshness.applied == bench.database.head.seq
             assert freshness.is_valid(bench.now)
+
+    def test_others_have_their_turn_after_each_part_of_a_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(puller, "STEP", 3)
+        with Bench() as bench:
+            apply, turns = Freshness.apply, [0]
+
+            def counted(self: Freshness, mark: LogMark, tenant_id: str, aliases: Iterable[str]) -> None:
+                if turns[-1] == 0:
+                    asyncio.get_running_loop().call_soon(turns.append, 0)
+                turns[-1] += 1
+                apply(self, mark, tenant_id, aliases)
+
+            monkeypatch.setattr(Freshness, "apply", counted)
+            for number in range(10):
+                bench.rename(f"name {number}", "t2")
+            bench.settle()
+            assert (sum(turns), max(turns)) == (10, 3)
 
     def test_page_by_page_and_valid_only_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(puller, "PAGE", 2)

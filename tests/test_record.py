@@ -176,7 +176,7 @@ def test_it_equals_the_server_for_asyncio_and_forks(
 @pytest.mark.parametrize(
     ("name", "module", "inside"),
     [
-        ("slowapi", "slowapi", {"INCRBY", "EXPIRE"}),
+        pytest.param("slowapi", "slowapi", {"INCRBY", "EXPIRE"}, marks=pytest.mark.slow),
         ("limits", "limits", {"INCRBY", "EXPIRE", "LINDEX", "LPUSH", "LTRIM", "GET", "PTTL", "EXISTS", "SET"}),
         ("fastapi-redis-sdk", "redis_fastapi", {"INCRBY", "EXPIRE", "GET", "HSET", "PTTL", "SCAN", "UNLINK"}),
     ],

@@ -353,7 +353,7 @@ SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_the_walks_find_each_rule_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SABOTAGE[name](monkeypatch)
-    assert any(live(seed).over_admitted() for seed in range(15, 55))
+    assert any(live(seed).over_admitted() for seed in [19, *range(15, 55)])
 
 
 @pytest.mark.parametrize("name", SABOTAGE_OF_HANDOVER)

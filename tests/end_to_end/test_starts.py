@@ -17,7 +17,7 @@ from tests.servers.billing import BilledCommands
 
 TENANTS = 3_000
 """Two groups of 2,048."""
-PROCESSES = 4
+PROCESSES = 3
 
 pytestmark = pytest.mark.usefixtures(patience.__name__)
 

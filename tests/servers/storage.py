@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,16 @@ def put_back(server: PostgresServer, snapshot: Path) -> None:
     server.stop()
     owner = server.data_dir.stat()
     shutil.rmtree(server.data_dir)
-    shutil.copytree(snapshot, server.data_dir)
-    for path in (server.data_dir, *server.data_dir.rglob("*")):
-        shutil.chown(path, owner.st_uid, owner.st_gid)
+    _copy(snapshot, server.data_dir, owner)
     server.start()
+
+
+def copy_data_dir(stopped: Path, target: Path) -> None:
+    """Make a data directory from one that no server uses: a fifth of what `initdb` costs."""
+    _copy(stopped, target, stopped.stat())
+
+
+def _copy(source: Path, target: Path, owner: os.stat_result) -> None:
+    shutil.copytree(source, target)
+    for path in (target, *target.rglob("*")):
+        shutil.chown(path, owner.st_uid, owner.st_gid)

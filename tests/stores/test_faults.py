@@ -239,12 +239,11 @@ class TestNamesOfAnyLength:
     @pytest.mark.parametrize(
         "ways",
         [
-            ["begin", *[RENAME.format(n=n) for n in range(500)], "commit"],
-            [RENAME.format(n=n) for n in range(500)],
-            [A_LONG_CHANGE],
-            [LONG_CHANGES],
+            pytest.param(["begin", *[RENAME.format(n=n) for n in range(500)], "commit"], id="one transaction"),
+            pytest.param([RENAME.format(n=n) for n in range(500)], marks=pytest.mark.slow, id="one each"),
+            pytest.param([A_LONG_CHANGE], id="one change"),
+            pytest.param([LONG_CHANGES], id="in the outbox"),
         ],
-        ids=["one transaction", "one each", "one change", "in the outbox"],
     )
     async def test_running_processes_follow_and_new_ones_start(
         self, db: asyncpg.Connection, database_url: str, ways: list[str]
