@@ -98,7 +98,7 @@ def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within
     handed_over = 0
     for seed in range(4, 8):
         world = World(Random(seed), size=3 + seed % 2)
-        world.local, world.lose_redis, world.commits = True, bool(seed % 3), [0.0, 0.1, 0.5]
+        world.local, world.lose_redis = True, bool(seed % 3)
         world.run(5)
         for _ in range(40):
             lose_both(world)
