@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from math import ceil
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from tenantcache.devservers.postgres import PostgresServer
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.agreement import NOTICE, Proposal, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
@@ -18,6 +20,7 @@ from tenantcache.ratelimit.core.handover import LEASE
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.ratelimit.counterstore import Held
 from tenantcache.ratelimit.holder import Holder
+from tenantcache.schema import install as schema
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.counterchoice import PostgresChoices
 from tenantcache.stores.counters import PostgresCounters
@@ -130,6 +133,39 @@ async def test_a_pull_that_meets_a_change_in_the_making_settles_nothing(
     choice, pull = await read(log)
     assert choice.version == 2
     assert pull.settled_until is not None
+
+
+async def test_no_timeout_of_ours_ends_a_commit_that_waits_for_a_standby(
+    postgres_factory: Callable[..., PostgresServer],
+) -> None:
+    """Its lock outlives the connection. Until it is done, a process hears the log, and knows no minute."""
+    server = postgres_factory(options={"synchronous_standby_names": "none_such"})
+    admin = await asyncpg.connect(server.url)
+    await schema.install(admin)
+    await admin.execute("alter role postgres set synchronous_commit = on")
+    postgres, log = PostgresTenants(server.url, timeout=60), PostgresLog(server.url, timeout=60)
+    failover = Failover(has_redis=True)
+    await postgres.open()
+    await log.open(lambda *_, **__: None)
+    choosing = asyncio.create_task(PostgresChoices(postgres).choose(proposal(0, "redis")))
+    while not (waits := await admin.fetchval("select max(pid) from pg_stat_activity where wait_event = 'SyncRep'")):
+        await asyncio.sleep(0.01)
+    choosing.cancel()  # as a timeout does
+    with suppress(asyncio.CancelledError):
+        await choosing
+    choice, pull = await read(log)
+    assert (choice.version, pull.settled_until) == (0, None)
+    failover.follow(choice, None, read_at=pull.server_time)
+    assert not failover.is_isolated(pull.server_time + 2.9)
+    assert failover.store_of(int(pull.server_time // 60)) is None
+    await admin.execute("select pg_cancel_backend($1)", waits)
+    while (settled := (await read(log))[1].settled_until) is None:
+        await asyncio.sleep(0.01)
+    assert settled > pull.server_time
+    assert (await read(log))[0].version == 1
+    await log.close()
+    await postgres.close()
+    await admin.close()
 
 
 async def test_a_change_wakes_listeners(database_url: str, postgres: PostgresTenants) -> None:

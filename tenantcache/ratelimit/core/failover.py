@@ -66,8 +66,10 @@ Rules
 What remains are two faults at once. One process lost Postgres and sees Redis, while others see Postgres and lost Redis
 (or Redis was refused to them and not to it). Then the two sides use both stores, and up to one more limit a minute is
 admitted for as long as both faults last. A process that sees neither store admits `limit / processes` a minute beside
-what the others take (`TENANTCACHE_ON_LIMITER_ERROR=local`; "deny" admits nothing). A database that was restored to a
-time before a change may bring back an older row: that is a change without notice.
+what the others take (`TENANTCACHE_ON_LIMITER_ERROR=local`; "deny" admits nothing). It is the same if a
+process stood still from before both stores were lost, over an edge, until after they were back. It takes tokens of that
+minute from the store, beside the shares of the others: up to one more limit. A database that was restored to a time
+before a change may bring back an older row: that is a change without notice.
 
 All times are server time, in seconds since the Unix epoch.
 """
