@@ -30,7 +30,7 @@ TIMEOUTS = (
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of a store comes too late in this test."""
+    """No answer of a store comes too late in this test. Defaults are replaced: what passes its own on keeps that."""
     monkeypatch.setattr(inloop, "SYNC_TIMEOUT", PATIENCE)
     for kind, name in TIMEOUTS:
         init = vars(kind)["__init__"]

@@ -9,22 +9,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from tenantcache.budget.core.bands import BandInForce
 from tenantcache.budget.core.meter import Meter
 from tenantcache.cli.connections import CONNECT_TIMEOUT
 from tenantcache.cli.reader import PATIENCE, check_postgres, told_as_unreachable
 from tenantcache.cli.tenantread import read_row
 from tenantcache.engine import TenantCache
 from tenantcache.errors import StoreError
+from tenantcache.lookup.frugalcopies import FrugalCopies
 from tenantcache.lookup.sources import CopyStore
 from tenantcache.ratelimit.memorycounters import MemoryCounters
 from tenantcache.settings.model import Settings
 from tenantcache.stores.changelog import PostgresLog
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.redis import RedisLink
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.registry import PostgresRegistry
 from tenantcache.tenant import Row
-from tenantcache.wiring.stores import Stores, make_copies
+from tenantcache.wiring.stores import Stores
 
 COPY_TIMEOUT = 1.0
 """Seconds for a copy from Redis: half of what a lookup has, so that Postgres can still answer."""
@@ -75,9 +78,22 @@ def make_stores(settings: Settings, *, reads_only: bool) -> Stores:
     if settings.redis_url is not None:
         meter = Meter(settings.tariff)
         stores.link = RedisLink(settings.redis_url, prefix=settings.key_prefix, timeout=CONNECT_TIMEOUT, meter=meter)
-        copies = make_copies(stores.link, settings, stores.in_force, read_timeout=COPY_TIMEOUT)
+        copies = _make_copies(settings, stores.link, stores.in_force)
         stores.copies = UnwrittenCopies(copies) if reads_only else copies
     return stores
+
+
+def _make_copies(settings: Settings, link: RedisLink, in_force: BandInForce) -> CopyStore:
+    """As a process has them, with more patience."""
+    copies = RedisCopies(
+        link,
+        prefix=settings.key_prefix,
+        ttl=settings.redis_ttl,
+        max_value_bytes=settings.max_value_bytes,
+        read_timeout=COPY_TIMEOUT,
+        in_force=in_force,
+    )
+    return FrugalCopies(copies, in_force)
 
 
 class CommandEngine(TenantCache):

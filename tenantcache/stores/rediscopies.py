@@ -18,10 +18,6 @@ MAX_REPORTED = 100
 """Tenants whose copies are too large, each of which is reported once. If there are more, the setting is wrong."""
 
 
-READ_TIMEOUT = 0.03
-"""Seconds in a process that serves."""
-
-
 class RedisCopies:
     """`CopyStore`. A key is `{prefix}:tenant:{alias}`; `ttl` is in seconds, spread by 10 % so that copies which were
     made together do not end together. It is longer while the band is thrifty. Values over `max_value_bytes` are not
@@ -37,7 +33,7 @@ class RedisCopies:
         prefix: str,
         ttl: float,
         max_value_bytes: int = 100_000,
-        read_timeout: float = READ_TIMEOUT,
+        read_timeout: float = 0.03,
         in_force: BandInForce | None = None,
     ) -> None:
         self._link = link

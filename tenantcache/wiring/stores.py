@@ -28,7 +28,7 @@ from tenantcache.stores.counters import PostgresCounters
 from tenantcache.stores.postgres import PostgresTenants
 from tenantcache.stores.processreports import PostgresReports
 from tenantcache.stores.redis import RedisLink
-from tenantcache.stores.rediscopies import READ_TIMEOUT, RedisCopies
+from tenantcache.stores.rediscopies import RedisCopies
 from tenantcache.stores.rediscounters import RedisCounters
 from tenantcache.stores.redisusage import PostgresRedisUsage
 from tenantcache.stores.redisvalues import RedisValues
@@ -79,7 +79,14 @@ class Stores:
             link = RedisLink(
                 settings.redis_url, prefix=settings.key_prefix, meter=Meter(settings.tariff), tracing=tracing
             )
-            copies = make_copies(link, settings, in_force)
+            in_copies = RedisCopies(
+                link,
+                prefix=settings.key_prefix,
+                ttl=settings.redis_ttl,
+                max_value_bytes=settings.max_value_bytes,
+                in_force=in_force,
+            )
+            copies = FrugalCopies(in_copies, in_force)
             values = RedisValues(link)
             if settings.counters == "redis":
                 in_redis = RedisCounters(link, prefix=settings.key_prefix)
@@ -112,18 +119,3 @@ def _make_provider(settings: Settings, store: PostgresRedisUsage) -> ProviderWat
     if email is None or key is None or database_id is None:
         return None
     return ProviderWatch(UpstashProvider(email, key.get_secret_value(), database_id), store)
-
-
-def make_copies(
-    link: RedisLink, settings: Settings, in_force: BandInForce, *, read_timeout: float = READ_TIMEOUT
-) -> CopyStore:
-    """Copies of tenants behind `link`, as far as the band in force allows them."""
-    copies = RedisCopies(
-        link,
-        prefix=settings.key_prefix,
-        ttl=settings.redis_ttl,
-        max_value_bytes=settings.max_value_bytes,
-        read_timeout=read_timeout,
-        in_force=in_force,
-    )
-    return FrugalCopies(copies, in_force)
