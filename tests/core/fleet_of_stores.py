@@ -317,12 +317,12 @@ class World:
     # Its limits.
 
     def _serve(self, process: Process) -> None:
+        process.failover.note_time(self.now)
         if process.failover.choice.store is None:
             return
         if process.reservation is None:
             process.reservation = Reservation(self.limits, self.now, version_of=process.failover.version_of)
         reservation = process.reservation
-        process.failover.note_time(self.now)
         for _ in range(self.random.choice(self.demand)):
             cost = self.random.choice(self.costs) if len(self.costs) > 1 else self.costs[0]
             decision = reservation.decide(self.now, cost)
