@@ -616,6 +616,21 @@ async def test_without_both_stores_there_is_no_failover(fleet: Fleet) -> None:
     assert not isinstance(error.value, FailoverError)
 
 
+async def test_a_statement_that_is_waited_for_is_not_a_standstill(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(fleet.counters.coordinator, "announce", hang)
+    await begun.wait()
+    fleet.clock.advance(0.5)
+    await let(lambda: fleet.counters.failover.isolation.looked == fleet.clock.server_time())
+
+
 async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_next_minute_on(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

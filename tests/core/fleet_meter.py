@@ -30,12 +30,12 @@ class Meter:
     def serve(self) -> None:
         """Some requests, and one take if it needs one."""
         world, process = self._world, self._process
+        process.failover.note_time(world.now)
         if process.failover.choice.store is None:
             return
         if self._reservation is None:
             self._reservation = Reservation(world.limits, world.now, version_of=process.failover.version_of)
         reservation = self._reservation
-        process.failover.note_time(world.now)
         for _ in range(world.random.choice(world.demand if process.demand is None else process.demand)):
             cost = world.random.choice(world.costs) if len(world.costs) > 1 else world.costs[0]
             decision = reservation.decide(world.now, cost)

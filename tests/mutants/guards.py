@@ -1816,10 +1816,17 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "failover: a statement that is waited for is not a standstill",
+        COORDINATOR,
+        '                ("isolation", self._look),\n',
+        "",
+        COUNTERS,
+    ),
+    Mutant(
         "failover: an isolated process that stood still was isolated until it woke",
         ISOLATION,
-        "                self._last = now\n        self._looked",
-        "                pass\n        self._looked",
+        "                self._last = now\n        self.looked",
+        "                pass\n        self.looked",
         OF_FAILOVER,
     ),
     Mutant(

@@ -30,7 +30,7 @@ class Isolation:
     lost_minute: int
     own_minute: int
 
-    __slots__ = ("_awake_since", "_connected", "_last", "_looked", "_since", "lost_minute", "own_minute")
+    __slots__ = ("_awake_since", "_connected", "_last", "_since", "looked", "lost_minute", "own_minute")
 
     def __init__(self) -> None:
         self.own_minute = self.lost_minute = -1
@@ -38,8 +38,10 @@ class Isolation:
         self._since: float | None = None
         # When it last was isolated.
         self._last = -inf
-        # When it last looked, and since when it has done so several times a second.
-        self._looked = self._awake_since = -inf
+        self.looked: float = -inf
+        """When `note` was last called."""
+        # Since when that has been done several times a second.
+        self._awake_since = -inf
         # The last two minutes at whose edges neither this process nor another one was isolated.
         self._connected = (-1, -1)
 
@@ -68,11 +70,11 @@ class Isolation:
 
     def _notice_pause(self, now: float) -> None:
         """A process that was isolated when it stood still may have been isolated until now, and so may others."""
-        if now > self._looked + STOOD_STILL:
+        if now > self.looked + STOOD_STILL:
             self._awake_since = now
             if self._since is not None:
                 self._last = now
-        self._looked = now
+        self.looked = now
 
     def _note_connected(self, seen: float) -> None:
         minute = minute_at(seen + SEEN_BEFORE)
@@ -102,7 +104,7 @@ class Isolation:
     def clock_moved(self, seconds: float) -> None:
         """The server's clock was set by so much."""
         self._last += seconds
-        self._looked += seconds
+        self.looked += seconds
         self._awake_since += seconds
         if seconds < 0:
             self._connected = (-1, -1)  # those minutes may come again
