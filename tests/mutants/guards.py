@@ -1275,7 +1275,7 @@ MUTANTS = [
     Mutant(
         "starts: nothing is expected of a tenant near its limit",
         FORECAST,
-        "max(peak, mean * processes) > policy.learns_below * limit",
+        "taken > policy.learns_most * limit",
         "False",
         RESERVATIONS,
     ),
