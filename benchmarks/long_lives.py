@@ -8,7 +8,8 @@ ticker notes for how long the event loop did something else, and `gc.callbacks` 
 
 The phases: memory is filled; the first tokens of all tenants are taken; the process goes on for `QUIET` seconds; it
 follows `CHANGED` changed rows; `ASKED` tenants are asked for; entries past their TTL are read again; tenants that are
-new take the places of others; everything is dropped, and filled again; the engine is closed.
+new take the places of others; `LIVE` are asked for, the server's clock is set, and the process hands its minute over;
+everything is dropped, and filled again; the engine is closed.
 
 A stop is the CPU time of the event loop's thread between two ticks, in which several steps may lie: what others on the
 machine take does not count. Beside it stands by how much a tick was late at most, which a busy machine lengthens. What
@@ -56,6 +57,12 @@ SIZES = (100_000, 1_000_000)
 CHANGED = 40_000
 ASKED = EVICTED = 2_000
 """Tenants that are asked for, so that they have all that a request needs."""
+
+LIVE = 20_000
+"""Tenants that were asked for lately when the server's clock is set."""
+
+SET_BY = 20.0
+"""Seconds."""
 
 QUIET = 5.0
 
@@ -191,6 +198,8 @@ class Life:
             await asyncio.sleep(QUIET)
         async with self._phase(f"{EVICTED:,} tenants take the places of others"):
             await self._ask(range(self._tenants, self._tenants + EVICTED))
+        await self._ask(range(self._tenants + EVICTED - LIVE, self._tenants))
+        await self._set_clock()
         async with self._phase("drops everything"):
             self._cache.resolver.flush()
             await asyncio.sleep(QUIET)
@@ -208,6 +217,17 @@ class Life:
     async def _take_first_tokens(self) -> None:
         async with self._phase("takes first tokens"):
             await self._cache.warm_up.wait()
+
+    async def _set_clock(self) -> None:
+        limiter = self._cache._parts.limiter
+        self._add("live meters", len(limiter._meters.of_tenants), "")
+        async with self._phase("the server's clock is set"):
+            limiter.clock_moved(SET_BY)
+        async with self._phase("hands its minute over"):
+            granted: dict[str, int] = {}
+            await limiter.enter_windows()
+            for _ in limiter.hand_over(granted):
+                await asyncio.sleep(0)
 
     async def _ask(self, numbers: range) -> None:
         for start in range(0, len(numbers), 10):

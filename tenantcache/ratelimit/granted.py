@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from tenantcache.ratelimit.meter import Meter
 from tenantcache.ratelimit.meters import Meters
 
-STEP = 500
-"""Live meters a step: 3 ms."""
+STEP = 200
+"""Live meters a step: 2 ms."""
 
 
 def count_granted(

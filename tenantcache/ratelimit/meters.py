@@ -31,8 +31,8 @@ PLACED = 50
 MADE = 64
 """Meters that are made of those at rest between two breaths of the event loop: a millisecond."""
 
-ENTERED = 500
-"""Meters that enter their windows between two breaths of the event loop: 3 ms."""
+ENTERED = 200
+"""Meters that enter their windows between two breaths of the event loop: 2 ms."""
 
 STEP = 1_000
 """Meters that are looked at between two breaths of the event loop: 0.2 ms."""

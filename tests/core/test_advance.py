@@ -9,7 +9,7 @@ import pytest
 
 from tenantcache.ratelimit.core.ledger import Take
 from tenantcache.ratelimit.core.policy import ReservePolicy
-from tenantcache.ratelimit.core.reservation import Reservation
+from tenantcache.ratelimit.core.reservation import Reservation, one_version
 from tenantcache.ratelimit.core.windows import Debit, Window
 from tenantcache.tenant import Limits
 from tests.core.test_reservation import NOON, Counters, minute
@@ -489,16 +489,62 @@ def test_what_is_on_its_way_when_the_clock_is_set_grants_nothing_in_advance(coun
 # Giving back.
 
 
-@pytest.mark.parametrize(("second", "left"), [(60.9, 4), (61.0, 0)])
-def test_what_was_held_goes_back_only_when_all_have_left_the_minute_before(
-    counters: Counters, second: float, left: int
-) -> None:
-    """It may have been spent there, and a process whose clock is behind must see it there."""
-    r = with_reserve(counters)
-    r.spend(NOON + second, 0)
-    if (take := r.release(NOON + second)) is not None:
+def release(r: Reservation, counters: Counters, now: float) -> None:
+    assert r.spend(now, 0)
+    if (take := r.release(now)) is not None:
         counters.send(take)
-    assert counters.values[QUARTER] == left
+
+
+@pytest.mark.parametrize("spent", [0, 1, 3, 4])
+@pytest.mark.parametrize(("second", "stays"), [(0.0, True), (0.9, True), (1.0, False)])
+def test_what_was_spent_of_it_goes_back_only_when_all_have_left_that_minute(
+    counters: Counters, second: float, stays: bool, spent: int
+) -> None:
+    """A process whose clock is behind must see it there."""
+    r = with_reserve(counters)
+    for _ in range(spent):
+        assert r.spend(NOON + 70, 1)
+    release(r, counters, NOON + 120 + second)
+    assert counters.values[QUARTER] == (spent if stays else 0)
+
+
+def test_what_was_spent_of_the_minute_alone_does_not_keep_it(counters: Counters) -> None:
+    r = with_reserve(counters)
+    of_minute = counters.values[minute(0)]
+    assert of_minute > 1
+    for _ in range(of_minute - 1 + 2):
+        assert r.spend(NOON + 1, 1)
+    release(r, counters, NOON + 60)
+    assert counters.values[QUARTER] == 2
+
+
+def test_what_was_spent_two_minutes_before_does_not_keep_it(counters: Counters) -> None:
+    r = with_reserve(counters)
+    assert spendable(r, NOON + 70) == 4
+    release(r, counters, NOON + 180)
+    assert counters.values[QUARTER] == 0
+
+
+def test_what_was_spent_in_another_quarter_does_not_keep_it(counters: Counters) -> None:
+    r = with_reserve(counters, NOON + 800)
+    take = planned(r.plan(NOON + 801, 500, 4, ahead=True))
+    assert r.settle(take, counters.send(take), NOON + 801) is None
+    assert spendable(r, NOON + 890) == 4 <= counters.values[NEXT]
+    release(r, counters, NOON + 900)
+    assert counters.values[NEXT] == 0
+
+
+def test_what_was_spent_before_it_rested_is_not_known(counters: Counters) -> None:
+    """So all of it is lost if it ends in the same second, and nothing one minute later."""
+    for later, left in ((0, 4), (60, 0)):
+        counters.values.clear()
+        r = with_reserve(counters)
+        assert r.spend(NOON + 61, 1)
+        r.drain()
+        resting = r.rest(NOON + 120.1, lambda resting: resting)
+        assert resting is not None
+        release(Reservation.resumed(resting, one_version), counters, NOON + 120.2 + later)
+        assert counters.values[QUARTER] == left
 
 
 @pytest.mark.parametrize(("second", "left"), [(60.9, 30), (61.0, 12)])

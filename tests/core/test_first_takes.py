@@ -64,7 +64,7 @@ def test_a_tenant_that_was_not_asked_for_needs_no_second_take(counters: Counters
     assert first(counters).plan_second(START, PROCESSES) is None
 
 
-@pytest.mark.parametrize(("before", "learns"), [(300, True), (301, False)])
+@pytest.mark.parametrize(("before", "learns"), [(196, True), (204, False)])
 def test_nothing_is_expected_of_a_tenant_that_is_not_far_below_its_limit(
     counters: Counters, before: int, learns: bool
 ) -> None:

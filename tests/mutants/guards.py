@@ -1275,7 +1275,7 @@ MUTANTS = [
     Mutant(
         "starts: nothing is expected of a tenant near its limit",
         FORECAST,
-        "max(peak, mean * processes) > policy.learns_below * limit",
+        "taken > policy.learns_most * limit",
         "False",
         RESERVATIONS,
     ),
@@ -1444,10 +1444,17 @@ MUTANTS = [
         RESERVATIONS,
     ),
     Mutant(
-        "advance: what was held stays while others may be in the minute before",
+        "advance: what was spent stays while others may be in the minute before",
         MINUTE_COUNTERS,
-        "if is_first or has_begun(now, self.number):",
-        "if True:",
+        "if not is_first and not has_begun(now, self.number):",
+        "if False:",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "advance: what was spent before a rest is not known",
+        MINUTE_COUNTERS,
+        "        self._spent_before = self._quarter.taken  # it is not known, and may have been all\n",
+        "",
         RESERVATIONS,
     ),
     Mutant(

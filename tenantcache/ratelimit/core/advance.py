@@ -15,8 +15,7 @@ Rules:
   goes back at once: it would be missing in each of the minutes.
 * Tokens are lost if their counters are of another version than the minute's, or if the server's clock was set. A clock
   that was set back may have been in later minutes before: their quarter is not reserved any more.
-* What was held does not go back while another process may be in the minute before, in which it may have been spent.
-  Then it is lost.
+* What was spent in the minute before does not go back while another process may be in that minute. Then it is lost.
 """
 
 from __future__ import annotations
@@ -171,6 +170,10 @@ class Advance(Ledger):
     def owe(self, tokens: int) -> None:
         """So many tokens were spent in the minute that ends, and its counter does not have them: they stay debited."""
         self.overshoot -= min(max(0, tokens), self.overshoot)
+
+    def lose(self, tokens: int) -> None:
+        """So many of what is given up were spent in the minute before, in which others may be: they stay debited."""
+        self.overshoot -= min(tokens, max(0, self.overshoot))
 
     def give_up(self) -> None:
         """Give everything up; the counters hold it until it is given back."""

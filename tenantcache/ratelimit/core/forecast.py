@@ -167,7 +167,10 @@ class Forecast:
         return whether that is so. `of_day`: tokens a minute of each process, by the day's counter."""
         policy, peak = self.policy, self.usage.peak()
         mean = max(of_day, policy.demand_behind(self.usage.before / processes))
-        if not mean or not self.demand.is_new or max(peak, mean * processes) > policy.learns_below * limit:
+        taken = processes * (mean + policy.margin * sqrt(mean))
+        if not mean or not self.demand.is_new or taken > policy.learns_most * limit:
+            return False
+        if peak > policy.learns_below * limit:
             return False
         self.demand.mean = mean
         return True

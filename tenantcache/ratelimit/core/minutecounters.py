@@ -37,7 +37,7 @@ class Settled(NamedTuple):
 
 
 class MinuteCounters:
-    __slots__ = ("_minute", "_quarter", "_slides", "_version_of", "number")
+    __slots__ = ("_minute", "_quarter", "_slides", "_spent_before", "_version_of", "number")
 
     def __init__(self, number: int, version_of: VersionOf, *, slides: bool) -> None:
         self.number: int = number
@@ -45,6 +45,8 @@ class MinuteCounters:
         self._version_of = version_of
         self._quarter = Advance(number)
         self._quarter.follow(version_of(number))
+        self._spent_before = 0
+        """Tokens of the quarter that were spent in the minute before, as far as that is of the same quarter."""
         self.begin()
 
     def begin(self) -> None:
@@ -77,12 +79,14 @@ class MinuteCounters:
 
     # Time.
 
-    def enter(self, number: int) -> int:
-        """Enter a later minute; return the tokens that are reserved of it.
+    def enter(self, number: int, spent: int) -> int:
+        """Enter a later minute; return the tokens that are reserved of it. `spent` tokens were in the one that ends.
 
         If its version is not known, they may not be spent: they are claimed anew, or go back.
         """
         self._quarter.owe(-self._minute.overshoot)
+        is_next = number == self.number + 1 and quarter_of(number) == self._quarter.quarter
+        self._spent_before = max(0, spent - self._minute.taken) if is_next else 0
         self.number = number
         self.begin()
         self._quarter.enter(number)
@@ -139,6 +143,7 @@ class MinuteCounters:
     def resume(self, resting: RestingCounters) -> None:
         self.number = resting.number
         self._quarter.resume(resting)
+        self._spent_before = self._quarter.taken  # it is not known, and may have been all
 
     # Taking.
 
@@ -220,10 +225,9 @@ class MinuteCounters:
         """
         self._minute.overshoot += self._minute.taken - spent
         self._minute.taken = spent
-        if is_first or has_begun(now, self.number):
-            self._quarter.give_up()
-        else:
-            self._quarter.forget(self.number)
+        self._quarter.give_up()
+        if not is_first and not has_begun(now, self.number):
+            self._quarter.lose(self._spent_before)
 
     def leave(self) -> None:
         """Other counters go on from what is granted here. Overshoot stays in those that are left."""

@@ -65,7 +65,7 @@ class MinuteWindow(MinuteTokens):
         passed, start = number - self.number, number * MINUTE
         goes_on = self._edge.enter(self._used, is_next=passed == 1) and self.refusal.is_used_up
         self._forecast.close(self.spent, passed, start)
-        self._hold(self._counters.enter(number))
+        self._hold(self._counters.enter(number, 0 if self.limit is None else self.spent))
         self.refusal = OPEN.used_up(goes_on)
         self.set_low_water_mark(float(start))
 
