@@ -23,8 +23,9 @@ PLAIN = "create table tenants (id integer primary key, subdomain text unique, cu
 
 
 @pytest.fixture
-async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_database_url)
+async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """With our schema, which costs as much as adopting; some classes of tests begin without it."""
+    connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
@@ -571,8 +572,8 @@ class TestTheLog:
             await db.execute(statement)
         assert await logged(db, "select 1") == set(), "it is published already"
 
-    async def test_is_published_after_the_commit(self, db: asyncpg.Connection, empty_database_url: str) -> None:
-        other = await asyncpg.connect(empty_database_url)
+    async def test_is_published_after_the_commit(self, db: asyncpg.Connection, database_url: str) -> None:
+        other = await asyncpg.connect(database_url)
         async with db.transaction():
             await db.execute("update tenants set title = 'Other'")
             assert await other.fetchval("select tenantcache.publish(1000)") == "nothing"
@@ -644,6 +645,12 @@ class TestIndexes:
         "varchar(20)": "'key-' || i",
         "our_text": "'key-' || i",
     }
+
+    @pytest.fixture
+    async def db(self, empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(empty_database_url)
+        yield connection
+        await connection.close()
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -742,6 +749,12 @@ class TestIndexes:
 
 
 class TestFaults:
+    @pytest.fixture
+    async def db(self, empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(empty_database_url)
+        yield connection
+        await connection.close()
+
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
@@ -882,6 +895,12 @@ class TestFaults:
 
 
 class TestAgain:
+    @pytest.fixture
+    async def db(self, empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(empty_database_url)
+        yield connection
+        await connection.close()
+
     async def test_the_same_changes_nothing(self, db: asyncpg.Connection) -> None:
         await db.execute(f"{PLAIN})")
         await adopt(db)
@@ -960,7 +979,7 @@ async def shape(db: asyncpg.Connection) -> list[Any]:
 
 
 async def test_what_is_excluded_never_leaves_postgres(
-    db: asyncpg.Connection, empty_database_url: str, redis_url: str
+    db: asyncpg.Connection, database_url: str, redis_url: str
 ) -> None:
     await db.execute(f"""
         create table customers (id uuid primary key, slug text unique, domain text unique, colour text,
@@ -970,9 +989,7 @@ async def test_what_is_excluded_never_leaves_postgres(
     excluded = ["password_hash", "api_key", '"Card Number"']
     names = {"subdomain": "slug", "custom_domain": "domain", "attributes": ["*"], "exclude": excluded}
     assert await adopt(db, "customers", **names) == []
-    settings = Settings(
-        database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"], warm_up=False
-    )
+    settings = Settings(database_url=database_url, redis_url=redis_url, base_domains=["example.com"], warm_up=False)
     async with TenantCache(settings) as cache:
         tenants = [await cache.resolve("acme.example.com"), await cache.resolve("acme.io")]
         tenants += (await cache.get_many([ACME])).values()
@@ -999,9 +1016,7 @@ async def test_what_is_excluded_never_leaves_postgres(
     assert "scarlet" in told and not any(secret in told for secret in secrets)
 
 
-async def test_an_engine_serves_an_adopted_table(
-    db: asyncpg.Connection, empty_database_url: str, redis_url: str
-) -> None:
+async def test_an_engine_serves_an_adopted_table(db: asyncpg.Connection, database_url: str, redis_url: str) -> None:
     await db.execute(f"""
         create table customers (id uuid primary key, slug varchar(63) unique, domain text unique, live boolean,
             quota int, password_hash text, colour text);
@@ -1009,7 +1024,7 @@ async def test_an_engine_serves_an_adopted_table(
     """)
     names = {"subdomain": "slug", "custom_domain": "domain", "status": "live", "per_minute": "quota"}
     await adopt(db, "customers", **names, attributes=["*"], exclude=["password_hash"])
-    settings = Settings(database_url=empty_database_url, redis_url=redis_url, base_domains=["example.com"])
+    settings = Settings(database_url=database_url, redis_url=redis_url, base_domains=["example.com"])
     async with TenantCache(settings) as cache:
         tenant = await cache.resolve("acme.example.com")
         assert tenant is not None

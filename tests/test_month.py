@@ -117,6 +117,7 @@ async def test_what_it_bills_a_server_bills(
     await link.close()
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_that_were_asked_for() -> None:
     day = Life([5.0], [Limits(6_000, 1_000_000)], 2, EPOCH, Random(1), Course(), warm_up=True).run(EPOCH + DAY)
     assert day.answers.requests == pytest.approx(5 * DAY, rel=0.01)

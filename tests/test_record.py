@@ -325,7 +325,10 @@ def test_a_file_that_cannot_be_written_is_told_first(redis_url: str, tmp_path: P
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_signals_are_passed_on(redis_url: str, number: signal.Signals) -> None:
     program = f"""
         import signal, sys, time

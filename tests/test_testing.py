@@ -28,6 +28,8 @@ from tenantcache.testing import FakeClock, MemoryCache, TenantTable
 from tests.asgi import get
 
 DOCS = Path(__file__).parents[1] / "docs" / "testing.md"
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:faker")
+"""Faker has a plugin that takes half a second to load."""
 
 
 def run_python(*arguments: str, cwd: Path) -> str:
@@ -47,7 +49,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
     files |= {"values.py": values, "test_values.py": value_tests}
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    output = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", cwd=tmp_path)
+    output = run_python(*PYTEST, "-W", "error::RuntimeWarning", cwd=tmp_path)
     assert "15 passed" in output
     run_python("-c", script, cwd=tmp_path)
     other = tmp_path / "other"
@@ -55,7 +57,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
     (other / "conftest.py").write_text(conftest, encoding="utf-8")
     test = "def test(tenant_cache):\n    assert tenant_cache.settings.base_domains == ('example.com',)\n"
     (other / "test_settings.py").write_text(test, encoding="utf-8")
-    assert "1 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=other)
+    assert "1 passed" in run_python(*PYTEST, cwd=other)
 
 
 def test_nothing_is_imported_until_a_fixture_is_used(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_nothing_is_imported_until_a_fixture_is_used(tmp_path: Path) -> None:
         "    assert 'tenantcache.engine' in sys.modules\n",
         encoding="utf-8",
     )
-    assert "2 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+    assert "2 passed" in run_python(*PYTEST, cwd=tmp_path)
 
 
 async def home(request: Request) -> PlainTextResponse:
@@ -209,7 +211,7 @@ def test_middlewares_get_their_own_engine_back(tmp_path: Path) -> None:
         "    assert statuses('acme.testserver') == [200] * 3\n",
         encoding="utf-8",
     )
-    assert "3 passed" in run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+    assert "3 passed" in run_python(*PYTEST, cwd=tmp_path)
 
 
 def test_websockets(as_tenant: AsTenant) -> None:

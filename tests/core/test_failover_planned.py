@@ -104,7 +104,7 @@ SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 def test_the_walks_find_each_rule_that_is_left_out(name: str) -> None:
     with short_dwell() as patch:
         SABOTAGE[name](patch)
-        assert any(live(seed, cut_off).over_admitted() for seed in range(60))
+        assert any(live(seed, cut_off).over_admitted() for seed in [4, 2, *range(60)])
 
 
 # A fleet that is all there.
@@ -120,7 +120,7 @@ def governed_fleet(limit: int = 40, size: int = 4) -> World:
     return world
 
 
-@pytest.mark.parametrize("second", range(0, 60, 6))
+@pytest.mark.parametrize("second", range(0, 60, effort(18, 6)))
 def test_a_planned_move_takes_the_next_edge_and_loses_nothing(second: int) -> None:
     world = governed_fleet()
     world.demand = (2,)  # more than the limit

@@ -83,6 +83,7 @@ async def test_a_deployment_costs_a_few_commands_for_each_group(
 async def test_what_a_fleet_gives_back_is_there_to_take(many_tenants: str, redis_url: str) -> None:
     """A stop takes nothing of a limit away but what was spent."""
     async with fleet(many_tenants, redis_url, 2) as caches:
+        minute = time.time() // 60
         tenant = await caches[0].resolve("t1.example.com")
         assert tenant is not None
         for cache in caches:
@@ -94,4 +95,5 @@ async def test_what_a_fleet_gives_back_is_there_to_take(many_tenants: str, redis
         assert found is not None
         left = {quota.name: quota.remaining for quota in await cache.peek(found)}
     assert left["day"] == 100_000 - 2
-    assert left["minute"] in (600 - 2, 600), "600 if another minute has begun"
+    is_same_minute = time.time() // 60 == minute
+    assert left["minute"] in ({600 - 2} if is_same_minute else {600 - 2, 600 - 1, 600})

@@ -299,7 +299,7 @@ async def processes(database_url: str, redis_url: str, count: int = 2) -> AsyncI
 
 @pytest.mark.parametrize(
     "how",
-    ["transaction", "key", pytest.param("tag", marks=pytest.mark.slow), pytest.param("set", marks=pytest.mark.slow)],
+    ["key", *(pytest.param(how, marks=pytest.mark.slow) for how in ("transaction", "tag", "set"))],
 )
 async def test_two_processes_follow_each_change(database_url: str, redis_url: str, how: str) -> None:
     connection = await asyncpg.connect(database_url)
