@@ -628,8 +628,7 @@ class TestReaders:
 class TestIndexes:
     """A look-up reads what it finds, by our index of aliases and the key's own, and never a table to its end."""
 
-    COUNT = 10_000
-    """With 4,000, reading a table to its end is what the planner thinks cheaper; from 7,000 on it takes the index."""
+    COUNT = 20_000
     KEYS: ClassVar = {
         "integer": "i",
         "uuid": "md5(i::text)::uuid",
