@@ -1797,8 +1797,15 @@ MUTANTS = [
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
         ISOLATION,
-        "max(self._since + ISOLATED_FOR, self._awake_since + ISOLATED_FOR, known_until)",
-        "known_until",
+        "max(isolated_since + ISOLATED_FOR, known_until + KNOWN_LATER)",
+        "known_until + KNOWN_LATER",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: another process may know a later minute",
+        ISOLATION,
+        "known_until + KNOWN_LATER)",
+        "known_until)",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1811,8 +1818,8 @@ MUTANTS = [
     Mutant(
         "failover: a process that stood still does not decide by itself",
         ISOLATION,
-        "self._awake_since + ISOLATED_FOR, ",
-        "",
+        "max(self._since, self._awake_since)",
+        "self._since",
         OF_FAILOVER,
     ),
     Mutant(

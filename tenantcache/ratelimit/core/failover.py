@@ -52,8 +52,9 @@ Rules
    the last store, others may have been granted all of the limit, so it spends what it holds. When a store comes back,
    it asks that store from the next minute on, or once the minute is handed over (`handover.py`). A minute is its own
    only if it has been isolated for ISOLATED_FOR seconds before it: processes that notice a little later are then
-   isolated at the edge as well. If a process was isolated until shortly before an edge, it spends only what it holds in
-   that minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
+   isolated at the edge as well. It must also begin KNOWN_LATER seconds after all that this process knows: another one
+   may know a little more. If a process was isolated until shortly before an edge, it spends only what it holds in that
+   minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
    log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. A row that is
    being changed does end it, although it does not say what counts: others may have read it just before, and the commit
    may take any time. A process that stood still while it was isolated does not know what came back meanwhile: it may

@@ -24,6 +24,11 @@ STOOD_STILL = 1.0
 ISOLATED_FOR by what it takes to hear of a store that is back."""
 
 
+KNOWN_LATER = 2.0
+"""Seconds by which what another process knows may end later than what this one knows: it has pulled the log later, or
+has heard Redis later. If it is not sure of its isolation when Redis is back, it takes tokens of what it knows."""
+
+
 class Isolation:
     """Both minutes are -1 until there is one."""
 
@@ -61,7 +66,8 @@ class Isolation:
             return
         if self._since is None:
             self._since = now
-        if minute * MINUTE >= max(self._since + ISOLATED_FOR, self._awake_since + ISOLATED_FOR, known_until):
+        isolated_since = max(self._since, self._awake_since)
+        if minute * MINUTE >= max(isolated_since + ISOLATED_FOR, known_until + KNOWN_LATER):
             self.own_minute, self._last = minute, now
         elif now >= self._since + SURE_AFTER:
             self.lost_minute, self._last = minute, now
