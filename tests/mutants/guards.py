@@ -1816,6 +1816,20 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "failover: a process that was not sure of its isolation takes nothing when others may decide by themselves",
+        ISOLATION,
+        "return max(self._last, self._doubted)",
+        "return self._last",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a log that is lost is no doubt while Redis does not fail",
+        FAILOVER,
+        "doubted = not has_log and self.redis.failed_at >= self.agreement.pulled",
+        "doubted = not has_log",
+        OF_FAILOVER,
+    ),
+    Mutant(
         "failover: a process that stood still does not decide by itself",
         ISOLATION,
         "max(self._since, self._awake_since)",

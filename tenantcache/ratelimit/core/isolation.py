@@ -35,32 +35,40 @@ class Isolation:
     lost_minute: int
     own_minute: int
 
-    __slots__ = ("_awake_since", "_connected", "_last", "_looked", "_since", "lost_minute", "own_minute")
+    __slots__ = ("_awake_since", "_connected", "_doubted", "_last", "_looked", "_since", "lost_minute", "own_minute")
 
     def __init__(self) -> None:
         self.own_minute = self.lost_minute = -1
         """The last minute in which this process decides by itself, and in which it spends what it holds."""
         self._since: float | None = None
-        # When it last was isolated.
-        self._last = -inf
+        # When it last was isolated, and when another process last may have been.
+        self._last = self._doubted = -inf
         # When it last looked, and since when it has done so several times a second.
         self._looked = self._awake_since = -inf
         # The last two minutes at whose edges neither this process nor another one was isolated.
         self._connected = (-1, -1)
 
-    def note(self, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float) -> None:
+    def note(
+        self, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float, doubted: bool
+    ) -> None:
         """To be called several times a second. Minutes that start before `known_until` are known: tokens of them may
         have been taken in advance. `seen`: when a store was last asked what it has answered.
 
         Once it is sure, isolation lasts until the log is back. A Redis that answers again ends it only for processes
-        that knew the running minute to be in Redis. The others may be isolated for much longer.
+        that knew the running minute to be in Redis. The others may be isolated for much longer. `doubted`: this process
+        would not know if another one is, since the log is lost, and Redis has failed since.
         """
         minute = minute_at(now)
         self._notice_pause(now)
         is_sure = self._since is not None and now >= self._since + SURE_AFTER
         if not isolated and (has_log or not is_sure):
             self._since = None
-            if minute * MINUTE <= self._last + ISOLATED_FOR and minute not in (self.own_minute, *self._connected):
+            if doubted:
+                self._doubted = now
+            elif minute * MINUTE <= self._last_alone + ISOLATED_FOR and minute not in (
+                self.own_minute,
+                *self._connected,
+            ):
                 self.lost_minute = minute
             self._note_connected(seen)
             return
@@ -82,8 +90,13 @@ class Isolation:
 
     def _note_connected(self, seen: float) -> None:
         minute = minute_at(seen + SEEN_BEFORE)
-        if minute_at(seen) < minute != self._connected[1] and minute * MINUTE > self._last + ISOLATED_FOR:
+        if minute_at(seen) < minute != self._connected[1] and minute * MINUTE > self._last_alone + ISOLATED_FOR:
             self._connected = self._connected[1], minute
+
+    @property
+    def _last_alone(self) -> float:
+        """When this process or another one may have been isolated last."""
+        return max(self._last, self._doubted)
 
     def standing_of(self, minute: int) -> MinuteStanding | None:
         """None if the row decides."""
@@ -108,6 +121,7 @@ class Isolation:
     def clock_moved(self, seconds: float) -> None:
         """The server's clock was set by so much."""
         self._last += seconds
+        self._doubted += seconds
         self._looked += seconds
         self._awake_since += seconds
         if seconds < 0:
