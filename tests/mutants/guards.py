@@ -1816,6 +1816,13 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "handover: a process that could not report when it left is another holder afterwards",
+        COORDINATOR,
+        "self.holder.abandon()",
+        "pass",
+        COUNTERS,
+    ),
+    Mutant(
         "failover: a process that was not sure of its isolation takes nothing when others may decide by themselves",
         ISOLATION,
         "return max(self._last, self._doubted)",
