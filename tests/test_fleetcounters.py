@@ -44,6 +44,7 @@ class FakeChoices:
         self.holds: list[bool] = []
         self.registers_none = False
         self.left = 0
+        self.holders: list[UUID] = []
         self._clock = clock
 
     async def choose(self, proposal: Proposal) -> bool:
@@ -68,6 +69,7 @@ class FakeChoices:
 
     async def hold(self, process: UUID, version: int, *, holds: bool) -> Held:
         self._require_up()
+        self.holders.append(process)
         self.holds.append(holds)
         if self.registers_none:
             raise StoreError("the fake database did not answer in time")
@@ -556,6 +558,18 @@ async def test_a_process_that_has_decided_by_itself_does_not_leave_in_order(cloc
     fleet.counters.failover.isolation.own_minute = fleet.minute().number
     await fleet.counters.close()
     assert (fleet.choices.reports, fleet.choices.left) == ([], 0)
+
+
+async def test_what_a_process_has_spent_is_waited_for_if_it_could_not_report_when_it_left(clock: FakeClock) -> None:
+    """It may be opened again in the same minute, and is another holder then."""
+    fleet = Fleet(clock)
+    await fleet.open()
+    fleet.choices.failing = True
+    await fleet.counters.close()
+    fleet.choices.failing = False
+    await fleet.open()
+    assert len(set(fleet.choices.holders)) == 2
+    await fleet.counters.close()
 
 
 async def test_a_process_that_postgres_does_not_know_takes_nothing_from_redis(clock: FakeClock) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from tenantcache.errors import POSTGRES_FAILURES
 from tenantcache.ratelimit.core.failover import Failover
@@ -73,9 +72,11 @@ class Coordinator:
         tasks, self._tasks = self._tasks, []
         await stop(*tasks)
         if tasks:
-            with suppress(*POSTGRES_FAILURES):
+            try:
                 await self.days.write(self._server_now())
                 await self.holder.leave(self._server_now)
+            except POSTGRES_FAILURES:
+                self.holder.abandon()
 
     def start_anew(self, failover: Failover) -> None:
         """In a forked child."""

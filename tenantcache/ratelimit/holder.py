@@ -112,5 +112,10 @@ class Holder:
             report = await self._count(server_now) or await self._count(server_now)
         if report is not None and not self._failover.isolation.has_spent_alone(report.minute):
             await self.report(report, leaves=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Be another holder from now on, if any. What the one before has spent and not reported is waited for until its
+        lease ends: the engine may be opened again in the same minute, and does not know of it."""
         self._failover.handover.start_anew()
         self.start_anew(self._failover)

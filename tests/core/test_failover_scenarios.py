@@ -47,9 +47,9 @@ note = Isolation.note
 
 
 def hearing_the_log(
-    self: Isolation, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float
+    self: Isolation, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float, doubted: bool
 ) -> None:
-    note(self, now, isolated=isolated, has_log=True, known_until=known_until, seen=seen)
+    note(self, now, isolated=isolated, has_log=True, known_until=known_until, seen=seen, doubted=doubted)
 
 
 def change(patch: Patch, state: RedisState, event: RedisEvent, becomes: RedisState) -> None:

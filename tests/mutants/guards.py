@@ -1804,8 +1804,15 @@ MUTANTS = [
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
         ISOLATION,
-        "max(self._since + ISOLATED_FOR, self._awake_since + ISOLATED_FOR, known_until)",
-        "known_until",
+        "max(isolated_since + ISOLATED_FOR, known_until + KNOWN_LATER)",
+        "known_until + KNOWN_LATER",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: another process may know a later minute",
+        ISOLATION,
+        "known_until + KNOWN_LATER)",
+        "known_until)",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1816,10 +1823,31 @@ MUTANTS = [
         OF_FAILOVER,
     ),
     Mutant(
+        "handover: a process that could not report when it left is another holder afterwards",
+        COORDINATOR,
+        "self.holder.abandon()",
+        "pass",
+        COUNTERS,
+    ),
+    Mutant(
+        "failover: a process that was not sure of its isolation takes nothing when others may decide by themselves",
+        ISOLATION,
+        "return max(self._last, self._doubted)",
+        "return self._last",
+        OF_FAILOVER,
+    ),
+    Mutant(
+        "failover: a log that is lost is no doubt while Redis does not fail",
+        FAILOVER,
+        "doubted = not has_log and self.redis.failed_at >= self.agreement.pulled",
+        "doubted = not has_log",
+        OF_FAILOVER,
+    ),
+    Mutant(
         "failover: a process that stood still does not decide by itself",
         ISOLATION,
-        "self._awake_since + ISOLATED_FOR, ",
-        "",
+        "max(self._since, self._awake_since)",
+        "self._since",
         OF_FAILOVER,
     ),
     Mutant(

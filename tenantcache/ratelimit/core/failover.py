@@ -52,13 +52,15 @@ Rules
    the last store, others may have been granted all of the limit, so it spends what it holds. When a store comes back,
    it asks that store from the next minute on, or once the minute is handed over (`handover.py`). A minute is its own
    only if it has been isolated for ISOLATED_FOR seconds before it: processes that notice a little later are then
-   isolated at the edge as well. If a process was isolated until shortly before an edge, it spends only what it holds in
-   that minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
-   log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. A row that is
-   being changed does end it, although it does not say what counts: others may have read it just before, and the commit
-   may take any time. A process that stood still while it was isolated does not know what came back meanwhile: it may
-   have been isolated until it woke, and does not decide by itself soon after. So a fleet that loses everything
-   together, and gets it back, exceeds no limit.
+   isolated at the edge as well. It must also begin KNOWN_LATER seconds after all that this process knows: another one
+   may know a little more. If a process was isolated until shortly before an edge, it spends only what it holds in that
+   minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
+   log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. Those were not
+   sure of their isolation, and others may have been sure. So they take nothing of a minute that begins before the log
+   is back, or shortly after that. A row that is being changed does end it, although it does not say what counts: others
+   may have read it just before, and the commit may take any time. A process that stood still while it was isolated does
+   not know what came back meanwhile: it may have been isolated until it woke, and does not decide by itself soon after.
+   So a fleet that loses everything together, and gets it back, exceeds no limit.
 8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
    the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
    Redis is not asked whether it counts, since that is billed: PING alone tells of it.
@@ -203,7 +205,10 @@ class Failover:
         known_until = -inf if self._postgres_is_broken(now) else self.agreement.settled_until
         seen = max(self.redis.asked, self.agreement.heard)
         isolated, has_log = self.is_isolated(now), self._has_log(now)
-        self.isolation.note(now, isolated=isolated, has_log=has_log, known_until=known_until, seen=seen)
+        doubted = not has_log and self.redis.failed_at >= self.agreement.pulled
+        self.isolation.note(
+            now, isolated=isolated, has_log=has_log, known_until=known_until, seen=seen, doubted=doubted
+        )
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's clock was set by so much, to `now`: what happened here, and what is due, has other times by it.

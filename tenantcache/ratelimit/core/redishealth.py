@@ -84,7 +84,16 @@ TRANSITIONS: Mapping[RedisState, Mapping[RedisEvent, RedisState]] = {
 class RedisHealth:
     """`has_redis`: whether this process may count in Redis."""
 
-    __slots__ = ("_answering_since", "_failing_since", "_failing_until", "_heard", "asked", "reason", "state")
+    __slots__ = (
+        "_answering_since",
+        "_failing_since",
+        "_failing_until",
+        "_heard",
+        "asked",
+        "failed_at",
+        "reason",
+        "state",
+    )
 
     def __init__(self, *, has_redis: bool) -> None:
         self.state = RedisState.ANSWERING if has_redis else RedisState.ABSENT
@@ -95,6 +104,8 @@ class RedisHealth:
         # The last answer was asked for then, however long ago.
         self.asked = -inf
         self._failing_since = self._failing_until = -inf
+        # When it last failed.
+        self.failed_at = -inf
 
     def answered(self, event: RedisEvent, asked: float, now: float) -> None:
         """Redis has answered `now` what was asked at `asked`: `PINGED` or `COUNTED`."""
@@ -112,6 +123,7 @@ class RedisHealth:
             self._failing_since = now
         self.state = TRANSITIONS[self.state].get(event, self.state)
         self.reason = why
+        self.failed_at = now
         self._heard = -inf
         self._failing_until = self._failing_until if asked is None else asked
 
@@ -122,6 +134,7 @@ class RedisHealth:
         self.asked += seconds
         self._failing_since += seconds
         self._failing_until += seconds
+        self.failed_at += seconds
 
     @property
     def answers(self) -> bool:
