@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tenantcache import Settings, TenantCache, TenantMiddleware, lifecycle
+from tenantcache import Settings, TenantCache, TenantMiddleware
 from tenantcache.runtime import clock as clocks
 from tests.asgi import get
 
@@ -58,7 +58,7 @@ async def test_a_change_is_seen_however_old_the_entry(database_url: str, stale_i
 
 
 async def test_what_is_past_its_ttl_is_read_again_in_the_background_without_any_stale_if_error(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
     """That is all there is to find out what was written while the triggers were off."""
     database = await asyncpg.connect(database_url)
@@ -72,7 +72,6 @@ async def test_what_is_past_its_ttl_is_read_again_in_the_background_without_any_
         stale_if_error=0,
     )
     clock = MovableClock()
-    monkeypatch.setattr(lifecycle, "REFRESH_INTERVAL", 3600)  # the test says when
     async with TenantCache(settings, clock=clock) as cache:
         app = TenantMiddleware(say_name, cache=cache)
         for _ in range(2):

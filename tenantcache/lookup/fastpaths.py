@@ -65,6 +65,8 @@ class FastPaths:
         path decides.
         """
         reservation, valid_until, offset = path.reservation, self._freshness.valid_until, self._server_time.offset
+        if reservation.hot_until == NEVER:
+            reservation.follow_clock()
         server_now = now + offset
         if now >= valid_until or server_now >= reservation.until or self._is_elsewhere():
             return False
