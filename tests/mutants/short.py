@@ -48,7 +48,7 @@ ENOUGH: Mapping[str, tuple[str, ...]] = {
     "advance: a minute has what the quarter's counter leaves": (
         IN_ADVANCE + "test_a_minute_has_what_the_quarters_counter_leaves",
     ),
-    "advance: what was held stays while others may be in the minute before": (
+    "advance: what was spent stays while others may be in the minute before": (
         IN_ADVANCE + "test_what_was_held_goes_back_only_when_all_have_left_the_minute_before",
     ),
     "advance: what was reserved in a lost counter is of the minute": (
