@@ -49,7 +49,7 @@ ENOUGH: Mapping[str, tuple[str, ...]] = {
         IN_ADVANCE + "test_a_minute_has_what_the_quarters_counter_leaves",
     ),
     "advance: what was spent stays while others may be in the minute before": (
-        IN_ADVANCE + "test_what_was_held_goes_back_only_when_all_have_left_the_minute_before",
+        IN_ADVANCE + "test_what_was_spent_of_it_goes_back_only_when_all_have_left_that_minute",
     ),
     "advance: what was reserved in a lost counter is of the minute": (
         IN_ADVANCE + "test_a_lost_counter_takes_what_was_reserved_into_the_minute",
