@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from tests.freshness.network import Link
 from tests.freshness.process import Process
 from tests.freshness.world import ALIASES, World
 
@@ -51,17 +52,15 @@ class Trouble:
         return f"suspend {process.name} for {seconds} s"
 
     def _cut(self) -> str:
-        link = self._rng.choice(list(self._process().links.values()))
-        if link.state == "up":
-            link.cut()
-        else:
-            link.heal()
-        return f"{link.name} {link.state}"
+        return self._break_or_heal(Link.cut)
 
     def _swallow(self) -> str:
+        return self._break_or_heal(Link.swallow)
+
+    def _break_or_heal(self, break_link: Callable[[Link], None]) -> str:
         link = self._rng.choice(list(self._process().links.values()))
         if link.state == "up":
-            link.swallow()
+            break_link(link)
         else:
             link.heal()
         return f"{link.name} {link.state}"
