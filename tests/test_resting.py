@@ -203,6 +203,25 @@ async def test_one_that_is_woken_while_its_slot_is_asked_for_gives_up_anothers(
     assert limiter._meters.of_tenants[FIRST.id].slot == before + len(MANY)
 
 
+async def test_what_was_spent_of_anothers_slot_is_handed_over(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has granted it. That its counter turned out to be another account's changes nothing about that."""
+    slots = limiter._supply.slots
+    assign = slots.assign
+
+    async def restored(owners: Sequence[str]) -> list[int]:
+        return [slot + len(MANY) for slot in await assign(owners)]
+
+    for _ in range(10):
+        assert (await limiter.check(FIRST)).allowed
+    monkeypatch.setattr(slots, "assign", restored)
+    await limiter.upkeep.renew_slots()
+    assert handed_over(limiter) == {FIRST.id: 10}
+    assert (await limiter.check(FIRST)).allowed
+    assert handed_over(limiter)[FIRST.id] > 10, "and what its own counter has granted since"
+
+
 @pytest.fixture
 async def in_flight(limiter: Limiter, counters: FakeCounters, clock: FakeClock) -> asyncio.Task[Decision]:
     """A request of the first tenant waits for a command that takes for all of them, while `counters.gate` is clear."""

@@ -90,8 +90,7 @@ class Limiter:
         self._unmetered = Reservation(Limits(), 0.0, calendar=lambda now: ENDLESS, fast=self._supply.fast)
         self._decisions = DecisionCount()
         self.upkeep: Upkeep = Upkeep(self._meters, server_now, is_cached)
-        # They hold nothing any more; what they had spent of the running minute counts when it is handed over.
-        self._left: list[Meter] = []
+        # Of an engine that was closed; what they had spent of the running minute counts when it is handed over.
         self._released: list[Meter] = []
 
     def share_counters(self, version_of: VersionOf, on_lost: OnLost, is_billed: Callable[[], bool]) -> None:
@@ -122,32 +121,25 @@ class Limiter:
         await self._meters.groups.give_all_back(meters)
         granted = await self.upkeep.note_all_departed(meters)
         self._meters.clear()
-        self._left, self._released = [], [*self._left, *granted]
+        self._released, self.upkeep.given_up = [*self.upkeep.given_up, *granted], []
 
     def forget(self) -> None:
         """Drop every token without giving it back: a forked child must not spend what its parent holds."""
         self._meters.clear()
         self._released.clear()
-        self._left.clear()
         self._supply.outage.clear()
         self.upkeep.forget()
 
     def leave_loop(self) -> None:
         """Go on after the event loop was closed, with what is held. A take whose answer cannot come any more is spent,
         and its reservation could take no other one: it is made anew."""
-        now = self._server_now()
-        self._left = [meter for meter in self._left if meter.reservation.hand_over(now)]
-        busy = self._meters.take_busy()
-        for meter in busy:
-            meter.reservation.release(now)  # what is unspent is lost
-        self._left += busy
-        self.upkeep.note_departed(busy)
+        self.upkeep.give_up(self._meters.take_busy())
         self.upkeep.abandon()
 
     def hand_over(self, granted: dict[str, int]) -> Iterator[None]:
         """Enter in `granted` the tokens of this minute that the counters have granted here, by owner: other counters go
         on from them. In steps; requests may be served between them once nothing more is granted of the minute."""
-        return count_granted(self._meters, (*self._left, *self._released), self._server_now, granted)
+        return count_granted(self._meters, (*self.upkeep.given_up, *self._released), self._server_now, granted)
 
     async def enter_windows(self) -> None:
         """Bring what is live into the minute and the day of now."""

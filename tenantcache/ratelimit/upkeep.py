@@ -36,6 +36,8 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._next_sweep = self._next_check = math.inf
         self._departed: list[tuple[str, Sequence[Spent]]] = []
+        self.given_up: list[Meter] = []
+        """What they had spent of the running minute counts when it is handed over."""
 
     def open(self) -> None:
         self._next_sweep = self._server_now() + SWEEP_INTERVAL
@@ -52,6 +54,7 @@ class Upkeep:
     def forget(self) -> None:
         """In a forked child."""
         self._departed.clear()
+        self.given_up.clear()
         self._task = None
 
     async def _run(self) -> None:
@@ -89,9 +92,16 @@ class Upkeep:
             self._next_check = self._server_now() + SWEEP_INTERVAL
             return
         self._meters.take(misplaced)
-        for meter in misplaced:
-            meter.reservation.release(self._server_now())
-        self.note_departed(misplaced)
+        self.give_up(misplaced)
+
+    def give_up(self, meters: Sequence[Meter]) -> None:
+        """Lose what they have not spent. They have been taken out, and are dead afterwards."""
+        now = self._server_now()
+        self.given_up = [meter for meter in self.given_up if meter.reservation.hand_over(now)]
+        for meter in meters:
+            meter.reservation.release(now)
+        self.given_up += meters
+        self.note_departed(meters)
 
     async def release(self, meters: Sequence[Meter]) -> None:
         """Give back what they hold, as far as the store answers. They have been taken out, and are dead afterwards."""

@@ -828,8 +828,8 @@ MUTANTS = [
     Mutant(
         "hot requests: headers are made anew when a lease was ended",
         FAST_PATHS,
-        "if reservation.hot_until == NEVER:",
-        "if headers is None:",
+        "if reservation.hot_until == NEVER:  # the lease was ended",
+        "if headers is None:  # the lease was ended",
         WEB,
     ),
     Mutant(
@@ -1127,23 +1127,29 @@ MUTANTS = [
     Mutant(
         "slots: what is held of another's counters is not spent",
         UPKEEP,
-        "            meter.reservation.release(self._server_now())\n        self.note_departed(misplaced)",
-        "            pass\n        self.note_departed(misplaced)",
+        "            meter.reservation.release(now)\n",
+        "            pass\n",
         GROUPS,
     ),
     Mutant(
         "slots: nothing goes back to another's counters",
         UPKEEP,
-        "        for meter in misplaced:\n            meter.reservation.release(self._server_now())\n"
-        "        self.note_departed(misplaced)",
+        "        self.give_up(misplaced)",
         "        await self.release(misplaced)",
         GROUPS,
     ),
     Mutant(
         "slots: what an account with another slot has spent is usage",
         UPKEEP,
-        "self.note_departed(misplaced)",
-        "pass",
+        "        self.given_up += meters\n        self.note_departed(meters)",
+        "        self.given_up += meters",
+        GROUPS,
+    ),
+    Mutant(
+        "slots: what an account with another slot has spent is handed over",
+        UPKEEP,
+        "        self.give_up(misplaced)",
+        "        self.give_up(misplaced)\n        self.given_up = []",
         GROUPS,
     ),
     Mutant(
@@ -1684,7 +1690,7 @@ MUTANTS = [
     Mutant(
         "handing over: what was spent in a loop that has ended",
         LIMITER,
-        "(*self._left, *self._released)",
+        "(*self.upkeep.given_up, *self._released)",
         "self._released",
         LIMITS,
     ),
