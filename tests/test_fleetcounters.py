@@ -16,6 +16,7 @@ from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
+from tenantcache.ratelimit.core.isolation import Contact
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
@@ -660,7 +661,7 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet.pull()
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == meter.granted - 1
     fleet.later(4)
-    await let(lambda: fleet.counters.stats()["isolated"] and fleet.counters.failover.isolation._since is not None)
+    await let(lambda: fleet.counters.failover.isolation.contact is not Contact.CONNECTED)
     fleet.later(2)
     await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)

@@ -1607,8 +1607,8 @@ MUTANTS = [
     Mutant(
         "handing over: what stood still does not know that a store was there",
         ISOLATION,
-        "minute = minute_at(seen + SEEN_BEFORE)\n        if minute_at(seen) < minute != ",
-        "minute = minute_at(seen + SEEN_BEFORE) + 1\n        if minute != ",
+        "minute = minute_at(answered + SEEN_BEFORE)\n        if minute_at(answered) < minute != ",
+        "minute = minute_at(answered + SEEN_BEFORE) + 1\n        if minute != ",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1804,22 +1804,24 @@ MUTANTS = [
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
         ISOLATION,
-        "max(isolated_since + ISOLATED_FOR, known_until + KNOWN_LATER)",
-        "known_until + KNOWN_LATER",
+        "if begun < max(self._since, self._awake_since) + ISOLATED_FOR:",
+        "if False:",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: another process may know a later minute",
         ISOLATION,
-        "known_until + KNOWN_LATER)",
-        "known_until)",
+        "begun < known_until + KNOWN_LATER",
+        "begun < known_until",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: a Redis that is back does not end isolation before the log",
         ISOLATION,
-        "if not isolated and (has_log or not is_sure):",
-        "if not isolated:",
+        "Contact.ISOLATED: {Sight.LOG: Contact.CONNECTED},",
+        "Contact.ISOLATED: {\n"
+        "        Sight.LOG: Contact.CONNECTED, Sight.REDIS: Contact.CONNECTED, Sight.REDIS_AGAIN: Contact.DOUBTFUL\n"
+        "    },",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1832,15 +1834,15 @@ MUTANTS = [
     Mutant(
         "failover: a process that was not sure of its isolation takes nothing when others may decide by themselves",
         ISOLATION,
-        "return max(self._last, self._doubted)",
-        "return self._last",
+        "frozenset({Contact.ISOLATED, Contact.DOUBTFUL})",
+        "frozenset({Contact.ISOLATED})",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: a log that is lost is no doubt while Redis does not fail",
         FAILOVER,
-        "doubted = not has_log and self.redis.failed_at >= self.agreement.pulled",
-        "doubted = not has_log",
+        "return Sight.REDIS_AGAIN if self.redis.failed_at >= self.agreement.pulled else Sight.REDIS",
+        "return Sight.REDIS_AGAIN",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1867,8 +1869,8 @@ MUTANTS = [
     Mutant(
         "failover: half a second without either store is not isolation",
         ISOLATION,
-        "(has_log or not is_sure)",
-        "has_log",
+        "        Sight.REDIS: Contact.CONNECTED,\n        Sight.REDIS_AGAIN: Contact.DOUBTFUL,\n        Sight.STILL",
+        "        Sight.STILL",
         OF_FAILOVER,
     ),
     Mutant(
