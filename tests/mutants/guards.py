@@ -828,8 +828,8 @@ MUTANTS = [
     Mutant(
         "hot requests: headers are made anew when a lease was ended",
         FAST_PATHS,
-        "if reservation.hot_until == NEVER:",
-        "if headers is None:",
+        "if reservation.hot_until == NEVER:  # the lease",
+        "if headers is None:  # the lease",
         WEB,
     ),
     Mutant(
@@ -2008,6 +2008,20 @@ MUTANTS += [
         LEASED,
         "self._holding.until if self._followed == self._moves.count else 0.0",
         "self._holding.until",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set: moves that are not kept are more than their sum",
+        "tenantcache/ratelimit/core/clockmoves.py",
+        "return [(earliest - latest, earliest), (latest - earliest, latest), (left - latest, left), *self._kept]",
+        "return [(left - latest, left), *self._kept]",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set: moves that are not kept lead to the latest time",
+        "tenantcache/ratelimit/core/clockmoves.py",
+        "self._latest = max(self._latest, self._left, self._left - moved)",
+        "self._latest = self._left",
         RESERVATIONS,
     ),
     Mutant(
