@@ -25,7 +25,7 @@ from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, debit_one, limited, until
-from tests.handingover import counting
+from tests.handingover import FakeTokens
 
 IN_REDIS = StoreChoice(1, "redis")
 OWNER = "acme"
@@ -132,6 +132,7 @@ class Fleet:
         self.clock = clock
         self.redis, self.postgres = FakeCounters(), FakeCounters()
         self.choices, self.link = FakeChoices(clock), FakeLink()
+        self.tokens = FakeTokens()
         self.log_is_away = False
         self.band = BandChoice()
         self.counters = FleetCounters(
@@ -143,7 +144,7 @@ class Fleet:
 
     async def open(self, *, redis_found: bool = True) -> None:
         self.pull()
-        await self.counters.open(self.clock.server_time, self.pull, redis_found=redis_found)
+        await self.counters.open(self.clock.server_time, self.pull, self.tokens, redis_found=redis_found)
 
     def pull(self) -> None:
         if self.log_is_away:
@@ -432,7 +433,7 @@ async def lose_redis(fleet: Fleet) -> None:
 
 
 async def test_where_all_report_the_minute_goes_on_in_postgres(fleet: Fleet) -> None:
-    fleet.counters.holder.count_granted = counting({OWNER: 3})
+    fleet.tokens.granted = {OWNER: 3}
     fleet.choices.others_report = True
     await fleet.debit(fleet.minute(), fleet.day(), amount=3)
     await lose_redis(fleet)
@@ -545,7 +546,7 @@ async def test_a_process_that_leaves_reports_what_it_has_spent(clock: FakeClock)
     fleet = Fleet(clock)
     await fleet.open()
     await fleet.debit(fleet.minute())
-    fleet.counters.holder.count_granted = counting({OWNER: 1})
+    fleet.tokens.granted = {OWNER: 1}
     await fleet.counters.close()
     assert fleet.choices.reports == [(fleet.minute().number, {OWNER: 1})]
     assert fleet.choices.left == 1

@@ -1642,7 +1642,7 @@ MUTANTS = [
     Mutant(
         "handing over: what was reserved of the minute is entered before it is given up",
         "tenantcache/ratelimit/holder.py",
-        "        await self.enter_windows()\n",
+        "        await tokens.enter_windows()\n",
         "",
         COUNTERS,
     ),
@@ -1855,7 +1855,7 @@ MUTANTS = [
     Mutant(
         "failover: a statement that is waited for is not a standstill",
         COORDINATOR,
-        '                ("isolation", self._look),\n',
+        '                ("isolation", self._look()),\n',
         "",
         COUNTERS,
     ),
