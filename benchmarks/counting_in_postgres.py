@@ -20,11 +20,11 @@ from typing import Any
 
 import asyncpg
 
+from benchmarks import pages
 from benchmarks.bench import fleet
 from benchmarks.bench.commands import COUNTING
 from benchmarks.bench.stats import percentile
 from benchmarks.bench.stores import Stores
-from benchmarks.pages import fill
 
 PAGE = Path(__file__).parents[1] / "docs" / "limits.md"
 
@@ -91,21 +91,27 @@ def measure(stores: Stores, one: Fleet, counters: str, seconds: float) -> dict[s
 
 
 def table(results: dict[tuple[str, str], dict[str, Any]], seconds: float | None) -> str:
-    lines = [
-        "| fleet | counters in | takes a request | billed commands a request | rows a second | WAL bytes a request "
-        "| a take, p50 and p99 | answers |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
+    head = [
+        *("fleet", "counters in", "takes a request", "billed commands a request", "rows a second"),
+        *("WAL bytes a request", "a take, p50 and p99", "answers"),
     ]
+    cells = []
     for (name, counters), found in results.items():
         one, requests = FLEETS[name], max(1, found["requests"])
         answers = ", ".join(f"{status}: {count:,}" for status, count in sorted(found["answers"].items()))
-        lines.append(
-            f"| {name}: {one.tenants:,} tenants, {one.rate:,g}/s, {one.processes} processes | {counters} "
-            f"| {found['takes'] / requests:.3f} | {found['commands'] / requests:.4f} "
-            f"| {found['rows'] / (seconds or one.seconds):.1f} | {found['wal'] / requests:,.0f} "
-            f"| {found['p50'] * 1e3:.1f}, {found['p99'] * 1e3:.1f} ms | {answers} |"
+        cells.append(
+            [
+                f"{name}: {one.tenants:,} tenants, {one.rate:,g}/s, {one.processes} processes",
+                counters,
+                f"{found['takes'] / requests:.3f}",
+                f"{found['commands'] / requests:.4f}",
+                f"{found['rows'] / (seconds or one.seconds):.1f}",
+                f"{found['wal'] / requests:,.0f}",
+                f"{found['p50'] * 1e3:.1f}, {found['p99'] * 1e3:.1f} ms",
+                answers,
+            ]
         )
-    return "\n".join(lines)
+    return pages.table(head, cells, left=2, last=1)
 
 
 def main() -> int:
@@ -128,7 +134,7 @@ def main() -> int:
     for fault in faults:
         print(f"FAILED: {fault}")
     if options.write:
-        fill(PAGE, "counters", written)
+        pages.fill(PAGE, "counters", written)
     return 1 if faults else 0
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.pages import fill
+from benchmarks import pages
 from benchmarks.simulate_limits.fleet import EPOCH, MINUTE, Fleet
 from benchmarks.simulate_limits.patterns import spread, zipf
 from benchmarks.simulate_limits.report import over_admitted
@@ -84,21 +84,22 @@ async def measure(tenants: int, rate: float, size: int, minutes: int, seed: int)
 
 
 def table(rows: Sequence[Figures]) -> str:
-    lines = [
-        "## What fleets pay",
-        "",
-        "| tenants | requests/s | processes | first minute, all processes | steady, a request | stop of a process | "
-        "its next start | a day with a deployment, a request | a month |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    head = [
+        *("tenants", "requests/s", "processes", "first minute, all processes", "steady, a request"),
+        *("stop of a process", "its next start", "a day with a deployment, a request", "a month"),
     ]
-    lines += [
-        f"| {row.tenants:,} | {row.rate:,g} | {row.size} | {row.start} | {row.steady:.4f} | {row.stop} | {row.again} | "
-        f"{row.a_request:.4f} | ${row.a_month:,.2f} |"
+    cells = [
+        [
+            *(f"{row.tenants:,}", f"{row.rate:,g}", f"{row.size}", f"{row.start}", f"{row.steady:.4f}"),
+            *(f"{row.stop}", f"{row.again}", f"{row.a_request:.4f}", f"${row.a_month:,.2f}"),
+        ]
         for row in rows
     ]
     return "\n".join(
         [
-            *lines,
+            "## What fleets pay",
+            "",
+            pages.table(head, cells, left=0),
             "",
             "Billed commands of the limits, `python -m benchmarks.fleet_sizes`, in virtual time. Tenants ask in "
             "proportion to 1/rank, any process gets any request, and each tenant has 600 requests a minute and 100,000 "
@@ -125,7 +126,7 @@ def main() -> None:
         text = table(list(pool.map(_measure, *zip(*jobs, strict=True))))
     print(text)
     if not options.no_write:
-        fill(PAGE, "fleets", text)
+        pages.fill(PAGE, "fleets", text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from benchmarks import pages
 from benchmarks.month.bill import Answer, Answers, Purpose
 from benchmarks.month.counting import Taker
 from benchmarks.month.fleets import EPOCH, FLEETS, HOUR, Course, Fleet, plan_of
@@ -284,15 +285,16 @@ def faults(outcome: Outcome) -> list[str]:
 
 def table(governed: Outcome, free: Outcome) -> str:
     budget = governed.life.terms.budget or 1
-    lines = [
-        "| band | hours | billed commands | of the budget | an hour | lookups | answered 503 |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    head = ("band", "hours", "billed commands", "of the budget", "an hour", "lookups", "answered 503")
+    cells = []
     for band, stretch in governed.life.by_band.items():
         hours = stretch.seconds / HOUR
-        lines.append(
-            f"| {band.value} | {hours:,.1f} | {stretch.commands:,} | {stretch.commands / budget:.1%} "
-            f"| {stretch.commands / hours if hours else 0:,.0f} | {stretch.lookups:,} | {stretch.unavailable:,} |"
+        an_hour = stretch.commands / hours if hours else 0
+        cells.append(
+            [
+                *(band.value, f"{hours:,.1f}", f"{stretch.commands:,}", f"{stretch.commands / budget:.1%}"),
+                *(f"{an_hour:,.0f}", f"{stretch.lookups:,}", f"{stretch.unavailable:,}"),
+            ]
         )
     answers = governed.answers
     rest = [
@@ -305,7 +307,7 @@ def table(governed: Outcome, free: Outcome) -> str:
         "Changes: "
         + ", ".join(f"{band.value} after {(now - EPOCH) / DAY:.2f} days" for now, band in governed.life.changes),
     ]
-    return "\n".join([*lines, "", *rest])
+    return "\n".join([pages.table(head, cells), "", *rest])
 
 
 def main() -> int:

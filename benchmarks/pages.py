@@ -17,7 +17,9 @@ def fill(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """The first `left` columns are words, and stand to the left; the others are figures, and stand to the right."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * left + "---:|" * (len(head) - left)]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, last: int = 0) -> str:
+    """The first `left` columns are words, and so are the `last` ones: they stand to the left. The others are figures,
+    and stand to the right."""
+    figures = len(head) - left - last
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * left + "---:|" * figures + "---|" * last]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

@@ -177,7 +177,9 @@ class LifeCycle:
         redis_found = await self._open_redis()
         if parts.fleet_counters is not None:
             try:
-                await parts.fleet_counters.open(parts.server_now, parts.in_loop.wake_follower, redis_found=redis_found)
+                await parts.fleet_counters.open(
+                    parts.server_now, parts.in_loop.wake_follower, parts.limiter, redis_found=redis_found
+                )
             except StoreError as error:
                 raise StoreUnavailableError(f"{where}: {error}") from error
         return redis_found

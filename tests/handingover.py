@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from tenantcache.ratelimit.limiter import Limiter
 
@@ -15,11 +15,15 @@ def handed_over(limiter: Limiter) -> dict[str, int]:
     return granted
 
 
-def counting(tokens: Mapping[str, int], steps: int = 1) -> Callable[[dict[str, int]], Iterator[None]]:
-    """What counts so many tokens, by owner, for a `Holder`."""
+class FakeTokens:
+    """`Tokens`: so many, by owner."""
 
-    def count(granted: dict[str, int]) -> Iterator[None]:
-        granted |= tokens
-        yield from [None] * steps
+    def __init__(self) -> None:
+        self.granted: Mapping[str, int] = {}
 
-    return count
+    def hand_over(self, granted: dict[str, int]) -> Iterator[None]:
+        granted |= self.granted
+        yield
+
+    async def enter_windows(self) -> None:
+        pass

@@ -13,7 +13,6 @@ from tenantcache.ratelimit.core.redishealth import RedisEvent
 from tenantcache.ratelimit.core.windows import DAY
 from tests.asgi import get
 from tests.fakes import SERVER_START, FakeClock, FakeCounters, FakeDatabase, limited, make_cache, row, until
-from tests.handingover import counting
 from tests.test_fleetcounters import Fleet, lose_redis
 from tests.test_middleware import Recorder
 
@@ -237,7 +236,7 @@ async def test_a_minute_that_begins_again_is_not_handed_over(clock_set: float, r
     fleet.clock.advance(45 - fleet.clock.server_time() % 60)
     set_clock(fleet, clock_set)
     fleet.later(1)
-    fleet.counters.holder.count_granted = counting({"acme": 3})
+    fleet.tokens.granted = {"acme": 3}
     fleet.choices.others_report = True
     await lose_redis(fleet)
     await asyncio.sleep(0.6)

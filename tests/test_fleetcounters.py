@@ -16,6 +16,7 @@ from tenantcache.errors import FailoverError, RejectedError, StoreError
 from tenantcache.freshness.core.logmark import LogMark
 from tenantcache.freshness.log import Pull
 from tenantcache.ratelimit.core.agreement import Proposal, StoreChoice
+from tenantcache.ratelimit.core.isolation import Contact
 from tenantcache.ratelimit.core.windows import OUT_OF_REACH, Debit, Window
 from tenantcache.ratelimit.counters import FleetCounters
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, Held
@@ -24,7 +25,7 @@ from tenantcache.ratelimit.limiter import Limiter
 from tenantcache.ratelimit.slots import MemorySlots, Slots
 from tenantcache.stores.counterchoice import PostgresChoices
 from tests.fakes import FakeClock, FakeCounters, debit_one, limited, until
-from tests.handingover import counting
+from tests.handingover import FakeTokens
 
 IN_REDIS = StoreChoice(1, "redis")
 OWNER = "acme"
@@ -131,6 +132,7 @@ class Fleet:
         self.clock = clock
         self.redis, self.postgres = FakeCounters(), FakeCounters()
         self.choices, self.link = FakeChoices(clock), FakeLink()
+        self.tokens = FakeTokens()
         self.log_is_away = False
         self.band = BandChoice()
         self.counters = FleetCounters(
@@ -142,7 +144,7 @@ class Fleet:
 
     async def open(self, *, redis_found: bool = True) -> None:
         self.pull()
-        await self.counters.open(self.clock.server_time, self.pull, redis_found=redis_found)
+        await self.counters.open(self.clock.server_time, self.pull, self.tokens, redis_found=redis_found)
 
     def pull(self) -> None:
         if self.log_is_away:
@@ -431,7 +433,7 @@ async def lose_redis(fleet: Fleet) -> None:
 
 
 async def test_where_all_report_the_minute_goes_on_in_postgres(fleet: Fleet) -> None:
-    fleet.counters.holder.count_granted = counting({OWNER: 3})
+    fleet.tokens.granted = {OWNER: 3}
     fleet.choices.others_report = True
     await fleet.debit(fleet.minute(), fleet.day(), amount=3)
     await lose_redis(fleet)
@@ -544,7 +546,7 @@ async def test_a_process_that_leaves_reports_what_it_has_spent(clock: FakeClock)
     fleet = Fleet(clock)
     await fleet.open()
     await fleet.debit(fleet.minute())
-    fleet.counters.holder.count_granted = counting({OWNER: 1})
+    fleet.tokens.granted = {OWNER: 1}
     await fleet.counters.close()
     assert fleet.choices.reports == [(fleet.minute().number, {OWNER: 1})]
     assert fleet.choices.left == 1
@@ -660,7 +662,7 @@ async def test_a_postgres_that_does_not_count_leaves_the_local_share_from_the_ne
     fleet.pull()
     assert [(await limiter.check(tenant)).allowed for _ in range(20)].count(True) == meter.granted - 1
     fleet.later(4)
-    await let(lambda: fleet.counters.stats()["isolated"] and fleet.counters.failover.isolation._since is not None)
+    await let(lambda: fleet.counters.failover.isolation.contact is not Contact.CONNECTED)
     fleet.later(2)
     await let(lambda: fleet.counters.failover.isolation.lost_minute > 0)
     fleet.later(54)

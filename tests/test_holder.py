@@ -19,7 +19,7 @@ LEAVING = StoreChoice(2, "postgres", MINUTE + 2, "redis", 0, "Redis is not runni
 
 
 class Process:
-    """It counts tokens in two steps, between which `meanwhile` happens."""
+    """It has tokens, and counts them in two steps, between which `meanwhile` happens."""
 
     def __init__(self, meanwhile: Callable[[Process], object]) -> None:
         self.now = MINUTE * 60 + 30.0
@@ -28,7 +28,6 @@ class Process:
         self.failover.redis_failed(RedisEvent.SILENT, "it is not running", self.now)
         self.follow(LEAVING)
         self.holder = Holder(self.failover, cast(CounterChoices, None))
-        self.holder.count_granted, self.holder.enter_windows = self._count, self._enter
         self.seen: list[object] = []
         self._meanwhile = meanwhile
 
@@ -36,16 +35,16 @@ class Process:
         self.failover.follow(choice, self.now + 5)
 
     async def give_up(self) -> Report | None:
-        return await self.holder.give_up(lambda: self.now)
+        return await self.holder.give_up(self, lambda: self.now)
 
     @property
     def standing(self) -> MinuteStanding:
         return self.failover.standing_of(MINUTE)
 
-    async def _enter(self) -> None:
+    async def enter_windows(self) -> None:
         self.seen.append(self.standing)
 
-    def _count(self, granted: dict[str, int]) -> Iterator[None]:
+    def hand_over(self, granted: dict[str, int]) -> Iterator[None]:
         self.seen.append(self.failover.version_of(MINUTE))
         return self._steps(granted)
 
@@ -85,13 +84,13 @@ async def test_a_count_is_void_if_it_is_not_known_what_was_counted(meanwhile: Ca
     assert await Process(meanwhile).give_up() is None
 
 
-async def test_what_is_not_to_be_reported_any_more_is_not_given_up() -> None:
+async def test_what_is_not_to_be_reported_any_more_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others have handed the minute over while windows were entered."""
     process = Process(lambda process: None)
 
     async def enter() -> None:
         process.follow(StoreChoice(2, "postgres", MINUTE, "redis", 0))
 
-    process.holder.enter_windows = enter
+    monkeypatch.setattr(process, "enter_windows", enter)
     assert await process.give_up() is None
     assert not process.failover.handover.has_given_up(2)

@@ -16,7 +16,7 @@ from tenantcache.ratelimit.core.windows import Debit, Window, minute_at
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
 from tenantcache.ratelimit.daymirror import DayMirror
 from tenantcache.ratelimit.dayreading import read_days
-from tenantcache.ratelimit.holder import Holder
+from tenantcache.ratelimit.holder import Holder, Tokens
 from tenantcache.ratelimit.rediswatch import Probe, RedisWatch
 from tenantcache.runtime.tasks import set_within, stop
 
@@ -49,6 +49,7 @@ class Coordinator:
         self._ask_log: Callable[[], None] = lambda: None
         self._news = asyncio.Event()
         self._next_try = 0.0
+        self._tokens: Tokens | None = None  # unless it has been started
         self._tasks: list[asyncio.Task[None]] = []
 
     def connect(self, server_now: Callable[[], float], ask_log: Callable[[], None]) -> None:
@@ -57,24 +58,27 @@ class Coordinator:
         self._news = asyncio.Event()
         self.days.start(server_now())
 
-    def start(self) -> None:
+    def start(self, tokens: Tokens) -> None:
+        """`tokens` are what is handed over."""
+        self._tokens = tokens
         self._tasks = [
-            asyncio.create_task(work(), name=f"tenantcache {name}")
+            asyncio.create_task(work, name=f"tenantcache {name}")
             for name, work in (
-                ("counter stores", self._coordinate),
-                ("Redis watch", self._watch_redis),
-                ("isolation", self._look),
+                ("counter stores", self._coordinate(tokens)),
+                ("Redis watch", self._watch_redis()),
+                ("isolation", self._look()),
             )
         ]
 
     async def close(self) -> None:
         """The log is not followed any more, and nothing is taken; the stores are still there."""
         tasks, self._tasks = self._tasks, []
+        tokens, self._tokens = self._tokens, None
         await stop(*tasks)
-        if tasks:
+        if tokens is not None:
             try:
                 await self.days.write(self._server_now())
-                await self.holder.leave(self._server_now)
+                await self.holder.leave(tokens, self._server_now)
             except POSTGRES_FAILURES:
                 self.holder.abandon()
 
@@ -83,7 +87,7 @@ class Coordinator:
         self._failover = self.watch.failover = failover
         self.holder.start_anew(failover)
         self.days.clear()
-        self._tasks = []
+        self._tokens, self._tasks = None, []
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's clock was set by so much, to `now`."""
@@ -119,22 +123,22 @@ class Coordinator:
         if not await self.holder.register(self._server_now()):
             self._ask_log()
 
-    async def _coordinate(self) -> None:
+    async def _coordinate(self, tokens: Tokens) -> None:
         while True:
             await set_within(self._news, TICK)
             self._news.clear()
             try:
-                await self._do_what_is_due()
+                await self._do_what_is_due(tokens)
             except POSTGRES_FAILURES:
                 continue  # Postgres is unavailable: nothing can be agreed on until it is back
             except Exception:
                 logger.exception("agreeing on a counter store goes on past what failed")
 
-    async def _do_what_is_due(self) -> None:
+    async def _do_what_is_due(self, tokens: Tokens) -> None:
         """The clock is read for each: what came before may have taken its time."""
         await self.announce()
         if self._failover.has_to_hand_over(self._server_now()):
-            await self._hand_over()
+            await self._hand_over(tokens)
         if self.holder.is_due(self._server_now()):
             await self.register()
         if self._failover.has_to_report_unavailable(self._server_now()):
@@ -144,14 +148,14 @@ class Coordinator:
         if self.days.is_due(self._server_now()) or self._failover.begins(self._server_now()) is not None:
             await self.days.write(self._server_now())
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, tokens: Tokens) -> None:
         """Leave Redis within this minute, if all others do. What it has counted of the day is written down first.
 
         If Redis answers here (another process has none), it is not given up in vain.
         """
         if self._failover.redis.answers and await self._choices.misses_a_holder():
             return
-        if (report := await self.holder.give_up(self._server_now)) is not None:
+        if (report := await self.holder.give_up(tokens, self._server_now)) is not None:
             await self.days.write(self._server_now())
             if await self.holder.report(report):
                 self._ask_log()

@@ -23,7 +23,7 @@ from tenantcache.ratelimit.core.routing import Routing
 from tenantcache.ratelimit.core.windows import CounterValue, CounterValues, Window, minute_at, minute_end
 from tenantcache.ratelimit.counterstats import counter_stats
 from tenantcache.ratelimit.counterstore import Account, AccountDebits, CounterChoices, CounterStore
-from tenantcache.ratelimit.holder import Holder
+from tenantcache.ratelimit.holder import Holder, Tokens
 from tenantcache.ratelimit.rediswatch import Probe
 from tenantcache.runtime.closing import close_all
 from tenantcache.runtime.statechange import state_change
@@ -63,8 +63,10 @@ class FleetCounters:
         self._no_wait_until = 0.0
         self._changes = 0
 
-    async def open(self, server_now: Callable[[], float], ask_log: Callable[[], None], *, redis_found: bool) -> None:
-        """Begin to watch; the log has been pulled before. `ask_log` wakes the follower. Raises `SchemaMissingError`."""
+    async def open(
+        self, server_now: Callable[[], float], ask_log: Callable[[], None], tokens: Tokens, *, redis_found: bool
+    ) -> None:
+        """Begin to watch; the log has been pulled before. `tokens` are handed over. Raises `SchemaMissingError`."""
         self._server_now, self._ask_log = server_now, ask_log
         self._pulled = asyncio.Event()
         self.coordinator.connect(server_now, ask_log)
@@ -75,7 +77,7 @@ class FleetCounters:
             await self._wait_for_pull()
         with suppress(StoreError):
             await self.holder.register(server_now())
-        self.coordinator.start()
+        self.coordinator.start(tokens)
 
     async def close(self) -> None:
         """The log is not followed any more, and nothing is taken; the stores are still there."""

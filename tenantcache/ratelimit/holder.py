@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from tenantcache.ratelimit.core.failover import Failover
@@ -23,18 +23,21 @@ class Report(NamedTuple):
     granted: Mapping[str, int]
 
 
-async def _do_nothing() -> None:
-    pass
+class Tokens(Protocol):
+    """What the counters have granted to this process."""
+
+    def hand_over(self, granted: dict[str, int]) -> Iterator[None]:
+        """Enter in `granted` what there is of this minute, by owner, in steps. Overshoot is forgotten."""
+        ...
+
+    async def enter_windows(self) -> None:
+        """Enter this minute with what was reserved of it."""
 
 
 class Holder:
     """`register`, `report` and `leave` raise `StoreError` if Postgres does not answer."""
 
     def __init__(self, failover: Failover, choices: CounterChoices) -> None:
-        self.count_granted: Callable[[dict[str, int]], Iterator[None]] = lambda granted: iter(())
-        """Counts the tokens of this minute that were granted here, in steps, and forgets the overshoot."""
-        self.enter_windows: Callable[[], Awaitable[None]] = _do_nothing
-        """Enters this minute with what was reserved of it."""
         self._choices = choices
         self.start_anew(failover)
 
@@ -71,24 +74,24 @@ class Holder:
         self._next = now + INTERVAL
         return True
 
-    async def give_up(self, server_now: Callable[[], float]) -> Report | None:
+    async def give_up(self, tokens: Tokens, server_now: Callable[[], float]) -> Report | None:
         """Take nothing more from Redis before the change that is announced begins, and say what it has granted
         (rule 2). None if that is not to be reported any more, or a minute began meanwhile: then it is not known which
         one was counted."""
-        await self.enter_windows()
+        await tokens.enter_windows()
         if not self._failover.has_to_hand_over(server_now()):
             return None
-        return await self._count(server_now, lambda: self._failover.has_to_hand_over(server_now()))
+        return await self._count(tokens, server_now, lambda: self._failover.has_to_hand_over(server_now()))
 
     async def _count(
-        self, server_now: Callable[[], float], goes_on: Callable[[], bool] = lambda: True
+        self, tokens: Tokens, server_now: Callable[[], float], goes_on: Callable[[], bool] = lambda: True
     ) -> Report | None:
         """Give up first, so that nothing is granted while requests are served between two steps. None if the minute, or
         which counters it has, became another meanwhile, or it does not go on."""
         agreement, minute = self._failover.agreement, minute_at(server_now())
         version, counters = agreement.choice.version, agreement.version_of(minute)
         granted: dict[str, int] = {}
-        steps = self.count_granted(granted)  # it looks at the minute's version, which is not known afterwards
+        steps = tokens.hand_over(granted)  # it looks at the minute's version, which is not known afterwards
         self._failover.handover.give_up(version)
         for _ in steps:
             await asyncio.sleep(0)
@@ -105,11 +108,11 @@ class Holder:
         handover.report(report.version, report.minute)
         return done
 
-    async def leave(self, server_now: Callable[[], float]) -> None:
+    async def leave(self, tokens: Tokens, server_now: Callable[[], float]) -> None:
         """Rules 5 and 6. It counts again if a minute has just begun."""
         report = None
         if self._place is not None or self._failover.handover.through >= 0:
-            report = await self._count(server_now) or await self._count(server_now)
+            report = await self._count(tokens, server_now) or await self._count(tokens, server_now)
         if report is not None and not self._failover.isolation.has_spent_alone(report.minute):
             await self.report(report, leaves=True)
         self.abandon()

@@ -236,5 +236,4 @@ def _make_limiter(
     if isinstance(store, FleetCounters):
         limiter.share_counters(store.version_of, store.note_lost, store.is_billed)
         limiter.local_share.place = store.holder.place
-        store.holder.count_granted, store.holder.enter_windows = limiter.hand_over, limiter.enter_windows
     return limiter

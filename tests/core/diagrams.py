@@ -1,4 +1,4 @@
-"""The diagrams of docs/failover.md and docs/governor.md, and a table of docs/consistency.md.
+"""The diagrams of docs/failover.md and docs/governor.md, and tables of docs/failover.md and docs/consistency.md.
 
 They are made from the tables that the code acts on. `python -m tests.core.diagrams` writes them into the pages.
 """
@@ -13,34 +13,38 @@ from pathlib import Path
 from tenantcache.budget.core import bands
 from tenantcache.lookup.core.judgement import STEPS, Answer
 from tenantcache.ratelimit.core.agreement import CHANGES
+from tenantcache.ratelimit.core.isolation import FOLLOWS, Consequence, Contact, Edge
+from tenantcache.ratelimit.core.isolation import TRANSITIONS as ISOLATION
 from tenantcache.ratelimit.core.minutestanding import BECOMES
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS
 from tenantcache.ratelimit.core.reservation import TRANSITIONS as RESERVATION
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-Edge = tuple[Enum, Enum, str]
+Arrow = tuple[Enum, Enum, str]
+Row = tuple[str, ...]
 
 
-DIAGRAMS: Mapping[str, list[Edge]] = {
+DIAGRAMS: Mapping[str, list[Arrow]] = {
     "fleet": [(before, after, cause.value) for before, row in CHANGES.items() for cause, after in row.items()],
     "redis": [(before, after, event.value) for before, row in TRANSITIONS.items() for event, after in row.items()],
     "minute": [(before, after, why) for before, row in BECOMES.items() for after, why in row.items()],
+    "isolation": [(before, after, sight.value) for before, row in ISOLATION.items() for sight, after in row.items()],
     "reservation": [
         (before, after, event.value) for before, row in RESERVATION.items() for event, after in row.items()
     ],
 }
 """By the markers between which they stand."""
 
-BANDS: list[Edge] = [
+BANDS: list[Arrow] = [
     (before, after, cause.value) for before, row in bands.CHANGES.items() for cause, after in row.items()
 ]
 
 
-def mermaid(edges: Iterable[Edge]) -> str:
+def mermaid(arrows: Iterable[Arrow]) -> str:
     """A state diagram. Causes that lead the same way share an arrow."""
     causes: dict[tuple[str, str], list[str]] = {}
-    for before, after, cause in edges:
+    for before, after, cause in arrows:
         causes.setdefault((before.value, after.value), []).append(cause)
     states = dict.fromkeys(state for pair in causes for state in pair)
     lines = [f'    state "{state}" as {_id_of(state)}' for state in states]
@@ -52,15 +56,42 @@ def _id_of(state: str) -> str:
     return re.sub(r"\W+", "_", state)
 
 
+def table(head: Row, rows: Iterable[Row]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
 def steps() -> str:
     """What becomes of each answer of Postgres."""
     rows = [(answer.value, STEPS[answer, False].value, STEPS[answer, True].value) for answer in Answer]
-    lines = [f"| {' | '.join(row)} |" for row in (("an answer of Postgres", "then", "at the last attempt"), *rows)]
-    return "\n".join([lines[0], "|---|---|---|", *lines[1:]])
+    return table(("an answer of Postgres", "then", "at the last attempt"), rows)
+
+
+def running_minute() -> str:
+    """What the running minute is to a process."""
+    rows: dict[tuple[Contact, Consequence], list[Edge]] = {}
+    for contact, row in FOLLOWS.items():
+        for edge, consequence in row.items():
+            rows.setdefault((contact, consequence), []).append(edge)
+    return table(
+        ("this process is", "when the minute began", "the minute is", "because"),
+        [
+            (
+                contact.value,
+                "however that was" if edges == [*Edge] else " / ".join(edge.value for edge in edges),
+                "as before" if standing is None else standing.value,
+                why,
+            )
+            for (contact, (standing, why)), edges in rows.items()
+        ],
+    )
 
 
 PAGES: Mapping[Path, Mapping[str, str]] = {
-    DOCS / "failover.md": {name: mermaid(edges) for name, edges in DIAGRAMS.items()},
+    DOCS / "failover.md": {
+        **{name: mermaid(arrows) for name, arrows in DIAGRAMS.items()},
+        "running minute": running_minute(),
+    },
     DOCS / "consistency.md": {"steps": steps()},
     DOCS / "governor.md": {"bands": mermaid(BANDS)},
 }

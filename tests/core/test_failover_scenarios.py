@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tenantcache.ratelimit.core import failover, handover
 from tenantcache.ratelimit.core.agreement import QUIET, Agreement
 from tenantcache.ratelimit.core.failover import Failover
 from tenantcache.ratelimit.core.handover import Handover
-from tenantcache.ratelimit.core.isolation import Isolation
+from tenantcache.ratelimit.core.isolation import TRANSITIONS as ISOLATION
+from tenantcache.ratelimit.core.isolation import Contact, Isolation, Sight
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
 from tests.core.fleet_of_stores import World
@@ -43,15 +45,6 @@ def reports_what_it_decided(self: Failover, now: float) -> bool:
     return is_leaving and self.handover.has_to_report(self.choice.version, minute)
 
 
-note = Isolation.note
-
-
-def hearing_the_log(
-    self: Isolation, now: float, *, isolated: bool, has_log: bool, known_until: float, seen: float, doubted: bool
-) -> None:
-    note(self, now, isolated=isolated, has_log=True, known_until=known_until, seen=seen, doubted=doubted)
-
-
 def change(patch: Patch, state: RedisState, event: RedisEvent, becomes: RedisState) -> None:
     changed = {**TRANSITIONS, state: {**TRANSITIONS[state], event: becomes}}
     patch.setattr(f"{CORE}.redishealth.TRANSITIONS", changed)
@@ -60,6 +53,12 @@ def change(patch: Patch, state: RedisState, event: RedisEvent, becomes: RedisSta
 def let_ping_prove_that_redis_counts(patch: Patch) -> None:
     patch.setattr(RedisHealth, "ping_suffices", True)
     change(patch, RedisState.NOT_COUNTING, RedisEvent.PINGED, RedisState.ANSWERING)
+
+
+def let_redis_end_isolation(patch: Patch) -> None:
+    ends = {Sight.REDIS: Contact.CONNECTED, Sight.REDIS_AGAIN: Contact.DOUBTFUL}
+    changed = {**ISOLATION, Contact.ISOLATED: {**ISOLATION[Contact.ISOLATED], **ends}}
+    patch.setattr(f"{CORE}.isolation.TRANSITIONS", changed)
 
 
 BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
@@ -121,9 +120,14 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
         "failover 7",
         lambda patch: patch.setattr(f"{CORE}.isolation.ISOLATED_FOR", -100.0),
     ),
-    "a Redis that is back ends isolation": (
+    "a Redis that is back ends isolation": ("failover 7", let_redis_end_isolation),
+    "a process that was not sure does not doubt that others were": (
         "failover 7",
-        lambda patch: patch.setattr(Isolation, "note", hearing_the_log),
+        lambda patch: patch.setattr(f"{CORE}.isolation.MAY_BE_ISOLATED", {Contact.ISOLATED}),
+    ),
+    "no other process knows a later minute": (
+        "failover 7",
+        lambda patch: patch.setattr(f"{CORE}.isolation.KNOWN_LATER", -inf),
     ),
     "a process that stood still knows that it was isolated": (
         "failover 7",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from random import Random
+from typing import TypedDict
 
 import pytest
 
 from tenantcache.ratelimit.core.agreement import CHANGES, STORE_OF_CHANGE, Agreement, Cause, Phase, StoreChoice
 from tenantcache.ratelimit.core.failover import Failover
+from tenantcache.ratelimit.core.isolation import FOLLOWS, ISOLATED_FOR, KNOWN_LATER, Contact, Edge, Isolation, Sight
+from tenantcache.ratelimit.core.isolation import TRANSITIONS as ISOLATION
 from tenantcache.ratelimit.core.minutestanding import BECOMES, MinuteStanding
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
@@ -48,6 +52,7 @@ def test_each_state_has_a_row_in_its_table() -> None:
     assert set(TRANSITIONS) == set(RedisState)
     assert set(BECOMES) == set(MinuteStanding)
     assert set(CHANGES) == set(Phase)
+    assert set(ISOLATION) == set(FOLLOWS) == set(Contact)
     assert set(STORE_OF_CHANGE) == set(Phase) - {Phase.UNDECIDED}
 
 
@@ -92,6 +97,96 @@ def test_a_row_is_in_the_phase_that_its_change_leads_to() -> None:
             agreement.follow(StoreChoice(1, STORE_OF_CHANGE[after], from_minute, previous), HOUR + 15)
             assert agreement.phase(HOUR + 10) is after
             assert agreement.phase(HOUR + 60) is begun.get(after, after)
+
+
+# Isolation.
+
+
+class Stands(TypedDict, total=False):
+    last: float
+    own: int
+    connected: int
+
+
+SIGHTS = tuple(sight for sight in Sight if sight is not Sight.STILL_NO_STORE)
+"""What a process can see by looking once."""
+
+
+def stands(contact: Contact, *, last: float = -HOUR, own: int = -1, connected: int = -1) -> Isolation:
+    """A process in the first second of the minute. It has seen no store since `last`, or it, or another one, may have
+    been isolated then."""
+    isolation = Isolation()
+    isolation.contact, isolation.looked = contact, HOUR + 0.75
+    isolation._since = isolation._last = last
+    isolation.own_minute, isolation._connected = own, (-1, connected)
+    return isolation
+
+
+def note(isolation: Isolation, sight: Sight, *, known_until: float = -inf) -> None:
+    isolation.note(HOUR + 1, sight, known_until=known_until, answered=HOUR - 10)
+
+
+def test_isolation_follows_its_table_from_each_state() -> None:
+    for contact, row in ISOLATION.items():
+        for sight in SIGHTS:
+            isolation = stands(contact, last=HOUR + 0.5)
+            note(isolation, sight)
+            assert isolation.contact is row.get(sight, contact)
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_a_process_that_saw_no_store_for_a_second_is_isolated_before_it_sees_one(sight: Sight) -> None:
+    isolation = stands(Contact.UNSURE, last=HOUR)
+    note(isolation, sight)
+    assert isolation.contact is (Contact.CONNECTED if sight is Sight.LOG else Contact.ISOLATED)
+
+
+LEAVES_IT = {
+    Contact.CONNECTED: Sight.LOG,
+    Contact.DOUBTFUL: Sight.REDIS_AGAIN,
+    Contact.UNSURE: Sight.NO_STORE,
+    Contact.ISOLATED: Sight.NO_STORE,
+}
+"""What a process sees that stays as it is."""
+
+SURE = (Contact.CONNECTED, Contact.ISOLATED)
+
+BEGUN: list[tuple[Contact, Edge, Stands, float]] = [
+    (Contact.CONNECTED, Edge.NONE_ISOLATED, {"last": HOUR - ISOLATED_FOR - 0.25}, -inf),
+    (Contact.CONNECTED, Edge.NONE_ISOLATED, {"last": HOUR + 0.5, "connected": MINUTE}, -inf),
+    (Contact.CONNECTED, Edge.SOME_ISOLATED, {"last": HOUR - ISOLATED_FOR}, -inf),
+    (Contact.CONNECTED, Edge.ALL_ISOLATED, {"last": HOUR + 0.5, "own": MINUTE}, -inf),
+    (Contact.ISOLATED, Edge.SOME_CONNECTED, {"last": HOUR - ISOLATED_FOR + 0.25}, -inf),
+    (Contact.ISOLATED, Edge.SOME_KNOW_IT, {"last": HOUR - ISOLATED_FOR}, HOUR - KNOWN_LATER + 0.25),
+    (Contact.ISOLATED, Edge.ALL_ISOLATED, {"last": HOUR - ISOLATED_FOR}, HOUR - KNOWN_LATER),
+]
+"""What a process judges, how it stands, and until when it knows which store counts."""
+
+
+@pytest.mark.parametrize(("contact", "edge", "standing", "known_until"), BEGUN)
+def test_the_running_minute_is_what_the_table_says(
+    contact: Contact, edge: Edge, standing: Stands, known_until: float
+) -> None:
+    isolation = stands(contact, **standing)
+    note(isolation, LEAVES_IT[contact], known_until=known_until)
+    assert isolation.standing_of(MINUTE) is FOLLOWS[contact][edge].standing
+
+
+@pytest.mark.parametrize("contact", [Contact.DOUBTFUL, Contact.UNSURE])
+@pytest.mark.parametrize("standing", [standing for contact, _, standing, _ in BEGUN if contact is Contact.CONNECTED])
+def test_a_process_that_is_in_doubt_or_unsure_leaves_the_minute_as_it_is(contact: Contact, standing: Stands) -> None:
+    seen: Stands = {**standing, "last": HOUR + 0.5}
+    isolation = stands(contact, **seen)
+    before = isolation.standing_of(MINUTE)
+    note(isolation, LEAVES_IT[contact])
+    assert isolation.standing_of(MINUTE) is before
+
+
+def test_each_row_of_that_table_is_met() -> None:
+    assert {contact: row.keys() for contact, row in FOLLOWS.items()} == {
+        **{contact: set(Edge) for contact in (Contact.DOUBTFUL, Contact.UNSURE)},
+        **{contact: {edge for state, edge, *_ in BEGUN if state is contact} for contact in SURE},
+    }
 
 
 # A minute.

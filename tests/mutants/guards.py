@@ -1613,8 +1613,8 @@ MUTANTS = [
     Mutant(
         "handing over: what stood still does not know that a store was there",
         ISOLATION,
-        "minute = minute_at(seen + SEEN_BEFORE)\n        if minute_at(seen) < minute != ",
-        "minute = minute_at(seen + SEEN_BEFORE) + 1\n        if minute != ",
+        "minute = minute_at(answered + SEEN_BEFORE)\n        if minute_at(answered) < minute != ",
+        "minute = minute_at(answered + SEEN_BEFORE) + 1\n        if minute != ",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1648,7 +1648,7 @@ MUTANTS = [
     Mutant(
         "handing over: what was reserved of the minute is entered before it is given up",
         "tenantcache/ratelimit/holder.py",
-        "        await self.enter_windows()\n",
+        "        await tokens.enter_windows()\n",
         "",
         COUNTERS,
     ),
@@ -1810,22 +1810,24 @@ MUTANTS = [
     Mutant(
         "failover: a minute is a process's own only after some seconds of isolation",
         ISOLATION,
-        "max(isolated_since + ISOLATED_FOR, known_until + KNOWN_LATER)",
-        "known_until + KNOWN_LATER",
+        "if begun < max(self._since, self._awake_since) + ISOLATED_FOR:",
+        "if False:",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: another process may know a later minute",
         ISOLATION,
-        "known_until + KNOWN_LATER)",
-        "known_until)",
+        "begun < known_until + KNOWN_LATER",
+        "begun < known_until",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: a Redis that is back does not end isolation before the log",
         ISOLATION,
-        "if not isolated and (has_log or not is_sure):",
-        "if not isolated:",
+        "Contact.ISOLATED: {Sight.LOG: Contact.CONNECTED},",
+        "Contact.ISOLATED: {\n"
+        "        Sight.LOG: Contact.CONNECTED, Sight.REDIS: Contact.CONNECTED, Sight.REDIS_AGAIN: Contact.DOUBTFUL\n"
+        "    },",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1838,15 +1840,15 @@ MUTANTS = [
     Mutant(
         "failover: a process that was not sure of its isolation takes nothing when others may decide by themselves",
         ISOLATION,
-        "return max(self._last, self._doubted)",
-        "return self._last",
+        "frozenset({Contact.ISOLATED, Contact.DOUBTFUL})",
+        "frozenset({Contact.ISOLATED})",
         OF_FAILOVER,
     ),
     Mutant(
         "failover: a log that is lost is no doubt while Redis does not fail",
         FAILOVER,
-        "doubted = not has_log and self.redis.failed_at >= self.agreement.pulled",
-        "doubted = not has_log",
+        "return Sight.REDIS_AGAIN if self.redis.failed_at >= self.agreement.pulled else Sight.REDIS",
+        "return Sight.REDIS_AGAIN",
         OF_FAILOVER,
     ),
     Mutant(
@@ -1859,7 +1861,7 @@ MUTANTS = [
     Mutant(
         "failover: a statement that is waited for is not a standstill",
         COORDINATOR,
-        '                ("isolation", self._look),\n',
+        '                ("isolation", self._look()),\n',
         "",
         COUNTERS,
     ),
@@ -1873,8 +1875,8 @@ MUTANTS = [
     Mutant(
         "failover: half a second without either store is not isolation",
         ISOLATION,
-        "(has_log or not is_sure)",
-        "has_log",
+        "        Sight.REDIS: Contact.CONNECTED,\n        Sight.REDIS_AGAIN: Contact.DOUBTFUL,\n        Sight.STILL",
+        "        Sight.STILL",
         OF_FAILOVER,
     ),
     Mutant(
@@ -2012,6 +2014,20 @@ MUTANTS += [
         LEASED,
         "self._holding.until if self._followed == self._moves.count else 0.0",
         "self._holding.until",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set: moves that are not kept are more than their sum",
+        "tenantcache/ratelimit/core/clockmoves.py",
+        "return [(earliest - latest, earliest), (latest - earliest, latest), (left - latest, left), *self._kept]",
+        "return [(left - latest, left), *self._kept]",
+        RESERVATIONS,
+    ),
+    Mutant(
+        "a clock that was set: moves that are not kept lead to the latest time",
+        "tenantcache/ratelimit/core/clockmoves.py",
+        "self._latest = max(self._latest, self._left, self._left - moved)",
+        "self._latest = self._left",
         RESERVATIONS,
     ),
     Mutant(

@@ -48,19 +48,11 @@ Rules
    would reach no process without the log. So answers vouch for DWELL seconds after the last pull at most, and for
    nothing if that has told of a band in which the fleet may leave Redis next (rule 2 of `budget/core/bands.py`).
 7. A process is *isolated* if it sees neither store, or if Postgres is to count and does not, although the log is there.
-   It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes. In the minute in which it lost
-   the last store, others may have been granted all of the limit, so it spends what it holds. When a store comes back,
-   it asks that store from the next minute on, or once the minute is handed over (`handover.py`). A minute is its own
-   only if it has been isolated for ISOLATED_FOR seconds before it: processes that notice a little later are then
-   isolated at the edge as well. It must also begin KNOWN_LATER seconds after all that this process knows: another one
-   may know a little more. If a process was isolated until shortly before an edge, it spends only what it holds in that
-   minute too: others may have been isolated at the edge. Isolation ends for all at about the same time because the
-   log ends it. A Redis that is back does not: only some may know that the running minute is in Redis. Those were not
-   sure of their isolation, and others may have been sure. So they take nothing of a minute that begins before the log
-   is back, or shortly after that. A row that is being changed does end it, although it does not say what counts: others
-   may have read it just before, and the commit may take any time. A process that stood still while it was isolated does
-   not know what came back meanwhile: it may have been isolated until it woke, and does not decide by itself soon after.
-   So a fleet that loses everything together, and gets it back, exceeds no limit.
+   It then decides by itself (`TENANTCACHE_ON_LIMITER_ERROR`), but only in whole minutes: those at whose beginning, by
+   all that it knows, every process was isolated. In a minute that may have begun otherwise for others, it spends what
+   it holds, and takes nothing more unless the minute is handed over (`handover.py`). So a fleet that loses everything
+   together, and gets it back, exceeds no limit. `isolation.py` has a table of what begins and ends isolation, and one
+   of what follows for the running minute. The reason of each case stands beside it.
 8. *Planned:* in the band NO_REDIS any process announces Postgres, and none announces the way back. The minutes before
    the change are counted in Redis to their end, because it is there: no process gives one up, and none is refused.
    Redis is not asked whether it counts, since that is billed: PING alone tells of it.
@@ -95,7 +87,7 @@ from tenantcache.ratelimit.core.agreement import (
     StoreChoice,
 )
 from tenantcache.ratelimit.core.handover import Handover
-from tenantcache.ratelimit.core.isolation import Isolation
+from tenantcache.ratelimit.core.isolation import Isolation, Sight
 from tenantcache.ratelimit.core.lostcounters import LostCounters
 from tenantcache.ratelimit.core.minutestanding import STORE_OF, TAKES, MinuteStanding
 from tenantcache.ratelimit.core.redishealth import RedisEvent, RedisHealth, RedisState
@@ -203,12 +195,15 @@ class Failover:
         """Rule 7; to be called several times a second."""
         # A minute of Postgres may be known. What was reserved of it counts in the process's own share.
         known_until = -inf if self._postgres_is_broken(now) else self.agreement.settled_until
-        seen = max(self.redis.asked, self.agreement.heard)
-        isolated, has_log = self.is_isolated(now), self._has_log(now)
-        doubted = not has_log and self.redis.failed_at >= self.agreement.pulled
-        self.isolation.note(
-            now, isolated=isolated, has_log=has_log, known_until=known_until, seen=seen, doubted=doubted
-        )
+        answered = max(self.redis.asked, self.agreement.heard)
+        self.isolation.note(now, self._sight(now), known_until=known_until, answered=answered)
+
+    def _sight(self, now: float) -> Sight:
+        if self.is_isolated(now):
+            return Sight.NO_STORE
+        if self._has_log(now):
+            return Sight.LOG
+        return Sight.REDIS_AGAIN if self.redis.failed_at >= self.agreement.pulled else Sight.REDIS
 
     def clock_moved(self, seconds: float, now: float) -> None:
         """The server's clock was set by so much, to `now`: what happened here, and what is due, has other times by it.
