@@ -15,7 +15,7 @@ from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Window, minute_at
 from tests.core.fleet_of_stores import STEP, World
-from tests.thorough import effort
+from tests.thorough import THOROUGH, effort
 
 
 def misfortune(world: World) -> None:
@@ -69,13 +69,28 @@ def lose_both(world: World) -> None:
     world.run(random.uniform(3, 40))
 
 
-def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = misfortune) -> World:
+def begun(seed: int) -> World:
     world = World(Random(seed), size=3 + seed % 2)
     world.lose_redis = bool(seed % 3)
     world.run(5)
+    return world
+
+
+def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = misfortune) -> World:
+    world = begun(seed)
     for _ in range(minutes):
         live_through(world)
     return world
+
+
+def goes_over(seed: int, live_through: Callable[[World], None] = misfortune, minutes: int = 30) -> bool:
+    """Whether that walk exceeds the limit. It ends as soon as it does."""
+    world = begun(seed)
+    for _ in range(minutes):
+        live_through(world)
+        if world.over_admitted():
+            return True
+    return False
 
 
 @pytest.mark.parametrize("seed", range(8, effort(10, 30)))
@@ -108,8 +123,8 @@ def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within
 
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
-    worlds = [live(seed, live_through=mild_misfortune) for seed in range(8)]
-    assert [world.over_admitted() for world in worlds] == [{}] * 8
+    worlds = [live(seed, live_through=mild_misfortune) for seed in range(effort(4, 8))]
+    assert not any(world.over_admitted() for world in worlds)
     left = sum(change.store == "postgres" for world in worlds for change in world.postgres.changes)
     handed_over = sum(len(world.postgres.handed_over) for world in worlds)
     assert 5 <= handed_over <= left - 5
@@ -123,12 +138,15 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
 
 def test_the_walks_lead_there_and_back() -> None:
     """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
-    worlds = [live(seed) for seed in range(8)]
-    assert [world.over_admitted() for world in worlds] == [{}] * 8
+    lead_there_and_back([live(seed) for seed in (range(8) if THOROUGH else (2, 3, 5, 7))])
+
+
+def lead_there_and_back(worlds: Sequence[World]) -> None:
+    assert not any(world.over_admitted() for world in worlds)
     ways = [(change.previous, change.store) for world in worlds for change in world.postgres.changes]
     assert ways.count(("redis", "postgres")) >= 8
     assert ways.count(("postgres", "redis")) >= 8
-    assert sum(max(world.admitted.values()) == 40 for world in worlds) >= 6
+    assert sum(max(world.admitted.values()) == 40 for world in worlds) * 4 >= 3 * len(worlds)
 
 
 def quiet_fleet() -> World:
@@ -349,14 +367,17 @@ SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
 }
 
+FOUND_WITH = {"a pause breaks no chain of answers": 4}
+"""A seed that is known to find it within few minutes, which is tried first. 15 is one for the others."""
+
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_the_walks_find_each_rule_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SABOTAGE[name](monkeypatch)
-    assert any(live(seed).over_admitted() for seed in [19, *range(15, 55)])
+    assert any(goes_over(seed) for seed in [FOUND_WITH.get(name, 15), *range(15, 55)])
 
 
 @pytest.mark.parametrize("name", SABOTAGE_OF_HANDOVER)
 def test_the_walks_find_each_rule_of_the_hand_over_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SABOTAGE_OF_HANDOVER[name](monkeypatch)
-    assert any(live(seed, live_through=mild_misfortune).over_admitted() for seed in range(3, 60))
+    assert any(goes_over(seed, mild_misfortune) for seed in range(3, 60))
