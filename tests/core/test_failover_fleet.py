@@ -123,6 +123,7 @@ def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within
 
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
+    """3 finds each rule of the hand-over that is left out."""
     worlds = [live(seed, live_through=mild_misfortune) for seed in range(effort(4, 8))]
     assert not any(world.over_admitted() for world in worlds)
     left = sum(change.store == "postgres" for world in worlds for change in world.postgres.changes)
@@ -137,8 +138,9 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
 
 
 def test_the_walks_lead_there_and_back() -> None:
-    """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
-    lead_there_and_back([live(seed) for seed in (range(8) if THOROUGH else (2, 3, 5, 7))])
+    """They would prove nothing if the fleet stayed with its store, or admitted nothing. 5, 7 and 31 are among the seeds
+    that find a rule of `failover.py` that is left out."""
+    lead_there_and_back([live(seed) for seed in (range(8) if THOROUGH else (2, 5, 7, 31))])
 
 
 def lead_there_and_back(worlds: Sequence[World]) -> None:
@@ -175,7 +177,7 @@ def test_a_fleet_leaves_redis_at_once_however_short_after_an_outage_of_the_log()
     """It is away over an edge. Processes stand still for a second now and then, though not over the edge itself: one
     that does cannot tell whether it was isolated."""
     before: set[MinuteStanding] = set()
-    for offset in range(0, 121, 10):
+    for offset in range(0, 121, effort(20, 10)):
         world = World(Random(offset), size=2, limit=400)
         world.demand, world.delays, world.postgres.commits = (1,), [0.0, 0.01, 0.2], [0.0, 0.1]
         world.run(120 - world.now % 60 + 45)
@@ -291,7 +293,7 @@ def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
     assert world.over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(effort(3, 16)))
+@pytest.mark.parametrize("seed", range(effort(2, 16)))
 def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> None:
     """Neither on its own shares, nor on the way there and back."""
     world = World(Random(seed), size=4)

@@ -72,7 +72,7 @@ WALKS = [misfortune, mild_misfortune, cut_off]
 
 @pytest.mark.parametrize(
     ("live_through", "seed"),
-    [(walk, seed) for walk in WALKS for seed in range(8 if walk is cut_off else 0, effort(4, 40))],
+    [(walk, seed) for walk in WALKS for seed in range(8 if walk is cut_off else 0, effort(2, 40))],
 )
 def test_no_minute_is_over_its_limit(seed: int, live_through: Callable[[World], None]) -> None:
     with short_dwell():
@@ -87,8 +87,9 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int, live_through: Calla
 
 
 def test_the_walks_lead_there_and_back() -> None:
+    """5 and 24 are among the seeds that find a rule that is left out."""
     with short_dwell():
-        lead_there_and_back([live(seed, cut_off) for seed in (range(8) if THOROUGH else (0, 4, 5, 6))])
+        lead_there_and_back([live(seed, cut_off) for seed in (range(8) if THOROUGH else (0, 4, 5, 24))])
 
 
 SABOTAGE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
