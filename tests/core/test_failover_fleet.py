@@ -111,7 +111,7 @@ def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int)
 
 def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within_a_minute() -> None:
     handed_over = 0
-    for seed in range(4, 8):
+    for seed in range(4, 8) if THOROUGH else (4, 7):
         world = World(Random(seed), size=3 + seed % 2)
         world.local, world.lose_redis = True, bool(seed % 3)
         world.run(5)
