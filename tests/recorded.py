@@ -9,24 +9,39 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 
 SEPARATOR = "----"
 
+Do = Callable[[str], Iterable[str]]
+"""Carries a command out, and gives the lines that follow from it."""
 
-def replay(text: str, do: Callable[[str], Sequence[str]]) -> str:
+
+def replay(text: str, do: Do) -> str:
     """The file's text, with the answers that `do` gives to its commands now."""
-    lines, replayed = iter(text.splitlines()), list[str]()
+    return "\n".join(_lines(text, do)).rstrip() + "\n"
+
+
+def is_as_recorded(text: str, do: Do) -> bool:
+    """Whether that is the text. The first line that differs ends it."""
+    recorded = text.splitlines()
+    return all(now == then for now, then in zip_longest(_lines(text, do), recorded, fillvalue=""))
+
+
+def _lines(text: str, do: Do) -> Iterator[str]:
+    lines = iter(text.splitlines())
     for line in lines:
         if line == SEPARATOR:
             while next(lines, ""):
                 pass
             continue
-        replayed.append(line)
-        if line and not line.startswith("#") and (answers := do(line)):
-            replayed += [SEPARATOR, *answers, ""]
-    return "\n".join(replayed).rstrip() + "\n"
+        yield line
+        if line and not line.startswith("#"):
+            answers = iter(do(line))
+            if (first := next(answers, None)) is not None:
+                yield from chain((SEPARATOR, first), answers, ("",))
 
 
 def compare(path: Path, play: Callable[[str], str]) -> tuple[str, str]:

@@ -48,7 +48,12 @@ class Meter:
             elif decision is None:
                 self._send(reservation, reservation.plan(world.now, cost, len(world.processes), ahead=True))
                 return
-        self._send(reservation, reservation.surplus(world.now) or self._along(reservation))
+        self._send(reservation, self._surplus(reservation) or self._along(reservation))
+
+    def _surplus(self, reservation: Reservation) -> Take | None:
+        """As the limiter asks for it, and when new windows are to be entered."""
+        now = self._world.now
+        return reservation.surplus(now) if reservation.watched or now >= reservation.until else None
 
     def _along(self, reservation: Reservation) -> Take | None:
         """What goes with a command that is sent for another tenant."""

@@ -19,10 +19,11 @@ The commands:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from tenantcache.budget.core.bands import Band
 from tenantcache.ratelimit.core.agreement import StoreChoice
@@ -30,7 +31,9 @@ from tenantcache.ratelimit.core.redishealth import RedisState
 from tenantcache.ratelimit.core.windows import MINUTE, Window, minute_at
 from tests.core.fleet_of_stores import START, STEP, World
 from tests.core.fleet_process import Process
-from tests.recorded import named, replay
+from tests.recorded import is_as_recorded, named, replay
+
+T = TypeVar("T")
 
 FILES = sorted((Path(__file__).parent / "failover").glob("*.txt"))
 FIRST_MINUTE = minute_at(START)
@@ -41,6 +44,9 @@ class Certain(Random):
 
     def random(self) -> float:
         return 0.3
+
+    def choice(self, among: Sequence[T]) -> T:  # type: ignore[override] # typeshed asks for less than a sequence
+        return among[0]  # of one, or of equal ones
 
 
 class Fleet(World):
@@ -62,13 +68,14 @@ class Scenario:
         self._row = StoreChoice(0, None)
         self._has_reported = False
 
-    def do(self, command: str) -> list[str]:
+    def do(self, command: str) -> Iterable[str]:
+        """What follows from it, while it happens."""
         name, *words = command.split()
         match name, words:
             case "fleet", [size, *options]:
                 self._begin(int(size), options)
             case "run", [until]:
-                return list(self._run(seconds_of(until)))
+                return self._run(seconds_of(until))
             case "redis", [fault, *who]:
                 self._break_redis(fault, who)
             case "log", [fault, *who]:
@@ -86,7 +93,7 @@ class Scenario:
             case "commit", [seconds]:
                 self._fleet.postgres.commits = [float(seconds)] * 3
             case "counters", []:
-                return list(self._counters())
+                return self._counters()
             case _:
                 raise ValueError(f"not a command: {command}")
         return []
@@ -157,6 +164,8 @@ class Scenario:
 
     def _changes(self, subject: str, values: list[str]) -> Iterator[str]:
         seen = self._seen.get(subject) or [RedisState.ANSWERING.value for _ in values]
+        if values == seen:
+            return
         changed = [place for place, value in enumerate(values) if value != seen[place]]
         for value in dict.fromkeys(values[place] for place in changed):
             who = [f"p{place + 1}" for place in changed if values[place] == value]
@@ -186,6 +195,11 @@ def time_of(now: float) -> str:
 def play(text: str) -> str:
     """The file's text, with the answers that its commands give now."""
     return replay(text, Scenario().do)
+
+
+def is_true(text: str) -> bool:
+    """Whether the file's commands still give the answers that it has."""
+    return is_as_recorded(text, Scenario().do)
 
 
 def rules_of(text: str) -> set[str]:

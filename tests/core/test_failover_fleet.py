@@ -15,7 +15,7 @@ from tenantcache.ratelimit.core.minutestanding import MinuteStanding
 from tenantcache.ratelimit.core.reservation import Reservation
 from tenantcache.ratelimit.core.windows import Window, minute_at
 from tests.core.fleet_of_stores import STEP, World
-from tests.thorough import effort
+from tests.thorough import THOROUGH, effort
 
 
 def misfortune(world: World) -> None:
@@ -69,13 +69,28 @@ def lose_both(world: World) -> None:
     world.run(random.uniform(3, 40))
 
 
-def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = misfortune) -> World:
+def begun(seed: int) -> World:
     world = World(Random(seed), size=3 + seed % 2)
     world.lose_redis = bool(seed % 3)
     world.run(5)
+    return world
+
+
+def live(seed: int, minutes: int = 30, live_through: Callable[[World], None] = misfortune) -> World:
+    world = begun(seed)
     for _ in range(minutes):
         live_through(world)
     return world
+
+
+def goes_over(seed: int, live_through: Callable[[World], None] = misfortune, minutes: int = 30) -> bool:
+    """Whether that walk exceeds the limit. It ends as soon as it does."""
+    world = begun(seed)
+    for _ in range(minutes):
+        live_through(world)
+        if world.over_admitted():
+            return True
+    return False
 
 
 @pytest.mark.parametrize("seed", range(8, effort(10, 30)))
@@ -96,7 +111,7 @@ def test_no_minute_that_is_handed_over_is_over_its_limit_for_any_seed(seed: int)
 
 def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within_a_minute() -> None:
     handed_over = 0
-    for seed in range(4, 8):
+    for seed in range(4, 8) if THOROUGH else (4, 7):
         world = World(Random(seed), size=3 + seed % 2)
         world.local, world.lose_redis = True, bool(seed % 3)
         world.run(5)
@@ -108,8 +123,9 @@ def test_a_fleet_that_loses_both_stores_is_not_over_its_limit_and_goes_on_within
 
 
 def test_mild_walks_hand_minutes_over_and_sometimes_cannot() -> None:
-    worlds = [live(seed, live_through=mild_misfortune) for seed in range(8)]
-    assert [world.over_admitted() for world in worlds] == [{}] * 8
+    """3 finds each rule of the hand-over that is left out."""
+    worlds = [live(seed, live_through=mild_misfortune) for seed in range(effort(4, 8))]
+    assert not any(world.over_admitted() for world in worlds)
     left = sum(change.store == "postgres" for world in worlds for change in world.postgres.changes)
     handed_over = sum(len(world.postgres.handed_over) for world in worlds)
     assert 5 <= handed_over <= left - 5
@@ -122,13 +138,17 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
 
 
 def test_the_walks_lead_there_and_back() -> None:
-    """They would prove nothing if the fleet stayed with its store, or admitted nothing."""
-    worlds = [live(seed) for seed in range(8)]
-    assert [world.over_admitted() for world in worlds] == [{}] * 8
+    """They would prove nothing if the fleet stayed with its store, or admitted nothing. 5, 7 and 31 are among the seeds
+    that find a rule of `failover.py` that is left out."""
+    lead_there_and_back([live(seed) for seed in (range(8) if THOROUGH else (2, 5, 7, 31))])
+
+
+def lead_there_and_back(worlds: Sequence[World]) -> None:
+    assert not any(world.over_admitted() for world in worlds)
     ways = [(change.previous, change.store) for world in worlds for change in world.postgres.changes]
     assert ways.count(("redis", "postgres")) >= 8
     assert ways.count(("postgres", "redis")) >= 8
-    assert sum(max(world.admitted.values()) == 40 for world in worlds) >= 6
+    assert sum(max(world.admitted.values()) == 40 for world in worlds) * 4 >= 3 * len(worlds)
 
 
 def quiet_fleet() -> World:
@@ -157,7 +177,7 @@ def test_a_fleet_leaves_redis_at_once_however_short_after_an_outage_of_the_log()
     """It is away over an edge. Processes stand still for a second now and then, though not over the edge itself: one
     that does cannot tell whether it was isolated."""
     before: set[MinuteStanding] = set()
-    for offset in range(0, 121, 10):
+    for offset in range(0, 121, effort(20, 10)):
         world = World(Random(offset), size=2, limit=400)
         world.demand, world.delays, world.postgres.commits = (1,), [0.0, 0.01, 0.2], [0.0, 0.1]
         world.run(120 - world.now % 60 + 45)
@@ -273,7 +293,7 @@ def test_a_redis_that_comes_and_goes_is_not_followed_each_time() -> None:
     assert world.over_admitted() == {}
 
 
-@pytest.mark.parametrize("seed", range(effort(3, 16)))
+@pytest.mark.parametrize("seed", range(effort(2, 16)))
 def test_a_fleet_that_loses_everything_together_exceeds_no_limit(seed: int) -> None:
     """Neither on its own shares, nor on the way there and back."""
     world = World(Random(seed), size=4)
@@ -349,14 +369,17 @@ SABOTAGE_OF_HANDOVER: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
 }
 
+FOUND_WITH = {"a pause breaks no chain of answers": 4}
+"""A seed that is known to find it within few minutes, which is tried first. 15 is one for the others."""
+
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_the_walks_find_each_rule_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SABOTAGE[name](monkeypatch)
-    assert any(live(seed).over_admitted() for seed in [19, *range(15, 55)])
+    assert any(goes_over(seed) for seed in [FOUND_WITH.get(name, 15), *range(15, 55)])
 
 
 @pytest.mark.parametrize("name", SABOTAGE_OF_HANDOVER)
 def test_the_walks_find_each_rule_of_the_hand_over_that_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     SABOTAGE_OF_HANDOVER[name](monkeypatch)
-    assert any(live(seed, live_through=mild_misfortune).over_admitted() for seed in range(3, 60))
+    assert any(goes_over(seed, mild_misfortune) for seed in range(3, 60))

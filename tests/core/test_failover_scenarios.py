@@ -19,7 +19,7 @@ from tenantcache.ratelimit.core.isolation import Contact, Isolation, Sight
 from tenantcache.ratelimit.core.redishealth import TRANSITIONS, RedisEvent, RedisHealth, RedisState
 from tenantcache.ratelimit.core.windows import minute_at
 from tests.core.fleet_of_stores import World
-from tests.core.scenarios import FILES, play, rules_of
+from tests.core.scenarios import FILES, is_true, play, rules_of
 from tests.recorded import compare
 
 CORE = "tenantcache.ratelimit.core"
@@ -174,13 +174,42 @@ BROKEN: dict[str, tuple[str, Callable[[Patch], object]]] = {
     ),
 }
 
+DIES = {
+    "what was known once is known forever": "03",
+    "PING is an answer": "05",
+    "silence proves something": "06",
+    "an account that is refused is like silence": "07",
+    "Redis is followed each time": "09",
+    "counters that are lost again are nothing more": "11",
+    "a pause breaks no chain of answers": "26",
+    "nothing vouches": "26",
+    "Redis vouches for any time": "24",
+    "a Redis that is back ends isolation": "33",
+    "a process that stood still knows that it was isolated": "30",
+    "a row that is being changed is not heard of": "29",
+    "a report is one of any minute": "20",
+    "what others may have decided by themselves is handed over": "27",
+    "a minute that is handed over stays lost": "25",
+}
+"""The scenario that is known to die, if that is not the first one of the rule. It is played first."""
+
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_scenario_dies_without_its_rule(what: str, monkeypatch: Patch) -> None:
     rule, break_it = BROKEN[what]
-    proofs = [text for text in (file.read_text() for file in FILES) if rule in rules_of(text)]
+    files = sorted(FILES, key=lambda file: not file.name.startswith(DIES.get(what, "")))
+    proofs = [text for text in (file.read_text() for file in files) if rule in rules_of(text)]
     break_it(monkeypatch)
-    assert any(play(text) != text for text in proofs)
+    assert not all(is_true(text) for text in proofs)
+
+
+def test_a_scenario_that_is_told_otherwise_dies() -> None:
+    text = FILES[0].read_text()
+    assert is_true(text)
+    told_last = text.rstrip().splitlines()[-1]
+    assert not is_true(text.replace(told_last, told_last + " "))
+    assert not is_true(text.replace(told_last, ""))
+    assert not is_true(f"{text}{told_last}\n")
 
 
 def test_each_rule_has_a_scenario_and_a_way_to_break_it() -> None:

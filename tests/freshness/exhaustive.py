@@ -329,17 +329,19 @@ def explore(
     flaws: Flaws | None = None,
     is_coarse: bool = False,
     every_order: bool = False,
+    dice: random.Random | None = None,
 ) -> Report:
     """Run the interleavings of `story`, up to `max_runs` paths. Raises `Violation`, with the way there.
 
-    `every_order`: also those that only swap choices that touch nothing in common.
+    `every_order`: also those that only swap choices that touch nothing in common. `dice` choose which way is followed
+    next, so that a search with a bound is one of ways that differ early: depth first, they differ at their ends.
     """
     search = _Search(story, flaws, is_coarse=is_coarse, every_order=every_order)
     state = random.getstate()
     try:
         while search.ways and search.report.runs < max_runs:
             random.seed(0)  # the follower's jitter
-            search.follow(*search.ways.pop())
+            search.follow(*search.ways.pop(-1 if dice is None else dice.randrange(len(search.ways))))
     finally:
         random.setstate(state)
     search.report.is_complete = not search.ways

@@ -21,6 +21,10 @@ from tests.thorough import THOROUGH, effort
 pytestmark = pytest.mark.timeout(300)
 
 MAX_RUNS = 200_000
+SOME_RUNS, DICE = 100, 5
+"""So few, thrown with that seed, notice five of the six guards that a complete search notices. 300 ways that were
+followed depth first noticed none."""
+
 EVERYTHING = bool(os.environ.get("FRESHNESS_EXHAUSTIVE"))
 COMPLETE_IF_SLOW = ("an update", "a domain leaves", "created after it was missed")
 """Of what is held, another tenant's name, and what was held to be unknown."""
@@ -38,9 +42,8 @@ def test_one_update_in_all_orders(name: str) -> None:
 
 
 def search(name: str, *, is_searched_completely: bool) -> None:
-    report = explore(
-        SHORT_STORIES[name], max_runs=MAX_RUNS if is_searched_completely else 300, is_coarse=not EVERYTHING
-    )
+    max_runs, dice = (MAX_RUNS, None) if is_searched_completely else (SOME_RUNS, random.Random(DICE))
+    report = explore(SHORT_STORIES[name], max_runs=max_runs, is_coarse=not EVERYTHING, dice=dice)
     assert report.is_complete is is_searched_completely
     if report.is_complete:
         assert report.publishers == {"P1 log", "P2 log"}
@@ -92,11 +95,18 @@ def point_after(story: Story, choices: Sequence[str]) -> object:
 
 @pytest.mark.parametrize("name", LONG_STORIES)
 def test_two_updates(name: str) -> None:
-    report = explore(LONG_STORIES[name], max_runs=MAX_RUNS if EVERYTHING else 100, is_coarse=True)
+    max_runs, dice = (MAX_RUNS, None) if EVERYTHING else (60, random.Random(DICE))
+    report = explore(LONG_STORIES[name], max_runs=max_runs, is_coarse=True, dice=dice)
     assert report.is_complete is EVERYTHING
     print(f"{name}: {report}")
 
 
 def test_the_search_would_find_a_trigger_that_names_one_side_only() -> None:
     with pytest.raises(Violation, match=r"led to t1\(v0 a d1.io\)"):
-        explore(SHORT_STORIES["a domain leaves"], max_runs=MAX_RUNS, flaws={"old_hosts": False}, is_coarse=True)
+        explore(
+            SHORT_STORIES["a domain leaves"],
+            max_runs=MAX_RUNS,
+            flaws={"old_hosts": False},
+            is_coarse=True,
+            dice=random.Random(DICE),
+        )

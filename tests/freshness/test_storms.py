@@ -56,10 +56,10 @@ class TestTheSimulationSees:
 
     def test_a_database_that_does_not_tell_what_is_pending(self) -> None:
         with pytest.raises(Violation):
-            for seed in range(25, 225):
+            for seed in [29, *range(200)]:  # the first is one that shows it
                 run(seed, {"tells_pending": False})
 
     def test_a_trigger_that_names_one_side_only(self) -> None:
         with pytest.raises(Violation):
-            for seed in range(150, 350):  # one in some hundred shows it
+            for seed in [184, *range(350)]:  # one in some hundred shows it, as the first does
                 run(seed, {"old_hosts": False})
