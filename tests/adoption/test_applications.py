@@ -14,7 +14,7 @@ import pytest
 from tenantcache.schema.adopt import Adoption, install, prepare
 from tests.adoption.applications import Application, Found, Migration, Write
 from tests.adoption.test_applications_fixtures import APPLICATIONS, load, migrate, named
-from tests.servers.databases import Databases
+from tests.servers.databases import EMPTY, Databases
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def adopted_url(databases: Databases, adopted_databases: dict[str, str], applica
         await connection.close()
 
     if application.name not in adopted_databases:
-        original = databases.create(template="template1")
+        original = databases.create(EMPTY)
         asyncio.run(make(original))
         adopted_databases[application.name] = original.rpartition("/")[2]
     url = databases.create(template=adopted_databases[application.name])

@@ -24,7 +24,7 @@ from tests.adoption.applications import (
     polar,
     zulip,
 )
-from tests.servers.databases import Databases
+from tests.servers.databases import EMPTY, Databases
 
 APPLICATIONS = [
     polar.APPLICATION,
@@ -64,7 +64,7 @@ def loaded_url(databases: Databases, loaded_databases: dict[str, str], applicati
         await connection.close()
 
     if application.name not in loaded_databases:
-        url = databases.create(template="template1")
+        url = databases.create(EMPTY)
         asyncio.run(fill(url))
         loaded_databases[application.name] = url
     return loaded_databases[application.name]
