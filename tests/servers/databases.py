@@ -19,17 +19,27 @@ EMPTY = "template1"
 def make_templates(server: PostgresServer) -> None:
     """Make what `Databases` copies."""
 
-    async def install(connection: asyncpg.Connection) -> None:
-        await schema.install(connection)
-        # A quarter of the files goes, and an eighth of the bytes: a copy costs as much less.
-        await connection.execute("VACUUM FULL")
-
     async def work() -> None:
         await _on(server.url, lambda connection: connection.execute(f"CREATE DATABASE {TEMPLATE}"))
-        await _on(server.database_url(TEMPLATE), install)
-        await _on(server.database_url(EMPTY), lambda connection: connection.execute("VACUUM FULL"))
+        await _on(server.database_url(TEMPLATE), schema.install)
+        for template in (TEMPLATE, EMPTY):
+            await _on(server.database_url(template), _shrink)
+            # The next connection writes a file that spares those of each copy a search through the catalog.
+            await _on(server.database_url(template), lambda connection: connection.execute("SELECT 1"))
 
     asyncio.run(work())
+
+
+async def _shrink(connection: asyncpg.Connection) -> None:
+    """Leave a quarter of the files and an eighth of the bytes out of each copy.
+
+    Tables of ours stay as they are: a table that was vacuumed is known to be empty, and is planned for differently.
+    """
+    names = await connection.fetchval(
+        "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
+        " WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared"
+    )
+    await connection.execute(f"VACUUM FULL {names}")
 
 
 class Databases:
