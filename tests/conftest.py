@@ -28,9 +28,8 @@ from hypothesis import HealthCheck, settings
 from tenantcache.devservers import PostgresServer, RedisServer
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
-from tests.servers.databases import Databases
-from tests.servers.ramdisk import ramdisk
-from tests.servers.storage import copy_data_dir
+from tests.servers.databases import EMPTY, Databases, make_templates
+from tests.servers.storage import copy_data_dir, made_once
 from tests.thorough import effort
 
 pytest_plugins = [
@@ -40,6 +39,7 @@ pytest_plugins = [
     "tests.hangs",
     "tests.patience",
     "tests.schedule",
+    "tests.servers.rundir",
 ]
 
 # How long one example takes depends on the machine; each test has a limit as a whole.
@@ -66,24 +66,39 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_dir() -> Iterator[Path]:
-    # Not pytest's own directory: that one is closed to the account that Postgres runs as when we are root.
-    with tempfile.TemporaryDirectory(prefix="tenantcache-tests-", dir=ramdisk()) as path:
+def server_dir(run_dir: Path) -> Iterator[Path]:
+    """Of this worker."""
+    with tempfile.TemporaryDirectory(dir=run_dir) as path:
         Path(path).chmod(0o755)
         yield Path(path)
 
 
 @pytest.fixture(scope="session")
-def fresh_data_dir(server_dir: Path) -> Path:
+def fresh_data_dir(run_dir: Path) -> Path:
     """What `initdb` makes, for servers that begin with a copy."""
-    with PostgresServer(server_dir / "fresh") as server:
-        pass
-    return server.data_dir
+
+    def make(data_dir: Path) -> None:
+        with PostgresServer(data_dir):
+            pass
+
+    return made_once(run_dir / "fresh", make)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(server_dir: Path, fresh_data_dir: Path) -> Iterator[PostgresServer]:
-    copy_data_dir(fresh_data_dir, server_dir / "postgres")
+def stocked_data_dir(run_dir: Path, fresh_data_dir: Path) -> Path:
+    """The same with the databases that those of the tests are copied from."""
+
+    def make(data_dir: Path) -> None:
+        copy_data_dir(fresh_data_dir, data_dir)
+        with PostgresServer(data_dir) as server:
+            make_templates(server)
+
+    return made_once(run_dir / "stocked", make)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_dir: Path, stocked_data_dir: Path) -> Iterator[PostgresServer]:
+    copy_data_dir(stocked_data_dir, server_dir / "postgres")
     # Nothing is replicated from it, so that a copy of a database need not be in its log.
     options = {"max_connections": "200", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "128MB"}
     with PostgresServer(server_dir / "postgres", options=options) as server:
@@ -106,7 +121,7 @@ def database_url(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def empty_database_url(databases: Databases) -> Iterator[str]:
-    url = databases.create(template="template1")
+    url = databases.create(EMPTY)
     yield url
     databases.drop(url)
 

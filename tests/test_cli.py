@@ -33,7 +33,7 @@ from tenantcache.cli.seeds import PLANS, domains, seed, tenants
 from tenantcache.devservers import DevServerError, PostgresServer, RedisServer, free_port
 from tenantcache.settings.model import Settings
 from tests.commandline import Run
-from tests.servers.databases import Databases
+from tests.servers.databases import EMPTY, Databases
 from tests.servers.processes import descendants, is_alive, wait_until_gone
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +111,7 @@ async def test_init_dry_run_prints_sql_that_works(capsys: pytest.CaptureFixture[
 
 
 def test_init_without_the_right_to_create_says_what_to_do(run: Run, databases: Databases) -> None:
-    url = databases.create(template="template1")
+    url = databases.create(EMPTY)
     databases.execute("DROP ROLE IF EXISTS visitor")
     databases.execute("CREATE ROLE visitor LOGIN")
     status, _, errors = run("init", DATABASE_URL=url.replace("postgres@", "visitor:secret@"))

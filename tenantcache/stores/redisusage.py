@@ -14,11 +14,12 @@ from tenantcache.budget.usestore import UseRow
 from tenantcache.stores.counters import Fetcher
 
 # What is written belongs to this process and what is read to the others, so one snapshot does for both.
+# Times and numbers are sent as texts: the driver would ask, on each new connection, what an array of them is.
 _EXCHANGE = """
     with written as (
         insert into tenantcache.redis_usage as u (hour, process, purpose, billed)
             select hour, $1, purpose, billed
-            from unnest($2::timestamptz[], $3::text[], $4::bigint[]) as n (hour, purpose, billed)
+            from unnest($2::text[]::timestamptz[], $3::text[], $4::text[]::bigint[]) as n (hour, purpose, billed)
         on conflict (hour, process, purpose) do update set billed = greatest(u.billed, excluded.billed)
     )
     select extract(epoch from hour)::bigint / 3600 as hour, purpose, sum(billed)::bigint as billed
@@ -52,9 +53,9 @@ class PostgresRedisUsage:
         doing = "reporting what is used of Redis"
         if rows:
             written = (
-                [_at(row.hour) for row in rows],
+                [_at(row.hour).isoformat() for row in rows],
                 [row.purpose.value for row in rows],
-                [row.billed for row in rows],
+                [str(row.billed) for row in rows],
             )
             found = await self._postgres.fetch(doing, _EXCHANGE, process_id, *written, _at(since))
         else:  # a role that may only read, and a replica, can do that

@@ -41,6 +41,18 @@ async def adopt(db: asyncpg.Connection, adoption: Adoption = ADOPTION) -> bool:
     return await install(db, await prepare(db, adoption))
 
 
+async def make_tables(db: asyncpg.Connection) -> None:
+    """For `Databases.create_like`."""
+    await db.execute(SCHEMA)
+
+
+async def make_adopted(db: asyncpg.Connection) -> None:
+    """The same, adopted, and read once as a process reads it."""
+    await make_tables(db)
+    assert await adopt(db)
+    assert await look_up(db, ["subdomain:one"])
+
+
 async def publish(db: asyncpg.Connection) -> None:
     while await db.fetchval("select tenantcache.publish(1000)") in ("more", "busy"):
         pass

@@ -3,57 +3,24 @@ migrated."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tenantcache.schema.adopt import Adoption, install, prepare
 from tests.adoption.applications import Application, Found, Migration, Write
-from tests.adoption.test_applications_fixtures import APPLICATIONS, load, migrate, named
-from tests.servers.databases import Databases
-
-
-@pytest.fixture(scope="session")
-def adopted_databases() -> dict[str, str]:
-    """By application the database in which it is adopted: each test gets a copy of it."""
-    return {}
-
-
-@pytest.fixture
-def adopted_url(databases: Databases, adopted_databases: dict[str, str], application: Application) -> Iterator[str]:
-    """The application's tables with its rows, adopted."""
-
-    async def make(url: str) -> None:
-        connection = await asyncpg.connect(url)
-        await load(connection, application)
-        await adopt(connection, application)
-        await connection.close()
-
-    if application.name not in adopted_databases:
-        original = databases.create(template="template1")
-        asyncio.run(make(original))
-        adopted_databases[application.name] = original.rpartition("/")[2]
-    url = databases.create(template=adopted_databases[application.name])
-    yield url
-    databases.drop(url)
+from tests.adoption.loading import adopt
+from tests.adoption.test_applications_fixtures import APPLICATIONS, migrate, named
 
 
 @pytest.fixture
 async def db(adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """The application's tables with its rows, adopted."""
     connection = await asyncpg.connect(adopted_url)
     yield connection
     await connection.close()
-
-
-async def adopt(db: asyncpg.Connection, application: Application) -> None:
-    for query in application.queries:
-        adoption = Adoption(query.sql, query.kind, query.watch, query.static)
-        assert await install(db, await prepare(db, adoption), beside=bool(query.kind))
-    assert await db.fetchval("select tenantcache.fault()") is None
 
 
 def ours(alias: str) -> str:

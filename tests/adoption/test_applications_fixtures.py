@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -24,6 +24,7 @@ from tests.adoption.applications import (
     polar,
     zulip,
 )
+from tests.adoption.loading import load
 from tests.servers.databases import Databases
 
 APPLICATIONS = [
@@ -44,36 +45,30 @@ LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 
 
 @pytest.fixture
-async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_database_url)
+async def db(loaded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(loaded_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture(scope="session")
-def loaded_databases() -> dict[str, str]:
-    """By application the URL of the database in which its rows are."""
+def shared_urls() -> dict[str, str]:
+    """By application the URL of the database that `shared` uses."""
     return {}
 
 
 @pytest.fixture
-def loaded_url(databases: Databases, loaded_databases: dict[str, str], application: Application) -> str:
-    async def fill(url: str) -> None:
-        connection = await asyncpg.connect(url)
-        await load(connection, application)
-        await connection.close()
-
-    if application.name not in loaded_databases:
-        url = databases.create(template="template1")
-        asyncio.run(fill(url))
-        loaded_databases[application.name] = url
-    return loaded_databases[application.name]
+def shared_url(databases: Databases, shared_urls: dict[str, str], application: Application) -> str:
+    if application.name not in shared_urls:
+        fill = functools.partial(load, application=application)
+        shared_urls[application.name] = databases.create_like(application.name, fill)
+    return shared_urls[application.name]
 
 
 @pytest.fixture
-async def loaded(loaded_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def shared(shared_url: str) -> AsyncIterator[asyncpg.Connection]:
     """In a transaction that is rolled back, so that all tests of an application have one database."""
-    connection = await asyncpg.connect(loaded_url)
+    connection = await asyncpg.connect(shared_url)
     transaction = connection.transaction()
     await transaction.start()
     yield connection
@@ -145,11 +140,6 @@ def assert_gives(given: Mapping[str, Mapping[str, object]], expected: Found) -> 
         assert {name: shown.get(name) for name in fields} == dict(fields), alias
 
 
-async def load(db: asyncpg.Connection, application: Application) -> None:
-    await db.execute(application.schema)
-    await db.execute(application.rows)
-
-
 async def migrate(db: asyncpg.Connection, migration: Migration) -> None:
     if not migration.atomic:
         for step in migration.steps:
@@ -166,13 +156,11 @@ def named(application: Application) -> str:
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=named)
 async def test_the_query_gives_what_the_rows_say(db: asyncpg.Connection, application: Application) -> None:
-    await load(db, application)
     assert_gives(look_up(await read(db, application)), application.found)
 
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=named)
 async def test_the_columns_have_our_names(db: asyncpg.Connection, application: Application) -> None:
-    await load(db, application)
     kinds = [query.kind for query in application.queries]
     assert len(set(kinds)) == len(kinds)
     for query in application.queries:
@@ -199,12 +187,12 @@ async def test_the_columns_have_our_names(db: asyncpg.Connection, application: A
     ],
 )
 async def test_a_write_changes_these_tenants_alone(
-    loaded: asyncpg.Connection, application: Application, write: Write
+    shared: asyncpg.Connection, application: Application, write: Write
 ) -> None:
-    before = await read(loaded, application)
-    await loaded.execute(write.sql)
-    await loaded.execute("set constraints all immediate")
-    after = await read(loaded, application)
+    before = await read(shared, application)
+    await shared.execute(write.sql)
+    await shared.execute("set constraints all immediate")
+    after = await read(shared, application)
     assert_gives(look_up(after), write.becomes)
     then, now = rows_by_tenant(before), rows_by_tenant(after)
     assert {tenant for tenant in then.keys() | now.keys() if then.get(tenant) != now.get(tenant)} == write.tenant_ids
@@ -213,7 +201,6 @@ async def test_a_write_changes_these_tenants_alone(
 @pytest.mark.parametrize("application", APPLICATIONS, ids=named)
 async def test_each_table_that_is_read_is_written_to(db: asyncpg.Connection, application: Application) -> None:
     """Once so that a tenant changes by it, and once by an update, unless it is called static."""
-    await load(db, application)
     unwritten = {}
     for number, query in enumerate(application.queries):
         await db.execute(f"create view pg_temp.read_{number} as {query.sql}")
@@ -257,7 +244,6 @@ def rows_by_tenant(found: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Ma
 async def test_a_migration_runs_and_leaves_the_query_or_breaks_it(
     db: asyncpg.Connection, application: Application, migration: Migration
 ) -> None:
-    await load(db, application)
     await migrate(db, migration)
     if migration.breaks:
         with pytest.raises((asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)):

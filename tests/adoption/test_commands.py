@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tenantcache.schema.adopt import Adoption, install, prepare
 from tests.commandline import Run
 from tests.servers.databases import Databases
 
@@ -36,10 +37,36 @@ LEFT = """
 """
 
 
+async def make_tables(db: asyncpg.Connection) -> None:
+    await db.execute(TABLES)
+
+
+async def make_adopted(db: asyncpg.Connection) -> None:
+    """What `init --adopt-query` makes."""
+    await make_tables(db)
+    assert await install(db, await prepare(db, Adoption(QUERY)))
+
+
 @pytest.fixture
-def run(run: Run, monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> Run:
-    """On the empty database."""
-    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+def url(databases: Databases) -> Iterator[str]:
+    """Of a database with the tables."""
+    url = databases.create_like("tables for commands", make_tables)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def adopted_url(databases: Databases) -> Iterator[str]:
+    """The same, adopted."""
+    url = databases.create_like("adopted for commands", make_adopted)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> Run:
+    """On that database."""
+    monkeypatch.setenv("DATABASE_URL", url)
     return run
 
 
@@ -60,14 +87,13 @@ def asking(url: str) -> Ask:
 
 
 @pytest.fixture
-def ask(empty_database_url: str) -> Ask:
-    return asking(empty_database_url)
+def ask(url: str) -> Ask:
+    return asking(url)
 
 
 @pytest.fixture
-def query(tmp_path: Path, ask: Ask) -> Query:
-    """The tables, and a function that writes a query into a file."""
-    ask(TABLES)
+def query(tmp_path: Path) -> Query:
+    """A function that writes a query into a file."""
 
     def write(text: str) -> str:
         path = tmp_path / "tenants.sql"
@@ -223,7 +249,11 @@ def test_the_query_that_is_shown_does_the_same(run: Run, ask: Ask, query: Query)
     assert ask("select string_agg(r::text, ' ' order by r::text) from tenantcache.read_adopted('{1,2}') r") == before
 
 
-class TestAgain:
+class TestDamage:
+    @pytest.fixture
+    def url(self, adopted_url: str) -> str:
+        return adopted_url
+
     @pytest.mark.parametrize(
         "damage",
         [
@@ -241,7 +271,6 @@ class TestAgain:
     )
     def test_what_was_lost_is_told_by_check_and_comes_back(self, run: Run, ask: Ask, query: Query, damage: str) -> None:
         path = query(QUERY)
-        run("init", "--adopt-query", path)
         assert run("check")[::2] == (0, AMBIGUOUS)
         trigger = ask(
             r"select tgname::text from pg_trigger where tgrelid = 'orgs'::regclass"
@@ -263,6 +292,8 @@ class TestAgain:
         assert found(ask, "subdomain:acme2", "domain:acme.com") == "1 1"
         assert "nothing was changed" in run("init", "--adopt-query", path)[1]
 
+
+class TestAgain:
     def test_another_query_replaces_the_first(self, run: Run, ask: Ask, query: Query) -> None:
         run("init", "--adopt-query", query(QUERY))
         status, out, _ = run("init", "--adopt-query", query("select id, 'x-' || slug as subdomain from orgs"))
@@ -338,9 +369,9 @@ AMBIGUOUS = "".join(
 
 
 class TestCheck:
-    @pytest.fixture(autouse=True)
-    def _adopted(self, run: Run, query: Query) -> None:
-        assert run("init", "--adopt-query", query(QUERY))[0] == 0
+    @pytest.fixture
+    def url(self, adopted_url: str) -> str:
+        return adopted_url
 
     @pytest.mark.parametrize(
         ("damage", "expected"),
@@ -371,13 +402,13 @@ class TestCheck:
         assert status == 2 and "this server takes no writes (read-only)" in errors
 
     def test_a_role_that_may_only_read(
-        self, run: Run, ask: Ask, databases: Databases, monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+        self, run: Run, ask: Ask, databases: Databases, monkeypatch: pytest.MonkeyPatch, url: str
     ) -> None:
         databases.execute("create role commandreader login")
         try:
             ask("grant usage on schema tenantcache to commandreader")
             ask("grant select on all tables in schema tenantcache to commandreader")
-            monkeypatch.setenv("DATABASE_URL", empty_database_url.replace("postgres@", "commandreader:secret@"))
+            monkeypatch.setenv("DATABASE_URL", url.replace("postgres@", "commandreader:secret@"))
             status, _, errors = run("check")
             assert status == 2
             assert "this user lacks insert, update, delete on processes" in errors

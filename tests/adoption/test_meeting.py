@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.adoption.small import SCHEMA, adopt, look_up, misled, owner_in, owners, publish, said
+from tests.adoption.small import make_adopted, misled, owner_in, owners, publish, said
 from tests.servers.databases import Databases
 from tests.thorough import effort
 
@@ -112,14 +112,6 @@ async def writers(url: str, number: int) -> list[asyncpg.Connection]:
     return [await asyncpg.connect(url, server_settings={"lock_timeout": "20ms"}) for _ in range(number)]
 
 
-@pytest.fixture
-def plain_database_url(databases: Databases) -> Iterator[str]:
-    """Another database, which is never adopted."""
-    url = databases.create(template="template1")
-    yield url
-    databases.drop(url)
-
-
 @pytest.mark.parametrize(
     ("transactions", "isolation"),
     [
@@ -134,15 +126,12 @@ def plain_database_url(databases: Databases) -> Iterator[str]:
     ],
 )
 async def test_whoever_commits_last_is_served(
-    empty_database_url: str, plain_database_url: str, transactions: Sequence[Sequence[str]], isolation: str
+    small_adopted_url: str, small_url: str, transactions: Sequence[Sequence[str]], isolation: str
 ) -> None:
-    ours, theirs = await asyncpg.connect(empty_database_url), await asyncpg.connect(plain_database_url)
-    our_writers = await writers(empty_database_url, len(transactions))
-    their_writers = await writers(plain_database_url, len(transactions))
+    ours, theirs = await asyncpg.connect(small_adopted_url), await asyncpg.connect(small_url)
+    our_writers = await writers(small_adopted_url, len(transactions))
+    their_writers = await writers(small_url, len(transactions))
     try:
-        await ours.execute(SCHEMA)
-        await theirs.execute(SCHEMA)
-        await adopt(ours)
         each = list(orders([len(statements) + 1 for statements in transactions]))
         for order in each[:: effort(8, 1) if len(each) > MANY else 1]:
             await theirs.execute(RESET)
@@ -251,7 +240,7 @@ class Application(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.url = self.databases.create(template=TEMPLATE)
+        self.url = self.databases.create_like("small, adopted", make_adopted)
         self.loop.run_until_complete(self._connect())
 
     async def _connect(self) -> None:
@@ -326,7 +315,6 @@ class Application(RuleBasedStateMachine):
             self.loop.run_until_complete(check(self.db))
 
 
-TEMPLATE = "adopted_template"
 EXAMPLES = int(os.environ.get("MEETING_EXAMPLES", effort(4, 12)))
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 """Without shrinking, which takes minutes on a database: the steps that are printed are few enough to read."""
@@ -334,19 +322,8 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 def test_a_whole_life(databases: Databases) -> None:
     loop = asyncio.new_event_loop()
-    url = databases.create(template="template1")
-
-    async def prepare_template() -> None:
-        db = await asyncpg.connect(url)
-        await db.execute(SCHEMA)
-        await adopt(db)
-        assert await look_up(db, ["subdomain:one"])
-        await db.close()
-
+    Application.databases, Application.loop = databases, loop
     try:
-        loop.run_until_complete(prepare_template())
-        databases.execute(f"alter database {url.rpartition('/')[2]} rename to {TEMPLATE}")
-        Application.databases, Application.loop = databases, loop
         run_state_machine_as_test(
             Application,
             settings=settings(
@@ -358,5 +335,4 @@ def test_a_whole_life(databases: Databases) -> None:
             ),
         )
     finally:
-        databases.execute(f"drop database {TEMPLATE} with (force)")
         loop.close()

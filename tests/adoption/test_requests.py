@@ -18,15 +18,9 @@ from tenantcache import Settings, TenantCache, TenantMiddleware, current_tenant
 from tenantcache.schema.adopt import Adoption, AdoptionError, install, prepare
 from tenantcache.web.strategies import PathPrefix, ReadHost, match_of
 from tests.adoption.applications import Application, dispatch, documenso, zulip
-from tests.adoption.test_applications_fixtures import load
+from tests.adoption.test_applications_fixtures import named
 from tests.asgi import get, http_scope
 from tests.fakes import until
-
-
-async def adopt(db: asyncpg.Connection, application: Application) -> None:
-    for query in application.queries:
-        adoption = Adoption(query.sql, query.kind, query.watch, query.static)
-        assert await install(db, await prepare(db, adoption), beside=bool(query.kind))
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,20 +59,19 @@ class World:
 
 
 @asynccontextmanager
-async def world(url: str, application: Application, **options: Any) -> AsyncIterator[World]:
+async def world(url: str, **options: Any) -> AsyncIterator[World]:
     db = await asyncpg.connect(url)
     try:
-        await load(db, application)
-        await adopt(db, application)
         async with TenantCache(Settings({}, database_url=url, **options)) as cache:
             yield World(db, cache)
     finally:
         await db.close()
 
 
-async def test_dispatch_names_organisations_and_projects_in_the_path(empty_database_url: str) -> None:
+@pytest.mark.parametrize("application", [dispatch.APPLICATION], ids=named)
+async def test_dispatch_names_organisations_and_projects_in_the_path(adopted_url: str) -> None:
     strategies = "path:/api/v1,kind=organization,keep, path:/projects,kind=project"
-    async with world(empty_database_url, dispatch.APPLICATION, strategies=strategies) as made:
+    async with world(adopted_url, strategies=strategies) as made:
         for _ in range(2):
             assert await made.ask(b"localhost", "/api/v1/default/incidents") == ("organization", "1")
             assert await made.ask(b"localhost", "/api/v1/upper_case") == ("organization", "6")
@@ -96,10 +89,11 @@ async def test_dispatch_names_organisations_and_projects_in_the_path(empty_datab
         assert await made.ask(b"localhost", "/api/v1/new_org") == ("organization", "8")
 
 
-async def test_documenso_names_teams_in_the_path_and_organisations_by_host(empty_database_url: str) -> None:
+@pytest.mark.parametrize("application", [documenso.APPLICATION], ids=named)
+async def test_documenso_names_teams_in_the_path_and_organisations_by_host(adopted_url: str) -> None:
     strategies = "path:/t,kind=team,path:/o,kind=organisation,host"
     options = {"strategies": strategies, "base_domains": ["documenso.example"]}
-    async with world(empty_database_url, documenso.APPLICATION, **options) as made:
+    async with world(adopted_url, **options) as made:
         base = b"documenso.example"
         for _ in range(2):
             assert await made.ask(base, "/t/acme/documents") == ("team", "1")
@@ -126,9 +120,10 @@ OLD_TEAMS = documenso.TEAMS.replace(
 )
 
 
-async def test_an_old_slug_leads_to_the_present_one(empty_database_url: str) -> None:
+@pytest.mark.parametrize("application", [documenso.APPLICATION], ids=named)
+async def test_an_old_slug_leads_to_the_present_one(adopted_url: str) -> None:
     strategies = "path:/t,kind=team,host"
-    async with world(empty_database_url, documenso.APPLICATION, strategies=strategies) as made:
+    async with world(adopted_url, strategies=strategies) as made:
         await install(made.db, await prepare(made.db, Adoption(OLD_TEAMS, "team")), beside=True)
         await made.cache.sync()
         for _ in range(2):
@@ -137,9 +132,10 @@ async def test_an_old_slug_leads_to_the_present_one(empty_database_url: str) -> 
             assert await made.ask(b"localhost", "/t/one_before/x") == 404, "several were called that"
 
 
-async def test_zulip_has_a_realm_on_the_base_domain_and_old_names(empty_database_url: str) -> None:
+@pytest.mark.parametrize("application", [zulip.WITH_OLD_NAMES], ids=named)
+async def test_zulip_has_a_realm_on_the_base_domain_and_old_names(adopted_url: str) -> None:
     options = {"base_domains": ["zulip.example"], "base_domain_tenant": True}
-    async with world(empty_database_url, zulip.WITH_OLD_NAMES, **options) as made:
+    async with world(adopted_url, **options) as made:
         for _ in range(2):
             assert await made.ask(b"zulip.example") == ("", "1")
             assert await made.ask(b"acme.zulip.example") == ("", "2")
@@ -178,14 +174,24 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 )
 
 
-async def aliases_in(url: str, names: list[str], kind: str) -> list[list[str]]:
+async def adopt_teams(url: str, kind: str) -> None:
+    db = await asyncpg.connect(url)
+    try:
+        await db.execute("create table team (id integer primary key, name text)")
+        query = 'select id, "name" as subdomain, "name" as slug from public.team'
+        assert await install(db, await prepare(db, Adoption(query, kind)))
+    finally:
+        await db.close()
+
+
+async def aliases_in(url: str, names: list[str]) -> list[list[str]]:
     """The aliases of a tenant for each name, as SQL says."""
     db = await asyncpg.connect(url)
     try:
-        await db.execute("drop table if exists team; create table team (id integer primary key, name text)")
+        await db.execute("delete from team")
         await db.executemany("insert into team values ($1, $2)", list(enumerate(names)))
-        query = 'select id, "name" as subdomain, "name" as slug from public.team'
-        await install(db, await prepare(db, Adoption(query, kind)))
+        await db.execute("update tenantcache.publisher set incomplete = 'changed'")
+        assert await db.fetchval("select tenantcache.rebuild()")
         rows = await db.fetch("select tenant_id, alias from tenantcache.aliases")
     finally:
         await db.close()
@@ -219,13 +225,17 @@ def test_a_name_in_a_path_is_the_one_in_the_database(empty_database_url: str, ki
         ]
     )
     def check(names: list[str]) -> None:
-        for name, aliases in zip(names, asyncio.run(aliases_in(empty_database_url, names, kind)), strict=True):
+        asyncio.run(compare(names))
+
+    async def compare(names: list[str]) -> None:
+        for name, aliases in zip(names, await aliases_in(empty_database_url, names), strict=True):
             segments = name.count("/") + 1
             if segments <= 8 and "" not in name.split("/"):
-                assert asyncio.run(by_path(name, kind, segments)) in aliases
+                assert await by_path(name, kind, segments) in aliases
             named = f"name:{kind}:{name}"
             assert {match_of(named).alias, match_of(f"subdomain:{name}").alias} <= {*aliases}
 
+    asyncio.run(adopt_teams(empty_database_url, kind))
     check()
 
 

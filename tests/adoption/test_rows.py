@@ -19,17 +19,24 @@ from tests.adoption.small import QUERY, SCHEMA, adopt, look_up, misled, owners, 
 
 
 @pytest.fixture
-async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_database_url, statement_cache_size=0)
-    await connection.execute(SCHEMA)
+async def db(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def session(empty_database_url: str, db: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+async def bare(small_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Not adopted yet."""
+    connection = await asyncpg.connect(small_url, statement_cache_size=0)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def session(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Another one of the application's, that lives on while tables change."""
-    connection = await asyncpg.connect(empty_database_url, statement_cache_size=0)
+    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
     yield connection
     await connection.close()
 
@@ -55,7 +62,6 @@ async def unpublished(db: asyncpg.Connection) -> list[tuple[int, str | None]]:
     ],
 )
 async def test_what_one_transaction_could_do_it_can_do_still(db: asyncpg.Connection, statements: str) -> None:
-    await adopt(db)
     async with db.transaction():
         await db.execute(statements)
 
@@ -75,7 +81,6 @@ async def test_what_one_transaction_could_do_it_can_do_still(db: asyncpg.Connect
     ],
 )  # fmt: skip
 async def test_each_way_to_write_is_seen(db: asyncpg.Connection, statement: str, expected: str) -> None:
-    await adopt(db)
     await db.execute(statement)
     assert await owners(db, ["subdomain:new"]) == {"subdomain:new": expected}
     await publish(db)
@@ -84,7 +89,6 @@ async def test_each_way_to_write_is_seen(db: asyncpg.Connection, statement: str,
 
 
 async def test_copied_rows_are_seen(db: asyncpg.Connection) -> None:
-    await adopt(db)
     await db.copy_records_to_table("org", records=[(n, f"copied-{n}") for n in range(100, 150)], columns=["id", "slug"])
     await publish(db)
     assert await owners(db, ["subdomain:copied-149"]) == {"subdomain:copied-149": "149"}
@@ -111,7 +115,6 @@ async def test_a_transaction_can_be_prepared_if_nobody_is_notified(
 
 
 async def test_a_writer_with_few_rights_writes_as_before(db: asyncpg.Connection, session: asyncpg.Connection) -> None:
-    await adopt(db)
     await db.execute(
         "drop role if exists clerk_of_small; create role clerk_of_small;"
         " grant select, update (slug) on org to clerk_of_small;"
@@ -129,8 +132,8 @@ async def test_a_writer_with_few_rights_writes_as_before(db: asyncpg.Connection,
         await db.execute("drop owned by clerk_of_small; drop role clerk_of_small")
 
 
-async def test_their_own_triggers_and_generated_columns_are_served(db: asyncpg.Connection) -> None:
-    await db.execute(
+async def test_their_own_triggers_and_generated_columns_are_served(bare: asyncpg.Connection) -> None:
+    await bare.execute(
         """
         alter table org add label text generated always as (lower(slug) || '-gen') stored;
         create function before_org() returns trigger language plpgsql as $$
@@ -142,12 +145,12 @@ async def test_their_own_triggers_and_generated_columns_are_served(db: asyncpg.C
         create trigger zz after update on org for each row execute function after_org();
         """
     )
-    await adopt(db, Adoption(QUERY.replace("o.slug as subdomain", "array[o.slug, o.label] as subdomains")))
-    await db.execute("update org set slug = 'New' where id = 1")
-    await publish(db)
+    await adopt(bare, Adoption(QUERY.replace("o.slug as subdomain", "array[o.slug, o.label] as subdomains")))
+    await bare.execute("update org set slug = 'New' where id = 1")
+    await publish(bare)
     names = ["subdomain:new-before", "subdomain:new-before-gen", "domain:new-before.after", "domain:one.io"]
-    assert list((await owners(db, names)).values()) == ["1", "1", "1", None]
-    assert await misled(db) == []
+    assert list((await owners(bare, names)).values()) == ["1", "1", "1", None]
+    assert await misled(bare) == []
 
 
 # Columns that change under a session that goes on.
@@ -157,7 +160,6 @@ async def test_their_own_triggers_and_generated_columns_are_served(db: asyncpg.C
 async def test_a_session_that_is_older_than_a_new_type_goes_on(
     db: asyncpg.Connection, session: asyncpg.Connection, type_name: str
 ) -> None:
-    await adopt(db)
     await session.execute("update org set slug = 'before' where id = 1; update project set org_id = 3 where id = 12")
     await publish(db)
     await db.execute(f"alter table org alter id type {type_name}")
@@ -173,7 +175,6 @@ async def test_a_session_that_is_older_than_a_new_type_goes_on(
 
 
 async def test_ids_that_were_widened_are_served(db: asyncpg.Connection, session: asyncpg.Connection) -> None:
-    await adopt(db)
     await session.execute("update org set slug = 'before' where id = 1; update project set org_id = 1 where id = 11")
     await db.execute(
         "alter table org alter id type bigint; alter table project alter id type bigint, alter org_id type bigint"
@@ -205,7 +206,6 @@ async def test_ids_that_were_widened_are_served(db: asyncpg.Connection, session:
 async def test_no_statement_fails_after_a_migration_and_none_is_served_wrongly(
     db: asyncpg.Connection, session: asyncpg.Connection, migration: str
 ) -> None:
-    await adopt(db)
     await session.execute("update org set status = 'active'; update project set org_id = org_id")
     await publish(db)
     await db.execute(f"alter table project drop constraint project_org_id_fkey; {migration}")
@@ -231,7 +231,6 @@ async def test_what_a_failed_trigger_says_is_not_lost_in_a_rebuild(
     db: asyncpg.Connection, session: asyncpg.Connection
 ) -> None:
     """It was said before, and is being mended while this transaction is still under way."""
-    await adopt(db)
     await db.execute("select tenantcache.note_failed_trigger('org', 'why')")
     await publish(db)
     rebuilding = db.transaction()
@@ -245,7 +244,6 @@ async def test_what_a_failed_trigger_says_is_not_lost_in_a_rebuild(
 
 @pytest.mark.parametrize("table", ["org", "project", "domain", "plan"])
 async def test_triggers_that_were_off_in_between_show(db: asyncpg.Connection, table: str) -> None:
-    await adopt(db)
     assert await db.fetchval("select tenantcache.fault()") is None
     for (name,) in await db.fetch(
         "select tgname from pg_trigger where tgrelid = $1::text::regclass and tgname like 'tenantcache%'", table
@@ -271,16 +269,16 @@ ODD = {
 
 @pytest.mark.parametrize("statement", ODD.values(), ids=ODD.keys())
 async def test_an_odd_row_concerns_its_own_tenant_alone(
-    empty_database_url: str, db: asyncpg.Connection, statement: str, caplog: pytest.LogCaptureFixture
+    small_url: str, bare: asyncpg.Connection, statement: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await db.execute("insert into org (id, slug) select n, 'many-' || n from generate_series(100, 299) n")
-    await adopt(db)
-    await db.execute(statement)
-    await publish(db)
-    await db.execute("update tenantcache.publisher set incomplete = 'changed'")
-    assert await db.fetchval("select tenantcache.rebuild()")
-    assert await misled(db) == []
-    store = PostgresTenants(empty_database_url, timeout=30)
+    await bare.execute("insert into org (id, slug) select n, 'many-' || n from generate_series(100, 299) n")
+    await adopt(bare)
+    await bare.execute(statement)
+    await publish(bare)
+    await bare.execute("update tenantcache.publisher set incomplete = 'changed'")
+    assert await bare.fetchval("select tenantcache.rebuild()")
+    assert await misled(bare) == []
+    store = PostgresTenants(small_url, timeout=30)
     await store.open()
     try:
         with caplog.at_level(logging.WARNING):
@@ -296,36 +294,35 @@ async def test_an_odd_row_concerns_its_own_tenant_alone(
     assert " 2 " in caplog.records[0].getMessage()
 
 
-async def test_a_row_that_a_query_fails_on_as_a_whole(db: asyncpg.Connection) -> None:
+async def test_a_row_that_a_query_fails_on_as_a_whole(bare: asyncpg.Connection) -> None:
     """It is not served; all others are."""
-    await adopt(db, Adoption(QUERY + " where 10 / coalesce(length(o.status), 1) > 0"))
-    await db.execute("update org set status = '' where id = 2")
-    await publish(db)
-    assert await owners(db, ["subdomain:one", "subdomain:two", "subdomain:three"]) == {
+    await adopt(bare, Adoption(QUERY + " where 10 / coalesce(length(o.status), 1) > 0"))
+    await bare.execute("update org set status = '' where id = 2")
+    await publish(bare)
+    assert await owners(bare, ["subdomain:one", "subdomain:two", "subdomain:three"]) == {
         "subdomain:one": "1",
         "subdomain:two": None,
         "subdomain:three": "3",
     }
 
 
-async def test_names_and_ids_that_are_too_long_are_left_out(db: asyncpg.Connection) -> None:
-    await db.execute("create table shop (id text primary key, slug text)")
-    await adopt(db, Adoption("select id, slug as subdomain from shop"))
-    await db.execute(
+async def test_names_and_ids_that_are_too_long_are_left_out(bare: asyncpg.Connection) -> None:
+    await bare.execute("create table shop (id text primary key, slug text)")
+    await adopt(bare, Adoption("select id, slug as subdomain from shop"))
+    await bare.execute(
         """
         insert into shop values ('a', 'a'), ('b', repeat('b', 254)), ('d', 'd');
         insert into shop select string_agg(md5(n::text), ''), 'c' from generate_series(1, 60) n
         """
     )
-    await publish(db)
-    rows = await db.fetch("select distinct tenant_id from tenantcache.aliases order by 1")
+    await publish(bare)
+    rows = await bare.fetch("select distinct tenant_id from tenantcache.aliases order by 1")
     assert [row[0] for row in rows] == ["a", "b", "d"]
-    found = await owners(db, ["subdomain:a", f"subdomain:{'b' * 254}", "subdomain:c", "subdomain:d", "id:b"])
+    found = await owners(bare, ["subdomain:a", f"subdomain:{'b' * 254}", "subdomain:c", "subdomain:d", "id:b"])
     assert list(found.values()) == ["a", None, None, "d", "b"]
 
 
 async def test_long_names_in_turn_are_left_out_of_the_log(db: asyncpg.Connection) -> None:
-    await adopt(db)
     for number in range(20):
         await db.execute("update org set slug = repeat('x', 200000) || $1 where id = 1", str(number))
     await publish(db)
@@ -335,47 +332,48 @@ async def test_long_names_in_turn_are_left_out_of_the_log(db: asyncpg.Connection
 COLUMNS = ["tenant", "attributes", "ids", "keys", "part", "made", "half", "name", "names", "unread", "failed"]
 
 
-async def test_columns_may_be_called_as_our_variables_are(db: asyncpg.Connection) -> None:
+async def test_columns_may_be_called_as_our_variables_are(bare: asyncpg.Connection) -> None:
     listed = ", ".join(f"{column} text not null default '{{}}'" for column in COLUMNS)
-    await db.execute(f"create table shop (id integer primary key, slug text, {listed})")
+    await bare.execute(f"create table shop (id integer primary key, slug text, {listed})")
     used = " || ".join(COLUMNS)
-    await db.execute("insert into shop values (1, 'a')")
+    await bare.execute("insert into shop values (1, 'a')")
     await adopt(
-        db, Adoption(f"select id, slug as subdomain, attributes::jsonb as attributes, {used} as name from shop")
+        bare, Adoption(f"select id, slug as subdomain, attributes::jsonb as attributes, {used} as name from shop")
     )
-    await db.execute("update shop set slug = 'b', keys = 'x'")
-    await publish(db)
-    assert await owners(db, ["subdomain:a", "subdomain:b"]) == {"subdomain:a": None, "subdomain:b": "1"}
+    await bare.execute("update shop set slug = 'b', keys = 'x'")
+    await publish(bare)
+    assert await owners(bare, ["subdomain:a", "subdomain:b"]) == {"subdomain:a": None, "subdomain:b": "1"}
 
 
 # What many tenants share, and what is held.
 
 
-async def test_a_plan_that_many_share_is_published_some_at_a_time(db: asyncpg.Connection) -> None:
-    await db.execute("insert into org (id, slug, plan_id) select n, 'many-' || n, 2 from generate_series(100, 1099) n")
-    await adopt(db)
-    await db.execute("update plan set name = 'new' where id = 2")
-    found = await look_up(db, ["subdomain:many-100", "subdomain:nobody"])
+async def test_a_plan_that_many_share_is_published_some_at_a_time(bare: asyncpg.Connection) -> None:
+    await bare.execute(
+        "insert into org (id, slug, plan_id) select n, 'many-' || n, 2 from generate_series(100, 1099) n"
+    )
+    await adopt(bare)
+    await bare.execute("update plan set name = 'new' where id = 2")
+    found = await look_up(bare, ["subdomain:many-100", "subdomain:nobody"])
     assert isinstance(found["subdomain:many-100"], dict)
     assert found["subdomain:many-100"]["plan"] == "new"
     assert found["subdomain:nobody"] == "unknown"  # a name may be among those that the change concerns
-    before = await db.fetchval("select max(seq) from tenantcache.change_log")
+    before = await bare.fetchval("select max(seq) from tenantcache.change_log")
     states, sizes = list[str](), list[int]()
-    while (state := await db.fetchval("select tenantcache.publish(100)")) != "nothing":
+    while (state := await bare.fetchval("select tenantcache.publish(100)")) != "nothing":
         states.append(state)
         sizes.append(
-            await db.fetchval("select count(*) from tenantcache.change_log where seq > $1", before) - sum(sizes)
+            await bare.fetchval("select count(*) from tenantcache.change_log where seq > $1", before) - sum(sizes)
         )
     assert states == ["more"] * 11 + ["published"]
     assert sizes == [0, *[100] * 10, 2]
-    assert await owners(db, ["subdomain:nobody"]) == {"subdomain:nobody": None}
+    assert await owners(bare, ["subdomain:nobody"]) == {"subdomain:nobody": None}
 
 
 async def test_a_table_that_is_held_for_long_costs_no_connections(
-    empty_database_url: str, db: asyncpg.Connection, session: asyncpg.Connection
+    db: asyncpg.Connection, session: asyncpg.Connection
 ) -> None:
     """Who gives up waiting must not leave a server process behind that waits on."""
-    await adopt(db)
     await db.execute("update org set slug = 'new' where id = 1")
     await session.execute("begin; lock table org in access exclusive mode")
     try:
@@ -391,7 +389,6 @@ async def test_a_table_that_is_held_for_long_costs_no_connections(
 
 async def test_two_whose_deferred_keys_meet_both_commit(db: asyncpg.Connection, session: asyncpg.Connection) -> None:
     """A waits at its commit for a plan that B holds; B writes to an adopted table, too."""
-    await adopt(db)
     await session.execute("begin; select from plan where id = 2 for update")
     await db.execute("begin; update org set slug = 'a' where id = 1; insert into org (id, plan_id) values (9, 2)")
     committing = asyncio.create_task(db.execute("commit"))
@@ -404,21 +401,21 @@ async def test_two_whose_deferred_keys_meet_both_commit(db: asyncpg.Connection, 
     assert await owners(db, ["subdomain:a", "subdomain:b"]) == {"subdomain:a": "1", "subdomain:b": "3"}
 
 
-async def test_one_tenant_is_read_by_indexes_though_the_query_groups_all(db: asyncpg.Connection) -> None:
+async def test_one_tenant_is_read_by_indexes_though_the_query_groups_all(bare: asyncpg.Connection) -> None:
     """A query whose joined side is grouped, as people write it."""
-    await db.execute(
+    await bare.execute(
         "insert into org (id, slug) select n, 'many-' || n from generate_series(100, 5099) n;"
         "insert into project select n, n from generate_series(100, 5099) n"
     )
-    await db.execute("create index on project (org_id); analyze org, project")
+    await bare.execute("create index on project (org_id); analyze org, project")
     grouped = "select org_id, count(*)::integer as n from project group by org_id"
     shown = "select o.id, o.slug as subdomain, p.n as limit_per_day"
-    await adopt(db, Adoption(f"{shown} from org o left join ({grouped}) p on p.org_id = o.id"))
-    before = await db.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
-    async with db.transaction():
-        found = await look_up(db, ["subdomain:many-5000"])
-        returned = await db.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
-        fetched = await db.fetchval("select pg_stat_get_xact_tuples_fetched('project'::regclass)")
+    await adopt(bare, Adoption(f"{shown} from org o left join ({grouped}) p on p.org_id = o.id"))
+    before = await bare.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
+    async with bare.transaction():
+        found = await look_up(bare, ["subdomain:many-5000"])
+        returned = await bare.fetchval("select pg_stat_get_xact_tuples_returned('project'::regclass)")
+        fetched = await bare.fetchval("select pg_stat_get_xact_tuples_fetched('project'::regclass)")
     assert isinstance(found["subdomain:many-5000"], dict)
     assert found["subdomain:many-5000"]["limit_per_day"] == 1
     assert returned + fetched - before < 100

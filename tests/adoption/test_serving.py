@@ -18,7 +18,7 @@ from tenantcache import Settings, StoreUnavailableError, TenantCache
 from tenantcache.schema.adopt import Adoption
 from tenantcache.schema.adopt.explain import differing, repair
 from tenantcache.stores.changelog import PostgresLog
-from tests.adoption.small import QUERY, SCHEMA, adopt, misled, publish
+from tests.adoption.small import QUERY, adopt, misled, publish
 
 MAX_STALENESS = 3.0
 CANNOT_SAY = "503"
@@ -26,9 +26,16 @@ pytestmark = pytest.mark.usefixtures("patience")
 
 
 @pytest.fixture
-async def db(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_database_url, statement_cache_size=0)
-    await connection.execute(SCHEMA)
+async def db(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def bare(small_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Not adopted yet."""
+    connection = await asyncpg.connect(small_url, statement_cache_size=0)
     yield connection
     await connection.close()
 
@@ -80,10 +87,9 @@ async def until(
 
 
 async def test_a_name_with_two_active_owners_is_served_for_none(
-    empty_database_url: str, db: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    small_adopted_url: str, db: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await adopt(db)
-    async with serving(empty_database_url) as cache:
+    async with serving(small_adopted_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
         assert await answer(cache, "two.example.com") == "2 pro"
         with caplog.at_level(logging.WARNING):
@@ -120,10 +126,9 @@ SWAPS = {
 
 @pytest.mark.parametrize("swap", SWAPS.values(), ids=SWAPS.keys())
 async def test_a_table_that_took_the_place_of_another(
-    empty_database_url: str, db: asyncpg.Connection, swap: str
+    small_adopted_url: str, db: asyncpg.Connection, swap: str
 ) -> None:
-    await adopt(db)
-    async with serving(empty_database_url) as cache:
+    async with serving(small_adopted_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
         assert await answer(cache, "three.example.com") == "3 pro"
         await db.execute(swap)
@@ -142,10 +147,9 @@ async def test_a_table_that_took_the_place_of_another(
         await until(cache, "three.example.com", None, before="3 pro")
 
 
-async def test_a_column_that_took_the_place_of_another(empty_database_url: str, db: asyncpg.Connection) -> None:
+async def test_a_column_that_took_the_place_of_another(small_adopted_url: str, db: asyncpg.Connection) -> None:
     """Expand and contract, as migration tools do it, while names change hands."""
-    await adopt(db)
-    async with serving(empty_database_url) as cache:
+    async with serving(small_adopted_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
         assert await answer(cache, "two.example.com") == "2 pro"
         await db.execute("alter table org add slug2 text")
@@ -172,10 +176,9 @@ async def test_a_column_that_took_the_place_of_another(empty_database_url: str, 
     ],
 )
 async def test_what_the_query_needs_is_gone(
-    empty_database_url: str, db: asyncpg.Connection, breaking: str, caplog: pytest.LogCaptureFixture
+    small_adopted_url: str, db: asyncpg.Connection, breaking: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await adopt(db)
-    async with serving(empty_database_url) as cache:
+    async with serving(small_adopted_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
         with caplog.at_level(logging.WARNING):
             await db.execute(breaking)
@@ -189,12 +192,11 @@ async def test_what_the_query_needs_is_gone(
 
 @pytest.mark.parametrize("is_always", [False, True])
 async def test_hosts_that_came_while_triggers_were_off(
-    empty_database_url: str, db: asyncpg.Connection, is_always: bool
+    small_adopted_url: str, db: asyncpg.Connection, is_always: bool
 ) -> None:
-    await adopt(db)
     names = [row[0] for row in await db.fetch("select tgname from pg_trigger where tgrelid = 'org'::regclass"
                                               " and tgname like 'tenantcache%'")]  # fmt: skip
-    async with serving(empty_database_url) as cache:
+    async with serving(small_adopted_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
         assert await answer(cache, "later.example.com") is None
         on = (
@@ -215,45 +217,44 @@ async def test_hosts_that_came_while_triggers_were_off(
         assert {row[0] for row in enabled} == {b"A"}
 
 
-async def test_what_no_trigger_saw_is_found_by_comparing(empty_database_url: str, db: asyncpg.Connection) -> None:
-    await db.execute("create function slug_of(org) returns text stable language sql as 'select $1.slug'")
-    await adopt(db, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
-    async with serving(empty_database_url) as cache:
+async def test_what_no_trigger_saw_is_found_by_comparing(small_url: str, bare: asyncpg.Connection) -> None:
+    await bare.execute("create function slug_of(org) returns text stable language sql as 'select $1.slug'")
+    await adopt(bare, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
+    async with serving(small_url) as cache:
         assert await answer(cache, "one.example.com") == "1 free"
-        await db.execute("create or replace function slug_of(org) returns text stable language sql as"
+        await bare.execute("create or replace function slug_of(org) returns text stable language sql as"
                          " $$select case $1.id when 1 then 'uno' else $1.slug end$$")  # fmt: skip
-        assert await db.fetchval("select tenantcache.verify_some(2)") == 1
+        assert await bare.fetchval("select tenantcache.verify_some(2)") == 1
         await cache.sync()
         assert await answer(cache, "one.example.com") is None
         assert await answer(cache, "uno.example.com") == "1 free"
-        await db.execute("create or replace function slug_of(org) returns text stable language sql as"
+        await bare.execute("create or replace function slug_of(org) returns text stable language sql as"
                          " $$select 'a' || $1.id$$")  # fmt: skip
-        found = [one async for _, some in differing(db) for one in some]
+        found = [one async for _, some in differing(bare) for one in some]
         assert sorted(found) == ["1", "2", "3"]
-        await repair(db, found)
+        await repair(bare, found)
         await cache.sync()
         assert [await answer(cache, f"{name}.example.com") for name in ("uno", "a1", "a2")] == [None, "1 free", "2 pro"]
-        assert await misled(db) == []
+        assert await misled(bare) == []
 
 
-async def test_a_follower_compares_from_time_to_time(empty_database_url: str, db: asyncpg.Connection) -> None:
-    await db.execute("create function slug_of(org) returns text stable language sql as 'select $1.slug'")
-    await adopt(db, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
-    await db.execute("create or replace function slug_of(org) returns text stable language sql as 'select null'")
-    log = PostgresLog(empty_database_url)
+async def test_a_follower_compares_from_time_to_time(small_url: str, bare: asyncpg.Connection) -> None:
+    await bare.execute("create function slug_of(org) returns text stable language sql as 'select $1.slug'")
+    await adopt(bare, Adoption(QUERY.replace("o.slug as", "slug_of(o) as")))
+    await bare.execute("create or replace function slug_of(org) returns text stable language sql as 'select null'")
+    log = PostgresLog(small_url)
     await log.open(lambda *_, **__: None)
     try:
         await log.prune(86_400, 100)
-        while len(await db.fetch("select from tenantcache.outbox")) < 3:
+        while len(await bare.fetch("select from tenantcache.outbox")) < 3:
             await asyncio.sleep(0.02)
     finally:
         await log.close()
 
 
 async def test_a_change_of_a_row_names_its_domains_and_both_its_names(
-    empty_database_url: str, db: asyncpg.Connection
+    small_adopted_url: str, db: asyncpg.Connection
 ) -> None:
-    await adopt(db)
     before = await db.fetchval("select max(seq) from tenantcache.change_log")
     await db.execute("update org set plan_id = 2, slug = 'uno' where id = 1")
     await publish(db)
@@ -264,13 +265,13 @@ async def test_a_change_of_a_row_names_its_domains_and_both_its_names(
 
 
 async def test_one_odd_row_leaves_all_others_served(
-    empty_database_url: str, db: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    small_url: str, bare: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await db.execute("insert into org (id, slug, plan_id) select n, 'many-' || n, 1 from generate_series(100, 149) n")
-    await adopt(db)
-    await db.execute("update org set seats = 'many', settings = '[1e5000]' where id = 2")
+    await bare.execute("insert into org (id, slug, plan_id) select n, 'many-' || n, 1 from generate_series(100, 149) n")
+    await adopt(bare)
+    await bare.execute("update org set seats = 'many', settings = '[1e5000]' where id = 2")
     with caplog.at_level(logging.WARNING):
-        async with serving(empty_database_url) as cache:
+        async with serving(small_url) as cache:
             for _ in range(2):
                 assert await answer(cache, "two.example.com") == "2 pro"
                 for number in range(100, 150):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tenantcache.devservers import PostgresServer
@@ -27,6 +30,18 @@ def put_back(server: PostgresServer, snapshot: Path) -> None:
 def copy_data_dir(stopped: Path, target: Path) -> None:
     """Make a data directory from one that no server uses: a fifth of what `initdb` costs."""
     _copy(stopped, target, stopped.stat())
+
+
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """Have `make` make the directory `target`, unless another process has. One that is killed in it leaves nothing."""
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as aside:
+                Path(aside).chmod(0o755)
+                make(Path(aside) / target.name)
+                (Path(aside) / target.name).rename(target)
+    return target
 
 
 def _copy(source: Path, target: Path, owner: os.stat_result) -> None:
