@@ -78,8 +78,9 @@ def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, tex
     assert [line.replace("tenantcache.", "") for line in violations(root)] == [expected]
 
 
-def test_an_application_imports_no_parser_of_sql() -> None:
-    code = "import sys, tenantcache.fastapi, tenantcache.engine, tenantcache.admin.tenants; print(*sys.modules)"
+def test_neither_an_application_nor_the_demo_imports_the_parser_of_sql() -> None:
+    modules = "tenantcache.fastapi, tenantcache.engine, tenantcache.admin.tenants, tenantcache.cli.demo"
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "asyncpg" in loaded and "sqlglot" not in loaded
