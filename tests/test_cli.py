@@ -427,15 +427,27 @@ def demo_end_leaves_nothing(demo: RunningDemo, end: signal.Signals) -> int:
         pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
-def test_demo_serves_and_stops_all_that_it_started(used_demo_dir: Path, end: signal.Signals) -> None:
-    demo = RunningDemo(used_demo_dir)
+async def test_demo_serves_and_stops_all_that_it_started_but_keeps_its_database(
+    demo_dir: Path, end: signal.Signals
+) -> None:
+    demo = RunningDemo(demo_dir)
     answer = demo.ask()
     assert json.loads(answer["TENANTCACHE_PLANS"]) == PLANS
     assert answer["TENANTCACHE_BASE_DOMAINS"] == "localhost"
     assert f"http://acme.localhost:{demo.port}" in demo.output
     assert demo.output.count("curl ") == 3
+    connection = await asyncpg.connect(answer["TENANTCACHE_DATABASE_URL"])
+    await connection.execute("UPDATE tenantcache.tenants SET name = 'Changed' WHERE id = 'acme'")
+    await connection.close()
     assert demo_end_leaves_nothing(demo, end) == 0
     assert "Traceback" not in demo.output
+
+    second = RunningDemo(demo_dir, *ONE_WORKER)
+    connection = await asyncpg.connect(second.ask()["TENANTCACHE_DATABASE_URL"])
+    names = await connection.fetchval("SELECT array_agg(name) FROM tenantcache.tenants WHERE id IN ('acme', 'globex')")
+    await connection.close()
+    assert sorted(names) == ["Changed", "Globex"]
+    assert second.stop(signal.SIGTERM) == 0
 
 
 def test_demo_that_is_killed_leaves_nothing(used_demo_dir: Path) -> None:
@@ -451,20 +463,6 @@ def test_demo_does_not_lose_workers_of_a_killed_supervisor(used_demo_dir: Path) 
     assert demo.process.returncode == 2
     assert "tenantcache: uvicorn ended by itself (status -9)" in rest
     wait_until_gone(children)
-
-
-async def test_demo_keeps_its_database_between_runs(demo_dir: Path) -> None:
-    first = RunningDemo(demo_dir, *ONE_WORKER)
-    connection = await asyncpg.connect(first.ask()["TENANTCACHE_DATABASE_URL"])
-    await connection.execute("UPDATE tenantcache.tenants SET name = 'Changed' WHERE id = 'acme'")
-    await connection.close()
-    assert first.stop(signal.SIGTERM) == 0
-    second = RunningDemo(demo_dir, *ONE_WORKER)
-    connection = await asyncpg.connect(second.ask()["TENANTCACHE_DATABASE_URL"])
-    names = await connection.fetchval("SELECT array_agg(name) FROM tenantcache.tenants WHERE id IN ('acme', 'globex')")
-    await connection.close()
-    assert sorted(names) == ["Changed", "Globex"]
-    assert second.stop(signal.SIGTERM) == 0
 
 
 def test_demo_uses_the_servers_that_its_command_line_names(
