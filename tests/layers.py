@@ -94,12 +94,12 @@ IMPURE_CALLS = frozenset({"open", "print", "input"})
 
 @dataclass
 class Module:
-    """One file: its dotted name, and the dotted names that it imports, each with the line."""
+    """One file: its dotted name, and the dotted names that it imports and what is not pure, each with the line."""
 
     name: str
-    tree: ast.Module
     is_package: bool
     imports: list[tuple[int, str]] = field(default_factory=list)
+    impurities: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def layer(self) -> str:
@@ -114,19 +114,22 @@ class Module:
 @functools.cache
 def read_package(root: Path) -> dict[str, Module]:
     """Read all modules of the package below `root` (the directory that holds the package's own)."""
-    modules = {}
+    files, modules = {}, {}
     for path in sorted((root / PACKAGE).rglob("*.py")):
         parts = list(path.relative_to(root).with_suffix("").parts)
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        modules[name] = Module(name, ast.parse(path.read_text(encoding="utf-8"), str(path)), is_package)
-    for module in modules.values():
-        module.imports = list(_imports(module, modules))
+        files[name], modules[name] = path, Module(name, is_package)
+    for name, module in modules.items():
+        tree = ast.parse(files[name].read_text(encoding="utf-8"), str(files[name]))
+        module.imports = list(_imports(module, tree, modules))
+        if module.layer == "core":
+            module.impurities = list(_impurities(tree))
     return modules
 
 
-def _imports(module: Module, modules: dict[str, Module]) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module.tree):
+def _imports(module: Module, tree: ast.Module, modules: dict[str, Module]) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -166,8 +169,7 @@ def _module_violations(module: Module, modules: dict[str, Module]) -> Iterator[s
             yield f"{module.name}:{line} imports {name}, which only {ONLY_IN[top]} may"
         elif top not in ONLY_IN and not _is_allowed(module.layer, top):
             yield f"{module.name}:{line} ({module.layer}) imports {name}"
-    if module.layer == "core":
-        yield from (f"{module.name}:{line} (core) {what}" for line, what in _impurities(module.tree))
+    yield from (f"{module.name}:{line} (core) {what}" for line, what in module.impurities)
 
 
 def _is_allowed(layer: str, top: str) -> bool:

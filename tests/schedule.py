@@ -39,6 +39,7 @@ TOGETHER = {
     "tests/adoption/test_applications": "applications",
     "tests/test_words.py": "texts",
     "tests/test_layers.py": "texts",
+    "tests/test_house.py": "texts",
 }
 """By where a test's id begins. The first begin first, since they take longest."""
 

@@ -35,6 +35,7 @@ from tenantcache.settings.model import Settings
 from tests.commandline import Run
 from tests.servers.databases import EMPTY, Databases
 from tests.servers.processes import descendants, is_alive, wait_until_gone
+from tests.servers.storage import copy_data_dir
 
 ROOT = Path(__file__).parent.parent
 
@@ -347,6 +348,18 @@ def demo_dir(server_dir: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
+@pytest.fixture
+def used_demo_dir(demo_dir: Path, fresh_data_dir: Path) -> Path:
+    """With the data directory of a demo that has run before: `initdb` is not a part of the test."""
+    (demo_dir / ".demo").mkdir(mode=0o755)
+    copy_data_dir(fresh_data_dir, demo_dir / ".demo" / "postgres")
+    return demo_dir
+
+
+ONE_WORKER = ("--workers", "1")
+"""For what is not about workers: uvicorn then has no supervisor either."""
+
+
 class RunningDemo:
     """`tenantcache demo` in a process of its own, past its greeting."""
 
@@ -414,23 +427,35 @@ def demo_end_leaves_nothing(demo: RunningDemo, end: signal.Signals) -> int:
         pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
-def test_demo_serves_and_stops_all_that_it_started(demo_dir: Path, end: signal.Signals) -> None:
+async def test_demo_serves_and_stops_all_that_it_started_but_keeps_its_database(
+    demo_dir: Path, end: signal.Signals
+) -> None:
     demo = RunningDemo(demo_dir)
     answer = demo.ask()
     assert json.loads(answer["TENANTCACHE_PLANS"]) == PLANS
     assert answer["TENANTCACHE_BASE_DOMAINS"] == "localhost"
     assert f"http://acme.localhost:{demo.port}" in demo.output
     assert demo.output.count("curl ") == 3
+    connection = await asyncpg.connect(answer["TENANTCACHE_DATABASE_URL"])
+    await connection.execute("UPDATE tenantcache.tenants SET name = 'Changed' WHERE id = 'acme'")
+    await connection.close()
     assert demo_end_leaves_nothing(demo, end) == 0
     assert "Traceback" not in demo.output
 
+    second = RunningDemo(demo_dir, *ONE_WORKER)
+    connection = await asyncpg.connect(second.ask()["TENANTCACHE_DATABASE_URL"])
+    names = await connection.fetchval("SELECT array_agg(name) FROM tenantcache.tenants WHERE id IN ('acme', 'globex')")
+    await connection.close()
+    assert sorted(names) == ["Changed", "Globex"]
+    assert second.stop(signal.SIGTERM) == 0
 
-def test_demo_that_is_killed_leaves_nothing(demo_dir: Path) -> None:
-    assert demo_end_leaves_nothing(RunningDemo(demo_dir), signal.SIGKILL) == -signal.SIGKILL
+
+def test_demo_that_is_killed_leaves_nothing(used_demo_dir: Path) -> None:
+    assert demo_end_leaves_nothing(RunningDemo(used_demo_dir), signal.SIGKILL) == -signal.SIGKILL
 
 
-def test_demo_does_not_lose_workers_of_a_killed_supervisor(demo_dir: Path) -> None:
-    demo = RunningDemo(demo_dir)
+def test_demo_does_not_lose_workers_of_a_killed_supervisor(used_demo_dir: Path) -> None:
+    demo = RunningDemo(used_demo_dir)
     children = descendants(demo.process.pid)
     (supervisor,) = (child for child in children if "tiny:app" in psutil.Process(child).cmdline())
     os.kill(supervisor, signal.SIGKILL)
@@ -440,25 +465,11 @@ def test_demo_does_not_lose_workers_of_a_killed_supervisor(demo_dir: Path) -> No
     wait_until_gone(children)
 
 
-async def test_demo_keeps_its_database_between_runs(demo_dir: Path) -> None:
-    first = RunningDemo(demo_dir)
-    connection = await asyncpg.connect(first.ask()["TENANTCACHE_DATABASE_URL"])
-    await connection.execute("UPDATE tenantcache.tenants SET name = 'Changed' WHERE id = 'acme'")
-    await connection.close()
-    assert first.stop(signal.SIGTERM) == 0
-    second = RunningDemo(demo_dir)
-    connection = await asyncpg.connect(second.ask()["TENANTCACHE_DATABASE_URL"])
-    names = await connection.fetchval("SELECT array_agg(name) FROM tenantcache.tenants WHERE id IN ('acme', 'globex')")
-    await connection.close()
-    assert sorted(names) == ["Changed", "Globex"]
-    assert second.stop(signal.SIGTERM) == 0
-
-
 def test_demo_uses_the_servers_that_its_command_line_names(
     demo_dir: Path, empty_database_url: str, redis_url: str, postgres_server: PostgresServer, redis_server: RedisServer
 ) -> None:
     given = with_password(empty_database_url).replace("postgresql:", "postgresql+asyncpg:")
-    demo = RunningDemo(demo_dir, "--database-url", given, "--redis-url", redis_url)
+    demo = RunningDemo(demo_dir, *ONE_WORKER, "--database-url", given, "--redis-url", redis_url)
     answer = demo.ask()
     assert answer["TENANTCACHE_DATABASE_URL"] == with_password(empty_database_url)
     assert answer["TENANTCACHE_REDIS_URL"] == redis_url
@@ -471,7 +482,7 @@ def test_demo_uses_the_servers_that_its_command_line_names(
 
 @pytest.mark.parametrize("prefix", ["", pytest.param("TENANTCACHE_", marks=pytest.mark.slow)])
 async def test_demo_writes_into_no_database_that_only_a_variable_names(
-    demo_dir: Path, empty_database_url: str, redis_url: str, prefix: str
+    used_demo_dir: Path, empty_database_url: str, redis_url: str, prefix: str
 ) -> None:
     variables = {
         f"{prefix}DATABASE_URL": with_password(empty_database_url),
@@ -479,7 +490,7 @@ async def test_demo_writes_into_no_database_that_only_a_variable_names(
         "PGSSLMODE": "verify-full",
         "PGTARGETSESSIONATTRS": "standby",
     }
-    demo = RunningDemo(demo_dir, environ=variables)
+    demo = RunningDemo(used_demo_dir, *ONE_WORKER, environ=variables)
     answer = demo.ask()
     assert demo.stop(signal.SIGTERM) == 0
     assert answer["TENANTCACHE_DATABASE_URL"] != with_password(empty_database_url)
@@ -602,7 +613,7 @@ def test_demo_on_a_taken_port_says_so_and_starts_nothing(
     assert not (demo_dir / ".demo").exists()
 
 
-def test_demo_of_an_app_that_does_not_start_ends_with_its_message(demo_dir: Path) -> None:
-    (demo_dir / "tiny.py").write_text("raise RuntimeError('no luck')")
+def test_demo_of_an_app_that_does_not_start_ends_with_its_message(used_demo_dir: Path) -> None:
+    (used_demo_dir / "tiny.py").write_text("raise RuntimeError('no luck')")
     with pytest.raises(AssertionError, match=r"(?s)no luck.*tenantcache: the app 'tiny:app' cannot be imported"):
-        RunningDemo(demo_dir)
+        RunningDemo(used_demo_dir)

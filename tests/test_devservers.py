@@ -23,6 +23,7 @@ from tenantcache.devservers import redis as redis_module
 from tenantcache.devservers.server import PORTS_OF_CONNECTIONS
 from tests.servers.billing import BilledCommands
 from tests.servers.processes import is_alive, wait_until_gone
+from tests.servers.storage import copy_data_dir
 
 STARTS_BOTH = """
 import sys, time
@@ -166,8 +167,9 @@ def test_another_redis_at_the_port_is_not_taken_for_ours(redis_of_our_own: Redis
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
-def test_children_do_not_outlive_us(server_dir: Path, tmp_path: Path, end: signal.Signals) -> None:
+def test_children_do_not_outlive_us(server_dir: Path, fresh_data_dir: Path, end: signal.Signals) -> None:
     data_dir = server_dir / f"orphans-{end.name}"
+    copy_data_dir(fresh_data_dir, data_dir)
     parent = subprocess.Popen([sys.executable, "-c", STARTS_BOTH, str(data_dir)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(pid) for pid in parent.stdout.readline().split()]
@@ -179,7 +181,8 @@ def test_children_do_not_outlive_us(server_dir: Path, tmp_path: Path, end: signa
     wait_until_gone(pids)
 
 
-def test_a_given_port_that_is_taken_is_an_error_with_the_reason(server_dir: Path) -> None:
+def test_a_given_port_that_is_taken_is_an_error_with_the_reason(server_dir: Path, fresh_data_dir: Path) -> None:
+    copy_data_dir(fresh_data_dir, server_dir / "taken")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -412,21 +411,17 @@ def test_a_closed_pipe_is_no_error(redis_url: str, arguments: list[str]) -> None
     assert "Exception" not in errors
 
 
-def test_colours_are_left_out_if_they_are_not_wanted(redis_url: str) -> None:
-    code = f"from tenantcache.cli.main import main; main(['doctor', '--redis-url', {redis_url!r}])"
+def test_colours_are_left_out_if_they_are_not_wanted(run: Run, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
     for environ, coloured in (
         ({"FORCE_COLOR": "1"}, True),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
         ({}, False),
     ):
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **environ},
-            capture_output=True,
-            check=True,
-        )
-        assert (b"\x1b[32m" in found.stdout) is coloured
+        for name in ("FORCE_COLOR", "NO_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+            monkeypatch.delenv(name, raising=False)
+        assert run("doctor", "--redis-url", redis_url, **environ) == 0
+        assert ("\x1b[32m" in run.out) is coloured
 
 
 # --- Postgres

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.pytestplugins import without_plugins
+
 ROOT = Path(__file__).parents[1]
 
 HANGING = """
@@ -42,7 +44,7 @@ def line_of(comment: str) -> int:
 def test_a_hanging_test_ends_and_says_where_it_hung(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = [sys.executable, "-m", "pytest", "-p", "tests.hangs", "-c", str(ROOT / "pyproject.toml")]
-    options = ["--rootdir", str(tmp_path), "-o", "timeout=1", "-p", "no:cacheprovider"]
+    options = ["--rootdir", str(tmp_path), "-o", "timeout=1", "-p", "no:cacheprovider", *without_plugins()]
     done = subprocess.run(
         [*command, *options, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

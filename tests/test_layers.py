@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -78,8 +77,9 @@ def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, tex
     assert [line.replace("tenantcache.", "") for line in violations(root)] == [expected]
 
 
-def test_an_application_imports_no_parser_of_sql() -> None:
-    code = "import sys, tenantcache.fastapi, tenantcache.engine, tenantcache.admin.tenants; print(*sys.modules)"
+def test_neither_an_application_nor_the_demo_imports_the_parser_of_sql() -> None:
+    modules = "tenantcache.fastapi, tenantcache.engine, tenantcache.admin.tenants, tenantcache.cli.demo"
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "asyncpg" in loaded and "sqlglot" not in loaded
@@ -143,47 +143,3 @@ def test_imports_in_the_direction_are_allowed(tmp_path: Path) -> None:
         "__init__.py": "from tenantcache.engine import e\nfrom .web import m",
     }
     assert violations(make_package(tmp_path, files)) == []
-
-
-# Module-level state.
-
-REGISTRIES = {"WeakSet", "WeakKeyDictionary", "WeakValueDictionary", "dict", "list", "set", "deque", "defaultdict"}
-KNOWN = {"tenantcache/runtime/forks.py: _known"}  # what a forked child forgets; it decides nothing
-
-
-def registries(path: str, text: str) -> list[str]:
-    """Containers of a module that begin empty, for something to be put in later, and names that functions rebind."""
-    tree, found = ast.parse(text), []
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and _is_empty_container(node.value):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            found.append(f"{path}: {ast.unparse(target)}")
-    return found + [f"{path}: {name}" for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names]
-
-
-def _is_empty_container(value: ast.expr | None) -> bool:
-    if isinstance(value, ast.Call) and not value.args and not value.keywords:
-        called = value.func.value if isinstance(value.func, ast.Subscript) else value.func
-        return ast.unparse(called).rpartition(".")[2] in REGISTRIES
-    return (isinstance(value, ast.Dict) and not value.keys) or (isinstance(value, ast.List) and not value.elts)
-
-
-def test_no_module_keeps_what_decides_for_an_engine() -> None:
-    found: set[str] = set()
-    for path in (ROOT / "tenantcache").rglob("*.py"):
-        found.update(registries(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")))
-    assert found == KNOWN
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("declared: dict[str, int] = {}", ["declared"]),
-        ("x = weakref.WeakKeyDictionary[int, int]()", ["x"]),
-        ("NOBODY: Line = deque()", ["NOBODY"]),
-        ("x = None\ndef f():\n    global x\n    x = 1", ["x"]),
-        ("TABLE = {1: 2}\ndef f():\n    found = {}", []),
-    ],
-)
-def test_a_registry_is_found(text: str, names: list[str]) -> None:
-    assert registries("a.py", text) == [f"a.py: {name}" for name in names]

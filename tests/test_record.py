@@ -67,16 +67,20 @@ def start(arguments: list[str], environ: Mapping[str, str]) -> subprocess.Popen[
 def record(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, commands: None
 ) -> Record:
-    """Record a program of Python, or a command, from this process. The password must not be seen in what was found."""
+    """Record a program of Python, or a command, from this process. The password must not be seen in what was found.
 
-    def run(program: str | list[str], *options: str, **environ: str) -> Run:
+    `into_file=False` leaves `--out` away, and the `--` before the command.
+    """
+
+    def run(program: str | list[str], *options: str, into_file: bool = True, **environ: str) -> Run:
         command = program if isinstance(program, list) else [sys.executable, "-c", textwrap.dedent(program)]
         file = tmp_path / "found.json"
         file.unlink(missing_ok=True)
+        words = ["--out", str(file), *options, "--"] if into_file else options
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as raised:
             for name, value in {"COLUMNS": "200", **environ}.items():
                 patch.setenv(name, value)
-            main(["record", "--out", str(file), *options, "--", *command])
+            main(["record", *words, *command])
         out, errors = capfd.readouterr()
         assert "Traceback" not in errors
         assert "secret" not in out + errors
@@ -85,6 +89,21 @@ def record(
         return Run(int(raised.value.code or 0), out, errors, json.loads(text or "{}"))
 
     return run
+
+
+CLIENT = """
+    import os, socket
+    from urllib.parse import urlsplit
+
+    def connect(port=urlsplit(os.environ["REDIS_URL"]).port):
+        return socket.create_connection(("127.0.0.1", port))
+
+    def send(connection, *words):
+        lines = [f"${len(word)}".encode() + b"\\r\\n" + word + b"\\r\\n" for word in words]
+        connection.sendall(f"*{len(words)}".encode() + b"\\r\\n" + b"".join(lines))
+        return connection.recv(1000)
+"""
+"""What a program sends Redis, if it is not about redis-py: that alone takes a sixth of a second to load."""
 
 
 def by_name(billed: BilledCommands) -> dict[str, int]:
@@ -239,20 +258,19 @@ def test_the_last_words_of_a_program_are_counted(
 
 def test_a_process_that_lives_on_is_told_of(record: Record, redis_url: str) -> None:
     program = """
-        import os, redis, sys, time
-        client = redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None)
-        client.set("a", 1)
-        if os.fork():
-            os._exit(0)
-        os.close(1), os.close(2)
-        try:
-            while True:  # until the proxy is gone
-                client.ping()
-                time.sleep(0.05)
-        except redis.ConnectionError:
-            pass
+    import time
+    client = connect()
+    send(client, b"SET", b"a", b"1")
+    if os.fork():
+        os._exit(0)
+    os.close(1), os.close(2)
+    try:
+        while send(client, b"PING"):  # until the proxy is gone
+            time.sleep(0.05)
+    except OSError:
+        pass
     """
-    run = record(program, REDIS_URL=redis_url)
+    run = record(CLIENT + program, REDIS_URL=redis_url)
     assert (run.status, run.commands) == (0, {"SET": 1})
     assert "some processes of the program still run" in run.errors
 
@@ -281,12 +299,12 @@ def test_the_status_of_the_program_is_kept(record: Record, redis_url: str) -> No
 
 
 def test_more_than_the_limit_fails_a_program_that_succeeded(record: Record, redis_url: str) -> None:
-    program = "import os, redis; redis.Redis.from_url(os.environ['REDIS_URL'], driver_info=None).get('a'); {}"
-    assert record(program.format("0"), "--fail-over", "1", REDIS_URL=redis_url).status == 0
-    failed = record(program.format("0"), "--fail-over", "0", REDIS_URL=redis_url)
+    program = CLIENT + '    send(connect(), b"GET", b"a")\n'
+    assert record(program, "--fail-over", "1", REDIS_URL=redis_url).status == 0
+    failed = record(program, "--fail-over", "0", REDIS_URL=redis_url)
     assert failed.status == 1
     assert "1 commands were billed, more than 0" in failed.errors
-    assert record(program.format("os._exit(5)"), "--fail-over", "0", REDIS_URL=redis_url).status == 5
+    assert record(program + "    os._exit(5)\n", "--fail-over", "0", REDIS_URL=redis_url).status == 5
 
 
 def test_a_program_that_cannot_be_run(record: Record, redis_url: str, tmp_path: Path) -> None:
@@ -316,12 +334,11 @@ def test_no_url(record: Record) -> None:
     assert record(["true"], REDIS_URL="http://:secret@x/").status == 2
 
 
-def test_a_file_that_cannot_be_written_is_told_first(redis_url: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_first(record: Record, redis_url: str, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
-    process = start(["--out", str(tmp_path / "no/such/file"), "--", "touch", str(mark)], {"REDIS_URL": redis_url})
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "No such file or directory" in errors
+    run = record(["touch", str(mark)], "--out", str(tmp_path / "no/such/file"), REDIS_URL=redis_url)
+    assert run.status == 2
+    assert "No such file or directory" in run.errors
     assert not mark.exists()
 
 
@@ -417,10 +434,7 @@ def test_a_server_with_tls(
         if os.environ.get("REQUIRE_SERVERS"):
             raise
         pytest.skip("this Redis was built without TLS")
-    program = """
-        import os, redis
-        redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None).set("a", 1)
-    """
+    program = CLIENT + '    send(connect(), b"SET", b"a", b"1")\n'
     url = f"rediss://localhost:{port}/0"
     run = record(program, REDIS_URL=f"{url}?ssl_ca_certs={certificate.file}")
     assert (run.status, run.commands) == (0, {"SET": 1})
@@ -467,11 +481,13 @@ def test_a_cluster_is_refused(record: Record, redis_cluster: RedisCluster) -> No
     assert (run.status, "is a node of a cluster" in run.errors) == (2, True)
 
 
-SCRIPT = """
-    import os, redis
-    client = redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None)
-    client.eval("return redis.call('get', KEYS[1])", 1, "a")
+SCRIPT = (
+    CLIENT
+    + """
+    client = connect()
+    send(client, b"EVAL", b"return redis.call('get', KEYS[1])", b"1", b"a")
 """
+)
 
 
 def test_other_clients_are_told_of(record: Record, redis_factory: Callable[..., RedisServer]) -> None:
@@ -482,7 +498,7 @@ def test_other_clients_are_told_of(record: Record, redis_factory: Callable[..., 
         run = record(SCRIPT, REDIS_URL=server.url)
     assert run.found["inside_scripts"] == {"GET": 1}
     assert "1 other clients were connected to the server" in run.errors
-    new = SCRIPT + "    redis.Redis(port=int(os.environ['PORT']), driver_info=None).set('a', 1)\n"
+    new = SCRIPT + '    send(connect(int(os.environ["PORT"])), b"SET", b"a", b"1")\n'
     run = record(new, REDIS_URL=server.url, PORT=str(server.port))
     assert run.found["inside_scripts"] == {"GET": 1, "SET": 1}
     assert "1 other clients were connected to the server" in run.errors
@@ -492,7 +508,11 @@ def test_a_user_without_info(record: Record, redis_factory: Callable[..., RedisS
     server = redis_factory()
     with Redis.from_url(server.url) as client:
         client.execute_command("ACL SETUSER app on >secret ~* +@all -info")
-    run = record(SCRIPT, REDIS_URL=f"redis://app:secret@127.0.0.1:{server.port}/0")
+    program = """
+        import os, redis
+        redis.Redis.from_url(os.environ["REDIS_URL"], driver_info=None).eval("return redis.call('get', 'a')", 0)
+    """
+    run = record(program, REDIS_URL=f"redis://app:secret@127.0.0.1:{server.port}/0")
     assert (run.status, run.commands) == (0, {"EVAL": 1})
     assert "does not give its own count" in run.errors
 
@@ -517,33 +537,26 @@ def test_a_server_that_goes_away(record: Record, redis_factory: Callable[..., Re
 # --- what is printed ---
 
 
-def test_the_table_goes_to_stderr_and_json_to_stdout(redis_url: str) -> None:
-    program = (
-        "import os, redis; redis.Redis.from_url(os.environ['REDIS_URL'], driver_info=None).get(b'a\\x1b[31m\\xff')"
-    )
-    for options in ([], ["--json"]):
-        process = start([*options, "--", sys.executable, "-c", program], {"REDIS_URL": redis_url})
-        out, errors = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert "\x1b" not in errors + out
-        if options:
-            assert json.loads(out)["commands"] == {"GET": 1}
-            assert errors == ""
-        else:
-            assert out == ""
-            assert "1 billed commands" in errors
+def test_the_table_goes_to_stderr_and_json_to_stdout(record: Record, redis_url: str) -> None:
+    program = CLIENT + '    send(connect(), b"GET", b"a\\x1b[31m\\xff")\n'
+    run = record(program, REDIS_URL=redis_url, into_file=False)
+    assert (run.status, run.out) == (0, "")
+    assert "1 billed commands" in run.errors
+    assert "\x1b" not in run.errors
+    run = record(program, "--json", REDIS_URL=redis_url, into_file=False)
+    assert (run.status, run.errors) == (0, "")
+    assert json.loads(run.out)["commands"] == {"GET": 1}
+    assert "\x1b" not in run.out
 
 
 def test_control_characters_are_shown_as_such() -> None:
     assert printable("a\x1b[31m\n\x9b\udcff é") == "a\\x1b[31m\\n\\x9b\\udcff é"
 
 
-def test_options_of_the_program_are_its_own(redis_url: str) -> None:
-    process = start(
-        [sys.executable, "-c", "import sys; print(sys.argv)", "--json", "--out", "x"], {"REDIS_URL": redis_url}
-    )
-    out, _ = process.communicate(timeout=60)
-    assert out == "['-c', '--json', '--out', 'x']\n"
+def test_options_of_the_program_are_its_own(record: Record, redis_url: str) -> None:
+    program = [sys.executable, "-c", "import sys; print(sys.argv)", "--json", "--out", "x"]
+    run = record(program, REDIS_URL=redis_url, into_file=False)
+    assert run.out == "['-c', '--json', '--out', 'x']\n"
 
 
 # --- URLs ---

@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 from tenantcache.budget.core.meter import Command, Purpose
 from tenantcache.stores.redis import RedisLink
 from tenantcache.testing.redisbudget import SHOWN, RedisBudget
+from tests.pytestplugins import without_plugins
 from tests.servers.billing import BilledCommands
 from tests.servers.cluster import RedisCluster
 
@@ -251,7 +252,8 @@ def test_a_failing_test_shows_its_line_and_the_commands(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makepyfile(TESTS)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:faker", *options)
+    lean = without_plugins("xdist") if options else without_plugins()
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *lean, *options)
     result.assert_outcomes(passed=7, failed=3)
     output = result.stdout.str()
     assert "3 Redis commands were billed, and the budget is 0:" in output
@@ -264,4 +266,5 @@ def test_the_example_of_the_documentation_runs(pytester: pytest.Pytester, monkey
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/record.md").read_text("utf-8"), re.DOTALL)
     pytester.makepyfile(example)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:faker").assert_outcomes(passed=1)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *without_plugins())
+    result.assert_outcomes(passed=1)

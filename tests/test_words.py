@@ -75,13 +75,15 @@ def test_markdown_gives_prose_alone() -> None:
 
 def test_python_gives_docstrings_and_comments() -> None:
     docstring = '"""One.\n\nTwo\nlines.\n\n    code\n"""\n'
-    code = docstring + '# A comment\n# of two lines\nx = 1\n"""Seconds."""\ny = "not this"\n# fmt: off\n'
+    code = docstring + '# A comment\n# of two lines\nx = 1\n"""Seconds."""\ny = "not # this"\n# fmt: off\n'
+    code += """z = f"\\"#{x}" + r'\\\'#'  # Its end\n"""
     code += 'raise AnError(f"no {y} here", y)\nx = Field(1, description="a message")\n'
     assert sorted(words.python(code, "x.py")) == [
         ("x.py:1", "One."),
         ("x.py:1", "Two lines."),
         ("x.py:11", "Seconds."),
-        ("x.py:14", "no `value` here"),
-        ("x.py:15", "a message"),
+        ("x.py:14", "Its end"),
+        ("x.py:15", "no `value` here"),
+        ("x.py:16", "a message"),
         ("x.py:8", "A comment of two lines"),
     ]

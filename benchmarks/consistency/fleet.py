@@ -70,6 +70,7 @@ class Worker(DevServer):
             "--timeout-graceful-shutdown": "1",
             # A worker that was stopped must not close, when it goes on, the connections that were quiet meanwhile.
             "--timeout-keep-alive": "60",
+            "--ws": "none",
         }
         words = [word for option in options.items() for word in option]
         command = [sys.executable, "-m", "uvicorn", "benchmarks.consistency.app:app", "--no-access-log", *words]
@@ -89,9 +90,11 @@ class Fleet:
     """`workers` of them, each with links of its own: `postgres-0`, `redis-0`, `postgres-1` ...
 
     `settings` are those of the workers, TENANTCACHE_ left out. Everything starts on `with` and ends after it.
+    `data_dir` is that of Postgres, if one is there already: `initdb` takes as long as the start of a worker.
     """
 
-    def __init__(self, workers: int, settings: Mapping[str, str]) -> None:
+    def __init__(self, workers: int, settings: Mapping[str, str], *, data_dir: Path | None = None) -> None:
+        self._data_dir = data_dir
         self._size = workers
         self._settings = settings
         self._stack = ExitStack()
@@ -113,7 +116,9 @@ class Fleet:
     def _start_stores(self) -> None:
         directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tenantcache-consistency-")))
         directory.chmod(0o755)  # Postgres may run as another account
-        self.postgres = self._stack.enter_context(PostgresServer(directory / "postgres", durable=True))
+        self.postgres = self._stack.enter_context(
+            PostgresServer(self._data_dir or directory / "postgres", durable=True)
+        )
         self.redis = self._stack.enter_context(RedisServer())
         targets = {f"postgres-{number}": self.postgres.port for number in range(self._size)}
         targets |= {f"redis-{number}": self.redis.port for number in range(self._size)}

@@ -6,6 +6,7 @@ between, the answer names both, and counts for neither.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 
@@ -62,3 +63,4 @@ app = Starlette(
     routes=[Route("/", admit), Route("/internal/burst", burst), Route("/internal/stats", show_stats)],
     middleware=[Middleware(NoteArrival), Middleware(TenantMiddleware, cache=cache)],
 )
+gc.freeze()  # what was imported is garbage at no time: to look through it takes a fifth of a short process

@@ -54,6 +54,7 @@ class Worker(DevServer):
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         words = ["--host", HOST, "--port", str(self.port), "--log-level", "warning", "--timeout-keep-alive", "60"]
+        words += ["--ws", "none"]
         command = [sys.executable, "-m", "uvicorn", "benchmarks.over_admission.app:app", "--no-access-log", *words]
         with self._log.open("ab") as log:
             return spawn(command, output=log, env=self._environment, cwd=ROOT)
@@ -70,20 +71,30 @@ class Worker(DevServer):
 
 
 class Fleet:
-    """`with Fleet(4, tenants) as fleet`: the stores with the tenants in them, and the workers."""
+    """`with Fleet(4, tenants) as fleet`: the stores with the tenants in them, and the workers.
+
+    `data_dir` is that of Postgres, if one is there already: `initdb` takes as long as the start of a worker.
+    """
 
     def __init__(
-        self, size: int, tenants: Sequence[TenantLoad], *, has_redis: bool = True, redis_is_up: bool = True
+        self,
+        size: int,
+        tenants: Sequence[TenantLoad],
+        *,
+        has_redis: bool = True,
+        redis_is_up: bool = True,
+        data_dir: Path | None = None,
     ) -> None:
         self._size, self._tenants, self._has_redis = size, tenants, has_redis
         self._redis_is_up = redis_is_up
+        self._data_dir = data_dir
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tenantcache-over-admission-")))
             directory.chmod(0o755)  # Postgres may run as another account
-            self.postgres = stack.enter_context(PostgresServer(directory / "postgres"))
+            self.postgres = stack.enter_context(PostgresServer(self._data_dir or directory / "postgres"))
             self.redis = stack.enter_context(RedisServer())
             asyncio.run(self._install())
             if not self._redis_is_up:

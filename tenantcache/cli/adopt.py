@@ -34,7 +34,7 @@ def explain(
 @asynccontextmanager
 async def installed() -> AsyncIterator[tuple[asyncpg.Connection, str]]:
     """The database that the settings name, with our schema, and what to call it."""
-    from tenantcache.cli.schema import database  # with sqlglot, for which the other commands need not wait
+    from tenantcache.cli.schema import database  # with asyncpg, for which the help need not wait
 
     async with database() as (connection, where):
         if not await connection.fetchval("select exists (select from pg_namespace where nspname = 'tenantcache')"):

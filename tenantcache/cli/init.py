@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tenantcache.cli.schema import Wanted
+    from tenantcache.cli.adopting import Wanted
     from tenantcache.schema.adopt import TableOptions
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
@@ -79,12 +79,14 @@ def init(
     With --adopt-query, a query of yours over any of your tables gives the tenants. The tables get triggers and nothing
     else. --adopt writes such a query over one table; its other options name columns, as in SQL.
     """
-    from tenantcache.cli.schema import Options, adopt_tenants, create_schema, print_schema
+    from tenantcache.cli.schema import Options, create_schema, print_schema
 
     # Each option has the name of the field that it fills, so they are passed on together.
     given = {name: value for name, value in context.params.items() if value and name not in PLAIN_OPTIONS}
     options = Options(notify, tuple(grant or ()))
     if given:
+        from tenantcache.cli.adopting import adopt_tenants
+
         asyncio.run(adopt_tenants(_wanted(given), options, dry_run=dry_run))
     elif dry_run:
         print_schema(options)
@@ -93,7 +95,7 @@ def init(
 
 
 def _wanted(given: Mapping[str, Any]) -> Wanted:
-    from tenantcache.cli.schema import Wanted
+    from tenantcache.cli.adopting import Wanted
     from tenantcache.schema.adopt import AdoptionError
 
     columns = {name: value for name, value in given.items() if name not in QUERY_OPTIONS}
@@ -157,6 +159,6 @@ def uninstall(
     dry_run: DryRun = False,
 ) -> None:
     """Take the schema away again, and its triggers from adopted tables, which keep everything else."""
-    from tenantcache.cli import schema
+    from tenantcache.cli import adopting
 
-    asyncio.run(schema.uninstall(drop_data=drop_data, dry_run=dry_run, confirmed=yes))
+    asyncio.run(adopting.uninstall(drop_data=drop_data, dry_run=dry_run, confirmed=yes))

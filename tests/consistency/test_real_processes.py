@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from benchmarks.consistency import faults
 from benchmarks.consistency.fleet import Fleet
 from benchmarks.consistency.report import faults_of
 from benchmarks.consistency.scene import FaultAction, Row, Scene
+from tests.servers.storage import copy_data_dir
 
 WORKERS = 2
 BOUND = 1.0
@@ -25,8 +27,8 @@ STRICT = {"STALE_IF_ERROR": "0", "MEMORY_MAX_TENANTS": "24", "VALUES_MAX_ENTRIES
 
 
 @asynccontextmanager
-async def scene(settings: dict[str, str]) -> AsyncIterator[Scene]:
-    with Fleet(WORKERS, {"MAX_STALENESS": str(BOUND), **settings}) as fleet:
+async def scene(settings: dict[str, str], data_dir: Path | None = None) -> AsyncIterator[Scene]:
+    with Fleet(WORKERS, {"MAX_STALENESS": str(BOUND), **settings}, data_dir=data_dir) as fleet:
         async with Scene.opened(fleet, BOUND, seed=1, value_writers=1) as opened:
             yield opened
 
@@ -42,9 +44,10 @@ async def play(scene: Scene, action: FaultAction) -> Row:
     return row
 
 
-async def test_no_answer_is_older_than_the_bound_while_postgres_stalls() -> None:
+async def test_no_answer_is_older_than_the_bound_while_postgres_stalls(server_dir: Path, fresh_data_dir: Path) -> None:
     """The fault that teaches most, in each run; the others are slow."""
-    async with scene(STRICT) as opened:
+    copy_data_dir(fresh_data_dir, server_dir / "consistency")
+    async with scene(STRICT, server_dir / "consistency") as opened:
         for _ in range(3):  # busy workers may answer nothing right after a commit, which shows nothing
             found = faults_of(await play(opened, faults.stall_postgres), BOUND)
             if not any("nothing was measured" in fault for fault in found):

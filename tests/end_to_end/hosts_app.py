@@ -7,6 +7,7 @@ middleware has decided, `tenant:acme` or `bypass`, and below /client with the cl
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -47,6 +48,9 @@ middlewares = {
     # Uvicorn types the messages of ASGI one by one, and Starlette as mappings.
     b"outside": TenantMiddleware(ProxyHeadersMiddleware(outcome, PROXIES), trusting),  # type: ignore[arg-type]
 }
+
+
+gc.freeze()  # what was imported is garbage at no time: to look through it takes a fifth of a short process
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

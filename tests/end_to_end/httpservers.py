@@ -30,7 +30,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 SERVERS: Mapping[str, Sequence[str]] = {
     "uvicorn-h11": ("uvicorn", "--http", "h11", "--host", HOST, "--log-level", "warning", "--port"),
     "uvicorn-httptools": ("uvicorn", "--http", "httptools", "--host", HOST, "--log-level", "warning", "--port"),
-    "hypercorn": ("hypercorn", "--bind"),
+    "hypercorn": ("hypercorn", "--workers", "0", "--bind"),  # 0: no process beside the first one
     "granian": ("granian", "--interface", "asgi", "--http", "auto", "--host", HOST, "--port"),
 }
 """The command of each, without python; what comes next is the port."""

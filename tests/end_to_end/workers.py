@@ -121,6 +121,7 @@ class Server:
             "--workers": str(self._workers),
             "--http": "httptools",
             "--loop": "uvloop",
+            "--ws": "none",  # no test has one, and what serves them takes a while to load
             "--log-level": "warning",
             # Neither an idle connection nor a busy machine is a reason to end anything.
             "--timeout-keep-alive": "60",

@@ -19,7 +19,9 @@ def promtool(*words: str) -> str:
         if os.environ.get("REQUIRE_SERVERS") == "1":
             pytest.fail("there is no promtool, and REQUIRE_SERVERS=1 wants one: apt-get install prometheus")
         pytest.skip("there is no promtool")
-    done = subprocess.run([found, *words], capture_output=True, text=True, timeout=60, check=False)
+    # With its own choices it collects garbage eight times as often, on all processors: a quarter more work.
+    environment = {**os.environ, "GOGC": "400", "GOMAXPROCS": "1"}
+    done = subprocess.run([found, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

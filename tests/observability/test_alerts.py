@@ -98,7 +98,7 @@ LATE = [series("event_loop_lag_seconds_bucket", le=bound) for bound in ("0.005",
 
 # What differs from a healthy fleet, when to look, and what fires then.
 CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
-    ("healthy", {}, "100m", set()),
+    ("healthy", {}, "90m", set()),
     # Two outages, as they are seen.
     ("Redis is gone, and Postgres counts", {
         IN_REDIS: "2x49 0x70", IN_POSTGRES: "0x49 2x70", CHANGES: "3x49 5x70",

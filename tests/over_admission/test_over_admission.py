@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from benchmarks.over_admission.fleet import Fleet
 from benchmarks.over_admission.judge import Counts
 from benchmarks.over_admission.plan import TenantLoad
 from benchmarks.over_admission.scenes import WORKERS, kill
+from tests.servers.storage import copy_data_dir
 
 SECONDS = 10.0
 TENANTS = (
@@ -23,6 +25,13 @@ SIX_THOUSAND = TenantLoad("six-thousand", 6_000, pause=0.5, burst=100)
 SIXTY_THOUSAND = TenantLoad("sixty-thousand", 60_000, pause=0.5, burst=1000)
 
 
+@pytest.fixture
+def data_dir(server_dir: Path, fresh_data_dir: Path, tmp_path: Path) -> Path:
+    """What `initdb` makes."""
+    copy_data_dir(fresh_data_dir, server_dir / tmp_path.name)
+    return server_dir / tmp_path.name
+
+
 @pytest.mark.parametrize(
     ("has_redis", "busiest"),
     [
@@ -31,9 +40,9 @@ SIXTY_THOUSAND = TenantLoad("sixty-thousand", 60_000, pause=0.5, burst=1000)
         pytest.param(False, SIXTY_THOUSAND, marks=pytest.mark.slow, id="Postgres alone"),
     ],
 )
-def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool, busiest: TenantLoad) -> None:
+def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool, busiest: TenantLoad, data_dir: Path) -> None:
     tenants = (*TENANTS, busiest)
-    with Fleet(WORKERS, tenants, has_redis=has_redis) as fleet:
+    with Fleet(WORKERS, tenants, has_redis=has_redis, data_dir=data_dir) as fleet:
         generators = fleet.start_load(time.time() + SECONDS)
         time.sleep(3)
         kill(0)(fleet)
