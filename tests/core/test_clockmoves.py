@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from tenantcache.ratelimit.core.clockmoves import KEPT, ClockMoves
 from tenantcache.ratelimit.core.ledger import Take
@@ -143,6 +143,8 @@ def held_of(reservation: Reservation) -> dict[tuple[str, Window], int]:
     kept=st.integers(0, 3),
     is_asked_again=st.booleans(),
 )
+@example(moves=[(0.0, 90.0), (0.0, -90.0)], kept=0, is_asked_again=False)
+@example(moves=[(0.0, -90.0), (0.0, 90.0)], kept=0, is_asked_again=False)
 def test_one_that_missed_moves_holds_no_more_than_one_that_was_told_of_each(
     moves: list[tuple[float, float]], kept: int, is_asked_again: bool
 ) -> None:
