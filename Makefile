@@ -27,9 +27,10 @@ demo: install
 WORKERS ?= 4
 PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest --cache-clear -n $(WORKERS)
 
-# All but what is marked as slow: for each of those, there is something shorter here that its promise rests on.
+# All but what is marked as slow: for each of those, there is something shorter here that its promise rests on. Linters of
+# our own are not tests: make check runs them.
 test: install-bench
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not static'
 
 # What is marked as slow, two minutes: each benchmark in short, fleets of processes that are killed, cut off and paused,
 # a fleet in all bands of its budget, a day of it in virtual time, searches through all orders, and second variants.
@@ -51,7 +52,7 @@ check: install-bench
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python tests/typing
 	$(VENV)/bin/python -m tests.typing.complete
-	$(VENV)/bin/python -m pytest -q tests/test_layers.py
+	$(VENV)/bin/python -m pytest -q -m static
 
 # Faults between real processes, four to eight minutes; writes its table into README.md and docs/consistency.md.
 consistency: install

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.static
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tenantcache"
 CODE = (*(ROOT / folder for folder in ("tenantcache", "benchmarks", "example_app")), ROOT / "pytest_tenantcache.py")

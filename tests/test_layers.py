@@ -11,6 +11,8 @@ import pytest
 import tenantcache
 from tests.layers import LAYER_OF, MAY_IMPORT, read_package, violations
 
+pytestmark = pytest.mark.static
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -141,6 +141,7 @@ def test_it_sees_a_limit_exceeded() -> None:
     assert life.run(EPOCH).answers.over == pytest.approx(1_000, abs=20)
 
 
+@pytest.mark.slow
 def test_a_tenant_that_asks_for_too_much_costs_nothing_more() -> None:
     calm = living((1.0, 1.0))
     calm.run(EPOCH + HOUR)
@@ -170,6 +171,7 @@ def test_a_start_and_a_stop_are_told_apart() -> None:
     assert 3 * 2 < bill.starts < bill.total / 2
 
 
+@pytest.mark.slow
 def test_a_fleet_survives_redis() -> None:
     """It counts in Postgres, pays nothing for it, comes back, and exceeds no limit."""
     life = living()

@@ -13,6 +13,8 @@ import pytest
 
 from tests import words
 
+pytestmark = pytest.mark.static
+
 # In a thousand words. Those of long sentences in code and tests are the present ones, and may only fall.
 LIMITS = {
     "pages": {"where": 0.3, "nobody": 0.0, "he": 0.0, "is no": 0.1, "long": 0.5},

@@ -44,8 +44,9 @@ async def play(scene: Scene, action: FaultAction) -> Row:
     return row
 
 
+@pytest.mark.slow
 async def test_no_answer_is_older_than_the_bound_while_postgres_stalls(server_dir: Path, fresh_data_dir: Path) -> None:
-    """The fault that teaches most, in each run; the others are slow."""
+    """The fault that teaches most."""
     copy_data_dir(fresh_data_dir, server_dir / "consistency")
     async with scene(STRICT, server_dir / "consistency") as opened:
         for _ in range(3):  # busy workers may answer nothing right after a commit, which shows nothing

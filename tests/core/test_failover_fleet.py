@@ -137,6 +137,7 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int) -> None:
     assert live(seed).over_admitted() == {}
 
 
+@pytest.mark.slow
 def test_the_walks_lead_there_and_back() -> None:
     """They would prove nothing if the fleet stayed with its store, or admitted nothing. 5, 7 and 31 are among the seeds
     that find a rule of `failover.py` that is left out."""

@@ -86,6 +86,7 @@ def test_no_minute_is_over_its_limit_for_any_seed(seed: int, live_through: Calla
         assert live(seed, live_through).over_admitted() == {}
 
 
+@pytest.mark.slow
 def test_the_walks_lead_there_and_back() -> None:
     """5 and 24 are among the seeds that find a rule that is left out."""
     with short_dwell():

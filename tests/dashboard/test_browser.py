@@ -27,6 +27,8 @@ from tenantcache.devservers.server import free_port
 from tenantcache.web.dashboard import Dashboard, fleetreader, from_this_machine, stream
 from tests.servers.databases import Databases
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
 expect.set_options(timeout=30_000)  # milliseconds; a loaded machine takes longer than the 5 s of the default

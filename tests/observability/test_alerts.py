@@ -183,6 +183,7 @@ def test_promtool_takes_the_rules() -> None:
     assert f"SUCCESS: {len(RULES)} rules found" in promtool("check", "rules", str(ALERTS))
 
 
+@pytest.mark.slow
 def test_each_fires_for_what_it_is_about(tmp_path: Path) -> None:
     check_alerts(ALERTS, [(name, HEALTHY | differs, time, firing) for name, differs, time, firing in CASES], tmp_path)
 

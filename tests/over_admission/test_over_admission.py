@@ -32,12 +32,13 @@ def data_dir(server_dir: Path, fresh_data_dir: Path, tmp_path: Path) -> Path:
     return server_dir / tmp_path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("has_redis", "busiest"),
     [
         pytest.param(True, SIX_THOUSAND, id="Redis"),
-        pytest.param(True, SIXTY_THOUSAND, marks=pytest.mark.slow, id="Redis, many requests"),
-        pytest.param(False, SIXTY_THOUSAND, marks=pytest.mark.slow, id="Postgres alone"),
+        pytest.param(True, SIXTY_THOUSAND, id="Redis, many requests"),
+        pytest.param(False, SIXTY_THOUSAND, id="Postgres alone"),
     ],
 )
 def test_no_limit_is_exceeded_while_workers_are_killed(has_redis: bool, busiest: TenantLoad, data_dir: Path) -> None:
