@@ -22,9 +22,9 @@ $(BENCH_INSTALLED): $(INSTALLED)
 demo: install
 	$(VENV)/bin/tenantcache demo --port $(PORT) $(ARGS)
 
-# Many tests wait for servers of their own, so that four at a time suit two cores. Compiled code is kept, whatever the
+# Many tests wait for servers of their own, so that five at a time suit two cores. Compiled code is kept, whatever the
 # environment says: some two hundred processes would each compile the package.
-WORKERS ?= 4
+WORKERS ?= 5
 PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest --cache-clear -n $(WORKERS)
 
 # All but what is marked as slow: for each of those, there is something shorter here that its promise rests on. Linters of

@@ -216,6 +216,22 @@ async def test_a_start_takes_at_once_what_the_other_processes_have_needed(
     assert counters.total("minute") + counters.total("quarter") == 100 + 60
 
 
+@pytest.mark.parametrize("hour", [0, 1, 23])
+async def test_a_start_takes_what_others_hold_of_the_day_for_no_demand(
+    clock: FakeClock, counters: StepwiseCounters, hour: int
+) -> None:
+    """Each of sixteen that start one after the other reserves its part of a hundredth of the day, by those it sees."""
+    slots, many, limiters = FakeSlots(), tenants(3, per_day=100_000), list[Limiter]()
+    clock.set_server(86_400 - clock.server_time() % 86_400 + 3_600 * hour + 65)
+    for _ in range(16):
+        before = len(counters.batches)
+        limiters.append(Limiter(counters, slots, server_now=clock.server_time, processes=lambda: len(limiters) + 1))
+        await limiters[-1].warm(many)
+        assert len(asking(counters.batches[before:])) == 1
+    for limiter in limiters:
+        await limiter.close()
+
+
 # What waits for what.
 
 

@@ -92,9 +92,9 @@ def test_nothing_is_asked_for_of_minutes_that_slide() -> None:
 
 
 def test_the_days_counter_tells_of_demand_when_the_minute_before_does_not(counters: Counters) -> None:
-    """At noon, 47,000 tokens beyond a hundredth of the limit, over 13 hours: an hour's may be held. So each of 4
+    """At noon, 47,000 tokens beyond what idle processes hold, over 13 hours: an hour's may be held. So each of 4
     processes is asked for 15.03 a minute, and takes an hour of that."""
-    counters.values[Window("day", int(NOON) // 86_400)] = 48_000
+    counters.values[Window("day", int(NOON) // 86_400)] = 47_000 + 2_386
     r = first(counters, Limits(600, 100_000))
     take = planned(r.plan_second(START, PROCESSES))
     amounts = {debit.window.unit: debit.amount for debit in take.debits}

@@ -1286,6 +1286,13 @@ MUTANTS = [
         RESERVATIONS,
     ),
     Mutant(
+        "starts: what others hold of the day is not their demand",
+        "tenantcache/ratelimit/core/policy.py",
+        " * (1 + log(processes))",
+        "",
+        GROUPS,
+    ),
+    Mutant(
         "starts: what the others are asked for is learned once",
         FORECAST,
         "not mean or not self.demand.is_new or",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 RAMDISK = Path("/dev/shm")
 ROOM = 4 << 30
-"""Bytes. Four workers with their servers take about one and a half GiB, and containers often have 64 MiB."""
+"""Bytes. Five workers with their servers take less than two GiB, and containers often have 64 MiB."""
 
 
 def ramdisk() -> str | None:

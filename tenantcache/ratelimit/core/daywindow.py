@@ -129,7 +129,7 @@ class DayWindow:
         """Return the tokens a minute that each process was asked for since the day began, at least, by its counter."""
         if self.limit is None:
             return 0.0
-        spent = self._used - self._ledger.taken - policy.reserve_of_day * self.limit
+        spent = self._used - self._ledger.taken - policy.reserved_of_day(self.limit, processes)
         return max(0.0, spent) * MINUTE / (now - self.today.start + HELD_OF_DAY) / processes
 
     def quota(self, now: float) -> Quota | None:

@@ -7,7 +7,7 @@ Nothing here can let a limit be exceeded. It decides what the counters cost and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import ceil, log, sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,11 @@ class ReservePolicy:
         """Return the day's tokens to take: an hour of `mean` a minute or a reserve, at most half a fair share."""
         fair = left / processes
         return int(min(max(60 * mean, self.reserve_of_day * fair), fair / 2))
+
+    def reserved_of_day(self, limit: int, processes: int) -> float:
+        """Return what idle processes may hold of a day at most. If they started one after the other, the first one
+        reserved its part of one, the second one that of two, and so on: 1 + 1/2 + ... + 1/n is at most 1 + ln n."""
+        return self.reserve_of_day * limit * (1 + log(processes))
 
 
 DEFAULT_POLICY = ReservePolicy()
