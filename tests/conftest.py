@@ -84,6 +84,13 @@ def fresh_data_dir(run_dir: Path) -> Path:
     return made_once(run_dir / "fresh", make)
 
 
+@pytest.fixture
+def data_dir(server_dir: Path, fresh_data_dir: Path, tmp_path: Path) -> Path:
+    """The same for a server of the test's own, started by something that takes a directory."""
+    copy_data_dir(fresh_data_dir, server_dir / tmp_path.name)
+    return server_dir / tmp_path.name
+
+
 @pytest.fixture(scope="session")
 def stocked_data_dir(run_dir: Path, fresh_data_dir: Path) -> Path:
     """The same with the databases that those of the tests are copied from."""

@@ -12,7 +12,6 @@ from benchmarks.over_admission.fleet import Fleet
 from benchmarks.over_admission.judge import Counts
 from benchmarks.over_admission.plan import TenantLoad
 from benchmarks.over_admission.scenes import WORKERS, kill
-from tests.servers.storage import copy_data_dir
 
 SECONDS = 10.0
 TENANTS = (
@@ -23,13 +22,6 @@ TENANTS = (
 """Each limit is reached within half of the time: a minute may begin in the middle. So are the next two."""
 SIX_THOUSAND = TenantLoad("six-thousand", 6_000, pause=0.5, burst=100)
 SIXTY_THOUSAND = TenantLoad("sixty-thousand", 60_000, pause=0.5, burst=1000)
-
-
-@pytest.fixture
-def data_dir(server_dir: Path, fresh_data_dir: Path, tmp_path: Path) -> Path:
-    """What `initdb` makes."""
-    copy_data_dir(fresh_data_dir, server_dir / tmp_path.name)
-    return server_dir / tmp_path.name
 
 
 @pytest.mark.slow
