@@ -179,6 +179,7 @@ class TestWhatIsNamed:
             assert await changes_after(db, before) == [change("acme", "subdomain:acme")]
             await db.execute("drop owned by writer; drop role writer")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("tenants", "named"), [(50_000, 50_000), (50_001, 0)])
     async def test_a_bulk_update(
         self, db: asyncpg.Connection, record_property: Callable[[str, object], None], tenants: int, named: int
