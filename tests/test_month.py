@@ -92,6 +92,7 @@ def test_what_is_skipped_changes_nothing() -> None:
     assert skipping == pytest.approx(asking, rel=0.02)
 
 
+@pytest.mark.slow
 async def test_what_it_bills_a_server_bills(
     redis_url: str, billed_commands: BilledCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from tests.adoption.applications import (
 from tests.adoption.loading import load
 from tests.servers.databases import Databases
 
+pytestmark = pytest.mark.slow
+
 APPLICATIONS = [
     polar.APPLICATION,
     documenso.APPLICATION,
