@@ -32,7 +32,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest --cache-clear -n
 test: install-bench
 	$(PYTEST) -m 'not slow and not static'
 
-# What is marked as slow, two minutes: each benchmark in short, fleets of processes that are killed, cut off and paused,
+# What is marked as slow, three minutes: each benchmark in short, fleets of processes that are killed, cut off and paused,
 # a fleet in all bands of its budget, a day of it in virtual time, searches through all orders, and second variants.
 # CONTRIBUTING lists it, and what make test has in place of each.
 test-slow: install-bench
