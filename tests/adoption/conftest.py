@@ -1,10 +1,11 @@
-"""Databases with the small schema (`small`), and with that of the `application` of a test."""
+"""Databases with the small schema (`small`) and connections to them, and with that of the `application` of a test."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
 from tests.adoption.applications import Application
@@ -27,6 +28,22 @@ def small_adopted_url(databases: Databases) -> Iterator[str]:
     url = databases.create_like("small, adopted", make_adopted)
     yield url
     databases.drop(url)
+
+
+@pytest.fixture
+async def db(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """To the small schema, adopted."""
+    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def bare(small_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Not adopted yet."""
+    connection = await asyncpg.connect(small_url, statement_cache_size=0)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -19,21 +19,6 @@ from tests.adoption.small import QUERY, SCHEMA, adopt, look_up, misled, owners, 
 
 
 @pytest.fixture
-async def db(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def bare(small_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Not adopted yet."""
-    connection = await asyncpg.connect(small_url, statement_cache_size=0)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def session(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Another one of the application's, that lives on while tables change."""
     connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)

@@ -25,21 +25,6 @@ CANNOT_SAY = "503"
 pytestmark = pytest.mark.usefixtures("patience")
 
 
-@pytest.fixture
-async def db(small_adopted_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(small_adopted_url, statement_cache_size=0)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def bare(small_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Not adopted yet."""
-    connection = await asyncpg.connect(small_url, statement_cache_size=0)
-    yield connection
-    await connection.close()
-
-
 @asynccontextmanager
 async def serving(url: str) -> AsyncIterator[TenantCache]:
     settings = Settings(
