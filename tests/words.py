@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +27,6 @@ _PLACES = (
 # Calls that tell a person something, and their arguments that do.
 _TELLS = re.compile(r"[A-Z]\w*Error|Field|Option|Argument|echo|warn|fault|debug|info|warning|error|exception")
 _TOLD = {"description", "help"}
-_STRING_OR_COMMENT = re.compile(
-    r'''"""(?:[^"\\]|\\.|"(?!""))*"""'''
-    r"""|'''(?:[^'\\]|\\.|'(?!''))*'''"""
-    r"""|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|#[^\n]*""",
-    re.DOTALL,
-)
-"""Of Python 3.11, in which no string holds its own quotes. A prefix changes nothing here."""
 COUNTED = {
     "where": re.compile(rf"(?<!\w)(?:(?!(?:{_PLACES})\b)\w+\W+|^\W*)where\b", re.I),
     "nobody": re.compile(r"\b(?:nobody|somebody|anybody|everybody|whoever|no one)\b", re.I),
@@ -135,16 +130,9 @@ def python(text: str, name: str) -> Iterator[tuple[str, str]]:
             case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if _TELLS.fullmatch(called):
                 told = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg in _TOLD)]
                 yield from ((f"{name}:{node.lineno}", text) for text in map(_message, told) if " " in text)
-    yield from _joined(
-        (pair for pair in _comments(text) if not re.match(r"(?:fmt|type|noqa|pragma|ruff)\b", pair[1])), name
-    )
-
-
-def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """Give each with its line. `tokenize` finds the same in a twentieth of its speed."""
-    for found in _STRING_OR_COMMENT.finditer(text):
-        if found[0].startswith("#"):
-            yield text.count("\n", 0, found.start()) + 1, found[0][1:].strip()
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [(token.start[0], token.string[1:].strip()) for token in tokens if token.type == tokenize.COMMENT]
+    yield from _joined((pair for pair in comments if not re.match(r"(?:fmt|type|noqa|pragma|ruff)\b", pair[1])), name)
 
 
 def _message(node: ast.expr) -> str:
